@@ -1,0 +1,458 @@
+"""Amazon S3, and every store that speaks its protocol."""
+
+from __future__ import annotations
+
+import base64
+import threading
+from binascii import a2b_hex, b2a_base64
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta, timezone
+from typing import TYPE_CHECKING, Literal
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+import boto3
+from botocore.config import Config
+from botocore.configprovider import ConfiguredEndpointProvider
+from botocore.credentials import Credentials, RefreshableCredentials
+from botocore.exceptions import BotoCoreError, ClientError
+
+from presign.backend import ObjectHead, SignedUpload
+from presign.errors import ConfigurationError, CredentialsUnavailable, StorageUnavailable, shown
+from presign.keys import check_prefix
+from presign.refreshing import Expiring, Refreshing
+from presign.signing import sigv4
+from presign.signing.post_policy import encode_policy
+from presign.upload import Grant, Rule
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+UploadMethod = Literal["auto", "post", "put"]
+
+# botocore renews credentials when it is asked for them in their last quarter of an hour, and not before.
+_RENEWAL = timedelta(minutes=15) - timedelta(seconds=1)
+_DNS_SUFFIXES = {"cn-": "amazonaws.com.cn", "us-isob-": "sc2s.sgov.gov", "us-iso-": "c2s.ic.gov"}
+_POST_RULES = frozenset({Rule.SIZE, Rule.TYPE, Rule.HEADERS, Rule.CHECKSUM})
+# Not HEADERS: a PUT may carry Content-Encoding, Cache-Control and the like beside the signed headers.
+_PUT_RULES = frozenset({Rule.TYPE, Rule.CHECKSUM, Rule.CREATE_ONLY})
+# These answer 501 to a POST policy.
+_HOSTS_WITHOUT_POST = (".r2.cloudflarestorage.com",)
+_SERVICE = "s3"
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Keys:
+    access_key: str
+    secret_key: str = field(repr=False)
+    session_token: str | None = field(repr=False)
+
+
+class S3Backend:
+    """One bucket on S3 or a compatible store, with the credentials that boto3 finds.
+
+    - ``region``: of the bucket; by default the session's.
+    - ``endpoint_url``: of a compatible store, as this program reaches it; by default what the AWS settings say
+      (``AWS_ENDPOINT_URL_S3``), else the region's own.
+    - ``public_endpoint_url``: the same store as browsers reach it, where that differs (containers).
+    - ``upload_method``: ``"post"`` and ``"put"`` force one; ``"auto"`` chooses PUT where a grant asks for create-only
+      or the store is known to have no POST, else POST.
+    - ``session``: whose credentials sign; by default a new ``boto3.Session()``.
+
+    Credentials are read when the backend is built, and renewed in the background. Raises ConfigurationError.
+    """
+
+    def __init__(
+        self,
+        *,
+        bucket: str,
+        region: str | None = None,
+        endpoint_url: str | None = None,
+        public_endpoint_url: str | None = None,
+        upload_method: UploadMethod = "auto",
+        session: boto3.Session | None = None,
+    ) -> None:
+        if not bucket or "/" in bucket:
+            raise ConfigurationError("bucket must be a bucket's name", field="bucket", value=bucket)
+        if upload_method not in {"auto", "post", "put"}:
+            raise ConfigurationError(
+                "upload_method must be auto, post or put", field="upload_method", value=upload_method
+            )
+        self._session = session or boto3.Session()
+        configured_endpoint = endpoint_url or _configured_endpoint(self._session)
+        self._region = region or self._session.region_name or ("us-east-1" if configured_endpoint else None)
+        if self._region is None:
+            raise ConfigurationError("region is not set: pass region, or set AWS_REGION", field="region")
+        self._is_aws = configured_endpoint is None
+        self._endpoint_url = configured_endpoint or f"https://s3.{self._region}.{_dns_suffix(self._region)}"
+        public_endpoint = _checked_endpoint("public_endpoint_url", public_endpoint_url or self._endpoint_url)
+        # A dotted bucket's virtual host has no certificate, and a custom endpoint need not have virtual hosts at all.
+        if self._is_aws and public_endpoint_url is None and "." not in bucket:
+            scheme, host = public_endpoint.split("://")
+            self._host = f"{bucket}.{host}"
+            self._path_prefix = "/"
+            self._addressing: Literal["virtual", "path"] = "virtual"
+        else:
+            scheme, self._host = public_endpoint.split("://")
+            self._path_prefix = f"/{sigv4.quote_path(bucket)}/"
+            self._addressing = "path"
+        self._base_url = f"{scheme}://{self._host}{self._path_prefix}"
+        self._bucket = bucket
+        store_has_post = not self._host.endswith(_HOSTS_WITHOUT_POST)
+        self._posts = upload_method == "post" or (upload_method == "auto" and store_has_post)
+        self._posts_create_only = upload_method == "post"
+        self._credentials = _load_credentials(self._session)
+        self._client_lock = threading.Lock()
+        self._client: S3Client | None = None
+
+    def __repr__(self) -> str:
+        return f"S3Backend(bucket={self._bucket!r}, region={self._region!r}, endpoint={self._endpoint_url!r})"
+
+    @property
+    def name(self) -> str:
+        """What to call this storage in messages."""
+        return f"s3://{self._bucket}"
+
+    def enforces(self, grant: Grant) -> frozenset[Rule]:
+        """Return what S3 enforces: by POST all but create-only, by PUT all but a range of sizes and further headers."""
+        if self._uses_post(grant):
+            return _POST_RULES
+        return _PUT_RULES | {Rule.SIZE} if grant.exact_bytes is not None else _PUT_RULES
+
+    def sign_upload(self, grant: Grant, now: datetime) -> SignedUpload:
+        """Return a POST form whose policy covers every field, or a PUT with every header signed."""
+        held = self._credentials.current(now)
+        start = now.astimezone(timezone.utc).replace(microsecond=0)
+        expires_at = start + grant.expires_in
+        if held.expires_at is not None and held.expires_at < expires_at:
+            expires_at = _whole_second_before(held.expires_at)
+            if expires_at <= start:
+                raise CredentialsUnavailable("the AWS credentials are about to expire")
+        sign = self._sign_post if self._uses_post(grant) else self._sign_put
+        return sign(grant, held.value, start, expires_at)
+
+    def sign_download(
+        self, key: str, now: datetime, *, expires_in: timedelta, content_disposition: str | None = None
+    ) -> str:
+        """Return a presigned GET; the storage answers with ``content_disposition`` where one is given."""
+        held = self._credentials.current(now)
+        start = now.astimezone(timezone.utc).replace(microsecond=0)
+        if held.expires_at is not None:
+            expires_in = min(expires_in, _whole_second_before(held.expires_at) - start)
+            if expires_in < timedelta(seconds=1):
+                raise CredentialsUnavailable("the AWS credentials are about to expire")
+        query = [] if content_disposition is None else [("response-content-disposition", content_disposition)]
+        return self._presigned_url(
+            "GET", key, held.value, start, expires_seconds=int(expires_in.total_seconds()), headers={}, query=query
+        )
+
+    def object_url(self, key: str) -> str:
+        """Return the object's own URL, on the endpoint that browsers reach."""
+        return f"{self._base_url}{sigv4.quote_path(key)}"
+
+    def check(self) -> None:
+        """Ask for the bucket; credentials that may not list it pass, for a signer need not have that permission."""
+        try:
+            answer = self._s3().list_objects_v2(Bucket=self._bucket, MaxKeys=0)
+            headers: Mapping[str, str] = answer["ResponseMetadata"]["HTTPHeaders"]
+        except ClientError as error:
+            code = error.response.get("Error", {}).get("Code", "")
+            headers = error.response.get("ResponseMetadata", {}).get("HTTPHeaders", {})
+            if code in {"AccessDenied", "AllAccessDisabled", "403"}:
+                pass
+            elif code == "NoSuchBucket":
+                raise ConfigurationError(
+                    f"the bucket {self._bucket} does not exist at {self._endpoint_url}; create it, or correct its name",
+                    field="bucket",
+                    value=self._bucket,
+                ) from None
+            elif code in {"InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken"}:
+                raise ConfigurationError(
+                    f"{self._endpoint_url} refuses the AWS credentials ({code}); "
+                    "check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN",
+                    field="credentials",
+                ) from None
+            elif code == "RequestTimeTooSkewed":
+                raise ConfigurationError(
+                    "this machine's clock is more than 15 minutes off; set it, for no signature will be accepted",
+                    field="clock",
+                ) from None
+            elif code not in {"PermanentRedirect", "AuthorizationHeaderMalformed", "301"}:
+                raise StorageUnavailable(f"{self._endpoint_url} answered {shown(code)} for {self.name}") from None
+        except BotoCoreError as error:
+            raise StorageUnavailable(
+                f"{self._endpoint_url} does not answer ({type(error).__name__}); check the endpoint and the network"
+            ) from None
+        region = headers.get("x-amz-bucket-region")
+        if self._is_aws and region is not None and region != self._region:
+            raise ConfigurationError(
+                f"the bucket {self._bucket} is in {region}, not in {self._region}; set region={region}",
+                field="region",
+                value=self._region,
+                limit=region,
+            )
+
+    def head(self, key: str) -> ObjectHead | None:
+        """Return what HEAD says; None for 404, and for 403, which S3 answers where listing is not allowed."""
+        try:
+            answer = self._s3().head_object(Bucket=self._bucket, Key=key, ChecksumMode="ENABLED")
+        except ClientError as error:
+            if error.response.get("ResponseMetadata", {}).get("HTTPStatusCode") in {403, 404}:
+                return None
+            raise self._unavailable("HEAD", error) from None
+        except BotoCoreError as error:
+            raise self._unavailable("HEAD", error) from None
+        return ObjectHead(
+            size=answer["ContentLength"],
+            content_type=answer.get("ContentType", ""),
+            etag=answer["ETag"].strip('"'),
+            version=answer.get("VersionId"),
+            sha256=_hex_sha256(answer.get("ChecksumSHA256")),
+            content_disposition=answer.get("ContentDisposition") or None,
+            cache_control=answer.get("CacheControl") or None,
+            content_encoding=answer.get("ContentEncoding") or None,
+            metadata={name.lower(): value for name, value in answer.get("Metadata", {}).items()},
+        )
+
+    def read(self, key: str, *, offset: int, length: int, etag: str) -> bytes:
+        """Return a range of the object's bytes; raises StorageUnavailable if it has been replaced meanwhile."""
+        try:
+            answer = self._s3().get_object(
+                Bucket=self._bucket, Key=key, Range=f"bytes={offset}-{offset + length - 1}", IfMatch=f'"{etag}"'
+            )
+            with answer["Body"] as body:
+                return body.read()
+        except (BotoCoreError, ClientError) as error:
+            raise self._unavailable("GET", error) from None
+
+    def delete(self, key: str) -> None:
+        """Delete the object; with versioning, put a delete marker over it."""
+        try:
+            self._s3().delete_object(Bucket=self._bucket, Key=key)
+        except (BotoCoreError, ClientError) as error:
+            raise self._unavailable("DELETE", error) from None
+
+    def _uses_post(self, grant: Grant) -> bool:
+        return self._posts_create_only if grant.create_only else self._posts
+
+    def _sign_post(self, grant: Grant, keys: _Keys, start: datetime, expires_at: datetime) -> SignedUpload:
+        timestamp, scope = self._timestamp_and_scope(keys, start)
+        fields = {"key": grant.key, "Content-Type": grant.content_type}
+        if grant.content_disposition is not None:
+            fields["Content-Disposition"] = grant.content_disposition
+        if grant.cache_control is not None:
+            fields["Cache-Control"] = grant.cache_control
+        for name, value in grant.metadata.items():
+            fields[f"x-amz-meta-{name}"] = value
+        if grant.sha256 is not None:
+            fields["x-amz-checksum-algorithm"] = "SHA256"
+            fields["x-amz-checksum-sha256"] = _base64_of_hex(grant.sha256)
+        # 201 answers with a body that has the location, also where 204 would come without CORS headers (Ceph).
+        fields["success_action_status"] = "201"
+        fields["x-amz-algorithm"] = sigv4.ALGORITHM
+        fields["x-amz-credential"] = scope.credential
+        fields["x-amz-date"] = timestamp
+        if keys.session_token is not None:
+            fields["x-amz-security-token"] = keys.session_token
+        policy = encode_policy(
+            bucket=self._bucket,
+            fields=fields,
+            min_bytes=grant.min_bytes,
+            max_bytes=grant.max_bytes,
+            expiration=f"{expires_at.isoformat()[:19]}Z",
+        )
+        fields["policy"] = policy
+        fields["x-amz-signature"] = scope.key.hexdigest(policy.encode("ascii"))
+        return SignedUpload(method="POST", url=self._base_url, headers={}, fields=fields, expires_at=expires_at)
+
+    def _sign_put(self, grant: Grant, keys: _Keys, start: datetime, expires_at: datetime) -> SignedUpload:
+        headers = {"Content-Type": grant.content_type}
+        if grant.content_disposition is not None:
+            headers["Content-Disposition"] = grant.content_disposition
+        if grant.cache_control is not None:
+            headers["Cache-Control"] = grant.cache_control
+        for name, value in grant.metadata.items():
+            headers[f"x-amz-meta-{name}"] = value
+        if grant.sha256 is not None:
+            headers["x-amz-checksum-sha256"] = _base64_of_hex(grant.sha256)
+        if grant.create_only:
+            headers["If-None-Match"] = "*"
+        signed = {name.lower(): value for name, value in headers.items()}
+        if grant.exact_bytes is not None:
+            # Signed, and not in the ticket: every HTTP client sends it by itself, and browsers let no script set it.
+            signed["content-length"] = str(grant.exact_bytes)
+        url = self._presigned_url(
+            "PUT",
+            grant.key,
+            keys,
+            start,
+            expires_seconds=int((expires_at - start).total_seconds()),
+            headers=signed,
+        )
+        return SignedUpload(method="PUT", url=url, headers=headers, fields={}, expires_at=expires_at)
+
+    def _presigned_url(
+        self,
+        method: str,
+        key: str,
+        keys: _Keys,
+        start: datetime,
+        *,
+        expires_seconds: int,
+        headers: Mapping[str, str],
+        query: list[tuple[str, str]] | None = None,
+    ) -> str:
+        timestamp, scope = self._timestamp_and_scope(keys, start)
+        quoted_key = sigv4.quote_path(key)
+        signed_query = sigv4.presign_query(
+            method=method,
+            host=self._host,
+            path=f"{self._path_prefix}{quoted_key}",
+            scope=scope,
+            timestamp=timestamp,
+            expires_seconds=expires_seconds,
+            headers=headers,
+            query=query or (),
+            session_token=keys.session_token,
+        )
+        return f"{self._base_url}{quoted_key}?{signed_query}"
+
+    def _timestamp_and_scope(self, keys: _Keys, start: datetime) -> tuple[str, sigv4.Scope]:
+        timestamp = f"{start.isoformat()[:19].replace('-', '').replace(':', '')}Z"
+        scope = sigv4.open_scope(
+            access_key=keys.access_key,
+            secret_key=keys.secret_key,
+            date=timestamp[:8],
+            region=self._region,
+            service=_SERVICE,
+        )
+        return timestamp, scope
+
+    def _s3(self) -> S3Client:
+        with self._client_lock:
+            if self._client is None:
+                self._client = self._session.client(
+                    "s3",
+                    region_name=self._region,
+                    endpoint_url=self._endpoint_url,
+                    config=Config(
+                        signature_version="s3v4",
+                        s3={"addressing_style": self._addressing},
+                        connect_timeout=5,
+                        read_timeout=30,
+                        retries={"mode": "standard", "total_max_attempts": 3},
+                    ),
+                )
+            return self._client
+
+    def _unavailable(self, call: str, error: Exception) -> StorageUnavailable:
+        # Only the code: a botocore message may repeat what was signed.
+        code = (
+            error.response.get("Error", {}).get("Code", "") if isinstance(error, ClientError) else type(error).__name__
+        )
+        return StorageUnavailable(f"{self.name} answered {call} with {shown(code)}")
+
+
+def open_s3(url: str) -> tuple[S3Backend, str]:
+    """Return the backend and the prefix of ``s3://bucket/prefix/?region=...``.
+
+    Parameters are ``region``, ``endpoint_url``, ``public_endpoint_url`` and ``upload_method`` (see S3Backend). Raises
+    ConfigurationError for any other.
+    """
+    parts = urlsplit(url)
+    if parts.scheme != "s3" or not parts.netloc or "@" in parts.netloc or parts.fragment:
+        raise ConfigurationError("must look like s3://bucket/prefix/?region=eu-central-1", field="url")
+    try:
+        pairs = parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query))
+    except ValueError:
+        raise ConfigurationError("the part after ? must be name=value pairs joined with &", field="url") from None
+    parameters = dict(pairs)
+    known = {"region", "endpoint_url", "public_endpoint_url", "upload_method"}
+    unknown = sorted(parameters.keys() - known)
+    if unknown or len(parameters) != len(pairs) or "" in parameters.values():
+        raise ConfigurationError(
+            f"each of {', '.join(sorted(known))} may be given once, with a value, and nothing else",
+            field="url",
+            value=", ".join(unknown) or None,
+        )
+    prefix = check_prefix(unquote(parts.path).removeprefix("/"))
+    backend = S3Backend(
+        bucket=parts.netloc,
+        region=parameters.get("region"),
+        endpoint_url=parameters.get("endpoint_url"),
+        public_endpoint_url=parameters.get("public_endpoint_url"),
+        upload_method=parameters.get("upload_method", "auto"),  # type: ignore[arg-type]  # checked there
+    )
+    return backend, prefix
+
+
+def _load_credentials(session: boto3.Session) -> Refreshing[_Keys]:
+    try:
+        credentials = session.get_credentials()
+        if credentials is None:
+            raise ConfigurationError(
+                "no AWS credentials found: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE",
+                field="credentials",
+            )
+        return Refreshing(lambda: _read(credentials), what="the AWS credentials")
+    except (BotoCoreError, ClientError) as error:
+        raise ConfigurationError(
+            f"the AWS credentials could not be loaded ({type(error).__name__}); check AWS_PROFILE and its settings",
+            field="credentials",
+        ) from None
+
+
+def _read(credentials: Credentials) -> Expiring[_Keys]:
+    frozen = credentials.get_frozen_credentials()
+    if frozen.access_key is None or frozen.secret_key is None:
+        raise ConfigurationError(
+            "the AWS credentials are incomplete: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY", field="credentials"
+        )
+    keys = _Keys(access_key=frozen.access_key, secret_key=frozen.secret_key, session_token=frozen.token)
+    if not isinstance(credentials, RefreshableCredentials):
+        return Expiring(value=keys, refresh_at=None, expires_at=None)
+    # botocore tells nobody when its credentials expire, and a ticket must not outlive them.
+    expires_at: datetime = credentials._expiry_time  # type: ignore[attr-defined]  # noqa: SLF001
+    return Expiring(value=keys, refresh_at=expires_at - _RENEWAL, expires_at=expires_at)
+
+
+def _configured_endpoint(session: boto3.Session) -> str | None:
+    core = session._session  # noqa: SLF001  (boto3 has no public way to the settings that its clients read)
+    endpoint_url: str | None = ConfiguredEndpointProvider(
+        full_config=core.full_config, scoped_config=core.get_scoped_config(), client_name="s3"
+    ).provide()
+    return endpoint_url
+
+
+def _checked_endpoint(setting: str, url: str) -> str:
+    parts = urlsplit(url)
+    if (
+        parts.scheme not in {"http", "https"}
+        or not parts.netloc
+        or "@" in parts.netloc
+        or parts.path.strip("/")
+        or parts.query
+    ):
+        raise ConfigurationError(
+            f"{setting} must be a scheme, a host and perhaps a port, such as https://storage.example.com",
+            field=setting,
+        )
+    default_port = ":443" if parts.scheme == "https" else ":80"
+    return f"{parts.scheme}://{parts.netloc.lower().removesuffix(default_port)}"
+
+
+def _dns_suffix(region: str) -> str:
+    return next((suffix for start, suffix in _DNS_SUFFIXES.items() if region.startswith(start)), "amazonaws.com")
+
+
+def _whole_second_before(moment: datetime) -> datetime:
+    return moment.astimezone(timezone.utc).replace(microsecond=0)
+
+
+def _base64_of_hex(digest: str) -> str:
+    return b2a_base64(a2b_hex(digest), newline=False).decode("ascii")
+
+
+def _hex_sha256(checksum: str | None) -> str | None:
+    # The checksum of an object in parts is a digest of digests with "-" and their number behind.
+    return None if not checksum or "-" in checksum else base64.b64decode(checksum).hex()

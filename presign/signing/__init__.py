@@ -1,0 +1,1 @@
+"""Pure signing: primitives in, strings out; no clock, no I/O, no SDK."""

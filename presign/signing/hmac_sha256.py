@@ -1,0 +1,43 @@
+"""HMAC-SHA256 under a key that is used many times."""
+
+from __future__ import annotations
+
+import hashlib
+
+_BLOCK_BYTES = 64
+_INNER_PAD = bytes(byte ^ 0x36 for byte in range(256))
+_OUTER_PAD = bytes(byte ^ 0x5C for byte in range(256))
+
+
+class HmacSha256Key:
+    """Signs messages with HMAC-SHA256, having hashed the key's two padded blocks once (RFC 2104, section 4).
+
+    A message then costs two copies of a hash state: about half of ``hmac.digest``, which looks the algorithm up and
+    hashes the key anew each time. The key itself is not kept, and ``repr`` shows nothing of it.
+    """
+
+    __slots__ = ("_inner", "_outer")
+
+    def __init__(self, key: bytes) -> None:
+        block = (hashlib.sha256(key).digest() if len(key) > _BLOCK_BYTES else key).ljust(_BLOCK_BYTES, b"\0")
+        self._inner = hashlib.sha256(block.translate(_INNER_PAD))
+        self._outer = hashlib.sha256(block.translate(_OUTER_PAD))
+
+    def __repr__(self) -> str:
+        return "HmacSha256Key(...)"
+
+    def digest(self, message: bytes) -> bytes:
+        """Return the 32 bytes of the message's authentication code."""
+        inner = self._inner.copy()
+        inner.update(message)
+        outer = self._outer.copy()
+        outer.update(inner.digest())
+        return outer.digest()
+
+    def hexdigest(self, message: bytes) -> str:
+        """Return the message's authentication code in 64 lower-case hexadecimal digits."""
+        inner = self._inner.copy()
+        inner.update(message)
+        outer = self._outer.copy()
+        outer.update(inner.digest())
+        return outer.hexdigest()
