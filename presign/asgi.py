@@ -1,0 +1,342 @@
+"""The HTTP contract as a Starlette application, mountable in any ASGI application.
+
+``POST /upload`` answers a ticket, ``POST /complete`` the stored object; every error is an RFC 9457 problem document
+with a stable ``code``. ``GET /openapi.json`` describes it.
+"""
+
+from __future__ import annotations
+
+import inspect
+import logging
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Any
+
+import orjson
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from presign.errors import (
+    ConfigurationError,
+    CredentialsUnavailable,
+    Forbidden,
+    InvalidRequest,
+    NotUploaded,
+    PresignError,
+    RuleViolated,
+    StorageUnavailable,
+    TooLarge,
+    TooManyRequests,
+    TooSmall,
+    TypeNotAdmitted,
+    Unauthenticated,
+)
+from presign.presigner import Presigner
+from presign.upload import MAX_NAME_CHARACTERS, MAX_SIZE_BYTES, Rule, UploadRequest
+
+Authorize = Callable[[Request], str | Awaitable[str | None] | None]
+"""Says whom a request comes from (None for anybody), or raises Unauthenticated, Forbidden or TooManyRequests."""
+
+MAX_BODY_BYTES = 16 * 1024
+"""The largest request body that is read: metadata and tokens are far smaller."""
+
+RETRY_AFTER_SECONDS = 5
+
+_log = logging.getLogger("presign")
+
+
+class _BodyTooLarge(PresignError):
+    code = "body_too_large"
+    status = 413
+    title = "The request's body is too large"
+
+
+class _UnsupportedMediaType(PresignError):
+    code = "unsupported_media_type"
+    status = 415
+    title = "The request's body must be JSON"
+
+
+_Endpoint = Callable[[Request], Awaitable[Response]]
+
+
+def create_app(presigner: Presigner, *, authorize: Authorize) -> Starlette:
+    """Return the application that serves the contract; ``authorize`` is asked before anything of a body is read."""
+    document = orjson.dumps(openapi(presigner))
+
+    async def upload(request: Request) -> Response:
+        owner = await _owner(authorize, request)
+        ticket = presigner.issue(UploadRequest.from_json(await _json(request)), owner=owner)
+        return _json_response(ticket.as_json())
+
+    async def complete(request: Request) -> Response:
+        owner = await _owner(authorize, request)
+        token = _token(await _json(request))
+        stored = await run_in_threadpool(partial(presigner.complete, token, owner=owner))
+        return _json_response(stored.as_json())
+
+    async def describe(request: Request) -> Response:
+        return Response(document, media_type="application/json")
+
+    return Starlette(
+        routes=[
+            Route("/upload", upload, methods=["POST"]),
+            Route("/complete", complete, methods=["POST"]),
+            Route("/openapi.json", describe, methods=["GET"]),
+        ],
+        exception_handlers={
+            PresignError: _presign_problem,
+            HTTPException: _http_problem,
+            ClientDisconnect: _client_gone,
+            Exception: _unexpected_problem,
+        },
+    )
+
+
+def openapi(presigner: Presigner) -> dict[str, Any]:
+    """Return the OpenAPI 3.1 document of the contract, with this presigner's types and bounds in it."""
+    policy = presigner.policy
+    required = ["type", *(["size"] if policy.require_size else []), *(["sha256"] if policy.require_sha256 else [])]
+    text = {"type": "string"}
+    moment = {"type": "string", "format": "date-time"}
+    uri = {"type": "string", "format": "uri"}
+    texts = {"type": "object", "additionalProperties": text}
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "presign", "version": "1", "summary": "Tickets for uploads straight to object storage."},
+        "paths": {
+            "/upload": {
+                "post": _operation(
+                    "upload",
+                    "Ask for a ticket for one file.",
+                    "UploadRequest",
+                    "Ticket",
+                    (
+                        InvalidRequest,
+                        Unauthenticated,
+                        Forbidden,
+                        TooLarge,
+                        TypeNotAdmitted,
+                        TooSmall,
+                        TooManyRequests,
+                        CredentialsUnavailable,
+                    ),
+                )
+            },
+            "/complete": {
+                "post": _operation(
+                    "complete",
+                    "Have an upload verified, once it is stored.",
+                    "Completion",
+                    "StoredObject",
+                    (
+                        InvalidRequest,
+                        Unauthenticated,
+                        Forbidden,
+                        NotUploaded,
+                        RuleViolated,
+                        TooManyRequests,
+                        StorageUnavailable,
+                    ),
+                )
+            },
+        },
+        "components": {
+            "schemas": {
+                "UploadRequest": {
+                    "type": "object",
+                    "additionalProperties": False,
+                    "required": required,
+                    "properties": {
+                        "type": {"type": "string", "enum": sorted(policy.content_types)},
+                        "size": {
+                            "type": "integer",
+                            "minimum": policy.min_bytes,
+                            "maximum": min(policy.max_bytes, MAX_SIZE_BYTES),
+                            "description": "In bytes; what is declared here becomes the only size that is accepted.",
+                        },
+                        "name": {"type": "string", "minLength": 1, "maxLength": MAX_NAME_CHARACTERS},
+                        "sha256": {
+                            "type": "string",
+                            "pattern": "^[0-9a-f]{64}$",
+                            "description": "Of the file's bytes; the ticket is then good for those bytes only.",
+                        },
+                    },
+                },
+                "Ticket": {
+                    "type": "object",
+                    "description": "Send method to url: with POST a multipart form of fields, then file, last; "
+                    "with PUT the file under headers.",
+                    "required": [
+                        "method",
+                        "url",
+                        "fields",
+                        "headers",
+                        "expires_at",
+                        "now",
+                        "key",
+                        "object_url",
+                        "enforced",
+                        "token",
+                    ],
+                    "properties": {
+                        "method": {"type": "string", "enum": ["POST", "PUT"]},
+                        "url": uri,
+                        "fields": texts,
+                        "headers": texts,
+                        "expires_at": moment,
+                        "now": moment,
+                        "key": text,
+                        "object_url": uri,
+                        "enforced": {
+                            "type": "object",
+                            "propertyNames": {"enum": [rule.value for rule in Rule]},
+                            "additionalProperties": {"type": "string", "enum": ["storage", "completion"]},
+                        },
+                        "token": text,
+                    },
+                },
+                "Completion": {
+                    "type": "object",
+                    "additionalProperties": False,
+                    "required": ["token"],
+                    "properties": {"token": text},
+                },
+                "StoredObject": {
+                    "type": "object",
+                    "required": ["key", "url", "etag", "version", "size", "type"],
+                    "properties": {
+                        "key": text,
+                        "url": uri,
+                        "etag": text,
+                        "version": {"type": ["string", "null"]},
+                        "size": {"type": "integer"},
+                        "type": text,
+                    },
+                },
+                "Problem": {
+                    "type": "object",
+                    "description": "RFC 9457; code is stable, detail is for people.",
+                    "required": ["type", "title", "status", "detail", "code"],
+                    "properties": {
+                        "type": text,
+                        "title": text,
+                        "status": {"type": "integer"},
+                        "detail": text,
+                        "code": text,
+                        "field": text,
+                        "value": {"type": ["string", "integer"]},
+                        "limit": {"type": ["string", "integer"]},
+                        "rule": {"type": "string", "enum": [rule.value for rule in Rule]},
+                    },
+                },
+            }
+        },
+    }
+
+
+def _operation(
+    name: str, summary: str, body: str, answer: str, errors: tuple[type[PresignError], ...]
+) -> dict[str, Any]:
+    responses: dict[str, Any] = {"200": {"description": answer, "content": _content("application/json", answer)}}
+    of_every_body: tuple[type[PresignError], ...] = (_BodyTooLarge, _UnsupportedMediaType)
+    for error in errors + of_every_body:
+        response = responses.setdefault(
+            str(error.status), {"description": "", "content": _content("application/problem+json", "Problem")}
+        )
+        response["description"] += f"{', ' if response['description'] else ''}{error.code}"
+    return {
+        "operationId": name,
+        "summary": summary,
+        "requestBody": {"required": True, "content": _content("application/json", body)},
+        "responses": responses,
+    }
+
+
+def _content(media_type: str, schema: str) -> dict[str, Any]:
+    return {media_type: {"schema": {"$ref": f"#/components/schemas/{schema}"}}}
+
+
+async def _owner(authorize: Authorize, request: Request) -> str | None:
+    answer = authorize(request)
+    return await answer if inspect.isawaitable(answer) else answer
+
+
+async def _json(request: Request) -> object:
+    content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if content_type != "application/json":
+        raise _UnsupportedMediaType("the content type must be application/json", field="content-type")
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > MAX_BODY_BYTES:
+            raise _BodyTooLarge(f"the body may have {MAX_BODY_BYTES} bytes", limit=MAX_BODY_BYTES)
+    try:
+        parsed: object = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        raise InvalidRequest("the body is not JSON") from None
+    return parsed
+
+
+def _token(body: object) -> str:
+    if not isinstance(body, dict) or body.keys() != {"token"} or not isinstance(body["token"], str):
+        raise InvalidRequest('the body must be {"token": "..."}, with the ticket\'s token', field="token")
+    return body["token"]
+
+
+def _json_response(content: dict[str, Any]) -> Response:
+    # A ticket is for one client and one use; no cache on the way may keep it.
+    return Response(orjson.dumps(content), media_type="application/json", headers={"Cache-Control": "no-store"})
+
+
+def _problem_response(problem: dict[str, str | int], headers: dict[str, str]) -> Response:
+    return Response(
+        orjson.dumps(problem),
+        status_code=int(problem["status"]),
+        media_type="application/problem+json",
+        headers={"Cache-Control": "no-store", **headers},
+    )
+
+
+async def _presign_problem(request: Request, error: Exception) -> Response:
+    assert isinstance(error, PresignError)  # noqa: S101  (Starlette types every handler's error as Exception)
+    if isinstance(error, ConfigurationError):
+        return await _unexpected_problem(request, error)
+    headers = {}
+    if isinstance(error, TooManyRequests):
+        headers["Retry-After"] = str(error.retry_after)
+    elif isinstance(error, CredentialsUnavailable | StorageUnavailable):
+        _log.error("%s: %s", error.code, error.detail)
+        headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
+    elif isinstance(error, _BodyTooLarge):
+        # The rest of the body is not read, so that the connection is good for nothing more.
+        headers["Connection"] = "close"
+    return _problem_response(error.problem(), headers)
+
+
+async def _http_problem(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)  # noqa: S101  (as above)
+    codes = {404: "not_found", 405: "method_not_allowed"}
+    detail = {404: "there is nothing at this address", 405: "this address does not take this method"}
+    return _problem_response(
+        {
+            "type": "about:blank",
+            "title": error.detail,
+            "status": error.status_code,
+            "detail": detail.get(error.status_code, error.detail),
+            "code": codes.get(error.status_code, "http_error"),
+        },
+        dict(error.headers or {}),
+    )
+
+
+async def _client_gone(request: Request, error: Exception) -> Response:
+    return _problem_response(InvalidRequest("the body ended too early").problem(), {})
+
+
+async def _unexpected_problem(request: Request, error: Exception) -> Response:
+    return _problem_response(PresignError("the server failed; its log says more").problem() | {"code": "internal"}, {})
