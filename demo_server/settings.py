@@ -1,0 +1,167 @@
+"""What the demo server can be told, by environment, `.env` file or option; refused at start if it makes no sense."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+from pydantic import ByteSize, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from presign.tokens import MIN_SECRET_BYTES
+
+PREFIX = "PRESIGN_"
+DEFAULT_TYPES = (
+    "application/pdf",
+    "application/zip",
+    "audio/mpeg",
+    "image/avif",
+    "image/gif",
+    "image/jpeg",
+    "image/png",
+    "image/webp",
+    "text/csv",
+    "text/plain",
+    "video/mp4",
+)
+_OFFERED_PORTS = range(1, 65_536)
+
+
+class BadSettings(Exception):
+    """Settings that make no sense; the message has a line for each, with the variable's name."""
+
+
+class Settings(BaseSettings):
+    """The demo server's settings: every field is the variable PRESIGN_<NAME> and the option --<name>."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX,
+        cli_prog_name="python -m demo_server",
+        cli_kebab_case=True,
+        cli_implicit_flags=True,
+        cli_hide_none_type=True,
+        cli_avoid_json=True,
+        hide_input_in_errors=True,
+    )
+
+    bucket: str | None = Field(
+        None,
+        description="Where uploads go, such as s3://bucket/public/?region=eu-central-1; "
+        "without it a SeaweedFS of the demo's own is started. The usual AWS variables give the credentials.",
+    )
+    secret: SecretStr | None = Field(
+        None,
+        description=f"What completion tokens are signed with, at least {MIN_SECRET_BYTES} bytes; "
+        "without it a new one is made at each start.",
+    )
+    host: str = Field("127.0.0.1", description="The address that the API and the page listen on.")
+    port: int = Field(3000, description="The API's port.")
+    page_port: int = Field(8080, description="The page's port.")
+    workers: int = Field(1, ge=1, le=256, description="How many processes serve the API.")
+    allowed_origins: Annotated[tuple[str, ...], NoDecode] = Field(
+        (), description="Origins whose pages may ask for tickets, with commas between; by default the demo's own page."
+    )
+    types: Annotated[tuple[str, ...], NoDecode] = Field(
+        DEFAULT_TYPES, description="Content types that may be uploaded, with commas between."
+    )
+    min_bytes: ByteSize = Field(ByteSize(1), description="The smallest file, such as 1 or 10KiB.")
+    max_bytes: ByteSize = Field(ByteSize(2**30), description="The largest file, such as 5MB or 1GiB.")
+    expires_in: int = Field(60, description="How many seconds a ticket is good for, at most 3600.")
+    create_only: bool = Field(False, description="Never overwrite, not even with the same ticket.")
+    require_sha256: bool = Field(False, description="Bind every ticket to the bytes that the browser hashed.")
+    disposition: Literal["inline", "attachment"] | None = Field(
+        "inline", description="Whether browsers show or save what is stored, under its original name."
+    )
+    data_dir: Path = Field(Path(".demo-data"), description="Where the local storage keeps uploads between runs.")
+
+    @field_validator("bucket", "secret", "disposition", mode="before")
+    @classmethod
+    def _empty_is_unset(cls, value: object) -> object:
+        return None if value == "" else value
+
+    @field_validator("allowed_origins", "types", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+    @field_validator("allowed_origins")
+    @classmethod
+    def _are_origins(cls, origins: tuple[str, ...]) -> tuple[str, ...]:
+        for origin in origins:
+            parts = urlsplit(origin)
+            if (
+                parts.scheme not in {"http", "https"}
+                or origin != f"{parts.scheme}://{parts.netloc}"
+                or not parts.netloc
+            ):
+                raise ValueError(f"{origin!a} is not an origin such as https://www.example.com, without a path")
+        return origins
+
+    @field_validator("port", "page_port")
+    @classmethod
+    def _are_ports(cls, port: int) -> int:
+        if port not in _OFFERED_PORTS:
+            raise ValueError("a port lies between 1 and 65535")
+        return port
+
+    @model_validator(mode="after")
+    def _ports_differ(self) -> Settings:
+        if self.port == self.page_port:
+            raise ValueError("PRESIGN_PORT and PRESIGN_PAGE_PORT must differ: the page and the API are two origins")
+        return self
+
+    @property
+    def page_origin(self) -> str:
+        """The origin of the demo's own page, as a browser on this machine names it."""
+        return f"http://{_browsable(self.host)}:{self.page_port}"
+
+    @property
+    def api_origin(self) -> str:
+        """The origin of the API, as a browser on this machine names it."""
+        return f"http://{_browsable(self.host)}:{self.port}"
+
+    @property
+    def origins(self) -> tuple[str, ...]:
+        """The origins whose pages may ask for tickets."""
+        return self.allowed_origins or (self.page_origin,)
+
+    @property
+    def expiry(self) -> timedelta:
+        """How long a ticket is good for."""
+        return timedelta(seconds=self.expires_in)
+
+
+def read_settings(arguments: Sequence[str] | None = None) -> Settings:
+    """Return the settings of the environment and, where given, of command-line arguments; raises BadSettings."""
+    _refuse_unknown_variables(os.environ)
+    # An option that argparse does not know ends the program with its usage, as --help does.
+    source: dict[str, Any] = {} if arguments is None else {"_cli_parse_args": list(arguments)}
+    try:
+        return Settings(**source)
+    except ValidationError as error:
+        raise BadSettings("\n".join(_complaint(each) for each in error.errors(include_url=False))) from None
+
+
+def _refuse_unknown_variables(environment: Mapping[str, str]) -> None:
+    known = {f"{PREFIX}{name.upper()}" for name in Settings.model_fields}
+    for name in environment:
+        if name.startswith(PREFIX) and name not in known:
+            closest = difflib.get_close_matches(name, known, n=1)
+            hint = f"; did you mean {closest[0]}?" if closest else f"; known are {', '.join(sorted(known))}"
+            raise BadSettings(f"{name} is not a setting of the demo server{hint}")
+
+
+def _complaint(error: Any) -> str:
+    message = error["msg"].removeprefix("Value error, ")
+    if not error["loc"]:
+        return str(message)
+    return f"{PREFIX}{str(error['loc'][0]).upper()}: {message}"
+
+
+def _browsable(host: str) -> str:
+    return "localhost" if host in {"127.0.0.1", "0.0.0.0", "::", "::1"} else host  # noqa: S104  (compared, not bound)
