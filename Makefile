@@ -1,0 +1,55 @@
+# A fresh machine needs Python 3.10+, make and the package registries; these targets install the rest into .venv.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STORAGE ?= s3
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint format bench lock clean
+
+help: ## Show what can be made
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: $(VENV)/.demo ## Run the demo: the page on http://localhost:8080, the API on port 3000 (ARGS="--help" for options)
+	@exec $(BIN)/python -m demo_server $(ARGS)
+
+test: $(VENV)/.dev chromium ## Pass every test (ARGS="-k name" for some)
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: $(VENV)/.dev ## Check style and types
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+format: $(VENV)/.dev ## Put the code into the project's format
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+bench: $(VENV)/.dev ## Measure presign beside the SDKs and the Express server
+	$(BIN)/python -m bench
+
+lock: $(VENV)/.dev ## Pin the newest versions that pyproject.toml allows
+	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.10 --generate-hashes --custom-compile-command "make lock" \
+		--extra dev pyproject.toml --output-file requirements-dev.lock
+	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.10 --generate-hashes --custom-compile-command "make lock" \
+		--extra demo --constraints requirements-dev.lock pyproject.toml --output-file requirements-demo.lock
+
+clean: ## Remove what these targets installed and wrote, but not the demo's uploads
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis bench/express/node_modules
+
+.PHONY: chromium
+chromium:
+	@sh tests/browser/ensure_chromium.sh
+
+$(VENV)/.python:
+	@sh .ci/make_venv.sh "$(PYTHON)" $(VENV)
+
+$(VENV)/.demo: $(VENV)/.python requirements-demo.lock
+	@echo "Installing what the demo needs"
+	@test -e $(VENV)/.dev || $(BIN)/uv pip sync --quiet --require-hashes --python $(BIN)/python requirements-demo.lock
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.python requirements-dev.lock
+	@echo "Installing what development needs"
+	@$(BIN)/uv pip sync --quiet --require-hashes --python $(BIN)/python requirements-dev.lock
+	@touch $@

@@ -1,0 +1,262 @@
+"""SigV4 against AWS's documented examples and, byte for byte, against botocore."""
+
+from __future__ import annotations
+
+import base64
+import hmac
+import json
+from datetime import datetime
+from urllib.parse import quote
+
+import pytest
+from botocore.auth import S3SigV4PostAuth, S3SigV4QueryAuth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from presign.errors import ConfigurationError
+from presign.signing import sigv4
+from presign.signing.hmac_sha256 import HmacSha256Key
+from presign.signing.post_policy import encode_policy
+
+EXAMPLE_ACCESS_KEY = "AKIAIOSFODNN7EXAMPLE"
+EXAMPLE_SECRET = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"
+
+access_keys = st.text("ABCDEFGHIJKLMNOPQRSTUVWXYZ234567+/=._-", min_size=1, max_size=24)
+secrets = st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=1, max_size=80)
+session_tokens = st.none() | st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=1, max_size=60)
+regions = st.sampled_from(["us-east-1", "eu-central-1", "cn-north-1", "auto", "us-gov-west-1"])
+timestamps = st.datetimes(datetime(2013, 5, 24), datetime(2099, 12, 31)).map(lambda t: t.strftime("%Y%m%dT%H%M%SZ"))
+keys = st.text(st.characters(min_codepoint=32, max_codepoint=0x24F, exclude_characters="\x7f"), min_size=1, max_size=40)
+header_values = st.text(st.characters(min_codepoint=32, max_codepoint=126), min_size=1, max_size=30).filter(
+    lambda value: value == value.strip()
+)
+signed_headers = st.dictionaries(
+    st.sampled_from(
+        [
+            "content-type",
+            "content-length",
+            "if-none-match",
+            "x-amz-checksum-sha256",
+            "x-amz-meta-a",
+            "x-amz-meta-ab",
+            "cache-control",
+            "content-disposition",
+        ]
+    ),
+    header_values,
+    max_size=5,
+)
+queries = st.dictionaries(
+    st.sampled_from(["partNumber", "uploadId", "response-content-disposition", "versionId", "a", "a-b", "A", "x-id"]),
+    st.text(st.characters(min_codepoint=32, max_codepoint=0x17F, exclude_characters="\x7f"), max_size=20),
+    max_size=3,
+)
+
+
+@given(key=st.binary(max_size=200), message=st.binary(max_size=2000))
+@settings(max_examples=1000, deadline=None)
+def test_a_kept_hmac_key_signs_as_the_standard_library_does(key: bytes, message: bytes) -> None:
+    expected = hmac.digest(key, message, "sha256")
+    kept = HmacSha256Key(key)
+    assert kept.digest(message) == expected
+    assert kept.hexdigest(message) == expected.hex()
+    assert kept.hexdigest(message) == expected.hex(), "signing must not use the kept state up"
+
+
+def test_the_documented_presigned_get_of_aws_comes_out() -> None:
+    scope = sigv4.open_scope(
+        access_key=EXAMPLE_ACCESS_KEY, secret_key=EXAMPLE_SECRET, date="20130524", region="us-east-1", service="s3"
+    )
+    query = sigv4.presign_query(
+        method="GET",
+        host="examplebucket.s3.amazonaws.com",
+        path="/test.txt",
+        scope=scope,
+        timestamp="20130524T000000Z",
+        expires_seconds=86400,
+        headers={},
+    )
+    assert query.endswith("&X-Amz-Signature=aeeed9bbccd4d02ee5c0109b86d86835f995330da4c265957d157751f604d404")
+
+
+def test_the_documented_post_policy_of_aws_comes_out() -> None:
+    lines = [
+        '{ "expiration": "2015-12-30T12:00:00.000Z",',
+        '  "conditions": [',
+        '    {"bucket": "sigv4examplebucket"},',
+        '    ["starts-with", "$key", "user/user1/"],',
+        '    {"acl": "public-read"},',
+        '    {"success_action_redirect": "http://sigv4examplebucket.s3.amazonaws.com/successful_upload.html"},',
+        '    ["starts-with", "$Content-Type", "image/"],',
+        '    {"x-amz-meta-uuid": "14365123651274"},',
+        '    {"x-amz-server-side-encryption": "AES256"},',
+        '    ["starts-with", "$x-amz-meta-tag", ""],',
+        "",
+        '    {"x-amz-credential": "AKIAIOSFODNN7EXAMPLE/20151229/us-east-1/s3/aws4_request"},',
+        '    {"x-amz-algorithm": "AWS4-HMAC-SHA256"},',
+        '    {"x-amz-date": "20151229T000000Z" }',
+        "  ]",
+        "}",
+    ]
+    document = "\r\n".join(lines).encode()
+    assert len(document) == 648
+    scope = sigv4.open_scope(
+        access_key=EXAMPLE_ACCESS_KEY, secret_key=EXAMPLE_SECRET, date="20151229", region="us-east-1", service="s3"
+    )
+    assert scope.credential == "AKIAIOSFODNN7EXAMPLE/20151229/us-east-1/s3/aws4_request"
+    signature = scope.key.hexdigest(base64.b64encode(document))
+    assert signature == "8afdbf4008c03f22c2cd3cdb72e4afbb1f6a588f3255ac628749a66d7f09699e"
+
+
+@given(
+    method=st.sampled_from(["PUT", "GET"]),
+    access_key=access_keys,
+    secret=secrets,
+    token=session_tokens,
+    region=regions,
+    timestamp=timestamps,
+    key=keys,
+    headers=signed_headers,
+    query=queries,
+    expires=st.integers(1, 604_800),
+)
+@settings(max_examples=10_000, deadline=None)
+def test_presigned_urls_are_botocores_byte_for_byte(
+    method: str,
+    access_key: str,
+    secret: str,
+    token: str | None,
+    region: str,
+    timestamp: str,
+    key: str,
+    headers: dict[str, str],
+    query: dict[str, str],
+    expires: int,
+) -> None:
+    host = f"bucket.s3.{region}.amazonaws.com"
+    path = sigv4.quote_path(f"/{key}")
+    query_text = "&".join(f"{quote(name, safe='')}={quote(value, safe='~')}" for name, value in query.items())
+    request = AWSRequest(method, f"https://{host}{path}{'?' if query else ''}{query_text}", headers=dict(headers))
+    request.context["timestamp"] = timestamp
+    auth = S3SigV4QueryAuth(Credentials(access_key, secret, token), "s3", region, expires=expires)
+    # The steps of add_auth, but for its reading of the clock.
+    auth._modify_request_before_signing(request)
+    string_to_sign = auth.string_to_sign(request, auth.canonical_request(request))
+    auth._inject_signature_to_request(request, auth.signature(string_to_sign, request))
+
+    scope = sigv4.open_scope(access_key=access_key, secret_key=secret, date=timestamp[:8], region=region, service="s3")
+    ours = sigv4.presign_query(
+        method=method,
+        host=host,
+        path=path,
+        scope=scope,
+        timestamp=timestamp,
+        expires_seconds=expires,
+        headers=headers,
+        query=query.items(),
+        session_token=token,
+    )
+    assert f"https://{host}{path}?{ours}" == request.url
+
+
+@given(
+    access_key=access_keys,
+    secret=secrets,
+    token=session_tokens,
+    region=regions,
+    timestamp=timestamps,
+    key=keys,
+    fields=st.dictionaries(
+        st.sampled_from(["Content-Type", "Cache-Control", "x-amz-meta-a", "success_action_status"]), header_values
+    ),
+    bounds=st.tuples(st.integers(0, 2**40), st.integers(0, 2**40)).map(sorted),
+)
+@settings(max_examples=10_000, deadline=None)
+def test_post_policies_are_signed_as_by_botocore_and_say_the_same(
+    access_key: str,
+    secret: str,
+    token: str | None,
+    region: str,
+    timestamp: str,
+    key: str,
+    fields: dict[str, str],
+    bounds: list[int],
+) -> None:
+    scope = sigv4.open_scope(access_key=access_key, secret_key=secret, date=timestamp[:8], region=region, service="s3")
+    all_fields = {
+        "key": key,
+        **fields,
+        "x-amz-algorithm": sigv4.ALGORITHM,
+        "x-amz-credential": scope.credential,
+        "x-amz-date": timestamp,
+    }
+    if token is not None:
+        all_fields["x-amz-security-token"] = token
+    policy = encode_policy(
+        bucket="bucket", fields=all_fields, min_bytes=bounds[0], max_bytes=bounds[1], expiration="2030-01-01T00:00:00Z"
+    )
+
+    request = AWSRequest("POST", "https://bucket.example/")
+    request.context["timestamp"] = timestamp
+    auth = S3SigV4PostAuth(Credentials(access_key, secret, token), "s3", region)
+    assert scope.key.hexdigest(policy.encode()) == auth.signature(policy, request)
+
+    auth.add_auth(_with_policy(fields, key, bounds, made := AWSRequest("POST", "https://bucket.example/")))
+    theirs = made.context["s3-presign-post-fields"]
+    our_document, their_document = json.loads(base64.b64decode(policy)), json.loads(base64.b64decode(theirs["policy"]))
+    clock = {"x-amz-date", "x-amz-credential"}
+    assert _without(clock, our_document) == _without(clock, their_document)
+    assert set(all_fields) | {"policy", "x-amz-signature"} == set(theirs) | set(fields) | {"key"}
+
+
+def _with_policy(fields: dict[str, str], key: str, bounds: list[int], request: AWSRequest) -> AWSRequest:
+    conditions: list[object] = [{"bucket": "bucket"}, {"key": key}, *({n: v} for n, v in fields.items())]
+    conditions.append(["content-length-range", *bounds])
+    request.context["s3-presign-post-policy"] = {"expiration": "2030-01-01T00:00:00Z", "conditions": conditions}
+    request.context["s3-presign-post-fields"] = {}
+    return request
+
+
+def _without(names: set[str], document: dict[str, list[object]]) -> tuple[object, list[str]]:
+    kept = [c for c in document["conditions"] if not (isinstance(c, dict) and names & c.keys())]
+    return document["expiration"], sorted(json.dumps(c) for c in kept)
+
+
+@pytest.mark.parametrize("seconds", [0, -1, 604_801])
+def test_a_lifetime_that_s3_would_not_take_is_refused(seconds: int) -> None:
+    scope = sigv4.open_scope(access_key="a", secret_key="s", date="20260101", region="r", service="s3")
+    with pytest.raises(ConfigurationError, match="604800"):
+        sigv4.presign_query(
+            method="PUT",
+            host="h",
+            path="/k",
+            scope=scope,
+            timestamp="20260101T000000Z",
+            expires_seconds=seconds,
+            headers={},
+        )
+
+
+def test_the_signing_key_of_a_day_is_derived_once() -> None:
+    def scope(date: str) -> sigv4.Scope:
+        return sigv4.open_scope(access_key="once", secret_key="s", date=date, region="r", service="s3")
+
+    assert scope("20260101") is scope("20260101")
+    assert scope("20260101").key.hexdigest(b"m") != scope("20260102").key.hexdigest(b"m")
+
+
+def test_the_policy_document_is_json_with_every_field_as_a_condition() -> None:
+    fields = {"key": 'quote " and \\ and \n', "Content-Type": "text/plain"}
+    encoded = encode_policy(bucket="b", fields=fields, min_bytes=1, max_bytes=2, expiration="2030-01-01T00:00:00Z")
+    document = json.loads(base64.b64decode(encoded))
+    assert document == {
+        "expiration": "2030-01-01T00:00:00Z",
+        "conditions": [
+            {"bucket": "b"},
+            {"key": 'quote " and \\ and \n'},
+            {"Content-Type": "text/plain"},
+            ["content-length-range", 1, 2],
+        ],
+    }

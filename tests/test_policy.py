@@ -1,0 +1,165 @@
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from presign import (
+    ConfigurationError,
+    InvalidRequest,
+    PresignError,
+    Rule,
+    TooLarge,
+    TooSmall,
+    TypeNotAdmitted,
+    UploadPolicy,
+    UploadRequest,
+)
+from presign.policy import is_active
+
+ID = UUID(int=1)
+
+
+def _policy(**changes: Any) -> UploadPolicy:
+    values: dict[str, Any] = {"content_types": {"image/png", "text/plain"}, "max_bytes": 100, "prefix": "public/"}
+    return UploadPolicy(**values | changes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"content_types": set()}, "content_types"),
+        ({"content_types": "image/png"}, "content_types"),
+        ({"content_types": {"image/*"}}, "content_types"),
+        ({"content_types": {"*/*"}}, "content_types"),
+        ({"content_types": {"png"}}, "content_types"),
+        ({"content_types": {"image/png,text/html"}}, "content_types"),
+        ({"content_types": {"text/html"}}, "content_types"),
+        ({"content_types": {"TEXT/HTML"}}, "content_types"),
+        ({"content_types": {"text/html;charset=utf-8"}}, "content_types"),
+        ({"content_types": {"image/svg+xml"}}, "content_types"),
+        ({"content_types": {"application/xml"}}, "content_types"),
+        ({"content_types": {"application/xhtml+xml"}}, "content_types"),
+        ({"content_types": {"text/javascript"}}, "content_types"),
+        ({"content_types": {"application/x-javascript"}}, "content_types"),
+        ({"content_types": {"application/ecmascript"}}, "content_types"),
+        ({"max_bytes": 0, "min_bytes": 0}, "max_bytes"),
+        ({"min_bytes": -1}, "min_bytes"),
+        ({"min_bytes": 101}, "min_bytes"),
+        ({"expires_in": timedelta(0)}, "expires_in"),
+        ({"expires_in": timedelta(hours=1, seconds=1)}, "expires_in"),
+        ({"prefix": "public"}, "prefix"),
+        ({"disposition": "inline; filename=x"}, "disposition"),
+        ({"cache_control": "no-cache\r\nX: y"}, "cache_control"),
+        ({"cache_control": ""}, "cache_control"),
+        ({"metadata": {"Bad": "x"}}, "metadata"),
+        ({"metadata": {"a-b": "x"}}, "metadata"),
+        ({"metadata": {"a": "ü"}}, "metadata"),
+        ({"metadata": {"a": " x"}}, "metadata"),
+        ({"metadata": {"a": ""}}, "metadata"),
+        ({"metadata": {"a": "x" * 3000}}, "metadata"),
+    ],
+)
+def test_a_policy_that_makes_no_sense_is_refused_with_the_setting(changes: dict[str, Any], field: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        _policy(**changes)
+    assert caught.value.field == field
+
+
+def test_an_unknown_rule_is_refused() -> None:
+    with pytest.raises(ValueError, match="colour"):
+        _policy(require_at_storage={"colour"})
+
+
+def test_active_content_is_admitted_only_when_asked_for() -> None:
+    policy = _policy(content_types={"image/svg+xml"}, allow_active_content=True)
+    assert policy.decide(UploadRequest(content_type="image/svg+xml"), object_id=ID).content_type == "image/svg+xml"
+
+
+@pytest.mark.parametrize("content_type", ["image/png", "text/plain", "application/json", "application/pdf", "text/csv"])
+def test_ordinary_types_are_not_taken_for_active_content(content_type: str) -> None:
+    assert not is_active(content_type)
+
+
+def test_a_longer_expiry_has_to_be_asked_for() -> None:
+    day = timedelta(days=1)
+    assert _policy(expires_in=day, max_expires_in=day).expires_in == day
+
+
+@pytest.mark.parametrize(
+    ("request_", "error", "field"),
+    [
+        (UploadRequest(content_type="image/jpeg"), TypeNotAdmitted, "type"),
+        (UploadRequest(content_type="image/png;charset=utf-8"), TypeNotAdmitted, "type"),
+        (UploadRequest(content_type="image/png", size=101), TooLarge, "size"),
+        (UploadRequest(content_type="image/png", size=0), TooSmall, "size"),
+    ],
+)
+def test_what_the_policy_does_not_admit_is_refused_with_value_and_limit(
+    request_: UploadRequest, error: type[PresignError], field: str
+) -> None:
+    with pytest.raises(error) as caught:
+        _policy().decide(request_, object_id=ID)
+    assert caught.value.field == field
+    assert caught.value.value is not None
+    assert caught.value.limit is not None
+
+
+def test_what_the_policy_requires_must_be_declared() -> None:
+    with pytest.raises(InvalidRequest, match="'size' is required"):
+        _policy(require_size=True).decide(UploadRequest(content_type="image/png"), object_id=ID)
+    with pytest.raises(InvalidRequest, match="'sha256' is required"):
+        _policy(require_sha256=True).decide(UploadRequest(content_type="image/png"), object_id=ID)
+
+
+def test_a_grant_carries_all_that_the_policy_says() -> None:
+    policy = _policy(
+        create_only=True,
+        cache_control="max-age=60",
+        metadata={"tenant": "7"},
+        disposition="attachment",
+        expires_in=timedelta(seconds=90),
+        verify_content=False,
+    )
+    grant = policy.decide(
+        UploadRequest(content_type="IMAGE/PNG", name="cat.png", sha256="0" * 64), object_id=ID, owner="alice"
+    )
+    assert grant.key == "public/00000000000000000000000000000001"
+    assert grant.content_type == "image/png"
+    assert (grant.min_bytes, grant.max_bytes) == (1, 100)
+    assert grant.create_only
+    assert grant.sha256 == "0" * 64
+    assert grant.content_disposition == 'attachment; filename="cat.png"'
+    assert grant.cache_control == "max-age=60"
+    assert dict(grant.metadata) == {"tenant": "7"}
+    assert grant.expires_in == timedelta(seconds=90)
+    assert not grant.verify_content
+    assert grant.owner == "alice"
+
+
+def test_a_declared_size_is_the_only_size_that_is_granted() -> None:
+    grant = _policy().decide(UploadRequest(content_type="image/png", size=7), object_id=ID)
+    assert grant.exact_bytes == 7
+
+
+def test_every_shape_of_grant_is_shown_to_the_backend() -> None:
+    shapes = {(g.exact_bytes is None, g.sha256 is None) for g in _policy().admissible_grants()}
+    assert shapes == {(True, True), (True, False), (False, True), (False, False)}
+    strict = _policy(require_size=True, require_sha256=True).admissible_grants()
+    assert [(g.exact_bytes, g.sha256 is None) for g in strict] == [(100, False)]
+
+
+def test_a_policy_cannot_be_changed_through_what_it_was_made_of() -> None:
+    metadata = {"tenant": "7"}
+    types = {"image/png"}
+    policy = _policy(metadata=metadata, content_types=types)
+    metadata["tenant"] = "8"
+    types.add("text/html")
+    assert dict(policy.metadata) == {"tenant": "7"}
+    assert policy.content_types == {"image/png"}
+
+
+def test_rules_may_be_required_by_value() -> None:
+    assert _policy(require_at_storage=["size"]).require_at_storage == {Rule.SIZE}

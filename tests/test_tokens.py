@@ -1,0 +1,91 @@
+from __future__ import annotations
+
+from datetime import datetime, timedelta, timezone
+
+import itsdangerous
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from presign import ConfigurationError, Grant, InvalidToken, TokenExpired
+from presign.tokens import CompletionTokens
+
+NOW = datetime(2026, 11, 23, 12, 0, 0, tzinfo=timezone.utc)
+LATER = NOW + timedelta(hours=1)
+SECRET = "a secret of enough bytes"
+GRANT = Grant(
+    key="public/1",
+    content_type="image/png",
+    min_bytes=1,
+    max_bytes=9,
+    expires_in=timedelta(seconds=60),
+    create_only=True,
+    sha256="0" * 64,
+    content_disposition="inline",
+    cache_control="max-age=1",
+    metadata={"a": "b"},
+    verify_content=False,
+    owner="alice",
+)
+
+
+def test_a_token_opens_to_the_grant_that_it_was_issued_for() -> None:
+    tokens = CompletionTokens(SECRET)
+    assert tokens.open(tokens.issue(GRANT, expires_at=LATER), now=NOW) == GRANT
+
+
+def test_a_token_ends_at_its_time() -> None:
+    tokens = CompletionTokens(SECRET)
+    token = tokens.issue(GRANT, expires_at=LATER)
+    assert tokens.open(token, now=LATER - timedelta(microseconds=1)) == GRANT
+    with pytest.raises(TokenExpired):
+        tokens.open(token, now=LATER)
+
+
+@given(position=st.integers(0, 10_000), replacement=st.sampled_from("ABCxyz019-_.é\0"))
+@settings(max_examples=3000, deadline=None)
+def test_a_token_with_one_character_changed_is_refused(position: int, replacement: str) -> None:
+    tokens = CompletionTokens(SECRET)
+    token = tokens.issue(GRANT, expires_at=LATER)
+    position %= len(token)
+    changed = token[:position] + replacement + token[position + 1 :]
+    if changed == token:
+        return
+    # The last character of unpadded base64 has bits that carry nothing; itsdangerous decodes, and then compares.
+    try:
+        opened = tokens.open(changed, now=NOW)
+    except InvalidToken:
+        return
+    assert position == len(token) - 1
+    assert opened == GRANT
+
+
+@pytest.mark.parametrize("token", ["", ".", "x", "a.b", "\0", "é.é", "W10." + "A" * 43, "x" * 20_000])
+def test_what_is_no_token_is_refused(token: str) -> None:
+    with pytest.raises(InvalidToken):
+        CompletionTokens(SECRET).open(token, now=NOW)
+
+
+def test_a_token_signed_for_another_purpose_or_by_another_secret_is_refused() -> None:
+    tokens = CompletionTokens(SECRET)
+    token = tokens.issue(GRANT, expires_at=LATER)
+    payload = token.rpartition(".")[0]
+    foreign = itsdangerous.Signer(SECRET, salt=b"another purpose", key_derivation="hmac").sign(payload).decode()
+    for refused in (foreign, CompletionTokens("another secret of enough bytes").issue(GRANT, expires_at=LATER)):
+        with pytest.raises(InvalidToken):
+            tokens.open(refused, now=NOW)
+
+
+def test_a_rotated_secret_still_opens_what_the_old_one_signed() -> None:
+    old, new = "the old secret, long enough", "the new secret, long enough"
+    token = CompletionTokens(old).issue(GRANT, expires_at=LATER)
+    rotated = CompletionTokens([old, new])
+    assert rotated.open(token, now=NOW) == GRANT
+    assert CompletionTokens(new).open(rotated.issue(GRANT, expires_at=LATER), now=NOW) == GRANT
+
+
+@pytest.mark.parametrize("secret", ["", "short", b"short", [], ["long enough, by any measure", "short"]])
+def test_a_secret_that_can_be_guessed_is_refused(secret: str | bytes | list[str]) -> None:
+    with pytest.raises(ConfigurationError, match="16 bytes") as caught:
+        CompletionTokens(secret)
+    assert "long enough" not in str(caught.value)

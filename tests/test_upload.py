@@ -1,0 +1,117 @@
+from __future__ import annotations
+
+from datetime import datetime, timedelta, timezone
+from typing import Any
+
+import pytest
+
+from presign import Grant, InvalidRequest, Rule, Ticket, UploadRequest
+
+NOW = datetime(2026, 11, 23, 12, 0, 0, 123456, tzinfo=timezone.utc)
+
+
+def test_a_request_is_read_from_the_contracts_json() -> None:
+    request = UploadRequest.from_json({"type": "image/png", "size": 3, "name": "cat.png", "sha256": "0" * 64})
+    assert request == UploadRequest(content_type="image/png", size=3, name="cat.png", sha256="0" * 64)
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        (None, None),
+        ([], None),
+        ("type", None),
+        ({}, "type"),
+        ({"size": 1}, "type"),
+        ({"type": None}, "type"),
+        ({"type": 7}, "type"),
+        ({"type": "image"}, "type"),
+        ({"type": "image/*"}, "type"),
+        ({"type": "image/png, text/html"}, "type"),
+        ({"type": "image/png\r\nX: y"}, "type"),
+        ({"type": "image/png\0"}, "type"),
+        ({"type": "x/" + "y" * 300}, "type"),
+        ({"type": "image/png", "size": "1"}, "size"),
+        ({"type": "image/png", "size": 1.5}, "size"),
+        ({"type": "image/png", "size": True}, "size"),
+        ({"type": "image/png", "size": -1}, "size"),
+        ({"type": "image/png", "size": 2**63}, "size"),
+        ({"type": "image/png", "size": 10**400}, "size"),
+        ({"type": "image/png", "name": 1}, "name"),
+        ({"type": "image/png", "name": ""}, "name"),
+        ({"type": "image/png", "name": "x" * 256}, "name"),
+        ({"type": "image/png", "name": "../../etc/passwd"}, "name"),
+        ({"type": "image/png", "name": "C:\\cat.png"}, "name"),
+        ({"type": "image/png", "name": ".."}, "name"),
+        ({"type": "image/png", "name": "cat\0.png"}, "name"),
+        ({"type": "image/png", "name": "cat\n.png"}, "name"),
+        ({"type": "image/png", "name": "gnp\u202e.exe"}, "name"),
+        ({"type": "image/png", "name": "\ud800"}, "name"),
+        ({"type": "image/png", "sha256": "A" * 64}, "sha256"),
+        ({"type": "image/png", "sha256": "0" * 63}, "sha256"),
+        ({"type": "image/png", "sha256": 0}, "sha256"),
+        ({"type": "image/png", "acl": "public-read"}, "acl"),
+        ({"type": "image/png", "key": "public/mine"}, "key"),
+        ({"type": "image/png", 7: 1}, "7"),
+    ],
+)
+def test_a_malformed_request_is_refused_with_the_member_that_is_wrong(body: Any, field: str | None) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        UploadRequest.from_json(body)
+    assert caught.value.field == field
+    assert caught.value.code == "malformed_request"
+    assert len(caught.value.detail) < 300
+    assert caught.value.detail.isprintable()
+
+
+@pytest.mark.parametrize("name", ["cat.png", "Katze süß.png", "猫 🐈.png", "a b'c\"d;e%f$g.png", "שלום.png", "x" * 255])
+def test_a_name_in_any_script_is_admitted(name: str) -> None:
+    assert UploadRequest(content_type="image/png", name=name).name == name
+
+
+def _grant(**changes: Any) -> Grant:
+    values: dict[str, Any] = {
+        "key": "public/1",
+        "content_type": "image/png",
+        "min_bytes": 1,
+        "max_bytes": 9,
+        "expires_in": timedelta(seconds=60),
+    }
+    return Grant(**values | changes)
+
+
+def test_a_grant_names_the_rules_that_it_carries() -> None:
+    assert set(_grant().rules) == {Rule.SIZE, Rule.TYPE, Rule.HEADERS}
+    assert set(_grant(sha256="0" * 64, create_only=True).rules) == set(Rule)
+
+
+def test_a_size_is_exact_where_both_bounds_meet() -> None:
+    assert _grant().exact_bytes is None
+    assert _grant(min_bytes=9).exact_bytes == 9
+
+
+def test_a_ticket_becomes_the_contracts_json() -> None:
+    ticket = Ticket(
+        method="POST",
+        url="https://bucket.example/",
+        headers={},
+        fields={"key": "public/1", "policy": "p"},
+        expires_at=NOW + timedelta(seconds=60),
+        now=NOW,
+        key="public/1",
+        object_url="https://bucket.example/public/1",
+        enforced={Rule.SIZE: "storage", Rule.HEADERS: "completion"},
+        token="t",
+    )
+    assert ticket.as_json() == {
+        "method": "POST",
+        "url": "https://bucket.example/",
+        "fields": {"key": "public/1", "policy": "p"},
+        "headers": {},
+        "expires_at": "2026-11-23T12:01:00.123Z",
+        "now": "2026-11-23T12:00:00.123Z",
+        "key": "public/1",
+        "object_url": "https://bucket.example/public/1",
+        "enforced": {"size": "storage", "headers": "completion"},
+        "token": "t",
+    }
