@@ -30,6 +30,8 @@ class ObjectHead:
 
     ``size`` is in bytes. ``sha256`` is in hexadecimal, and None where the storage keeps no such checksum of the whole
     object. Headers that are not set are None; ``metadata`` names are in lower case, without the service's prefix.
+    ``further_headers`` are those that a client can store, no grant asks for, and a download would answer with, such as
+    Expires or Content-Language.
     """
 
     size: int
@@ -41,6 +43,7 @@ class ObjectHead:
     cache_control: str | None = None
     content_encoding: str | None = None
     metadata: Mapping[str, str] = field(default_factory=dict)
+    further_headers: Mapping[str, str] = field(default_factory=dict)
 
 
 class Backend(Protocol):

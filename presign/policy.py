@@ -66,14 +66,14 @@ class UploadPolicy:
         object.__setattr__(self, "metadata", MappingProxyType(_checked_metadata(self.metadata)))
         object.__setattr__(self, "require_at_storage", frozenset(Rule(rule) for rule in self.require_at_storage))
         check_prefix(self.prefix)
+        if self.max_bytes < 1:
+            raise ConfigurationError("max_bytes must be at least 1", field="max_bytes", value=self.max_bytes)
         if not 0 <= self.min_bytes <= self.max_bytes:
             raise ConfigurationError(
                 f"min_bytes must lie between 0 and max_bytes ({self.max_bytes})",
                 field="min_bytes",
                 value=self.min_bytes,
             )
-        if self.max_bytes < 1:
-            raise ConfigurationError("max_bytes must be at least 1", field="max_bytes", value=self.max_bytes)
         if not timedelta(seconds=1) <= self.expires_in <= self.max_expires_in:
             raise ConfigurationError(
                 f"expires_in must lie between 1 second and max_expires_in ({self.max_expires_in}); "

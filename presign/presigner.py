@@ -200,6 +200,10 @@ def _violation_of_head(grant: Grant, head: ObjectHead) -> RuleViolated | None:
                 value=stored,
                 limit=granted,
             )
+    for name, stored in head.further_headers.items():
+        return RuleViolated(
+            f"the object carries {name}, which was not granted", rule=Rule.HEADERS.value, field=name, value=stored
+        )
     if dict(head.metadata) != dict(grant.metadata):
         return RuleViolated("the object's metadata is not what was granted", rule=Rule.HEADERS.value, field="metadata")
     if grant.sha256 is not None and head.sha256 is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 import threading
 from binascii import a2b_hex, b2a_base64
 from collections.abc import Mapping
@@ -32,13 +33,17 @@ UploadMethod = Literal["auto", "post", "put"]
 
 # botocore renews credentials when it is asked for them in their last quarter of an hour, and not before.
 _RENEWAL = timedelta(minutes=15) - timedelta(seconds=1)
-_DNS_SUFFIXES = {"cn-": "amazonaws.com.cn", "us-isob-": "sc2s.sgov.gov", "us-iso-": "c2s.ic.gov"}
 _POST_RULES = frozenset({Rule.SIZE, Rule.TYPE, Rule.HEADERS, Rule.CHECKSUM})
 # Not HEADERS: a PUT may carry Content-Encoding, Cache-Control and the like beside the signed headers.
 _PUT_RULES = frozenset({Rule.TYPE, Rule.CHECKSUM, Rule.CREATE_ONLY})
 # These answer 501 to a POST policy.
 _HOSTS_WITHOUT_POST = (".r2.cloudflarestorage.com",)
 _SERVICE = "s3"
+_FURTHER_HEADERS = {
+    "content-language": "ContentLanguage",
+    "expires": "ExpiresString",
+    "x-amz-website-redirect-location": "WebsiteRedirectLocation",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,13 +83,13 @@ class S3Backend:
             raise ConfigurationError(
                 "upload_method must be auto, post or put", field="upload_method", value=upload_method
             )
-        self._session = session or boto3.Session()
+        self._session = session or _default_session()
         configured_endpoint = endpoint_url or _configured_endpoint(self._session)
         self._region = region or self._session.region_name or ("us-east-1" if configured_endpoint else None)
         if self._region is None:
             raise ConfigurationError("region is not set: pass region, or set AWS_REGION", field="region")
         self._is_aws = configured_endpoint is None
-        self._endpoint_url = configured_endpoint or f"https://s3.{self._region}.{_dns_suffix(self._region)}"
+        self._endpoint_url = configured_endpoint or _regional_endpoint(self._session, self._region)
         public_endpoint = _checked_endpoint("public_endpoint_url", public_endpoint_url or self._endpoint_url)
         # A dotted bucket's virtual host has no certificate, and a custom endpoint need not have virtual hosts at all.
         if self._is_aws and public_endpoint_url is None and "." not in bucket:
@@ -212,6 +217,9 @@ class S3Backend:
             cache_control=answer.get("CacheControl") or None,
             content_encoding=answer.get("ContentEncoding") or None,
             metadata={name.lower(): value for name, value in answer.get("Metadata", {}).items()},
+            further_headers={
+                header: value for header, member in _FURTHER_HEADERS.items() if (value := str(answer.get(member, "")))
+            },
         )
 
     def read(self, key: str, *, offset: int, length: int, etag: str) -> bytes:
@@ -386,6 +394,20 @@ def open_s3(url: str) -> tuple[S3Backend, str]:
     return backend, prefix
 
 
+def _default_session() -> boto3.Session:
+    try:
+        return boto3.Session()
+    except BotoCoreError as error:
+        raise _unusable_settings(error) from None
+
+
+def _unusable_settings(error: Exception) -> ConfigurationError:
+    return ConfigurationError(
+        f"the AWS settings cannot be used ({type(error).__name__}); check AWS_PROFILE and the files that it names",
+        field="credentials",
+    )
+
+
 def _load_credentials(session: boto3.Session) -> Refreshing[_Keys]:
     try:
         credentials = session.get_credentials()
@@ -396,10 +418,7 @@ def _load_credentials(session: boto3.Session) -> Refreshing[_Keys]:
             )
         return Refreshing(lambda: _read(credentials), what="the AWS credentials")
     except (BotoCoreError, ClientError) as error:
-        raise ConfigurationError(
-            f"the AWS credentials could not be loaded ({type(error).__name__}); check AWS_PROFILE and its settings",
-            field="credentials",
-        ) from None
+        raise _unusable_settings(error) from None
 
 
 def _read(credentials: Credentials) -> Expiring[_Keys]:
@@ -441,8 +460,12 @@ def _checked_endpoint(setting: str, url: str) -> str:
     return f"{parts.scheme}://{parts.netloc.lower().removesuffix(default_port)}"
 
 
-def _dns_suffix(region: str) -> str:
-    return next((suffix for start, suffix in _DNS_SUFFIXES.items() if region.startswith(start)), "amazonaws.com")
+def _regional_endpoint(session: boto3.Session, region: str) -> str:
+    loader = session._session.get_component("data_loader")  # noqa: SLF001  (as above)
+    for partition in loader.load_data("partitions")["partitions"]:
+        if region in partition["regions"] or re.fullmatch(partition["regionRegex"], region):
+            return f"https://s3.{region}.{partition['outputs']['dnsSuffix']}"
+    raise ConfigurationError(f"region {region!a} is not one of AWS's", field="region", value=region)
 
 
 def _whole_second_before(moment: datetime) -> datetime:
