@@ -1,0 +1,68 @@
+"""An ASGI application served by uvicorn on a free loopback port for as long as a `with` block lasts."""
+
+from __future__ import annotations
+
+import logging
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import uvicorn
+from starlette.types import ASGIApp
+
+START_SECONDS = 10.0
+STOP_SECONDS = 5.0
+
+
+class _KeptLog(logging.Handler):
+    def __init__(self) -> None:
+        super().__init__()
+        self.lines: list[str] = []
+        self.setFormatter(logging.Formatter("%(levelname)s %(name)s %(message)s"))
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.lines.append(self.format(record))
+
+
+@contextmanager
+def serve(app: ASGIApp, *, host: str = "127.0.0.1", port: int = 0) -> Iterator[str]:
+    """Yield the base URL of a server that is ready; port 0 takes a free one.
+
+    A server that does not start raises RuntimeError with its log; what the server logged while the block ran is added
+    as a note to whatever the block raises.
+    """
+    log = _KeptLog()
+    listener = socket.create_server((host, port), backlog=512)
+    config = uvicorn.Config(app, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=1)
+    server = uvicorn.Server(config)
+    logger = logging.getLogger("uvicorn")
+    logger.addHandler(log)
+    # A signal handler can only be set in the main thread, which stays the test runner's.
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, name="reference server", daemon=True)
+    thread.start()
+    try:
+        _wait_until_started(server, thread, log)
+        yield f"http://{host}:{listener.getsockname()[1]}"
+    except BaseException as error:
+        if log.lines and hasattr(error, "add_note"):
+            error.add_note("server log:\n" + "\n".join(log.lines))
+        raise
+    finally:
+        server.should_exit = True
+        thread.join(STOP_SECONDS)
+        server.force_exit = True
+        thread.join(STOP_SECONDS)
+        listener.close()
+        logger.removeHandler(log)
+    if thread.is_alive():
+        raise RuntimeError("the reference server did not stop:\n" + "\n".join(log.lines))
+
+
+def _wait_until_started(server: uvicorn.Server, thread: threading.Thread, log: _KeptLog) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while not server.started:
+        if not thread.is_alive() or time.monotonic() > deadline:
+            raise RuntimeError("the reference server did not start:\n" + "\n".join(log.lines))
+        time.sleep(0.005)
