@@ -1,0 +1,112 @@
+"""The system's Chromium on the demo's page: browser, page and storage as a user has them."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+import pytest
+from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
+
+from demo_server.local_storage import local_storage
+from demo_server.seaweedfs import AccessKey, SeaweedFS
+from tests.conftest import read_state
+from tests.demo_process import Demo, running_demo
+
+TYPES = "image/png,application/zip,text/plain"
+# Without these Chromium looks for its makers' servers, and as root it needs the sandbox off.
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+]
+
+expect.set_options(timeout=20_000)
+
+
+@dataclass(kw_only=True)
+class Storage:
+    """The storage under the demo, which a test may take away and bring back."""
+
+    directory: Path
+    environment: dict[str, str]
+    again: SeaweedFS | None = None
+
+    @property
+    def log(self) -> str:
+        return (self.directory / "weed.log").read_text(errors="replace")
+
+    def kill(self) -> None:
+        server = psutil.Process(int((self.directory / "weed.pid").read_text()))
+        server.kill()
+        server.wait(5)
+
+    def restart(self) -> None:
+        state = read_state(self.directory)
+        self.again = SeaweedFS(directory=self.directory, admin=AccessKey(**state["admin"]), s3_port=state["port"])
+        self.again.start()
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Browser]:
+    names = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+    executable = next((found for name in names if (found := shutil.which(name))), None)
+    assert executable, "the browser tests need Chromium: make chromium"
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=executable, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def page(chromium: Browser) -> Iterator[Page]:
+    """A fresh page, on which nothing may go wrong unsaid: an uncaught error fails the test."""
+    context = chromium.new_context(viewport={"width": 1280, "height": 900})
+    page = context.new_page()
+    errors: list[str] = []
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    yield page
+    context.close()
+    assert not errors
+
+
+@pytest.fixture(scope="session")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
+    """The demo with the storage of its own."""
+    directory = tmp_path_factory.mktemp("demo")
+    with running_demo(directory, PRESIGN_TYPES=TYPES, PRESIGN_MAX_BYTES="300MB") as demo:
+        yield demo
+
+
+@pytest.fixture
+def storage_and_demo(tmp_path: Path) -> Iterator[tuple[Storage, Demo]]:
+    """A storage of the test's own, and a demo on it."""
+    directory = tmp_path / "storage"
+    # The page's origin is not known yet, and a test of the network's failures is none of CORS.
+    with local_storage(directory, origins=["*"], say=lambda line: None) as environment:
+        storage = Storage(directory=directory, environment=environment)
+        with running_demo(tmp_path, PRESIGN_TYPES=TYPES, **environment) as demo:
+            yield storage, demo
+        if storage.again is not None:
+            storage.again.stop()
+
+
+def open_page(page: Page, demo: Demo) -> None:
+    page.goto(demo.page)
+    expect(page.get_by_test_id("dropzone")).to_be_visible()
+
+
+def pick(page: Page, *paths: Path) -> Locator:
+    """Pick files, and return their rows."""
+    page.get_by_test_id("file-input").set_input_files(list(paths))
+    return page.get_by_test_id("upload-row")
+
+
+def expect_state(row: Locator, state: str, *, timeout_ms: float = 20_000) -> None:
+    expect(row).to_have_attribute("data-state", state, timeout=timeout_ms)

@@ -1,0 +1,182 @@
+"""The storage servers that the tests run on, each started once; one that does not start fails the run with its log."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlencode, urlsplit
+
+import boto3
+import pytest
+from botocore.config import Config
+from botocore.exceptions import ClientError
+
+from demo_server.local_storage import BUCKET, PUBLIC_PREFIX, REGION, local_storage
+from presign import Presigner, Ticket, UploadPolicy, UploadRequest
+from presign.s3 import S3Backend
+from tests.emulators.cors import CorsRule
+from tests.emulators.s3_reference import S3Bucket, S3Reference
+from tests.emulators.serving import serve
+from tests.emulators.signature_v4 import HmacKey
+from tests.emulators.wire import Answer, Attempt, Form, send
+
+PAGE_ORIGIN = "http://localhost:8080"
+TOKEN_SECRET = "the secret of the tests' tokens"
+PNG = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\x01\0\0\0\x01\x08\x02\0\0\0\x90wS\xde"
+PNG_SHA256 = hashlib.sha256(PNG).hexdigest()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Store:
+    """A running S3 server, with a signer that may write and verify under ``public/`` of one bucket."""
+
+    name: str
+    endpoint_url: str
+    bucket: str
+    session: boto3.Session = field(repr=False)
+    admin: Any = field(repr=False)
+
+    def backend(self, **options: Any) -> S3Backend:
+        values: dict[str, Any] = {
+            "bucket": self.bucket,
+            "region": REGION,
+            "endpoint_url": self.endpoint_url,
+            "session": self.session,
+        }
+        return S3Backend(**values | options)
+
+    def presigner(
+        self, *, clock: Callable[[], datetime] | None = None, upload_method: str = "auto", **policy: Any
+    ) -> Presigner:
+        rules: dict[str, Any] = {
+            "content_types": {"image/png"},
+            "max_bytes": 100,
+            "min_bytes": 10,
+            "prefix": PUBLIC_PREFIX,
+        }
+        return Presigner(
+            backend=self.backend(upload_method=upload_method),
+            policy=UploadPolicy(**rules | policy),
+            secret=TOKEN_SECRET,
+            clock=clock or (lambda: datetime.now(timezone.utc)),
+        )
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What points a demo server at this store."""
+        keys = self.session.get_credentials()
+        assert keys is not None
+        query = urlencode({"region": REGION, "endpoint_url": self.endpoint_url})
+        return {
+            "PRESIGN_BUCKET": f"s3://{self.bucket}/{PUBLIC_PREFIX}?{query}",
+            "AWS_ACCESS_KEY_ID": keys.access_key or "",
+            "AWS_SECRET_ACCESS_KEY": keys.secret_key or "",
+        }
+
+    def holds(self, key: str) -> bool:
+        """Say whether an object is there, asked with the administrator's key."""
+        try:
+            self.admin.head_object(Bucket=self.bucket, Key=key)
+        except ClientError as error:
+            if error.response["ResponseMetadata"]["HTTPStatusCode"] == 404:
+                return False
+            raise
+        return True
+
+
+def png_request(**changes: Any) -> UploadRequest:
+    return UploadRequest(**{"content_type": "image/png"} | changes)
+
+
+def as_sent(ticket: Ticket, body: bytes) -> Form | Attempt:
+    """Exactly what a client sends for a ticket."""
+    if ticket.method == "POST":
+        return Form.of(ticket.url, dict(ticket.fields), body)
+    return Attempt(method="PUT", url=ticket.url, headers=tuple(ticket.headers.items()), body=body)
+
+
+def upload(ticket: Ticket, body: bytes) -> Answer:
+    return send(as_sent(ticket, body))
+
+
+def seconds_ago(seconds: float) -> Callable[[], datetime]:
+    return lambda: datetime.now(timezone.utc) - timedelta(seconds=seconds)
+
+
+@pytest.fixture(scope="session")
+def seaweedfs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
+    directory = tmp_path_factory.mktemp("seaweedfs")
+    with local_storage(directory, origins=[PAGE_ORIGIN], say=lambda line: None) as environment:
+        endpoint_url = _parameter(environment["PRESIGN_BUCKET"], "endpoint_url")
+        session = boto3.Session(
+            aws_access_key_id=environment["AWS_ACCESS_KEY_ID"],
+            aws_secret_access_key=environment["AWS_SECRET_ACCESS_KEY"],
+        )
+        admin_key = _read_admin(directory)
+        yield Store(
+            name="SeaweedFS",
+            endpoint_url=endpoint_url,
+            bucket=BUCKET,
+            session=session,
+            admin=_client(endpoint_url, boto3.Session(**admin_key)),
+        )
+
+
+@pytest.fixture(scope="session")
+def s3_reference() -> Iterator[Store]:
+    rule = CorsRule(
+        allowed_origins=(PAGE_ORIGIN,),
+        allowed_methods=("GET", "PUT", "POST", "HEAD"),
+        allowed_headers=("*",),
+        expose_headers=("Location", "ETag"),
+        max_age_seconds=600,
+    )
+    app = S3Reference(
+        buckets={BUCKET: S3Bucket(cors=(rule,), public_prefix=PUBLIC_PREFIX), "other": S3Bucket()},
+        access_keys={"AKIAREFERENCE": HmacKey(secret="a secret of the reference")},
+        region=REGION,
+    )
+    with serve(app) as endpoint_url:
+        session = boto3.Session(aws_access_key_id="AKIAREFERENCE", aws_secret_access_key="a secret of the reference")
+        yield Store(
+            name="the S3 reference",
+            endpoint_url=endpoint_url,
+            bucket=BUCKET,
+            session=session,
+            admin=_client(endpoint_url, session),
+        )
+
+
+@pytest.fixture(params=["seaweedfs", "s3_reference"])
+def store(request: pytest.FixtureRequest) -> Store:
+    """Each S3 server in turn."""
+    running: Store = request.getfixturevalue(request.param)
+    return running
+
+
+def _client(endpoint_url: str, session: boto3.Session) -> Any:
+    return session.client(
+        "s3",
+        region_name=REGION,
+        endpoint_url=endpoint_url,
+        config=Config(signature_version="s3v4", s3={"addressing_style": "path"}),
+    )
+
+
+def _parameter(url: str, name: str) -> str:
+    return parse_qs(urlsplit(url).query)[name][0]
+
+
+def read_state(directory: Path) -> Any:
+    """Return what a local storage remembers: its port and its keys."""
+    return json.loads((directory / "state.json").read_text())
+
+
+def _read_admin(directory: Path) -> dict[str, str]:
+    admin = read_state(directory)["admin"]
+    return {"aws_access_key_id": admin["access_key_id"], "aws_secret_access_key": admin["secret_access_key"]}

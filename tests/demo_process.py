@@ -1,0 +1,112 @@
+"""The demo as its users run it: a process of its own, on free ports, with nothing of this machine's settings."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from demo_server.seaweedfs import free_port, is_free
+
+ROOT = Path(__file__).resolve().parent.parent
+START_SECONDS = 60.0
+STOP_SECONDS = 15.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Demo:
+    """A running demo."""
+
+    api: str
+    page: str
+    data_directory: Path
+    log_path: Path
+    process: psutil.Popen
+
+    @property
+    def log(self) -> str:
+        return self.log_path.read_text()
+
+
+def environment(directory: Path, **settings: str) -> dict[str, str]:
+    """Return an environment without this machine's AWS and presign settings."""
+    kept = {n: v for n, v in os.environ.items() if not n.startswith(("AWS_", "PRESIGN_"))}
+    isolated = {
+        "AWS_CONFIG_FILE": os.devnull,
+        "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+        "AWS_EC2_METADATA_DISABLED": "true",
+        "PYTHONPATH": str(ROOT),
+        "PRESIGN_DATA_DIR": str(directory / "data"),
+    }
+    return {**kept, **isolated, **settings}
+
+
+def run_demo(directory: Path, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
+    """Run a demo that is expected to end by itself."""
+    return subprocess.run(
+        [sys.executable, "-m", "demo_server", *arguments],
+        cwd=directory,
+        env=environment(directory, **settings),
+        capture_output=True,
+        text=True,
+        timeout=START_SECONDS,
+        check=False,
+    )
+
+
+@contextmanager
+def running_demo(directory: Path, *arguments: str, **settings: str) -> Iterator[Demo]:
+    """Run the demo until the block ends, as Ctrl-C ends it; what it started must be gone then."""
+    api_port, page_port = free_port(), free_port()
+    log_path = directory / "demo.log"
+    ports = {"PRESIGN_PORT": str(api_port), "PRESIGN_PAGE_PORT": str(page_port)}
+    with log_path.open("ab") as log:
+        process = psutil.Popen(
+            [sys.executable, "-m", "demo_server", *arguments],
+            cwd=directory,
+            env=environment(directory, **ports, **settings),
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+        )
+    demo = Demo(
+        api=f"http://localhost:{api_port}",
+        page=f"http://localhost:{page_port}",
+        data_directory=directory / "data",
+        log_path=log_path,
+        process=process,
+    )
+    try:
+        deadline = time.monotonic() + START_SECONDS
+        while is_free(api_port):
+            if process.poll() is not None or time.monotonic() > deadline:
+                raise AssertionError(f"the demo did not start:\n{demo.log}")
+            time.sleep(0.05)
+        yield demo
+    finally:
+        _interrupt(process, demo)
+
+
+def _interrupt(process: psutil.Popen, demo: Demo) -> None:
+    if process.poll() is not None:
+        return
+    started = process.children(recursive=True)
+    process.send_signal(signal.SIGINT)
+    try:
+        process.wait(STOP_SECONDS)
+    except psutil.TimeoutExpired:
+        process.kill()
+        raise AssertionError(f"Ctrl-C did not stop the demo:\n{demo.log}") from None
+    finally:
+        _, left = psutil.wait_procs(started, timeout=3)
+        for each in left:
+            each.kill()
+    assert not left, f"Ctrl-C left {left} running:\n{demo.log}"

@@ -1,0 +1,268 @@
+"""The HTTP contract: served by a real server, spoken to over a socket."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import logging
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+import pytest
+from starlette.requests import Request
+
+from presign import (
+    ConfigurationError,
+    CredentialsUnavailable,
+    Forbidden,
+    Presigner,
+    PresignError,
+    TooManyRequests,
+    Unauthenticated,
+)
+from presign.asgi import MAX_BODY_BYTES, create_app, openapi
+from tests.conftest import PNG, Store
+from tests.emulators.serving import serve
+
+JSON = {"Content-Type": "application/json"}
+PROBLEM_MEMBERS = {"type", "title", "status", "detail", "code"}
+
+
+def who(request: Request) -> str | None:
+    """Authorise as an application would, from a header that stands for its session."""
+    user = request.headers.get("x-user")
+    refusals: dict[str | None, PresignError] = {
+        "nobody": Unauthenticated("sign in"),
+        "guest": Forbidden("guests may not upload"),
+        "eager": TooManyRequests("slow down", retry_after=7),
+    }
+    if user in refusals:
+        raise refusals[user]
+    return user
+
+
+@pytest.fixture(scope="module")
+def presigner(s3_reference: Store) -> Presigner:
+    return s3_reference.presigner(content_types={"image/png", "text/plain"})
+
+
+@pytest.fixture(scope="module")
+def api(presigner: Presigner) -> Iterator[httpx.Client]:
+    with serve(create_app(presigner, authorize=who)) as url, httpx.Client(base_url=url) as client:
+        yield client
+
+
+def _is_problem(answer: httpx.Response, status: int, code: str) -> dict[str, Any]:
+    assert answer.status_code == status, answer.text
+    assert answer.headers["content-type"] == "application/problem+json"
+    problem: dict[str, Any] = answer.json()
+    assert problem.keys() >= PROBLEM_MEMBERS
+    assert (problem["status"], problem["code"]) == (status, code)
+    assert "Traceback" not in answer.text
+    return problem
+
+
+def test_a_ticket_is_answered_used_and_completed(api: httpx.Client) -> None:
+    answer = api.post("/upload", json={"type": "image/png", "size": len(PNG), "name": "cat.png"})
+    assert answer.status_code == 200
+    assert answer.headers["cache-control"] == "no-store"
+    ticket = answer.json()
+    assert list(ticket) == [
+        *("method", "url", "fields", "headers", "expires_at", "now", "key", "object_url", "enforced", "token"),
+    ]
+    assert ticket["enforced"] == {"size": "storage", "type": "storage", "headers": "storage"}
+    stored = httpx.post(ticket["url"], data=ticket["fields"], files={"file": ("cat.png", PNG)})
+    assert stored.status_code == 201
+    completed = api.post("/complete", json={"token": ticket["token"]})
+    assert completed.status_code == 200
+    assert completed.json() == {
+        "key": ticket["key"],
+        "url": ticket["object_url"],
+        "etag": completed.json()["etag"],
+        "version": None,
+        "size": len(PNG),
+        "type": "image/png",
+    }
+
+
+def test_only_the_type_is_required(api: httpx.Client) -> None:
+    assert api.post("/upload", json={"type": "image/png"}).status_code == 200
+
+
+BAD_REQUESTS: dict[str, tuple[dict[str, Any], int, str]] = {
+    "malformed JSON": ({"content": b'{"type": ', "headers": JSON}, 400, "malformed_request"),
+    "no body": ({"headers": JSON}, 400, "malformed_request"),
+    "not UTF-8": ({"content": b'{"type": "\xff"}', "headers": JSON}, 400, "malformed_request"),
+    "deep nesting": ({"content": b"[" * 5000, "headers": JSON}, 400, "malformed_request"),
+    "NaN": ({"content": b'{"type": "image/png", "size": NaN}', "headers": JSON}, 400, "malformed_request"),
+    "an array": ({"json": []}, 400, "malformed_request"),
+    "null": ({"json": None, "headers": JSON, "content": b"null"}, 400, "malformed_request"),
+    "missing type": ({"json": {"size": 1}}, 400, "malformed_request"),
+    "type of the wrong kind": ({"json": {"type": 1}}, 400, "malformed_request"),
+    "size as text": ({"json": {"type": "image/png", "size": "20"}}, 400, "malformed_request"),
+    "size as a fraction": ({"json": {"type": "image/png", "size": 1.5}}, 400, "malformed_request"),
+    "negative size": ({"json": {"type": "image/png", "size": -1}}, 400, "malformed_request"),
+    "absurd size": ({"json": {"type": "image/png", "size": 2**63}}, 400, "malformed_request"),
+    "absurd number": ({"content": b'{"type": "image/png", "size": 1e999}', "headers": JSON}, 400, "malformed_request"),
+    "over-long name": ({"json": {"type": "image/png", "name": "x" * 256}}, 400, "malformed_request"),
+    "hostile name": ({"json": {"type": "image/png", "name": "../../etc/passwd"}}, 400, "malformed_request"),
+    "NUL in the name": ({"json": {"type": "image/png", "name": "a\0b"}}, 400, "malformed_request"),
+    "unknown field": ({"json": {"type": "image/png", "acl": "public-read"}}, 400, "malformed_request"),
+    "key of the client's own": ({"json": {"type": "image/png", "key": "public/x"}}, 400, "malformed_request"),
+    "bad checksum": ({"json": {"type": "image/png", "sha256": "x"}}, 400, "malformed_request"),
+    "type not admitted": ({"json": {"type": "text/html"}}, 415, "type_not_admitted"),
+    "too large": ({"json": {"type": "image/png", "size": 101}}, 413, "too_large"),
+    "too small": ({"json": {"type": "image/png", "size": 9}}, 422, "too_small"),
+    "1 MB body": ({"content": b'{"type": "' + b"x" * 1_000_000 + b'"}', "headers": JSON}, 413, "body_too_large"),
+    "wrong content type": ({"content": b'{"type": "image/png"}', "headers": {"Content-Type": "text/plain"}}, 415, "unsupported_media_type"),
+    "no content type": ({"content": b'{"type": "image/png"}'}, 415, "unsupported_media_type"),
+    "a form": ({"data": {"type": "image/png"}}, 415, "unsupported_media_type"),
+    "nobody": ({"json": {"type": "image/png"}, "headers": {"X-User": "nobody"}}, 401, "unauthenticated"),
+    "a guest": ({"json": {"type": "image/png"}, "headers": {"X-User": "guest"}}, 403, "forbidden"),
+    "too eager": ({"json": {"type": "image/png"}, "headers": {"X-User": "eager"}}, 429, "too_many_requests"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", BAD_REQUESTS)
+def test_a_bad_request_for_a_ticket_is_answered_with_its_problem(api: httpx.Client, case: str) -> None:
+    request, status, code = BAD_REQUESTS[case]
+    if "content" in request:
+        request.pop("json", None)
+    _is_problem(api.post("/upload", **request), status, code)
+    assert api.post("/upload", json={"type": "image/png"}).status_code == 200, "the next request is served"
+
+
+def test_a_problem_names_field_value_and_limit(api: httpx.Client) -> None:
+    problem = _is_problem(api.post("/upload", json={"type": "image/png", "size": 101}), 413, "too_large")
+    assert (problem["field"], problem["value"], problem["limit"]) == ("size", 101, 100)
+    problem = _is_problem(api.post("/upload", json={"type": "text/html"}), 415, "type_not_admitted")
+    assert (problem["field"], problem["value"], problem["limit"]) == ("type", "text/html", "image/png, text/plain")
+
+
+@pytest.mark.parametrize("body", [{}, [], {"token": 1}, {"token": None}, {"token": "x", "key": "public/x"}, "x", None])
+def test_a_completion_that_is_not_a_token_is_malformed(api: httpx.Client, body: Any) -> None:
+    _is_problem(api.post("/complete", content=json.dumps(body), headers=JSON), 400, "malformed_request")
+
+
+def test_completion_says_what_is_wrong_with_the_token_or_the_upload(api: httpx.Client) -> None:
+    ticket = api.post("/upload", json={"type": "image/png"}, headers={"X-User": "alice"}).json()
+    token = ticket["token"]
+    _is_problem(
+        api.post("/complete", json={"token": token[:-3] + "AAA"}, headers={"X-User": "alice"}), 403, "invalid_token"
+    )
+    _is_problem(api.post("/complete", json={"token": token}, headers={"X-User": "bob"}), 403, "invalid_token")
+    _is_problem(api.post("/complete", json={"token": token}, headers={"X-User": "nobody"}), 401, "unauthenticated")
+    _is_problem(api.post("/complete", json={"token": token}, headers={"X-User": "alice"}), 409, "not_uploaded")
+    httpx.post(ticket["url"], data=ticket["fields"], files={"file": ("cat.png", b"<html>not a png")})
+    problem = _is_problem(
+        api.post("/complete", json={"token": token}, headers={"X-User": "alice"}), 422, "rule_violated"
+    )
+    assert problem["rule"] == "type"
+    _is_problem(api.post("/complete", json={"token": token}, headers={"X-User": "alice"}), 409, "not_uploaded")
+
+
+@pytest.mark.parametrize("path", ["/upload", "/complete"])
+@pytest.mark.parametrize("method", ["GET", "PUT", "DELETE", "PATCH"])
+def test_another_method_is_refused_with_the_one_that_is_allowed(api: httpx.Client, path: str, method: str) -> None:
+    answer = api.request(method, path)
+    _is_problem(answer, 405, "method_not_allowed")
+    assert answer.headers["allow"] == "POST"
+
+
+def test_another_address_is_not_found(api: httpx.Client) -> None:
+    _is_problem(api.get("/"), 404, "not_found")
+    _is_problem(api.post("/upload/x"), 404, "not_found")
+
+
+def test_who_is_refused_sends_no_body_in_vain(api: httpx.Client) -> None:
+    answer = api.post("/upload", content=b"x" * 1_000_000, headers={**JSON, "X-User": "nobody"})
+    _is_problem(answer, 401, "unauthenticated")
+
+
+def test_too_many_requests_and_unavailable_storage_say_when_to_come_back(
+    s3_reference: Store, presigner: Presigner, caplog: pytest.LogCaptureFixture
+) -> None:
+    def without_credentials(request: Request) -> None:
+        raise CredentialsUnavailable("the AWS credentials expired and could not be renewed")
+
+    with serve(create_app(presigner, authorize=who)) as url:
+        answer = httpx.post(f"{url}/upload", json={"type": "image/png"}, headers={"X-User": "eager"})
+        assert answer.headers["retry-after"] == "7"
+    with serve(create_app(presigner, authorize=without_credentials)) as url:
+        answer = httpx.post(f"{url}/upload", json={"type": "image/png"})
+        _is_problem(answer, 503, "credentials_unavailable")
+        assert answer.headers["retry-after"] == "5"
+    assert "credentials_unavailable" in caplog.text
+
+
+def test_a_failure_of_ours_is_a_problem_without_its_cause(
+    presigner: Presigner, caplog: pytest.LogCaptureFixture
+) -> None:
+    for error in (RuntimeError("secret detail"), ConfigurationError("secret detail")):
+
+        def fails(request: Request, error: Exception = error) -> None:
+            raise error
+
+        with serve(create_app(presigner, authorize=fails)) as url:
+            answer = httpx.post(f"{url}/upload", json={"type": "image/png"})
+        _is_problem(answer, 500, "internal")
+        assert "secret detail" not in answer.text
+
+
+def test_an_async_authorize_is_awaited(presigner: Presigner) -> None:
+    async def refuses(request: Request) -> str:
+        raise Forbidden("not today")
+
+    with serve(create_app(presigner, authorize=refuses)) as url:
+        _is_problem(httpx.post(f"{url}/upload", json={"type": "image/png"}), 403, "forbidden")
+
+
+def test_a_client_that_hangs_up_in_its_body_leaves_the_server_well(api: httpx.Client) -> None:
+    parts = urlsplit(str(api.base_url))
+    connection = http.client.HTTPConnection(parts.hostname or "", parts.port)
+    connection.putrequest("POST", "/upload")
+    connection.putheader("Content-Type", "application/json")
+    connection.putheader("Content-Length", "1000")
+    connection.endheaders(b'{"type"')
+    connection.close()
+    assert api.post("/upload", json={"type": "image/png"}).status_code == 200
+
+
+def test_a_body_at_the_limit_is_read(api: httpx.Client) -> None:
+    body = b'{"type": "image/png"' + b" " * (MAX_BODY_BYTES - 21) + b"}"
+    assert len(body) == MAX_BODY_BYTES
+    assert api.post("/upload", content=body, headers=JSON).status_code == 200
+    _is_problem(api.post("/upload", content=body + b" ", headers=JSON), 413, "body_too_large")
+
+
+def test_openapi_describes_the_contract_as_it_is_served(api: httpx.Client, presigner: Presigner) -> None:
+    document = api.get("/openapi.json").json()
+    assert document == json.loads(json.dumps(openapi(presigner)))
+    schemas = document["components"]["schemas"]
+    ticket = api.post("/upload", json={"type": "image/png"}).json()
+    assert sorted(schemas["Ticket"]["required"]) == sorted(ticket) == sorted(schemas["Ticket"]["properties"])
+    assert schemas["UploadRequest"]["properties"]["type"]["enum"] == ["image/png", "text/plain"]
+    described = {
+        (path, status, code)
+        for path, item in document["paths"].items()
+        for status, response in item["post"]["responses"].items()
+        if status != "200"
+        for code in response["description"].split(", ")
+    }
+    for case, (_, status, code) in BAD_REQUESTS.items():
+        assert ("/upload", str(status), code) in described, case
+    for status, code in [(403, "invalid_token"), (409, "not_uploaded"), (422, "rule_violated"), (403, "token_expired")]:
+        assert ("/complete", str(status), code) in described
+
+
+def test_the_log_of_a_session_holds_no_token_and_no_signature(
+    api: httpx.Client, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.DEBUG):
+        ticket = api.post("/upload", json={"type": "image/png"}).json()
+        api.post("/complete", json={"token": ticket["token"]})
+        api.post("/complete", json={"token": ticket["token"] + "x"})
+    for secret in (ticket["token"], ticket["fields"]["policy"], ticket["fields"]["x-amz-signature"]):
+        assert secret not in caplog.text

@@ -1,0 +1,219 @@
+"""The demo server as a process: started, used, interrupted, and told nonsense."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import socket
+import time
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+
+from demo_server.seaweedfs import free_port, is_free
+from tests.conftest import PAGE_ORIGIN, PNG, Store
+from tests.demo_process import Demo, run_demo, running_demo
+
+SECRET = "the same secret for every process"
+
+
+def _upload(api: str) -> dict[str, str]:
+    ticket = httpx.post(f"{api}/upload", json={"type": "image/png", "size": len(PNG), "name": "cat.png"}).json()
+    stored = httpx.post(ticket["url"], data=ticket["fields"], files={"file": ("cat.png", PNG)})
+    assert stored.status_code == 201, stored.text
+    completed: dict[str, str] = ticket | httpx.post(f"{api}/complete", json={"token": ticket["token"]}).json()
+    return completed
+
+
+@pytest.fixture(scope="module")
+def demo_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("demo")
+
+
+@pytest.fixture(scope="module")
+def first_run(demo_directory: Path) -> tuple[dict[str, str], str]:
+    """What one run of the demo stored, and what it printed."""
+    with running_demo(demo_directory, "--workers", "2", PRESIGN_SECRET=SECRET) as demo:
+        stored = _upload(demo.api)
+        refused = httpx.post(f"{demo.api}/complete", json={"token": stored["token"] + "x"})
+        assert refused.status_code == 403
+    return stored, demo.log
+
+
+def test_the_log_says_what_happens_while_the_user_waits(first_run: tuple[dict[str, str], str]) -> None:
+    _, log = first_run
+    for line in ("Starting SeaweedFS", "Provisioning the bucket", "The API is at", "Open http://localhost:", "Stopped"):
+        assert line in log
+    assert "lets everybody upload" in log
+    assert re.search(r"200 POST /upload [0-9.]+ ms", log)
+    assert re.search(r"403 POST /complete [0-9.]+ ms", log)
+
+
+def test_the_log_holds_no_secret(first_run: tuple[dict[str, str], str], demo_directory: Path) -> None:
+    stored, log = first_run
+    state = json.loads((demo_directory / "data" / "state.json").read_text())
+    fields = stored["fields"]
+    assert isinstance(fields, dict)
+    for secret in (
+        SECRET,
+        stored["token"],
+        fields["policy"],
+        fields["x-amz-signature"],
+        state["admin"]["secret_access_key"],
+        state["signer"]["secret_access_key"],
+    ):
+        assert secret not in log
+
+
+def test_what_the_demo_keeps_is_for_its_user_alone(first_run: object, demo_directory: Path) -> None:
+    for name in ("state.json", "s3.json"):
+        assert (demo_directory / "data" / name).stat().st_mode & 0o077 == 0
+
+
+def test_uploads_and_tokens_outlive_a_run(first_run: tuple[dict[str, str], str], demo_directory: Path) -> None:
+    stored, _ = first_run
+    with running_demo(demo_directory, PRESIGN_SECRET=SECRET) as demo:
+        assert httpx.get(stored["url"]).content == PNG
+        completed = httpx.post(f"{demo.api}/complete", json={"token": stored["token"]})
+        assert completed.json()["key"] == stored["key"]
+        again = _upload(demo.api)
+        assert again["url"].rpartition("/")[0] == stored["url"].rpartition("/")[0]
+
+
+def test_several_workers_complete_each_others_tickets(tmp_path: Path, seaweedfs: Store) -> None:
+    with running_demo(tmp_path, "--workers", "3", **seaweedfs.environment) as demo:
+        workers = [child for child in demo.process.children() if "granian" not in child.name()]
+        assert len(workers) >= 3
+        for _ in range(12):
+            assert _upload(demo.api)["type"] == "image/png"
+
+
+def test_the_api_is_for_pages_of_the_allowed_origins(tmp_path: Path, seaweedfs: Store) -> None:
+    with running_demo(tmp_path, PRESIGN_ALLOWED_ORIGINS="https://app.example", **seaweedfs.environment) as demo:
+        ask = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "content-type"}
+        ours = httpx.options(f"{demo.api}/upload", headers={**ask, "Origin": "https://app.example"})
+        assert (ours.status_code, ours.headers["access-control-allow-origin"]) == (200, "https://app.example")
+        foreign = httpx.options(f"{demo.api}/upload", headers={**ask, "Origin": "https://evil.example"})
+        assert foreign.status_code == 400
+        assert "access-control-allow-origin" not in foreign.headers
+
+
+def test_the_storage_answers_preflights_of_the_page_alone(seaweedfs: Store) -> None:
+    url = f"{seaweedfs.endpoint_url}/{seaweedfs.bucket}/"
+    ask = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "content-type"}
+    ours = httpx.options(url, headers={**ask, "Origin": PAGE_ORIGIN})
+    assert (ours.status_code, ours.headers["access-control-allow-origin"]) == (200, PAGE_ORIGIN)
+    foreign = httpx.options(url, headers={**ask, "Origin": "https://evil.example"})
+    assert foreign.status_code == 403
+    assert "access-control-allow-origin" not in foreign.headers
+
+
+def test_anonymous_callers_read_public_objects_and_nothing_else(seaweedfs: Store) -> None:
+    seaweedfs.admin.put_object(Bucket=seaweedfs.bucket, Key="private/one", Body=b"private")
+    seaweedfs.admin.put_object(Bucket=seaweedfs.bucket, Key="public/one", Body=b"public")
+    base = f"{seaweedfs.endpoint_url}/{seaweedfs.bucket}"
+    assert httpx.get(f"{base}/public/one").text == "public"
+    assert httpx.get(f"{base}/private/one").status_code == 403
+    assert httpx.get(f"{base}/").status_code == 403
+    assert httpx.put(f"{base}/public/one", content=b"x").status_code == 403
+    assert httpx.delete(f"{base}/public/one").status_code == 403
+
+
+def test_a_storage_left_over_from_a_killed_run_is_stopped_by_the_next(demo_directory: Path, first_run: object) -> None:
+    def killed() -> tuple[Demo, psutil.Process]:
+        with running_demo(demo_directory) as demo:
+            storage = psutil.Process(int((demo.data_directory / "weed.pid").read_text()))
+            others = [child for child in demo.process.children(recursive=True) if child.pid != storage.pid]
+            demo.process.send_signal(signal.SIGKILL)
+            demo.process.wait(5)
+            for other in others:
+                other.kill()
+        return demo, storage
+
+    _, storage = killed()
+    assert storage.is_running()
+    with running_demo(demo_directory) as demo:
+        storage.wait(5)
+        assert _upload(demo.api)["type"] == "image/png"
+
+
+@pytest.mark.parametrize("variable", ["PRESIGN_PORT", "PRESIGN_PAGE_PORT"])
+def test_a_taken_port_is_named_with_its_variable_before_anything_starts(tmp_path: Path, variable: str) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        settings = {"PRESIGN_PORT": str(free_port()), "PRESIGN_PAGE_PORT": str(free_port()), variable: str(port)}
+        ended = run_demo(tmp_path, **settings)
+    assert ended.returncode == 1
+    assert f"port {port} is taken by python" in ended.stderr
+    assert variable in ended.stderr
+    assert not (tmp_path / "data").exists()
+
+
+def _ports() -> dict[str, str]:
+    return {"PRESIGN_PORT": str(free_port()), "PRESIGN_PAGE_PORT": str(free_port())}
+
+
+def test_missing_credentials_end_the_demo_with_the_variables_names(tmp_path: Path) -> None:
+    ended = run_demo(tmp_path, PRESIGN_BUCKET="s3://bucket/public/?region=eu-central-1", **_ports())
+    assert ended.returncode == 2
+    assert "AWS_ACCESS_KEY_ID" in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+def test_a_missing_bucket_and_an_unreachable_storage_end_the_demo_with_their_names(
+    tmp_path: Path, seaweedfs: Store
+) -> None:
+    keys = seaweedfs.admin._request_signer._credentials
+    credentials = {"AWS_ACCESS_KEY_ID": keys.access_key, "AWS_SECRET_ACCESS_KEY": keys.secret_key}
+    missing = f"s3://no-such-bucket/public/?endpoint_url={seaweedfs.endpoint_url}"
+    ended = run_demo(tmp_path, PRESIGN_BUCKET=missing, **credentials, **_ports())
+    assert ended.returncode == 2
+    assert "PRESIGN_BUCKET: the bucket no-such-bucket does not exist" in ended.stderr
+    away = f"s3://bucket/public/?endpoint_url=http://127.0.0.1:{free_port()}"
+    ended = run_demo(tmp_path, PRESIGN_BUCKET=away, **credentials, **_ports())
+    assert ended.returncode == 1
+    assert "does not answer" in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+def test_settings_may_stand_in_a_dotenv_file(tmp_path: Path, seaweedfs: Store) -> None:
+    lines = [f"{name}={value}" for name, value in {**seaweedfs.environment, "PRESIGN_TYPES": "image/png"}.items()]
+    (tmp_path / ".env").write_text("\n".join(lines))
+    with running_demo(tmp_path) as demo:
+        assert _upload(demo.api)["type"] == "image/png"
+        assert httpx.post(f"{demo.api}/upload", json={"type": "image/gif"}).status_code == 415
+    assert "SeaweedFS" not in demo.log
+
+
+def test_the_page_is_served_with_what_it_needs_and_no_foreign_scripts(tmp_path: Path, seaweedfs: Store) -> None:
+    with running_demo(tmp_path, "--max-bytes", "5MB", "--types", "image/png", **seaweedfs.environment) as demo:
+        page = httpx.get(demo.page)
+        assert page.status_code == 200
+        assert "script-src 'self'" in page.headers["content-security-policy"]
+        config = httpx.get(f"{demo.page}/config.json").json()
+        assert config == {
+            "api": demo.api,
+            "types": ["image/png"],
+            "min_bytes": 1,
+            "max_bytes": 5_000_000,
+            "sha256": "optional",
+            "storage": "SeaweedFS on this machine",
+        }
+
+
+def test_everything_stops_on_sigterm_too(demo_directory: Path, first_run: object) -> None:
+    with running_demo(demo_directory) as demo:
+        started = demo.process.children(recursive=True)
+        demo.process.terminate()
+        demo.process.wait(15)
+        _, left = psutil.wait_procs(started, timeout=3)
+        assert not left
+        deadline = time.monotonic() + 3
+        while not is_free(int(demo.api.rpartition(":")[2])) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert is_free(int(demo.api.rpartition(":")[2]))

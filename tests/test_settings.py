@@ -1,0 +1,131 @@
+from __future__ import annotations
+
+import os
+from datetime import timedelta
+
+import pytest
+
+from demo_server.app import build_presigner
+from demo_server.settings import BadSettings, Settings, read_settings
+
+
+@pytest.fixture(autouse=True)
+def _no_settings_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in os.environ:
+        if name.startswith(("AWS_", "PRESIGN_")):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_CONFIG_FILE", os.devnull)
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", os.devnull)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+
+
+def test_settings_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PRESIGN_MAX_BYTES", "5MiB")
+    monkeypatch.setenv("PRESIGN_TYPES", "image/png, text/plain,")
+    monkeypatch.setenv("PRESIGN_ALLOWED_ORIGINS", "https://a.example,http://localhost:5173")
+    monkeypatch.setenv("PRESIGN_CREATE_ONLY", "true")
+    monkeypatch.setenv("PRESIGN_EXPIRES_IN", "90")
+    monkeypatch.setenv("PRESIGN_BUCKET", "")
+    settings = read_settings()
+    assert settings.max_bytes == 5 * 1024 * 1024
+    assert settings.types == ("image/png", "text/plain")
+    assert settings.origins == ("https://a.example", "http://localhost:5173")
+    assert settings.create_only
+    assert settings.expiry == timedelta(seconds=90)
+    assert settings.bucket is None
+
+
+def test_options_win_over_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PRESIGN_PORT", "3001")
+    settings = read_settings(["--port", "3002", "--types", "image/png", "--create-only"])
+    assert (settings.port, settings.types, settings.create_only) == (3002, ("image/png",), True)
+
+
+def test_by_default_the_demos_own_page_may_ask() -> None:
+    settings = read_settings()
+    assert settings.origins == ("http://localhost:8080",)
+    assert settings.api_origin == "http://localhost:3000"
+
+
+def test_the_help_names_every_option(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        read_settings(["--help"])
+    assert caught.value.code == 0
+    shown = capsys.readouterr().out
+    for name, field in Settings.model_fields.items():
+        assert f"--{name.replace('_', '-')}" in shown
+        assert field.description
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("PRESIGN_PORT", "0"),
+        ("PRESIGN_PORT", "http"),
+        ("PRESIGN_PORT", "8080"),
+        ("PRESIGN_PAGE_PORT", "65536"),
+        ("PRESIGN_WORKERS", "0"),
+        ("PRESIGN_WORKERS", "many"),
+        ("PRESIGN_MAX_BYTES", "big"),
+        ("PRESIGN_MIN_BYTES", "-1"),
+        ("PRESIGN_EXPIRES_IN", "soon"),
+        ("PRESIGN_ALLOWED_ORIGINS", "https://a.example/path"),
+        ("PRESIGN_ALLOWED_ORIGINS", "*"),
+        ("PRESIGN_ALLOWED_ORIGINS", "a.example"),
+        ("PRESIGN_CREATE_ONLY", "perhaps"),
+        ("PRESIGN_DISPOSITION", "sideways"),
+    ],
+)
+def test_a_setting_that_makes_no_sense_is_refused_by_its_name(
+    variable: str, value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(BadSettings, match=variable):
+        read_settings()
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("PRESIGN_TYPES", "text/html"),
+        ("PRESIGN_TYPES", "image/*"),
+        ("PRESIGN_MAX_BYTES", "0"),
+        ("PRESIGN_MIN_BYTES", "2GiB"),
+        ("PRESIGN_EXPIRES_IN", "3601"),
+        ("PRESIGN_EXPIRES_IN", "0"),
+        ("PRESIGN_SECRET", "short"),
+        ("PRESIGN_BUCKET", "gs:/nothing"),
+        ("PRESIGN_BUCKET", "s3://bucket/prefix?region=eu-central-1"),
+        ("PRESIGN_BUCKET", "s3://bucket/?region=eu-central-1&colour=red"),
+        ("PRESIGN_BUCKET", "s3://bucket/"),
+    ],
+)
+def test_a_setting_that_the_library_refuses_is_named_as_the_user_named_it(
+    variable: str, value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "a")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "s")
+    monkeypatch.setenv("PRESIGN_BUCKET", "s3://bucket/public/?region=eu-central-1")
+    monkeypatch.setenv("PRESIGN_SECRET", "a secret that is long enough")
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(BadSettings, match=f"^{variable}: "):
+        build_presigner(read_settings())
+
+
+def test_missing_credentials_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PRESIGN_BUCKET", "s3://bucket/public/?region=eu-central-1")
+    monkeypatch.setenv("PRESIGN_SECRET", "a secret that is long enough")
+    with pytest.raises(BadSettings, match="AWS_ACCESS_KEY_ID"):
+        build_presigner(read_settings())
+
+
+def test_a_misspelt_setting_is_refused_with_the_right_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PRESIGN_MAX_BYTE", "5MB")
+    with pytest.raises(BadSettings, match="did you mean PRESIGN_MAX_BYTES"):
+        read_settings()
+
+
+def test_an_unknown_option_is_refused() -> None:
+    with pytest.raises(SystemExit) as caught:
+        read_settings(["--colour", "red"])
+    assert caught.value.code == 2
