@@ -20,10 +20,11 @@ from presign.errors import (
 )
 from presign.policy import UploadPolicy
 from presign.presigner import Presigner
-from presign.upload import Grant, Rule, StoredObject, Ticket, UploadRequest
+from presign.upload import CompletionRequest, Grant, Rule, StoredObject, Ticket, UploadRequest
 
 __all__ = [
     "Backend",
+    "CompletionRequest",
     "ConfigurationError",
     "CredentialsUnavailable",
     "Forbidden",

@@ -38,7 +38,7 @@ from presign.errors import (
     Unauthenticated,
 )
 from presign.presigner import Presigner
-from presign.upload import MAX_NAME_CHARACTERS, MAX_SIZE_BYTES, Rule, UploadRequest
+from presign.upload import MAX_NAME_CHARACTERS, MAX_SIZE_BYTES, CompletionRequest, Rule, UploadRequest
 
 Authorize = Callable[[Request], str | Awaitable[str | None] | None]
 """Says whom a request comes from (None for anybody), or raises Unauthenticated, Forbidden or TooManyRequests."""
@@ -72,12 +72,12 @@ def create_app(presigner: Presigner, *, authorize: Authorize) -> Starlette:
 
     async def upload(request: Request) -> Response:
         owner = await _owner(authorize, request)
-        ticket = presigner.issue(UploadRequest.from_json(await _json(request)), owner=owner)
+        ticket = presigner.issue(UploadRequest.from_json(await _body(request)), owner=owner)
         return _json_response(ticket.as_json())
 
     async def complete(request: Request) -> Response:
         owner = await _owner(authorize, request)
-        token = _token(await _json(request))
+        token = CompletionRequest.from_json(await _body(request)).token
         stored = await run_in_threadpool(partial(presigner.complete, token, owner=owner))
         return _json_response(stored.as_json())
 
@@ -270,26 +270,16 @@ async def _owner(authorize: Authorize, request: Request) -> str | None:
     return await answer if inspect.isawaitable(answer) else answer
 
 
-async def _json(request: Request) -> object:
+async def _body(request: Request) -> bytes:
     content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if content_type != "application/json":
         raise _UnsupportedMediaType("the content type must be application/json", field="content-type")
-    body = bytearray()
+    body = b""
     async for chunk in request.stream():
         body += chunk
         if len(body) > MAX_BODY_BYTES:
             raise _BodyTooLarge(f"the body may have {MAX_BODY_BYTES} bytes", limit=MAX_BODY_BYTES)
-    try:
-        parsed: object = orjson.loads(body)
-    except orjson.JSONDecodeError:
-        raise InvalidRequest("the body is not JSON") from None
-    return parsed
-
-
-def _token(body: object) -> str:
-    if not isinstance(body, dict) or body.keys() != {"token"} or not isinstance(body["token"], str):
-        raise InvalidRequest('the body must be {"token": "..."}, with the ticket\'s token', field="token")
-    return body["token"]
+    return body
 
 
 def _json_response(content: dict[str, Any]) -> Response:

@@ -89,7 +89,9 @@ class S3Backend:
         if self._region is None:
             raise ConfigurationError("region is not set: pass region, or set AWS_REGION", field="region")
         self._is_aws = configured_endpoint is None
-        self._endpoint_url = configured_endpoint or _regional_endpoint(self._session, self._region)
+        self._endpoint_url = _checked_endpoint(
+            "endpoint_url", configured_endpoint or _regional_endpoint(self._session, self._region)
+        )
         public_endpoint = _checked_endpoint("public_endpoint_url", public_endpoint_url or self._endpoint_url)
         # A dotted bucket's virtual host has no certificate, and a custom endpoint need not have virtual hosts at all.
         if self._is_aws and public_endpoint_url is None and "." not in bucket:

@@ -10,6 +10,8 @@ from datetime import datetime, timedelta
 from enum import Enum
 from typing import Any, Literal
 
+import orjson
+
 from presign.errors import InvalidRequest
 
 Enforcer = Literal["storage", "completion"]
@@ -19,6 +21,7 @@ MAX_NAME_CHARACTERS = 255
 MAX_SIZE_BYTES = 2**63 - 1
 
 _REQUEST_MEMBERS = frozenset({"type", "size", "name", "sha256"})
+_COMPLETION_MEMBERS = frozenset({"token"})
 _TOKEN = r"[A-Za-z0-9!#$&^_.+-]{1,127}"  # noqa: S105  (the grammar's word, RFC 6838 section 4.2)
 _MEDIA_TYPE = re.compile(rf"{_TOKEN}/{_TOKEN}(?:; ?{_TOKEN}={_TOKEN})?", re.ASCII)
 _SHA256 = re.compile(r"[0-9a-f]{64}", re.ASCII)
@@ -77,14 +80,38 @@ class UploadRequest:
 
     @classmethod
     def from_json(cls, body: object) -> UploadRequest:
-        """Read the HTTP contract's ``{"type", "size", "name", "sha256"}``; any other member is an InvalidRequest."""
-        if not isinstance(body, dict):
-            raise InvalidRequest("the body must be a JSON object")
-        for member in body.keys() - _REQUEST_MEMBERS:
-            raise _malformed(str(member), None, f"is not known; known are {', '.join(sorted(_REQUEST_MEMBERS))}")
-        if "type" not in body:
+        """Read the HTTP contract's ``{"type", "size", "name", "sha256"}``, as bytes or parsed.
+
+        Raises InvalidRequest, also for any other member.
+        """
+        members = _members(body, known=_REQUEST_MEMBERS)
+        if "type" not in members:
             raise _malformed("type", None, "is required")
-        return cls(content_type=body["type"], size=body.get("size"), name=body.get("name"), sha256=body.get("sha256"))
+        return cls(
+            content_type=members["type"],
+            size=members.get("size"),
+            name=members.get("name"),
+            sha256=members.get("sha256"),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompletionRequest:
+    """What a browser sends when its upload is stored: the ticket's token, which is left out of ``repr``."""
+
+    token: str = field(repr=False)
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.token, str):
+            raise _malformed("token", self.token, "must be text")
+
+    @classmethod
+    def from_json(cls, body: object) -> CompletionRequest:
+        """Read the HTTP contract's ``{"token"}``, as bytes or parsed; raises InvalidRequest."""
+        members = _members(body, known=_COMPLETION_MEMBERS)
+        if "token" not in members:
+            raise _malformed("token", None, "is required")
+        return cls(token=members["token"])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -181,6 +208,20 @@ class StoredObject:
             "size": self.size,
             "type": self.content_type,
         }
+
+
+def _members(body: object, *, known: frozenset[str]) -> dict[str, Any]:
+    if isinstance(body, bytes | bytearray | str):
+        try:
+            body = orjson.loads(body)
+        except orjson.JSONDecodeError:
+            # Its message repeats the document.
+            raise InvalidRequest("the body is not JSON") from None
+    if not isinstance(body, dict):
+        raise InvalidRequest("the body must be a JSON object")
+    for member in body.keys() - known:
+        raise _malformed(str(member), None, f"is not known; known are {', '.join(sorted(known))}")
+    return body
 
 
 def _check_name(name: object) -> None:

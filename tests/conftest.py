@@ -117,13 +117,13 @@ def seaweedfs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
             aws_access_key_id=environment["AWS_ACCESS_KEY_ID"],
             aws_secret_access_key=environment["AWS_SECRET_ACCESS_KEY"],
         )
-        admin_key = _read_admin(directory)
+        admin = read_state(directory)["admin"]
         yield Store(
             name="SeaweedFS",
             endpoint_url=endpoint_url,
             bucket=BUCKET,
             session=session,
-            admin=_client(endpoint_url, boto3.Session(**admin_key)),
+            admin=_client(endpoint_url, boto3.Session(admin["access_key_id"], admin["secret_access_key"])),
         )
 
 
@@ -175,8 +175,3 @@ def _parameter(url: str, name: str) -> str:
 def read_state(directory: Path) -> Any:
     """Return what a local storage remembers: its port and its keys."""
     return json.loads((directory / "state.json").read_text())
-
-
-def _read_admin(directory: Path) -> dict[str, str]:
-    admin = read_state(directory)["admin"]
-    return {"aws_access_key_id": admin["access_key_id"], "aws_secret_access_key": admin["secret_access_key"]}

@@ -22,7 +22,7 @@ from presign.s3 import S3Backend
 from tests.conftest import PNG, PNG_SHA256, Store, as_sent, png_request, seconds_ago, upload
 from tests.emulators.wire import Attempt, Form, send
 
-MECHANISMS = {
+MECHANISMS: dict[str, dict[str, Any]] = {
     "POST": {},
     "POST of an exact size": {"size": len(PNG)},
     "POST of these bytes": {"sha256": PNG_SHA256},

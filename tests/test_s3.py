@@ -38,7 +38,8 @@ def _no_aws_settings_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _backend(**options: Any) -> S3Backend:
-    return S3Backend(**{"bucket": "my-bucket", "session": SESSION} | options)
+    values: dict[str, Any] = {"bucket": "my-bucket", "session": SESSION}
+    return S3Backend(**values | options)
 
 
 def _grant(**changes: Any) -> Grant:
@@ -175,7 +176,7 @@ def _temporary_session(expires_at: datetime, renewals: list[datetime] | None = N
             "expiry_time": until.isoformat(),
         }
 
-    core = CoreSession()
+    core: Any = CoreSession()
     core._credentials = RefreshableCredentials(
         "ASIAFIRST", "a temporary secret", "a session token", expires_at, renew, "test"
     )
@@ -244,16 +245,17 @@ def test_no_credentials_are_an_error_that_names_the_variables(monkeypatch: pytes
 
 def test_settings_that_make_no_sense_name_themselves() -> None:
     plain = boto3.Session(aws_access_key_id="a", aws_secret_access_key="s")
-    for options, field in [
+    cases: list[tuple[dict[str, Any], str]] = [
         ({"session": plain}, "region"),
         ({"region": "eu-central1"}, "region"),
         ({"bucket": ""}, "bucket"),
         ({"bucket": "a/b"}, "bucket"),
         ({"upload_method": "patch"}, "upload_method"),
-        ({"endpoint_url": "minio:9000"}, "public_endpoint_url"),
-        ({"endpoint_url": "http://user:secret@minio"}, "public_endpoint_url"),
+        ({"endpoint_url": "minio:9000"}, "endpoint_url"),
+        ({"endpoint_url": "http://user:secret@minio"}, "endpoint_url"),
         ({"public_endpoint_url": "https://cdn.example.com/path"}, "public_endpoint_url"),
-    ]:
+    ]
+    for options, field in cases:
         with pytest.raises(ConfigurationError) as caught:
             _backend(**options)
         assert caught.value.field == field, options

@@ -13,7 +13,7 @@ import boto3
 import pytest
 
 from demo_server.seaweedfs import AccessKey
-from demo_server.settings import BadSettings, Settings, read_settings
+from demo_server.settings import BadSettings, read_settings
 from presign import ConfigurationError, Presigner, PresignError, UploadPolicy, UploadRequest
 from presign.s3 import S3Backend
 from presign.signing import sigv4
@@ -53,7 +53,7 @@ def test_no_repr_shows_a_secret_or_what_grants_access(upload_method: str) -> Non
     scope = sigv4.open_scope(access_key="a", secret_key=SECRET_KEY, date="20260101", region="r", service="s3")
     backend: Any = presigner.backend
     held = backend._credentials.current(datetime.now(timezone.utc))
-    settings = Settings(secret=TOKEN_SECRET)  # type: ignore[arg-type]  # pydantic wraps it
+    settings = read_settings(["--secret", TOKEN_SECRET])
     key = AccessKey(access_key_id="a", secret_access_key=SECRET_KEY)
     shown = " ".join(
         _everything_that_shows(value)

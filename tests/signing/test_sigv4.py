@@ -6,6 +6,7 @@ import base64
 import hmac
 import json
 from datetime import datetime
+from typing import Any
 from urllib.parse import quote
 
 import pytest
@@ -140,7 +141,7 @@ def test_presigned_urls_are_botocores_byte_for_byte(
     query_text = "&".join(f"{quote(name, safe='')}={quote(value, safe='~')}" for name, value in query.items())
     request = AWSRequest(method, f"https://{host}{path}{'?' if query else ''}{query_text}", headers=dict(headers))
     request.context["timestamp"] = timestamp
-    auth = S3SigV4QueryAuth(Credentials(access_key, secret, token), "s3", region, expires=expires)
+    auth: Any = S3SigV4QueryAuth(Credentials(access_key, secret, token), "s3", region, expires=expires)
     # The steps of add_auth, but for its reading of the clock.
     auth._modify_request_before_signing(request)
     string_to_sign = auth.string_to_sign(request, auth.canonical_request(request))
