@@ -136,7 +136,8 @@ class UploadPolicy:
 
     def admissible_grants(self) -> list[Grant]:
         """Return one grant of each shape that ``decide`` can give, so that a backend can be asked what it enforces."""
-        sizes = [self.max_bytes] if self.require_size else [None, self.max_bytes]
+        exact = {self.min_bytes, self.max_bytes}
+        sizes = sorted(exact) if self.require_size else [None, *sorted(exact)]
         digests = [_PLACEHOLDER_SHA256] if self.require_sha256 else [None, _PLACEHOLDER_SHA256]
         content_type = min(self.content_types)
         return [

@@ -148,7 +148,7 @@ def test_every_shape_of_grant_is_shown_to_the_backend() -> None:
     shapes = {(g.exact_bytes is None, g.sha256 is None) for g in _policy().admissible_grants()}
     assert shapes == {(True, True), (True, False), (False, True), (False, False)}
     strict = _policy(require_size=True, require_sha256=True).admissible_grants()
-    assert [(g.exact_bytes, g.sha256 is None) for g in strict] == [(100, False)]
+    assert [(g.exact_bytes, g.sha256 is None) for g in strict] == [(1, False), (100, False)]
 
 
 def test_a_policy_cannot_be_changed_through_what_it_was_made_of() -> None:
