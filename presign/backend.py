@@ -5,23 +5,26 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Literal, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 from presign.upload import Grant, Rule
 
 
-@dataclass(frozen=True, kw_only=True)
-class SignedUpload:
+class SignedUpload(NamedTuple):
     """The request that a client must send, and when the storage stops accepting it.
 
-    ``fields`` are a POST form's, in order; ``headers`` are a PUT's, without those that HTTP clients set themselves.
+    ``fields`` are a POST form's, in order; ``headers`` are a PUT's, without those that HTTP clients set themselves. A
+    named tuple, for one is made with every signature; what grants access is left out of ``repr``.
     """
 
     method: Literal["POST", "PUT"]
-    url: str = field(repr=False)
-    headers: Mapping[str, str] = field(repr=False)
-    fields: Mapping[str, str] = field(repr=False)
+    url: str
+    headers: Mapping[str, str]
+    fields: Mapping[str, str]
     expires_at: datetime
+
+    def __repr__(self) -> str:
+        return f"SignedUpload(method={self.method!r}, expires_at={self.expires_at!r})"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -36,7 +36,9 @@ class UploadPolicy:
       becomes the only size that is granted.
     - ``prefix``: where the keys are made, such as ``"public/"``.
     - ``expires_in``: how long a ticket is good for; above ``max_expires_in`` it is refused.
-    - ``create_only``: never overwrite, not even by sending the same ticket twice.
+    - ``create_only``: never overwrite, not even by sending the same ticket twice. Without a ``cache_control`` these
+      objects carry ``no-cache``: browsers add one of their own to a request with If-None-Match (Fetch standard,
+      HTTP-network-or-cache fetch), each its own, and the storage would keep it.
     - ``require_size``, ``require_sha256``: refuse requests that do not declare these.
     - ``disposition``: send objects to be shown or saved under the name that the request gives.
     - ``cache_control``, ``metadata``: sent with every object.
@@ -65,6 +67,8 @@ class UploadPolicy:
         object.__setattr__(self, "content_types", self._checked_content_types())
         object.__setattr__(self, "metadata", MappingProxyType(_checked_metadata(self.metadata)))
         object.__setattr__(self, "require_at_storage", frozenset(Rule(rule) for rule in self.require_at_storage))
+        if self.create_only and self.cache_control is None:
+            object.__setattr__(self, "cache_control", "no-cache")
         check_prefix(self.prefix)
         if self.max_bytes < 1:
             raise ConfigurationError("max_bytes must be at least 1", field="max_bytes", value=self.max_bytes)

@@ -8,7 +8,7 @@ import threading
 from binascii import a2b_hex, b2a_base64
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Literal
 from urllib.parse import parse_qsl, unquote, urlsplit
 
@@ -109,6 +109,7 @@ class S3Backend:
         self._posts = upload_method == "post" or (upload_method == "auto" and store_has_post)
         self._posts_create_only = upload_method == "post"
         self._credentials = _load_credentials(self._session)
+        self._latest_scope: tuple[_Keys, str, sigv4.Scope] | None = None
         self._client_lock = threading.Lock()
         self._client: S3Client | None = None
 
@@ -129,29 +130,20 @@ class S3Backend:
     def sign_upload(self, grant: Grant, now: datetime) -> SignedUpload:
         """Return a POST form whose policy covers every field, or a PUT with every header signed."""
         held = self._credentials.current(now)
-        start = now.astimezone(timezone.utc).replace(microsecond=0)
-        expires_at = start + grant.expires_in
-        if held.expires_at is not None and held.expires_at < expires_at:
-            expires_at = _whole_second_before(held.expires_at)
-            if expires_at <= start:
-                raise CredentialsUnavailable("the AWS credentials are about to expire")
+        second = int(now.timestamp())
+        last = _last_second(second, grant.expires_in, held)
         sign = self._sign_post if self._uses_post(grant) else self._sign_put
-        return sign(grant, held.value, start, expires_at)
+        return sign(grant, held.value, second, last)
 
     def sign_download(
         self, key: str, now: datetime, *, expires_in: timedelta, content_disposition: str | None = None
     ) -> str:
         """Return a presigned GET; the storage answers with ``content_disposition`` where one is given."""
         held = self._credentials.current(now)
-        start = now.astimezone(timezone.utc).replace(microsecond=0)
-        if held.expires_at is not None:
-            expires_in = min(expires_in, _whole_second_before(held.expires_at) - start)
-            if expires_in < timedelta(seconds=1):
-                raise CredentialsUnavailable("the AWS credentials are about to expire")
-        query = [] if content_disposition is None else [("response-content-disposition", content_disposition)]
-        return self._presigned_url(
-            "GET", key, held.value, start, expires_seconds=int(expires_in.total_seconds()), headers={}, query=query
-        )
+        second = int(now.timestamp())
+        last = _last_second(second, expires_in, held)
+        query = () if content_disposition is None else (("response-content-disposition", content_disposition),)
+        return self._presigned_url("GET", key, held.value, second, last, headers={}, query=query)
 
     def object_url(self, key: str) -> str:
         """Return the object's own URL, on the endpoint that browsers reach."""
@@ -245,8 +237,10 @@ class S3Backend:
     def _uses_post(self, grant: Grant) -> bool:
         return self._posts_create_only if grant.create_only else self._posts
 
-    def _sign_post(self, grant: Grant, keys: _Keys, start: datetime, expires_at: datetime) -> SignedUpload:
-        timestamp, scope = self._timestamp_and_scope(keys, start)
+    def _sign_post(self, grant: Grant, keys: _Keys, second: int, last: int) -> SignedUpload:
+        stamp = sigv4.stamp(second)
+        scope = self._scope(keys, stamp.date)
+        end = sigv4.stamp(last)
         fields = {"key": grant.key, "Content-Type": grant.content_type}
         if grant.content_disposition is not None:
             fields["Content-Disposition"] = grant.content_disposition
@@ -261,7 +255,7 @@ class S3Backend:
         fields["success_action_status"] = "201"
         fields["x-amz-algorithm"] = sigv4.ALGORITHM
         fields["x-amz-credential"] = scope.credential
-        fields["x-amz-date"] = timestamp
+        fields["x-amz-date"] = stamp.timestamp
         if keys.session_token is not None:
             fields["x-amz-security-token"] = keys.session_token
         policy = encode_policy(
@@ -269,13 +263,13 @@ class S3Backend:
             fields=fields,
             min_bytes=grant.min_bytes,
             max_bytes=grant.max_bytes,
-            expiration=f"{expires_at.isoformat()[:19]}Z",
+            expiration=end.iso,
         )
         fields["policy"] = policy
-        fields["x-amz-signature"] = scope.key.hexdigest(policy.encode("ascii"))
-        return SignedUpload(method="POST", url=self._base_url, headers={}, fields=fields, expires_at=expires_at)
+        fields["x-amz-signature"] = scope.key.hexdigest(policy.encode())
+        return SignedUpload(method="POST", url=self._base_url, headers={}, fields=fields, expires_at=end.time)
 
-    def _sign_put(self, grant: Grant, keys: _Keys, start: datetime, expires_at: datetime) -> SignedUpload:
+    def _sign_put(self, grant: Grant, keys: _Keys, second: int, last: int) -> SignedUpload:
         headers = {"Content-Type": grant.content_type}
         if grant.content_disposition is not None:
             headers["Content-Disposition"] = grant.content_disposition
@@ -291,52 +285,43 @@ class S3Backend:
         if grant.exact_bytes is not None:
             # Signed, and not in the ticket: every HTTP client sends it by itself, and browsers let no script set it.
             signed["content-length"] = str(grant.exact_bytes)
-        url = self._presigned_url(
-            "PUT",
-            grant.key,
-            keys,
-            start,
-            expires_seconds=int((expires_at - start).total_seconds()),
-            headers=signed,
-        )
-        return SignedUpload(method="PUT", url=url, headers=headers, fields={}, expires_at=expires_at)
+        url = self._presigned_url("PUT", grant.key, keys, second, last, headers=signed)
+        return SignedUpload(method="PUT", url=url, headers=headers, fields={}, expires_at=sigv4.stamp(last).time)
 
     def _presigned_url(
         self,
         method: str,
         key: str,
         keys: _Keys,
-        start: datetime,
+        second: int,
+        last: int,
         *,
-        expires_seconds: int,
         headers: Mapping[str, str],
-        query: list[tuple[str, str]] | None = None,
+        query: tuple[tuple[str, str], ...] = (),
     ) -> str:
-        timestamp, scope = self._timestamp_and_scope(keys, start)
+        stamp = sigv4.stamp(second)
         quoted_key = sigv4.quote_path(key)
         signed_query = sigv4.presign_query(
             method=method,
             host=self._host,
             path=f"{self._path_prefix}{quoted_key}",
-            scope=scope,
-            timestamp=timestamp,
-            expires_seconds=expires_seconds,
+            scope=self._scope(keys, stamp.date),
+            timestamp=stamp.timestamp,
+            expires_seconds=last - second,
             headers=headers,
-            query=query or (),
+            query=query,
             session_token=keys.session_token,
         )
         return f"{self._base_url}{quoted_key}?{signed_query}"
 
-    def _timestamp_and_scope(self, keys: _Keys, start: datetime) -> tuple[str, sigv4.Scope]:
-        timestamp = f"{start.isoformat()[:19].replace('-', '').replace(':', '')}Z"
-        scope = sigv4.open_scope(
-            access_key=keys.access_key,
-            secret_key=keys.secret_key,
-            date=timestamp[:8],
-            region=self._region,
-            service=_SERVICE,
-        )
-        return timestamp, scope
+    def _scope(self, keys: _Keys, date: str) -> sigv4.Scope:
+        latest = self._latest_scope
+        if latest is None or latest[0] is not keys or latest[1] != date:
+            scope = sigv4.open_scope(
+                access_key=keys.access_key, secret_key=keys.secret_key, date=date, region=self._region, service=_SERVICE
+            )
+            self._latest_scope = latest = (keys, date, scope)
+        return latest[2]
 
     def _s3(self) -> S3Client:
         with self._client_lock:
@@ -470,8 +455,14 @@ def _regional_endpoint(session: boto3.Session, region: str) -> str:
     raise ConfigurationError(f"region {region!a} is not one of AWS's", field="region", value=region)
 
 
-def _whole_second_before(moment: datetime) -> datetime:
-    return moment.astimezone(timezone.utc).replace(microsecond=0)
+def _last_second(second: int, expires_in: timedelta, held: Expiring[_Keys]) -> int:
+    last = second + int(expires_in.total_seconds())
+    if held.expires_at is None:
+        return last
+    last = min(last, int(held.expires_at.timestamp()))
+    if last <= second:
+        raise CredentialsUnavailable("the AWS credentials are about to expire")
+    return last
 
 
 def _base64_of_hex(digest: str) -> str:

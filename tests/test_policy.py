@@ -139,6 +139,14 @@ def test_a_grant_carries_all_that_the_policy_says() -> None:
     assert grant.owner == "alice"
 
 
+def test_what_is_created_once_has_a_cache_control_that_no_browser_replaces() -> None:
+    request = UploadRequest(content_type="image/png")
+    assert _policy(create_only=True).decide(request, object_id=ID).cache_control == "no-cache"
+    chosen = _policy(create_only=True, cache_control="max-age=9")
+    assert chosen.decide(request, object_id=ID).cache_control == "max-age=9"
+    assert _policy().decide(request, object_id=ID).cache_control is None
+
+
 def test_a_declared_size_is_the_only_size_that_is_granted() -> None:
     grant = _policy().decide(UploadRequest(content_type="image/png", size=7), object_id=ID)
     assert grant.exact_bytes == 7

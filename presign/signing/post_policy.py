@@ -17,8 +17,10 @@ def encode_policy(*, bucket: str, fields: Mapping[str, str], min_bytes: int, max
     The conditions are made from the form's own fields, so that neither can hold what the other does not. ``expiration``
     is an ISO 8601 time in UTC; the bounds are in bytes, inclusive.
     """
-    conditions: list[object] = [{"bucket": bucket}]
-    conditions += [{name: value} for name, value in fields.items()]
-    conditions.append(["content-length-range", min_bytes, max_bytes])
+    conditions = [
+        {"bucket": bucket},
+        *[{name: value} for name, value in fields.items()],
+        ("content-length-range", min_bytes, max_bytes),
+    ]
     document = orjson.dumps({"conditions": conditions, "expiration": expiration})
-    return b2a_base64(document, newline=False).decode("ascii")
+    return b2a_base64(document, newline=False).decode()

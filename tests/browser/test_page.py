@@ -143,6 +143,19 @@ def test_the_bytes_are_bound_where_the_user_asks_for_it(page: Page, demo: Demo, 
     assert hashlib.sha256(png.read_bytes()).hexdigest() in asked[-1]
 
 
+def test_what_may_never_be_overwritten_goes_through_the_page_too(page: Page, tmp_path: Path, png: Path) -> None:
+    methods: list[str] = []
+    page.on("request", lambda r: methods.append(r.method) if "/presign-demo/" in r.url else None)
+    with running_demo(tmp_path, "--create-only", "--require-sha256", PRESIGN_TYPES=TYPES) as demo:
+        open_page(page, demo)
+        row = pick(page, png)
+        expect_state(row, "done")
+        assert "PUT" in methods
+        url = row.get_by_test_id("result-link").get_attribute("href")
+        assert url
+        assert httpx.get(url).content == png.read_bytes()
+
+
 def test_cancel_ends_an_upload_and_leaves_nothing(page: Page, demo: Demo, tmp_path: Path) -> None:
     open_page(page, demo)
     _slow_down(page, 2 * MEGABYTE)
