@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STORAGE ?= s3
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format bench lock clean
+.PHONY: help demo test lint format bench infra-preview infra-up lock clean
 
 help: ## Show what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -13,13 +13,14 @@ help: ## Show what can be made
 demo: $(VENV)/.demo ## Run the demo: the page on http://localhost:8080, the API on port 3000 (ARGS="--help" for options)
 	@exec $(BIN)/python -m demo_server $(ARGS)
 
-test: $(VENV)/.dev chromium ## Pass every test (ARGS="-k name" for some)
-	$(BIN)/python -m pytest $(ARGS)
+test: $(VENV)/.dev chromium azurite ## Pass every test (ARGS="-k name" for some)
+	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 lint: $(VENV)/.dev ## Check style and types
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+	cd infra && ../$(BIN)/mypy --strict .
 
 format: $(VENV)/.dev ## Put the code into the project's format
 	$(BIN)/ruff check --fix
@@ -28,6 +29,12 @@ format: $(VENV)/.dev ## Put the code into the project's format
 bench: $(VENV)/.dev ## Measure presign beside the SDKs and the Express server
 	$(BIN)/python -m bench
 
+infra-preview: $(VENV)/.dev ## Show what `pulumi up` would change, or what is missing for it
+	@$(BIN)/python infra/preflight.py preview $(ARGS)
+
+infra-up: $(VENV)/.dev ## Provision the bucket with Pulumi, or say what is missing for it
+	@$(BIN)/python infra/preflight.py up $(ARGS)
+
 lock: $(VENV)/.dev ## Pin the newest versions that pyproject.toml allows
 	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.10 --generate-hashes --custom-compile-command "make lock" \
 		--extra dev pyproject.toml --output-file requirements-dev.lock
@@ -35,7 +42,12 @@ lock: $(VENV)/.dev ## Pin the newest versions that pyproject.toml allows
 		--extra demo --constraints requirements-dev.lock pyproject.toml --output-file requirements-demo.lock
 
 clean: ## Remove what these targets installed and wrote, but not the demo's uploads
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis bench/express/node_modules
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis infra/.venv \
+		bench/express/node_modules tests/emulators/azurite/node_modules
+
+.PHONY: azurite
+azurite: $(VENV)/.dev
+	@$(BIN)/python -m tests.emulators.azurite
 
 .PHONY: chromium
 chromium:

@@ -143,8 +143,9 @@ def signer_policy(
             {
                 "Sid": "DenyOldSignatures",
                 "Effect": "Deny",
-                "Action": "s3:*",
-                "Resource": f"{bucket_arn}/*",
+                # What is granted here and no more: a role may carry this policy beside others of its own.
+                "Action": [action for statement in statements for action in statement["Action"]],
+                "Resource": under_prefix,
                 # Milliseconds. A Deny whose key is absent does not match, so other requests are untouched.
                 "Condition": {"NumericGreaterThan": {"s3:signatureAge": str(signature_max_age_minutes * 60_000)}},
             }

@@ -1,0 +1,263 @@
+"""Applies what a Pulumi program registers to a running server, through boto3, one API call for each resource.
+
+A resource type that is not here, or an input that no call applies, raises NotApplied: the tests only vouch for what
+really took effect. Two things that AWS does and the servers do not are added: every new bucket gets AWS's own public
+access block, and a public policy is refused while that, or the program's own, stands.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
+from uuid import uuid4
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import ClientError
+from pulumi.runtime.mocks import MockCallArgs, MockResourceArgs, Mocks
+
+# One session reads the services' descriptions once.
+_SESSION = boto3.session.Session()
+
+_ALL_BLOCKED = {
+    "BlockPublicAcls": True,
+    "IgnorePublicAcls": True,
+    "BlockPublicPolicy": True,
+    "RestrictPublicBuckets": True,
+}
+
+
+class NotApplied(Exception):
+    """The program asked for something that no test has applied, so nothing can be said about it."""
+
+
+class Boto3Cloud(Mocks):
+    """AWS as far as the program needs it, on the server at `endpoint_url`, with an administrator's key.
+
+    `ca_file` verifies a server that speaks TLS. `user_policies="managed"` writes a user's inline policy, word for word,
+    as a managed policy attached to this user alone, for a server whose inline policies know only some statements.
+    `stores_access_block=False` keeps the public access block in memory, for a server without that API.
+    """
+
+    def __init__(
+        self,
+        endpoint_url: str,
+        *,
+        access_key: str = "admin",
+        secret_key: str = "admin-secret",
+        region: str = "eu-central-1",
+        ca_file: str | None = None,
+        user_policies: str = "inline",
+        stores_access_block: bool = True,
+    ) -> None:
+        self.endpoint_url = endpoint_url
+        self.region = region
+        self.ca_file = ca_file
+        self.s3 = self.client("s3", access_key, secret_key)
+        self.iam = self.client("iam", access_key, secret_key)
+        self.access_blocks: dict[str, dict[str, bool]] = {}
+        self._user_policies = user_policies
+        self._stores_access_block = stores_access_block
+        # Generated names end in random digits, as the engine's do, so that runs share a server without meeting.
+        self._suffix = uuid4().hex[:7]
+
+    def client(self, service: str, access_key: str, secret_key: str, *, endpoint_url: str | None = None) -> Any:
+        """Answers a boto3 client of this server for somebody's key, always signing with SigV4."""
+        return _SESSION.client(
+            service,  # type: ignore[call-overload]
+            endpoint_url=endpoint_url or self.endpoint_url,
+            region_name=self.region,
+            aws_access_key_id=access_key,
+            aws_secret_access_key=secret_key,
+            verify=self.ca_file,
+            config=Config(
+                signature_version="s3v4" if service == "s3" else None,
+                s3={"addressing_style": "path"},
+                retries={"total_max_attempts": 1},
+            ),
+        )
+
+    def call(self, args: MockCallArgs) -> Any:
+        raise NotApplied(f"the program calls {args.token}, which nobody answers here")
+
+    def new_resource(self, args: MockResourceArgs) -> tuple[str | None, dict[str, Any]]:
+        if not args.custom:
+            return None, {}
+        appliers: Mapping[str, Callable[[str, _Inputs], tuple[str, dict[str, Any]]]] = {
+            "aws:s3/bucket:Bucket": self._bucket,
+            "aws:s3/bucketOwnershipControls:BucketOwnershipControls": self._ownership,
+            "aws:s3/bucketPublicAccessBlock:BucketPublicAccessBlock": self._access_block,
+            "aws:s3/bucketPolicy:BucketPolicy": self._bucket_policy,
+            "aws:s3/bucketServerSideEncryptionConfiguration:BucketServerSideEncryptionConfiguration": self._encryption,
+            "aws:s3/bucketCorsConfiguration:BucketCorsConfiguration": self._cors,
+            "aws:s3/bucketLifecycleConfiguration:BucketLifecycleConfiguration": self._lifecycle,
+            "aws:iam/user:User": self._user,
+            "aws:iam/userPolicy:UserPolicy": self._user_policy,
+            "aws:iam/accessKey:AccessKey": self._access_key,
+            "aws:iam/policy:Policy": self._policy,
+        }
+        if args.typ not in appliers:
+            raise NotApplied(f"nobody applies a {args.typ}")
+        inputs = _Inputs(args.typ, args.inputs)
+        identifier, state = appliers[args.typ](args.name, inputs)
+        inputs.refuse_leftovers()
+        return identifier, {**args.inputs, **state}
+
+    def _bucket(self, name: str, inputs: _Inputs) -> tuple[str, dict[str, Any]]:
+        bucket = inputs.take("bucket", default=f"{name}-{self._suffix}")
+        inputs.take("forceDestroy", default=False)  # concerns deletion alone; `Run.resources` shows it
+        elsewhere = (
+            {"CreateBucketConfiguration": {"LocationConstraint": self.region}} if self.region != "us-east-1" else {}
+        )
+        self.s3.create_bucket(Bucket=bucket, **elsewhere)
+        self._block(bucket, _ALL_BLOCKED)
+        if tags := inputs.take("tags", default={}):
+            self.s3.put_bucket_tagging(Bucket=bucket, Tagging={"TagSet": _tag_set(tags)})
+        return bucket, {"bucket": bucket, "arn": f"arn:aws:s3:::{bucket}", "region": self.region}
+
+    def _ownership(self, name: str, inputs: _Inputs) -> tuple[str, dict[str, Any]]:
+        bucket = inputs.take("bucket")
+        rule = inputs.inner("rule")
+        self.s3.put_bucket_ownership_controls(
+            Bucket=bucket, OwnershipControls={"Rules": [{"ObjectOwnership": rule.take("objectOwnership")}]}
+        )
+        return bucket, {}
+
+    def _access_block(self, name: str, inputs: _Inputs) -> tuple[str, dict[str, Any]]:
+        bucket = inputs.take("bucket")
+        self._block(
+            bucket,
+            {
+                "BlockPublicAcls": inputs.take("blockPublicAcls", default=False),
+                "IgnorePublicAcls": inputs.take("ignorePublicAcls", default=False),
+                "BlockPublicPolicy": inputs.take("blockPublicPolicy", default=False),
+                "RestrictPublicBuckets": inputs.take("restrictPublicBuckets", default=False),
+            },
+        )
+        return bucket, {}
+
+    def _block(self, bucket: str, block: dict[str, bool]) -> None:
+        self.access_blocks[bucket] = block
+        if self._stores_access_block:
+            self.s3.put_public_access_block(Bucket=bucket, PublicAccessBlockConfiguration=block)
+
+    def _bucket_policy(self, name: str, inputs: _Inputs) -> tuple[str, dict[str, Any]]:
+        bucket, policy = inputs.take("bucket"), inputs.take("policy")
+        public = any(
+            statement["Effect"] == "Allow" and statement["Principal"] == "*"
+            for statement in json.loads(policy)["Statement"]
+        )
+        if public and self.access_blocks[bucket]["BlockPublicPolicy"]:
+            raise ClientError(
+                {"Error": {"Code": "AccessDenied", "Message": "public policies are blocked"}}, "PutBucketPolicy"
+            )
+        self.s3.put_bucket_policy(Bucket=bucket, Policy=policy)
+        return bucket, {}
+
+    def _encryption(self, name: str, inputs: _Inputs) -> tuple[str, dict[str, Any]]:
+        bucket = inputs.take("bucket")
+        rules = [
+            {
+                "ApplyServerSideEncryptionByDefault": {
+                    "SSEAlgorithm": rule.inner("applyServerSideEncryptionByDefault").take("sseAlgorithm")
+                }
+            }
+            for rule in inputs.each("rules")
+        ]
+        self.s3.put_bucket_encryption(Bucket=bucket, ServerSideEncryptionConfiguration={"Rules": rules})
+        return bucket, {}
+
+    def _cors(self, name: str, inputs: _Inputs) -> tuple[str, dict[str, Any]]:
+        bucket = inputs.take("bucket")
+        rules = [
+            {
+                "AllowedOrigins": rule.take("allowedOrigins"),
+                "AllowedMethods": rule.take("allowedMethods"),
+                "AllowedHeaders": rule.take("allowedHeaders", default=[]),
+                "ExposeHeaders": rule.take("exposeHeaders", default=[]),
+            }
+            for rule in inputs.each("corsRules")
+        ]
+        self.s3.put_bucket_cors(Bucket=bucket, CORSConfiguration={"CORSRules": rules})
+        return bucket, {}
+
+    def _lifecycle(self, name: str, inputs: _Inputs) -> tuple[str, dict[str, Any]]:
+        bucket = inputs.take("bucket")
+        rules = [
+            {
+                "ID": rule.take("id"),
+                "Status": rule.take("status"),
+                "Filter": {"Prefix": rule.inner("filter").take("prefix")},
+                "AbortIncompleteMultipartUpload": {
+                    # Numbers arrive as floats.
+                    "DaysAfterInitiation": int(rule.inner("abortIncompleteMultipartUpload").take("daysAfterInitiation"))
+                },
+            }
+            for rule in inputs.each("rules")
+        ]
+        self.s3.put_bucket_lifecycle_configuration(Bucket=bucket, LifecycleConfiguration={"Rules": rules})
+        return bucket, {}
+
+    def _user(self, name: str, inputs: _Inputs) -> tuple[str, dict[str, Any]]:
+        user = f"{name}-{self._suffix}"
+        tags = inputs.take("tags", default={})
+        arn = self.iam.create_user(UserName=user, Tags=_tag_set(tags))["User"]["Arn"]
+        return user, {"name": user, "arn": arn}
+
+    def _user_policy(self, name: str, inputs: _Inputs) -> tuple[str, dict[str, Any]]:
+        user, policy, policy_name = inputs.take("user"), inputs.take("policy"), f"{name}-{self._suffix}"
+        if self._user_policies == "managed":
+            arn = self.iam.create_policy(PolicyName=policy_name, PolicyDocument=policy)["Policy"]["Arn"]
+            self.iam.attach_user_policy(UserName=user, PolicyArn=arn)
+        else:
+            self.iam.put_user_policy(UserName=user, PolicyName=policy_name, PolicyDocument=policy)
+        return f"{user}:{policy_name}", {"name": policy_name}
+
+    def _access_key(self, name: str, inputs: _Inputs) -> tuple[str, dict[str, Any]]:
+        key = self.iam.create_access_key(UserName=inputs.take("user"))["AccessKey"]
+        return key["AccessKeyId"], {"secret": key["SecretAccessKey"], "status": "Active"}
+
+    def _policy(self, name: str, inputs: _Inputs) -> tuple[str, dict[str, Any]]:
+        policy = self.iam.create_policy(
+            PolicyName=f"{name}-{self._suffix}",
+            Description=inputs.take("description"),
+            PolicyDocument=inputs.take("policy"),
+            Tags=_tag_set(inputs.take("tags", default={})),
+        )["Policy"]
+        return policy["Arn"], {"arn": policy["Arn"], "name": policy["PolicyName"]}
+
+
+class _Inputs:
+    """Inputs that remember which of them were taken, all the way down."""
+
+    def __init__(self, where: str, values: Mapping[str, Any]) -> None:
+        self._where = where
+        self._values = dict(values)
+        self._inner: list[_Inputs] = []
+
+    def take(self, name: str, **default: Any) -> Any:
+        if name not in self._values and "default" not in default:
+            raise NotApplied(f"{self._where} lacks {name}")
+        return self._values.pop(name, default.get("default"))
+
+    def inner(self, name: str) -> _Inputs:
+        return self._remember(name, self.take(name))
+
+    def each(self, name: str) -> list[_Inputs]:
+        return [self._remember(name, value) for value in self.take(name)]
+
+    def _remember(self, name: str, values: Mapping[str, Any]) -> _Inputs:
+        inner = _Inputs(f"{self._where}.{name}", values)
+        self._inner.append(inner)
+        return inner
+
+    def refuse_leftovers(self) -> None:
+        if self._values:
+            raise NotApplied(f"{self._where} has inputs that nobody applies: {sorted(self._values)}")
+        for inner in self._inner:
+            inner.refuse_leftovers()
+
+
+def _tag_set(tags: Mapping[str, str]) -> list[dict[str, str]]:
+    return [{"Key": key, "Value": value} for key, value in tags.items()]

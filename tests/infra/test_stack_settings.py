@@ -1,0 +1,147 @@
+"""What a stack may be told, and the sentences that it is refused with before anything is made."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pulumi
+import pytest
+import yaml  # type: ignore[import-untyped]
+
+from tests.infra.boto3_cloud import Boto3Cloud
+from tests.infra.pulumi_program import INFRA, ROOT, run_program
+from tests.infra.test_provisioning import deploy
+
+ORIGIN_KEY = "presign:allowedOrigins"
+
+
+class NothingMayBeMade(Boto3Cloud):
+    """A cloud that fails the test as soon as a resource is asked for."""
+
+    def __init__(self) -> None:
+        self.region = "eu-central-1"
+
+    def new_resource(self, args: Any) -> Any:
+        raise AssertionError(f"{args.name} was asked for although the settings make no sense")
+
+
+def refusal(config: Mapping[str, Any]) -> list[str]:
+    """Answers the sentences that the program stops with."""
+    with pytest.raises(pulumi.RunError) as refused:
+        run_program(INFRA, NothingMayBeMade(), config)
+    return str(refused.value).splitlines()
+
+
+@pytest.mark.parametrize(
+    ("config", "sentence"),
+    [
+        ({"publicPrefix": "public"}, 'presign:publicPrefix must end with a slash, as in "public/"; it is "public"'),
+        ({"publicPrefix": ""}, 'presign:publicPrefix must end with a slash, as in "public/"; it is ""'),
+        ({"publicPrefix": "/public/"}, 'presign:publicPrefix must not start with a slash; it is "/public/"'),
+        ({"publicPrefix": "/"}, 'presign:publicPrefix must not start with a slash; it is "/"'),
+        ({"publicPrefix": "a/../b/"}, "presign:publicPrefix must have segments of ASCII letters"),
+        ({"publicPrefix": "a//b/"}, "presign:publicPrefix must have segments of ASCII letters"),
+        ({"publicPrefix": "*/"}, "presign:publicPrefix must have segments of ASCII letters"),
+        ({"publicPrefix": "${aws:username}/"}, "presign:publicPrefix must have segments of ASCII letters"),
+        ({"publicPrefix": "p" * 256 + "/"}, "presign:publicPrefix must have at most 256 characters; it has 257"),
+        ({"allowedOrigins": ["*"]}, f'{ORIGIN_KEY} must not be "*"'),
+        ({"allowedOrigins": []}, f"{ORIGIN_KEY} must name at least one origin"),
+        ({"allowedOrigins": "https://app.example.com"}, f"{ORIGIN_KEY} must be a list of origins"),
+        ({"allowedOrigins": [8080]}, f"{ORIGIN_KEY} must be a list of origins"),
+        ({"allowedOrigins": ["https://app.example.com/"]}, f"{ORIGIN_KEY} must have origins without a path"),
+        ({"allowedOrigins": ["https://app.example.com/up"]}, f"{ORIGIN_KEY} must have origins without a path"),
+        ({"allowedOrigins": ["https://app.example.com?a"]}, f"{ORIGIN_KEY} must have origins without a path"),
+        ({"allowedOrigins": ["app.example.com"]}, f"{ORIGIN_KEY} must have origins that start with https://"),
+        ({"allowedOrigins": ["ftp://app.example.com"]}, f"{ORIGIN_KEY} must have origins that start with https://"),
+        ({"allowedOrigins": ["https://"]}, f"{ORIGIN_KEY} must have origins that start with https://"),
+        ({"allowedOrigins": ["https://App.example.com"]}, f"{ORIGIN_KEY} must have origins in lower case"),
+        ({"allowedOrigins": ["https://app.example.com:443"]}, f"{ORIGIN_KEY} must have origins without the scheme's"),
+        ({"allowedOrigins": ["https://app.example.com:99999"]}, f"{ORIGIN_KEY} must have origins such as https://"),
+        ({"allowedOrigins": ["https://a*.example.com"]}, f"{ORIGIN_KEY} must have origins of a lowercase host"),
+        ({"allowedOrigins": ["https://me@app.example.com"]}, f"{ORIGIN_KEY} must have origins of a lowercase host"),
+        ({"allowedOrigins": ["null"]}, f"{ORIGIN_KEY} must have origins that start with https://"),
+        ({"bucketName": "My_Bucket"}, "presign:bucketName must have 3 to 63 lowercase letters"),
+        ({"bucketName": "media.example.com"}, "presign:bucketName must have 3 to 63 lowercase letters"),
+        ({"bucketName": "xn--media"}, "presign:bucketName must not use a beginning or an end"),
+        (
+            {"abortUploadsAfterDays": 0},
+            'presign:abortUploadsAfterDays must be a whole number from 1 to 3650; it is "0"',
+        ),
+        ({"abortUploadsAfterDays": "soon"}, "presign:abortUploadsAfterDays must be a whole number from 1 to 3650"),
+        ({"signatureMaxAgeMinutes": -5}, "presign:signatureMaxAgeMinutes must be a whole number from 0 to 10080"),
+        ({"signatureMaxAgeMinutes": 10081}, "presign:signatureMaxAgeMinutes must be a whole number from 0 to 10080"),
+        ({"signatureMaxAgeMinutes": "1.5"}, "presign:signatureMaxAgeMinutes must be a whole number from 0 to 10080"),
+        ({"accessKeyGeneration": 0}, "presign:accessKeyGeneration must be a whole number from 1 to"),
+        ({"keepPreviousAccessKey": True}, "presign:keepPreviousAccessKey must be false while accessKeyGeneration is 1"),
+        ({"publicRead": "yes"}, 'presign:publicRead must be true or false; it is "yes"'),
+        ({"tags": ["team"]}, "presign:tags must map names to strings"),
+        ({"tags": {"team": 5}}, "presign:tags must map names to strings"),
+        ({"tags": {"aws:team": "media"}}, "presign:tags must have names of 1 to 128 characters"),
+        ({"tags": {f"tag{i}": "x" for i in range(51)}}, "presign:tags must have at most 50 tags; it has 51"),
+        ({"allowedOrigin": ["x"]}, "presign:allowedOrigin is no key of this program; did you mean allowedOrigins?"),
+        ({"colour": "red"}, "presign:colour is no key of this program"),
+        ({"aws:endpoints": "http://127.0.0.1"}, "aws:endpoints must be a list of maps, as in Pulumi.local.yaml"),
+    ],
+)
+def test_nonsense_stops_the_program_with_a_sentence_that_names_the_key(
+    config: Mapping[str, Any], sentence: str
+) -> None:
+    [said] = refusal(config)
+    assert said.startswith(sentence)
+
+
+def test_everything_that_is_wrong_is_said_at_once() -> None:
+    said = refusal({"publicPrefix": "public", "allowedOrigins": ["*"], "protect": "perhaps"})
+    assert [sentence.split()[0] for sentence in said] == [
+        "presign:publicPrefix",
+        "presign:allowedOrigins",
+        "presign:protect",
+    ]
+
+
+@pytest.mark.parametrize(
+    "origin",
+    [
+        "https://app.example.com",
+        "http://localhost:8080",
+        "http://[::1]:3000",
+        "https://*.example.com",
+        "http://127.0.0.1",
+    ],
+)
+def test_origins_that_browsers_send_are_taken_as_they_are(moto_cloud: Boto3Cloud, origin: str) -> None:
+    stack = deploy(moto_cloud, {"allowedOrigins": [origin]})
+    assert stack.cloud.s3.get_bucket_cors(Bucket=stack.bucket)["CORSRules"][0]["AllowedOrigins"] == [origin]
+
+
+def test_every_declared_key_has_a_type_a_default_and_a_description() -> None:
+    """A key without a default would make the engine ask for a value on the first `pulumi up`."""
+    declared = yaml.safe_load((ROOT / "Pulumi.yaml").read_text(encoding="utf-8"))["config"]
+    python_types = {"string": str, "boolean": bool, "integer": int, "array": list, "object": dict}
+    assert declared
+    for key, entry in declared.items():
+        assert set(entry) - {"items"} == {"type", "default", "description"}, key
+        assert type(entry["default"]) is python_types[entry["type"]], key
+        assert ("items" in entry) == (entry["type"] == "array"), key
+
+
+def test_every_key_that_is_read_is_declared(moto_cloud: Boto3Cloud) -> None:
+    """The program has no defaults of its own, so a run with Pulumi.yaml's alone would fail on an undeclared key."""
+    assert deploy(moto_cloud).run.outputs["prefix"] == "public/"
+
+
+def test_the_local_stack_sets_declared_keys_alone() -> None:
+    declared = yaml.safe_load((ROOT / "Pulumi.yaml").read_text(encoding="utf-8"))["config"]
+    local = yaml.safe_load((ROOT / "Pulumi.local.yaml").read_text(encoding="utf-8"))["config"]
+    own = {key.removeprefix("presign:") for key in local if key.startswith("presign:")}
+    assert own
+    assert own <= set(declared)
+
+
+def test_the_local_stack_runs_against_a_local_server(moto_cloud: Boto3Cloud) -> None:
+    local = yaml.safe_load((ROOT / "Pulumi.local.yaml").read_text(encoding="utf-8"))["config"]
+    stack = deploy(moto_cloud, local)
+    endpoint = local["aws:endpoints"][0]["s3"].replace(":", "%3A").replace("/", "%2F")
+    assert stack.run.outputs["presignBucket"].endswith(f"&endpoint_url={endpoint}")
+    assert not any(resource.protect for resource in stack.run.resources.values())
