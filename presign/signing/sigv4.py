@@ -1,49 +1,113 @@
-"""Signature Version 4: scopes, canonical requests and query signing.
+"""Signature Version 4, as Amazon and Google speak it: scopes, canonical requests and query signing.
 
-Source: "Authenticating Requests: Using Query Parameters (AWS Signature Version 4)", Amazon S3 API Reference.
+Sources: "Authenticating Requests: Using Query Parameters (AWS Signature Version 4)", Amazon S3 API Reference;
+"Signatures", "Canonical requests" and "V4 signing process with your own program", Cloud Storage documentation.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime, timezone
 from functools import lru_cache
 from hashlib import sha256
+from typing import NamedTuple, Protocol
 from urllib.parse import quote
 
 from presign.errors import ConfigurationError
 from presign.signing.hmac_sha256 import HmacSha256Key
 
-ALGORITHM = "AWS4-HMAC-SHA256"
 MAX_EXPIRES_SECONDS = 604_800
 """The longest lifetime of a presigned URL: seven days."""
 
 UNSIGNED_PAYLOAD = "UNSIGNED-PAYLOAD"
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Dialect:
+    """The words in which a provider speaks Signature Version 4: one instance for each algorithm."""
+
+    algorithm: str
+    parameter_prefix: str
+    request_type: str
+
+
+AWS4 = Dialect(algorithm="AWS4-HMAC-SHA256", parameter_prefix="X-Amz-", request_type="aws4_request")
+GOOG4_RSA = Dialect(algorithm="GOOG4-RSA-SHA256", parameter_prefix="X-Goog-", request_type="goog4_request")
+GOOG4_HMAC = Dialect(algorithm="GOOG4-HMAC-SHA256", parameter_prefix="X-Goog-", request_type="goog4_request")
+
+ALGORITHM = AWS4.algorithm
+
+
+class SigningKey(Hashable, Protocol):
+    """What signs: an HMAC key of one day, or an RSA key."""
+
+    def hexdigest(self, message: bytes, /) -> str:
+        """Return the message's signature in lower-case hexadecimal digits."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Scope:
     """One access key on one day in one region and service, with the key that signs there.
 
-    ``credential`` is the value of X-Amz-Credential; ``query_credential`` the same, encoded for a query. Only ``key``
-    could sign, and it is left out of ``repr`` with the rest that identifies the account.
+    ``credential`` is the value of X-Amz-Credential or X-Goog-Credential; ``query_start`` is a query up to
+    the value of its date. Only ``key`` could sign, and it is left out of ``repr`` with the rest that
+    identifies the account.
     """
 
+    dialect: Dialect
     name: str
     credential: str = field(repr=False)
-    query_credential: str = field(repr=False)
-    key: HmacSha256Key = field(repr=False)
+    query_start: str = field(repr=False)
+    key: SigningKey = field(repr=False)
 
 
 @lru_cache(maxsize=64)
-def open_scope(*, access_key: str, secret_key: str, date: str, region: str, service: str) -> Scope:
-    """Return the scope of ``date`` (YYYYMMDD), its signing key derived once and kept."""
-    key = f"AWS4{secret_key}".encode()
-    for part in (date, region, service, "aws4_request"):
-        key = HmacSha256Key(key).digest(part.encode())
-    name = f"{date}/{region}/{service}/aws4_request"
+def make_scope(*, dialect: Dialect, access_key: str, key: SigningKey, date: str, region: str, service: str) -> Scope:
+    """Return the scope of ``date`` (YYYYMMDD) for a key that signs as it is, such as a service account's RSA key."""
+    name = f"{date}/{region}/{service}/{dialect.request_type}"
     credential = f"{access_key}/{name}"
-    return Scope(name=name, credential=credential, query_credential=quote(credential, safe=""), key=HmacSha256Key(key))
+    prefix = dialect.parameter_prefix
+    return Scope(
+        dialect=dialect,
+        name=name,
+        credential=credential,
+        query_start=(
+            f"{prefix}Algorithm={dialect.algorithm}&{prefix}Credential={quote(credential, safe='')}&{prefix}Date="
+        ),
+        key=key,
+    )
+
+
+@lru_cache(maxsize=64)
+def open_scope(
+    *, access_key: str, secret_key: str, date: str, region: str, service: str, dialect: Dialect = AWS4
+) -> Scope:
+    """Return the scope of ``date`` (YYYYMMDD), its signing key derived once and kept."""
+    key = (dialect.algorithm.partition("-")[0] + secret_key).encode()
+    for part in (date, region, service, dialect.request_type):
+        key = HmacSha256Key(key).digest(part.encode())
+    return make_scope(
+        dialect=dialect, access_key=access_key, key=HmacSha256Key(key), date=date, region=region, service=service
+    )
+
+
+class Stamp(NamedTuple):
+    """One second of UTC in the forms that signers write: a time, YYYYMMDDTHHMMSSZ, YYYYMMDD and ISO 8601."""
+
+    time: datetime
+    timestamp: str
+    date: str
+    iso: str
+
+
+@lru_cache(maxsize=256)
+def stamp(second: int) -> Stamp:
+    """Return the forms of ``second``, counted from 1970; kept, for signatures come many to the second."""
+    time = datetime.fromtimestamp(second, timezone.utc)
+    iso = f"{time:%Y-%m-%dT%H:%M:%SZ}"
+    timestamp = iso.replace("-", "").replace(":", "")
+    return Stamp(time=time, timestamp=timestamp, date=timestamp[:8], iso=iso)
 
 
 @lru_cache(maxsize=4096)
@@ -55,6 +119,17 @@ def quote_path(path: str) -> str:
 @lru_cache(maxsize=256)
 def _quote_value(value: str) -> str:
     return quote(value, safe="~")
+
+
+def check_expires_seconds(expires_seconds: int) -> None:
+    """Raise ConfigurationError unless both providers take a signature of this lifetime: 1 to 604,800 seconds."""
+    if not 1 <= expires_seconds <= MAX_EXPIRES_SECONDS:
+        raise ConfigurationError(
+            f"a presigned URL is good for 1 to {MAX_EXPIRES_SECONDS} seconds",
+            field="expires_in",
+            value=expires_seconds,
+            limit=MAX_EXPIRES_SECONDS,
+        )
 
 
 def presign_query(
@@ -75,13 +150,7 @@ def presign_query(
     without ``host``) are those that the client must send with exactly these values; ``query`` are further parameters,
     not encoded. Raises ConfigurationError outside 1 to 604,800 seconds.
     """
-    if not 1 <= expires_seconds <= MAX_EXPIRES_SECONDS:
-        raise ConfigurationError(
-            f"a presigned URL is good for 1 to {MAX_EXPIRES_SECONDS} seconds",
-            field="expires_in",
-            value=expires_seconds,
-            limit=MAX_EXPIRES_SECONDS,
-        )
+    check_expires_seconds(expires_seconds)
     if headers:
         signed = {"host": host, **headers}
         names = sorted(signed)
@@ -92,29 +161,32 @@ def presign_query(
         canonical_headers = f"host:{host}\n"
         signed_headers = query_signed_headers = "host"
 
-    own = [f"{_quote_value(name)}={_quote_value(value)}" for name, value in query]
-    auth = [
-        "X-Amz-Algorithm=AWS4-HMAC-SHA256",
-        f"X-Amz-Credential={scope.query_credential}",
-        f"X-Amz-Date={timestamp}",
-        f"X-Amz-Expires={expires_seconds}",
-        f"X-Amz-SignedHeaders={query_signed_headers}",
-    ]
-    if session_token is not None:
-        auth.append(f"X-Amz-Security-Token={_quote_value(session_token)}")
-    parameters = own + auth
-    # Sorting "name=value" would put a name before its own extension by the rank of "=", not of its end.
-    canonical_query = "&".join(sorted(parameters, key=_name_and_value))
+    dialect = scope.dialect
+    prefix = dialect.parameter_prefix
+    start = f"{scope.query_start}{timestamp}&{prefix}Expires={expires_seconds}"
+    headers_parameter = f"&{prefix}SignedHeaders={query_signed_headers}"
+    token_parameter = "" if session_token is None else f"&{prefix}Security-Token={_quote_value(session_token)}"
+    # By name: Algorithm, Credential, Date, Expires, Security-Token, SignedHeaders.
+    canonical_query = f"{start}{token_parameter}{headers_parameter}"
+    parameters = f"{start}{headers_parameter}{token_parameter}"
+    if query:
+        own = [(_quote_value(name), _quote_value(value)) for name, value in query]
+        canonical_query = _merged(sorted(own), canonical_query, prefix)
+        parameters = f"{'&'.join([f'{name}={value}' for name, value in own])}&{parameters}"
 
     canonical_request = (
         f"{method}\n{path}\n{canonical_query}\n{canonical_headers}\n{signed_headers}\n{UNSIGNED_PAYLOAD}"
     )
     hashed = sha256(canonical_request.encode()).hexdigest()
-    string_to_sign = f"{ALGORITHM}\n{timestamp}\n{scope.name}\n{hashed}"
+    string_to_sign = f"{dialect.algorithm}\n{timestamp}\n{scope.name}\n{hashed}"
     signature = scope.key.hexdigest(string_to_sign.encode())
-    return f"{'&'.join(parameters)}&X-Amz-Signature={signature}"
+    return f"{parameters}&{prefix}Signature={signature}"
 
 
-def _name_and_value(parameter: str) -> tuple[str, str]:
-    name, _, value = parameter.partition("=")
-    return name, value
+def _merged(own: list[tuple[str, str]], signing: str, prefix: str) -> str:
+    """Return sorted parameters with those of the signature, which share ``prefix``, among them."""
+    before = [f"{name}={value}" for name, value in own if name < prefix]
+    after = [f"{name}={value}" for name, value in own[len(before) :]]
+    if after and after[0].startswith(prefix):
+        raise ConfigurationError(f"query parameters that begin with {prefix} are the signature's own", field="query")
+    return "&".join([*before, signing, *after])

@@ -1,0 +1,789 @@
+"""Google Cloud Storage."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import threading
+import weakref
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeoutError
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta, timezone
+from email.utils import parsedate_to_datetime
+from functools import lru_cache, partial
+from typing import Any, Literal, Protocol
+from urllib.parse import parse_qsl, quote, unquote, urlsplit
+
+import google.auth
+import requests
+from google.api_core.exceptions import GoogleAPICallError, GoogleAPIError, NotFound
+from google.auth import iam
+from google.auth.credentials import AnonymousCredentials, Credentials, Signing, with_scopes_if_required
+from google.auth.exceptions import GoogleAuthError, RefreshError
+from google.auth.transport.requests import AuthorizedSession, Request
+from google.cloud import storage  # type: ignore[import-untyped]
+from google.cloud.storage.retry import DEFAULT_RETRY  # type: ignore[import-untyped]
+from google.oauth2 import service_account
+
+from presign.backend import ObjectHead, SignedUpload
+from presign.errors import ConfigurationError, CredentialsUnavailable, StorageUnavailable, shown
+from presign.keys import check_prefix
+from presign.signing import sigv4
+from presign.signing.post_policy import encode_policy
+from presign.upload import Grant, Rule
+
+UploadMethod = Literal["auto", "post", "put"]
+ServiceAccount = str | os.PathLike[str] | Mapping[str, str] | Credentials
+"""A service account's JSON, as a path or as its members, or credentials of google-auth."""
+
+SIGN_BLOB_SECONDS = 10.0
+"""How long one signature by the IAM Service Account Credentials API may take."""
+
+SIGN_BLOB_LIFETIME = timedelta(hours=12)
+"""How long Google guarantees that a key which signs for signBlob stays valid."""
+
+# When a call ends that nobody waits for any longer.
+_ABANDONED_CALL_SECONDS = 3 * SIGN_BLOB_SECONDS
+_GOOGLE_ENDPOINT = "https://storage.googleapis.com"
+_REGION = "auto"
+_SERVICE = "storage"
+_READ_WRITE_SCOPE = "https://www.googleapis.com/auth/devstorage.read_write"
+_CLOUD_PLATFORM_SCOPE = "https://www.googleapis.com/auth/cloud-platform"
+_CHECK_KEY = "presign-check"
+_GREATEST_SKEW = timedelta(minutes=15)
+_TIMEOUT_SECONDS = (5.0, 30.0)
+_RETRY = DEFAULT_RETRY.with_timeout(15.0)
+_BUCKET_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]", re.ASCII)
+_ERROR_CODE = re.compile(rb"<Code>(\w{1,64})</Code>")
+_REFUSED_KEY_CODES = frozenset(
+    {
+        "AccountProblem",
+        "ExpiredToken",
+        "InvalidAccessKeyId",
+        "InvalidSecurity",
+        "InvalidToken",
+        "SignatureDoesNotMatch",
+        "UserProjectAccountProblem",
+    }
+)
+_POST_RULES = frozenset({Rule.SIZE, Rule.TYPE, Rule.HEADERS})
+# Not HEADERS: a PUT may carry Content-Encoding, Cache-Control and the like beside the signed headers.
+_PUT_RULES = frozenset({Rule.SIZE, Rule.TYPE})
+# Among the OSErrors are those of requests, and the SDK's own ConnectionError for a download cut short.
+_FAILURES = (GoogleAPIError, GoogleAuthError, OSError)
+
+
+class _Signer(Protocol):
+    """Who signs; ``longest`` bounds the lifetime of what it signs, and ``settings`` name it in messages."""
+
+    @property
+    def longest(self) -> timedelta | None: ...
+
+    @property
+    def settings(self) -> str: ...
+
+    def scope(self, date: str) -> sigv4.Scope: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class _HmacSigner:
+    access_id: str
+    secret: str = field(repr=False)
+    longest: None = None
+    settings: str = "GCS_HMAC_ACCESS_ID and GCS_HMAC_SECRET"
+
+    def scope(self, date: str) -> sigv4.Scope:
+        return sigv4.open_scope(
+            access_key=self.access_id,
+            secret_key=self.secret,
+            date=date,
+            region=_REGION,
+            service=_SERVICE,
+            dialect=sigv4.GOOG4_HMAC,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _RsaSigner:
+    email: str
+    key: sigv4.SigningKey = field(repr=False)
+    longest: timedelta | None = None
+    settings: str = "credentials or GOOGLE_APPLICATION_CREDENTIALS"
+
+    def scope(self, date: str) -> sigv4.Scope:
+        return sigv4.make_scope(
+            dialect=sigv4.GOOG4_RSA,
+            access_key=self.email,
+            key=self.key,
+            date=date,
+            region=_REGION,
+            service=_SERVICE,
+        )
+
+
+class _RsaKey:
+    """A service account's own key, which google-auth has parsed with ``cryptography`` and keeps."""
+
+    def __init__(self, credentials: service_account.Credentials) -> None:
+        self._sign: Callable[[bytes], bytes] = credentials.signer.sign
+
+    def hexdigest(self, message: bytes, /) -> str:
+        return self._sign(message).hex()
+
+
+class _SignBlobKey:
+    """A key that Google holds; the only one whose signatures are I/O."""
+
+    def __init__(self, sign: Callable[[bytes], bytes], *, email: str) -> None:
+        self._sign = sign
+        self._email = email
+
+    def hexdigest(self, message: bytes, /) -> str:
+        outcome: Future[bytes] = Future()
+
+        def run() -> None:
+            try:
+                outcome.set_result(self._sign(message))
+            except BaseException as error:
+                outcome.set_exception(error)
+
+        # A thread of its own: the time-outs of google-auth bound each of its calls, and not their sum.
+        threading.Thread(target=run, name="sign with signBlob", daemon=True).start()
+        try:
+            return outcome.result(SIGN_BLOB_SECONDS).hex()
+        except FutureTimeoutError:
+            raise CredentialsUnavailable(
+                f"the IAM Service Account Credentials API did not sign within {SIGN_BLOB_SECONDS:g} seconds"
+            ) from None
+        except Exception as error:
+            raise CredentialsUnavailable(
+                f"the IAM Service Account Credentials API does not sign as {self._email} ({type(error).__name__}); "
+                "enable that API, and grant roles/iam.serviceAccountTokenCreator on this service account to the "
+                "identity that the program runs as"
+            ) from None
+
+
+class GCSBackend:
+    """One bucket on Google Cloud Storage, with the credentials to sign for it.
+
+    - ``credentials``: a service account's JSON (a path or its members), whose RSA key signs; or credentials of
+      google-auth. By default what ``google.auth.default()`` finds (``GOOGLE_APPLICATION_CREDENTIALS``). Credentials
+      without a private key (workload identity, impersonation) sign through ``signBlob`` of the IAM Service Account
+      Credentials API: **the only signer that does I/O when it signs**, for ``SIGN_BLOB_SECONDS`` at most, and whose
+      signatures are good for ``SIGN_BLOB_LIFETIME`` at most.
+    - ``hmac_access_id``, ``hmac_secret``: an HMAC key, which signs instead; by default, where no ``credentials`` are
+      given, ``GCS_HMAC_ACCESS_ID`` and ``GCS_HMAC_SECRET``. ``check``, ``head``, ``read`` and ``delete`` still need
+      ``credentials``, for the JSON API takes no HMAC key; without any, they are anonymous on an emulator.
+    - ``service_account_email``: in whose name ``signBlob`` signs; by default the credentials' own service account.
+    - ``endpoint_url``: of Cloud Storage as this program reaches it; by default ``STORAGE_EMULATOR_HOST`` or Google's.
+    - ``public_endpoint_url``: the same as browsers reach it, where that differs (containers).
+    - ``virtual_hosted_style``: address the bucket as ``https://BUCKET.storage.googleapis.com/``, not by path.
+    - ``bucket_bound_hostname``: a custom domain of the bucket, ``uploads.example.com`` or with a scheme and a port.
+    - ``upload_method``: ``"post"`` and ``"put"`` force one; ``"auto"`` chooses PUT where a grant asks for create-only,
+      which no form can promise, else POST, whose policy covers every field.
+
+    Raises ConfigurationError. Source: "Signed URLs", "POST Object" and "PUT Object", Cloud Storage documentation.
+    """
+
+    def __init__(
+        self,
+        *,
+        bucket: str,
+        credentials: ServiceAccount | None = None,
+        hmac_access_id: str | None = None,
+        hmac_secret: str | None = None,
+        service_account_email: str | None = None,
+        endpoint_url: str | None = None,
+        public_endpoint_url: str | None = None,
+        virtual_hosted_style: bool = False,
+        bucket_bound_hostname: str | None = None,
+        upload_method: UploadMethod = "auto",
+    ) -> None:
+        if not _BUCKET_NAME.fullmatch(bucket):
+            raise ConfigurationError(
+                "bucket must be a bucket's name: lower-case letters, digits, '-', '_' and '.'",
+                field="bucket",
+                value=bucket,
+            )
+        if upload_method not in {"auto", "post", "put"}:
+            raise ConfigurationError(
+                "upload_method must be auto, post or put", field="upload_method", value=upload_method
+            )
+        self._bucket = bucket
+        self._endpoint_url = _endpoint(endpoint_url)
+        self._base_url, self._host, self._path_prefix = _addressed(
+            bucket,
+            endpoint_url=self._endpoint_url,
+            public_endpoint_url=public_endpoint_url,
+            virtual_hosted_style=virtual_hosted_style,
+            bucket_bound_hostname=bucket_bound_hostname,
+        )
+        self._posts = upload_method != "put"
+        self._posts_create_only = upload_method == "post"
+        hmac_key = _hmac_key(hmac_access_id, hmac_secret, use_environment=credentials is None)
+        self._credentials = None if credentials is None else _read_credentials(credentials)
+        self._signer: _Signer
+        if hmac_key is None:
+            self._credentials = self._credentials or _default_credentials()
+            self._signer = _signer(self._credentials, service_account_email)
+        elif service_account_email is not None:
+            raise ConfigurationError(
+                "service_account_email is for signBlob, and an HMAC key signs here; leave one of them out",
+                field="service_account_email",
+                value=service_account_email,
+            )
+        else:
+            self._signer = hmac_key
+        longest = self._signer.longest
+        self._longest_seconds = None if longest is None else int(longest.total_seconds())
+        self._scope = lru_cache(maxsize=4)(self._signer.scope)
+        self._client_lock = threading.Lock()
+        self._client: Any = None
+
+    def __repr__(self) -> str:
+        return f"GCSBackend(bucket={self._bucket!r}, endpoint={self._endpoint_url!r})"
+
+    @property
+    def name(self) -> str:
+        """What to call this storage in messages."""
+        return f"gs://{self._bucket}"
+
+    def enforces(self, grant: Grant) -> frozenset[Rule]:
+        """Return what Cloud Storage enforces, whatever the key: size and type; by POST headers, by PUT create-only.
+
+        Never the SHA-256, which it neither takes nor keeps; completion reads the object to verify that.
+        """
+        if self._uses_post(grant):
+            return _POST_RULES
+        return _PUT_RULES | {Rule.CREATE_ONLY} if grant.create_only else _PUT_RULES
+
+    def sign_upload(self, grant: Grant, now: datetime) -> SignedUpload:
+        """Return a POST form whose policy covers every field, or a PUT with every header signed."""
+        start = int(now.timestamp())
+        expires_seconds = self._expires_seconds(grant.expires_in)
+        sign = self._sign_post if self._uses_post(grant) else self._sign_put
+        return sign(grant, start, expires_seconds)
+
+    def sign_download(
+        self, key: str, now: datetime, *, expires_in: timedelta, content_disposition: str | None = None
+    ) -> str:
+        """Return a signed GET; the storage answers with ``content_disposition`` where one is given."""
+        quoted_key = sigv4.quote_path(key)
+        query = self._signed_query(
+            "GET",
+            quoted_key,
+            int(now.timestamp()),
+            expires_seconds=self._expires_seconds(expires_in),
+            query=[] if content_disposition is None else [("response-content-disposition", content_disposition)],
+        )
+        return f"{self._base_url}{quoted_key}?{query}"
+
+    def object_url(self, key: str) -> str:
+        """Return the object's own URL, on the endpoint that browsers reach."""
+        return f"{self._base_url}{sigv4.quote_path(key)}"
+
+    def check(self) -> None:
+        """Ask once with a signature, once with the credentials; not being allowed to read passes: a signer need not."""
+        self._check_signature()
+        self._check_credentials()
+
+    def head(self, key: str) -> ObjectHead | None:
+        """Return the object's metadata; None for 404, and for 403, which is answered where listing is not allowed."""
+        try:
+            blob = self._gcs_bucket().get_blob(key, timeout=_TIMEOUT_SECONDS, retry=_RETRY)
+        except _FAILURES as error:
+            if isinstance(error, GoogleAPICallError) and error.code == 403:
+                return None
+            raise self._unavailable("GET", error) from None
+        if blob is None:
+            return None
+        return ObjectHead(
+            size=blob.size,
+            content_type=blob.content_type or "",
+            etag=blob.etag,
+            version=str(blob.generation),
+            content_disposition=blob.content_disposition or None,
+            cache_control=blob.cache_control or None,
+            content_encoding=blob.content_encoding or None,
+            metadata={name.lower(): value for name, value in (blob.metadata or {}).items()},
+            further_headers={"content-language": blob.content_language} if blob.content_language else {},
+        )
+
+    def read(self, key: str, *, offset: int, length: int, etag: str) -> bytes:
+        """Return a range of the object's bytes; raises StorageUnavailable if it has been replaced meanwhile."""
+        last = offset + length - 1
+        try:
+            content: bytes = _RETRY(lambda: _downloaded(self._gcs_bucket().blob(key), offset, last, etag))()
+        except _FAILURES as error:
+            raise self._unavailable("GET", error) from None
+        return content
+
+    def delete(self, key: str) -> None:
+        """Delete the object; with versioning, its live version becomes a noncurrent one."""
+        try:
+            self._gcs_bucket().blob(key).delete(timeout=_TIMEOUT_SECONDS, retry=_RETRY)
+        except NotFound:
+            return
+        except _FAILURES as error:
+            raise self._unavailable("DELETE", error) from None
+
+    def _uses_post(self, grant: Grant) -> bool:
+        return self._posts_create_only if grant.create_only else self._posts
+
+    def _expires_seconds(self, expires_in: timedelta) -> int:
+        seconds = int(expires_in.total_seconds())
+        if self._longest_seconds is not None and seconds > self._longest_seconds:
+            seconds = self._longest_seconds
+        sigv4.check_expires_seconds(seconds)
+        return seconds
+
+    def _sign_post(self, grant: Grant, start: int, expires_seconds: int) -> SignedUpload:
+        timestamp = sigv4.stamp(start).timestamp
+        scope = self._scope(timestamp[:8])
+        fields = {"key": grant.key, "Content-Type": grant.content_type}
+        if grant.content_disposition is not None:
+            fields["Content-Disposition"] = grant.content_disposition
+        if grant.cache_control is not None:
+            fields["Cache-Control"] = grant.cache_control
+        for name, value in grant.metadata.items():
+            fields[f"x-goog-meta-{name}"] = value
+        fields["success_action_status"] = "201"
+        fields["x-goog-algorithm"] = scope.dialect.algorithm
+        fields["x-goog-credential"] = scope.credential
+        fields["x-goog-date"] = timestamp
+        expiry = sigv4.stamp(start + expires_seconds)
+        policy = encode_policy(
+            bucket=self._bucket,
+            fields=fields,
+            min_bytes=grant.min_bytes,
+            max_bytes=grant.max_bytes,
+            expiration=expiry.iso,
+        )
+        fields["policy"] = policy
+        fields["x-goog-signature"] = scope.key.hexdigest(policy.encode("ascii"))
+        return SignedUpload(method="POST", url=self._base_url, headers={}, fields=fields, expires_at=expiry.time)
+
+    def _sign_put(self, grant: Grant, start: int, expires_seconds: int) -> SignedUpload:
+        headers = {"Content-Type": grant.content_type}
+        if grant.content_disposition is not None:
+            headers["Content-Disposition"] = grant.content_disposition
+        if grant.cache_control is not None:
+            headers["Cache-Control"] = grant.cache_control
+        for name, value in grant.metadata.items():
+            headers[f"x-goog-meta-{name}"] = value
+        # In the query this parameter would be signed and without effect.
+        headers["x-goog-content-length-range"] = f"{grant.min_bytes},{grant.max_bytes}"
+        if grant.create_only:
+            headers["x-goog-if-generation-match"] = "0"
+        quoted_key = sigv4.quote_path(grant.key)
+        query = self._signed_query(
+            "PUT",
+            quoted_key,
+            start,
+            expires_seconds=expires_seconds,
+            headers={name.lower(): value for name, value in headers.items()},
+        )
+        return SignedUpload(
+            method="PUT",
+            url=f"{self._base_url}{quoted_key}?{query}",
+            headers=headers,
+            fields={},
+            expires_at=sigv4.stamp(start + expires_seconds).time,
+        )
+
+    def _signed_query(
+        self,
+        method: str,
+        quoted_key: str,
+        start: int,
+        *,
+        expires_seconds: int,
+        headers: Mapping[str, str] | None = None,
+        query: list[tuple[str, str]] | None = None,
+    ) -> str:
+        timestamp = sigv4.stamp(start).timestamp
+        return sigv4.presign_query(
+            method=method,
+            host=self._host,
+            path=f"{self._path_prefix}{quoted_key}",
+            scope=self._scope(timestamp[:8]),
+            timestamp=timestamp,
+            expires_seconds=expires_seconds,
+            headers=headers or {},
+            query=query or (),
+        )
+
+    def _check_signature(self) -> None:
+        now = datetime.now(timezone.utc)
+        # By path on the endpoint that this program reaches: a browser's own may be out of reach from here.
+        path = f"/{self._bucket}/{_CHECK_KEY}"
+        timestamp = sigv4.stamp(int(now.timestamp())).timestamp
+        try:
+            query = sigv4.presign_query(
+                method="GET",
+                host=self._endpoint_url.partition("://")[2],
+                path=path,
+                scope=self._scope(timestamp[:8]),
+                timestamp=timestamp,
+                expires_seconds=60,
+                headers={},
+            )
+        except CredentialsUnavailable as error:
+            raise ConfigurationError(error.detail, field="credentials") from None
+        try:
+            with requests.get(
+                f"{self._endpoint_url}{path}?{query}", timeout=_TIMEOUT_SECONDS, stream=True, allow_redirects=False
+            ) as answer:
+                status, date = answer.status_code, answer.headers.get("date")
+                content = b"" if status < 400 else next(answer.iter_content(10_000), b"")
+        except requests.RequestException as error:
+            raise self._silent(error) from None
+        found = _ERROR_CODE.search(content)
+        code = found[1].decode() if found else ""
+        if code == "RequestTimeTooSkewed" or _is_skewed(date, now):
+            raise ConfigurationError(
+                "this machine's clock is more than 15 minutes off; set it, for no signature will be accepted",
+                field="clock",
+            )
+        if code in _REFUSED_KEY_CODES:
+            raise ConfigurationError(
+                f"{self._endpoint_url} refuses the signing key ({code}): it may be wrong, disabled or deleted; "
+                f"check {self._signer.settings}",
+                field="credentials",
+            )
+        self._check_answer(status, code or str(status), is_missing_bucket=code == "NoSuchBucket")
+
+    def _check_credentials(self) -> None:
+        try:
+            # No refresh on 401: the token is new, and anonymous credentials have none.
+            with AuthorizedSession(  # type: ignore[no-untyped-call]
+                self._data_plane_credentials(), refresh_timeout=10, max_refresh_attempts=0
+            ) as session:
+                answer = session.request(  # type: ignore[no-untyped-call]
+                    "GET",
+                    f"{self._endpoint_url}/storage/v1/b/{quote(self._bucket, safe='')}?fields=name",
+                    timeout=_TIMEOUT_SECONDS[1],
+                    max_allowed_time=60,
+                )
+        except RefreshError:
+            raise ConfigurationError(
+                "Google refuses the credentials: the service account or its key may be expired, disabled or deleted; "
+                "create another key, and check credentials or GOOGLE_APPLICATION_CREDENTIALS",
+                field="credentials",
+            ) from None
+        except (GoogleAuthError, requests.RequestException) as error:
+            raise self._silent(error) from None
+        if answer.status_code == 401:
+            raise ConfigurationError(
+                f"{self._endpoint_url} refuses the credentials (401); check credentials or "
+                "GOOGLE_APPLICATION_CREDENTIALS, with which uploads are verified",
+                field="credentials",
+            )
+        self._check_answer(answer.status_code, str(answer.status_code), is_missing_bucket=answer.status_code == 404)
+
+    def _check_answer(self, status: int, code: str, *, is_missing_bucket: bool) -> None:
+        if is_missing_bucket:
+            raise ConfigurationError(
+                f"the bucket {self._bucket} does not exist at {self._endpoint_url}; create it, or correct its name",
+                field="bucket",
+                value=self._bucket,
+            )
+        if status >= 400 and status not in {403, 404}:
+            raise StorageUnavailable(f"{self._endpoint_url} answered {shown(code)} for {self.name}")
+
+    def _data_plane_credentials(self) -> Credentials:
+        if self._credentials is None:
+            is_google = self._endpoint_url == _GOOGLE_ENDPOINT
+            self._credentials = _default_credentials() if is_google else _anonymous()
+        return self._credentials
+
+    def _gcs_bucket(self) -> Any:
+        with self._client_lock:
+            if self._client is None:
+                self._client = storage.Client(
+                    project=None,
+                    credentials=self._data_plane_credentials(),
+                    client_options={"api_endpoint": self._endpoint_url},
+                )
+                # The client refers to itself: without this its connections would stay open until a full collection.
+                weakref.finalize(self, self._client.close)
+            return self._client.bucket(self._bucket)
+
+    def _unavailable(self, call: str, error: Exception) -> StorageUnavailable:
+        # Only the code: an SDK's message may repeat what it authenticated with.
+        code = str(error.code) if isinstance(error, GoogleAPICallError) else type(error).__name__
+        return StorageUnavailable(f"{self.name} answered {call} with {shown(code)}")
+
+    def _silent(self, error: Exception) -> StorageUnavailable:
+        return StorageUnavailable(
+            f"{self._endpoint_url} does not answer ({type(error).__name__}); check the endpoint and the network"
+        )
+
+
+def open_gcs(url: str) -> tuple[GCSBackend, str]:
+    """Return the backend and the prefix of ``gs://bucket/prefix/?upload_method=put``.
+
+    Parameters are ``credentials`` (a path), ``service_account_email``, ``endpoint_url``, ``public_endpoint_url``,
+    ``virtual_hosted_style`` (``true`` or ``false``), ``bucket_bound_hostname`` and ``upload_method`` (see GCSBackend);
+    an HMAC key is taken from the environment alone. Raises ConfigurationError for any other.
+    """
+    parts = urlsplit(url)
+    if parts.scheme != "gs" or not parts.netloc or "@" in parts.netloc or parts.fragment:
+        raise ConfigurationError("must look like gs://bucket/prefix/", field="url")
+    try:
+        pairs = parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query))
+    except ValueError:
+        raise ConfigurationError("the part after ? must be name=value pairs joined with &", field="url") from None
+    parameters = dict(pairs)
+    known = {
+        "bucket_bound_hostname",
+        "credentials",
+        "endpoint_url",
+        "public_endpoint_url",
+        "service_account_email",
+        "upload_method",
+        "virtual_hosted_style",
+    }
+    unknown = sorted(parameters.keys() - known)
+    if unknown or len(parameters) != len(pairs) or "" in parameters.values():
+        raise ConfigurationError(
+            f"each of {', '.join(sorted(known))} may be given once, with a value, and nothing else",
+            field="url",
+            value=", ".join(unknown) or None,
+        )
+    virtual_hosted_style = parameters.get("virtual_hosted_style", "false")
+    if virtual_hosted_style not in {"true", "false"}:
+        raise ConfigurationError(
+            "virtual_hosted_style must be true or false", field="virtual_hosted_style", value=virtual_hosted_style
+        )
+    prefix = check_prefix(unquote(parts.path).removeprefix("/"))
+    backend = GCSBackend(
+        bucket=parts.netloc,
+        credentials=parameters.get("credentials"),
+        service_account_email=parameters.get("service_account_email"),
+        endpoint_url=parameters.get("endpoint_url"),
+        public_endpoint_url=parameters.get("public_endpoint_url"),
+        virtual_hosted_style=virtual_hosted_style == "true",
+        bucket_bound_hostname=parameters.get("bucket_bound_hostname"),
+        upload_method=parameters.get("upload_method", "auto"),  # type: ignore[arg-type]  # checked there
+    )
+    return backend, prefix
+
+
+def _downloaded(blob: Any, first: int, last: int, etag: str) -> bytes:
+    try:
+        content: bytes = blob.download_as_bytes(
+            start=first,
+            end=last,
+            raw_download=True,
+            if_etag_match=etag,
+            checksum=None,
+            timeout=_TIMEOUT_SECONDS,
+            retry=None,
+        )
+    except GoogleAPICallError as error:
+        # The SDK leaves the connection of a refused download open.
+        if error.response is not None:
+            error.response.close()
+        raise
+    return content
+
+
+def _hmac_key(access_id: str | None, secret: str | None, *, use_environment: bool) -> _HmacSigner | None:
+    names = "hmac_access_id and hmac_secret"
+    if access_id is None and secret is None and use_environment:
+        names = "GCS_HMAC_ACCESS_ID and GCS_HMAC_SECRET"
+        access_id = os.environ.get("GCS_HMAC_ACCESS_ID") or None
+        secret = os.environ.get("GCS_HMAC_SECRET") or None
+    if access_id is None and secret is None:
+        return None
+    if not access_id or not secret:
+        raise ConfigurationError(f"{names} must both be set, or neither", field="hmac_access_id")
+    if not (access_id + secret).isascii() or "/" in access_id or (access_id + secret).split() != [access_id + secret]:
+        raise ConfigurationError(
+            f"{names} must be an HMAC key's access id and secret, as the console shows them", field="hmac_access_id"
+        )
+    return _HmacSigner(access_id=access_id, secret=secret, settings=names)
+
+
+def _read_credentials(given: ServiceAccount) -> Credentials:
+    if isinstance(given, Credentials):
+        return _scoped(given)
+    if not isinstance(given, Mapping):
+        try:
+            with open(given, encoding="utf-8") as file:
+                given = json.load(file)
+        except OSError as error:
+            raise ConfigurationError(
+                f"credentials must be the path of a service account's JSON ({type(error).__name__}); "
+                "check credentials or GOOGLE_APPLICATION_CREDENTIALS",
+                field="credentials",
+            ) from None
+        except ValueError:
+            raise _not_a_service_account("is not JSON") from None
+    if not isinstance(given, Mapping):
+        raise _not_a_service_account("is not a JSON object")
+    if given.get("type") != "service_account":
+        raise _not_a_service_account("is of another type; any other goes into GOOGLE_APPLICATION_CREDENTIALS")
+    for member in ("client_email", "private_key", "token_uri"):
+        if not isinstance(given.get(member), str):
+            raise _not_a_service_account(f"has no {member}")
+    try:
+        return _scoped(
+            service_account.Credentials.from_service_account_info(dict(given))  # type: ignore[no-untyped-call]
+        )
+    except (ValueError, TypeError, GoogleAuthError):
+        raise _not_a_service_account("has a private_key that is no RSA key in PEM form") from None
+
+
+def _not_a_service_account(complaint: str) -> ConfigurationError:
+    return ConfigurationError(
+        f"credentials must be a service account's JSON, and this {complaint}; "
+        "download a key of the service account, as JSON, and check credentials or GOOGLE_APPLICATION_CREDENTIALS",
+        field="credentials",
+    )
+
+
+def _default_credentials() -> Credentials:
+    try:
+        credentials, _ = google.auth.default(scopes=[_CLOUD_PLATFORM_SCOPE])
+    # A malformed file makes google-auth stumble in many ways, not all of them its own errors.
+    except Exception as error:
+        raise ConfigurationError(
+            f"no usable Google credentials found ({type(error).__name__}): set GOOGLE_APPLICATION_CREDENTIALS to the "
+            "path of a service account's JSON, or GCS_HMAC_ACCESS_ID and GCS_HMAC_SECRET to sign with an HMAC key",
+            field="credentials",
+        ) from None
+    return credentials
+
+
+def _anonymous() -> Credentials:
+    return AnonymousCredentials()  # type: ignore[no-untyped-call]
+
+
+def _scoped(credentials: Credentials) -> Credentials:
+    scope = _READ_WRITE_SCOPE if isinstance(credentials, service_account.Credentials) else _CLOUD_PLATFORM_SCOPE
+    scoped: Credentials = with_scopes_if_required(credentials, [scope])  # type: ignore[no-untyped-call]
+    return scoped
+
+
+def _signer(credentials: Credentials, service_account_email: str | None) -> _RsaSigner:
+    if isinstance(credentials, service_account.Credentials):
+        if service_account_email not in {None, credentials.service_account_email}:
+            raise ConfigurationError(
+                "service_account_email is not the service account whose key was given; leave it out",
+                field="service_account_email",
+                value=service_account_email,
+            )
+        key = _RsaKey(credentials)
+        try:
+            key.hexdigest(b"")
+        except (TypeError, ValueError):
+            raise _not_a_service_account("has a private_key that is no RSA key") from None
+        return _RsaSigner(email=credentials.service_account_email, key=key)
+    if isinstance(credentials, AnonymousCredentials):
+        raise ConfigurationError(
+            "anonymous credentials cannot sign: set hmac_access_id and hmac_secret, or other credentials",
+            field="credentials",
+        )
+    request = partial(Request(), timeout=_ABANDONED_CALL_SECONDS)
+    email = service_account_email or _own_email(credentials, request)
+    sign: Callable[[bytes], bytes]
+    if isinstance(credentials, Signing) and credentials.signer_email == email:
+        sign = credentials.sign_bytes
+    else:
+        sign = iam.Signer(request, credentials, email).sign  # type: ignore[no-untyped-call]
+    return _RsaSigner(email=email, key=_SignBlobKey(sign, email=email), longest=SIGN_BLOB_LIFETIME)
+
+
+def _own_email(credentials: Credentials, request: Callable[..., Any]) -> str:
+    # A workload on Compute Engine, Cloud Run or GKE learns from the metadata server who it is.
+    if getattr(credentials, "service_account_email", None) == "default":
+        try:
+            credentials.refresh(request)  # type: ignore[no-untyped-call]
+        except GoogleAuthError as error:
+            raise ConfigurationError(
+                f"the metadata server does not say which service account this is ({type(error).__name__}); "
+                "attach one to the workload, or set service_account_email",
+                field="service_account_email",
+            ) from None
+    email = getattr(credentials, "signer_email", None) or getattr(credentials, "service_account_email", None)
+    if not isinstance(email, str) or "@" not in email:
+        raise ConfigurationError(
+            "these Google credentials have no private key and name no service account; set service_account_email to "
+            "the one in whose name to sign, or use a service account's JSON or an HMAC key",
+            field="service_account_email",
+        )
+    return email
+
+
+def _endpoint(endpoint_url: str | None) -> str:
+    if endpoint_url is not None:
+        return _checked_endpoint("endpoint_url", endpoint_url)
+    emulator = os.environ.get("STORAGE_EMULATOR_HOST")
+    if emulator:
+        # Google's own clients differ in whether the scheme belongs to it.
+        return _checked_endpoint("STORAGE_EMULATOR_HOST", emulator if "://" in emulator else f"http://{emulator}")
+    return _GOOGLE_ENDPOINT
+
+
+def _addressed(
+    bucket: str,
+    *,
+    endpoint_url: str,
+    public_endpoint_url: str | None,
+    virtual_hosted_style: bool,
+    bucket_bound_hostname: str | None,
+) -> tuple[str, str, str]:
+    """Return the bucket's URL with a slash, its host, and the path before a key."""
+    if bucket_bound_hostname is not None:
+        if virtual_hosted_style or public_endpoint_url is not None:
+            raise ConfigurationError(
+                "bucket_bound_hostname goes with neither virtual_hosted_style nor public_endpoint_url",
+                field="bucket_bound_hostname",
+            )
+        has_scheme = "://" in bucket_bound_hostname
+        url = bucket_bound_hostname if has_scheme else f"https://{bucket_bound_hostname}"
+        base = _checked_endpoint("bucket_bound_hostname", url)
+        return f"{base}/", base.partition("://")[2], "/"
+    public = endpoint_url
+    if public_endpoint_url is not None:
+        public = _checked_endpoint("public_endpoint_url", public_endpoint_url)
+    scheme, host = public.split("://")
+    if not virtual_hosted_style:
+        return f"{public}/{bucket}/", host, f"/{bucket}/"
+    if scheme == "https" and "." in bucket:
+        raise ConfigurationError(
+            "a bucket with a dot has no certificate as a virtual host; leave virtual_hosted_style out",
+            field="virtual_hosted_style",
+            value=bucket,
+        )
+    return f"{scheme}://{bucket}.{host}/", f"{bucket}.{host}", "/"
+
+
+def _checked_endpoint(setting: str, url: str) -> str:
+    parts = urlsplit(url)
+    if (
+        parts.scheme not in {"http", "https"}
+        or not parts.netloc
+        or "@" in parts.netloc
+        or parts.path.strip("/")
+        or parts.query
+        or parts.fragment
+    ):
+        raise ConfigurationError(
+            f"{setting} must be a scheme, a host and perhaps a port, such as https://storage.example.com",
+            field=setting,
+        )
+    default_port = ":443" if parts.scheme == "https" else ":80"
+    return f"{parts.scheme}://{parts.netloc.lower().removesuffix(default_port)}"
+
+
+def _is_skewed(date: str | None, now: datetime) -> bool:
+    try:
+        return date is not None and abs(parsedate_to_datetime(date) - now) > _GREATEST_SKEW
+    except (ValueError, TypeError):
+        return False
