@@ -18,6 +18,7 @@ from presign.errors import (
     TypeNotAdmitted,
     Unauthenticated,
 )
+from presign.opening import open_backend
 from presign.policy import UploadPolicy
 from presign.presigner import Presigner
 from presign.upload import CompletionRequest, Grant, Rule, StoredObject, Ticket, UploadRequest
@@ -49,4 +50,5 @@ __all__ = [
     "Unauthenticated",
     "UploadPolicy",
     "UploadRequest",
+    "open_backend",
 ]

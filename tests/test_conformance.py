@@ -1,0 +1,232 @@
+"""One suite, every backend, real servers: each ticket sent exactly as it is, and with one thing changed."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from presign import Backend, Grant, ObjectHead, Rule, SignedUpload
+from presign.azure import AzureBackend
+from presign.gcs import GCSBackend
+from presign.testing import CHECKS, Subject
+from tests.conftest import Store
+from tests.emulators.azurite import ACCOUNT_KEY, Azurite
+from tests.emulators.gcs_reference import GcsBucket, GcsReference, generate_credentials, trusted_account
+from tests.emulators.serving import serve
+from tests.test_azure import Identity, running_account
+
+HMAC_ACCESS_ID, HMAC_SECRET = "GOOG1ECONFORMANCE00001", "an-hmac-secret-of-the-suite"
+
+
+@pytest.fixture(scope="module")
+def azurite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Azurite]:
+    with Azurite(directory=tmp_path_factory.mktemp("azurite")) as running:
+        running_account(running, {"account_key": ACCOUNT_KEY})
+        yield running
+
+
+@pytest.fixture(scope="module")
+def azurite_with_identities(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Azurite]:
+    with (
+        Azurite(directory=tmp_path_factory.mktemp("azurite-https"), https=True) as running,
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        patch.setenv("REQUESTS_CA_BUNDLE", str(running.certificate))
+        running_account(running, {"credential": Identity()})
+        yield running
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gcs:
+    """The GCS reference, and a service account that it trusts."""
+
+    url: str
+    account: Path = field(repr=False)
+
+
+@pytest.fixture(scope="module")
+def gcs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gcs]:
+    account = tmp_path_factory.mktemp("gcs") / "account.json"
+    generate_credentials(account, token_uri="http://unknown.invalid/token")
+    app = GcsReference(
+        buckets={"uploads": GcsBucket(public_prefix="public/"), "other": GcsBucket()},
+        service_accounts=trusted_account(account),
+        hmac_keys={HMAC_ACCESS_ID: HMAC_SECRET},
+    )
+    with serve(app) as url:
+        generate_credentials(account, token_uri=f"{url}/token")
+        yield Gcs(url=url, account=account)
+
+
+def _s3(server: str, upload_method: str) -> Callable[[pytest.FixtureRequest], Subject]:
+    def subject(request: pytest.FixtureRequest) -> Subject:
+        store: Store = request.getfixturevalue(server)
+        return Subject(backend=store.backend(upload_method=upload_method))
+
+    return subject
+
+
+def _azure_account_key(request: pytest.FixtureRequest) -> Subject:
+    running: Azurite = request.getfixturevalue("azurite")
+    return Subject(backend=AzureBackend(container="uploads", account_url=running.account_url, account_key=ACCOUNT_KEY))
+
+
+def _azure_identity(request: pytest.FixtureRequest) -> Subject:
+    running: Azurite = request.getfixturevalue("azurite_with_identities")
+    backend = AzureBackend(container="uploads", account_url=running.account_url, credential=Identity())
+    return Subject(backend=backend, ssl_context=ssl.create_default_context(cafile=str(running.certificate)))
+
+
+def _gcs(upload_method: Any, **keys: str) -> Callable[[pytest.FixtureRequest], Subject]:
+    def subject(request: pytest.FixtureRequest) -> Subject:
+        running: Gcs = request.getfixturevalue("gcs")
+        return Subject(
+            backend=GCSBackend(
+                bucket="uploads",
+                credentials=running.account,
+                endpoint_url=running.url,
+                upload_method=upload_method,
+                **keys,  # type: ignore[arg-type]  # texts, each of them
+            )
+        )
+
+    return subject
+
+
+SUBJECTS: dict[str, Callable[[pytest.FixtureRequest], Subject]] = {
+    "S3 auto on SeaweedFS": _s3("seaweedfs", "auto"),
+    "S3 POST on SeaweedFS": _s3("seaweedfs", "post"),
+    "S3 PUT on SeaweedFS": _s3("seaweedfs", "put"),
+    "S3 POST on the reference": _s3("s3_reference", "post"),
+    "S3 PUT on the reference": _s3("s3_reference", "put"),
+    "Azure service SAS": _azure_account_key,
+    "Azure user delegation SAS": _azure_identity,
+    "GCS auto, RSA": _gcs("auto"),
+    "GCS POST, RSA": _gcs("post"),
+    "GCS PUT, RSA": _gcs("put"),
+    "GCS POST, HMAC": _gcs("post", hmac_access_id=HMAC_ACCESS_ID, hmac_secret=HMAC_SECRET),
+    "GCS PUT, HMAC": _gcs("put", hmac_access_id=HMAC_ACCESS_ID, hmac_secret=HMAC_SECRET),
+}
+LAX = {
+    (name, "holds_the_headers"): "SeaweedFS 4.48 stores form fields that no condition covers; Amazon S3 refuses them"
+    for name in ("S3 auto on SeaweedFS", "S3 POST on SeaweedFS")
+}
+
+
+def _cases() -> list[Any]:
+    cases = []
+    for name in SUBJECTS:
+        for check in CHECKS:
+            reason = LAX.get((name, check.__name__))
+            marks = [pytest.mark.xfail(reason=reason, strict=True)] if reason else []
+            cases.append(pytest.param(name, check, id=f"{name}: {check.__name__}", marks=marks))
+    return cases
+
+
+@pytest.mark.parametrize(("name", "check"), _cases())
+def test_a_backend_does_what_its_tickets_say(
+    name: str, check: Callable[[Subject], None], request: pytest.FixtureRequest
+) -> None:
+    check(SUBJECTS[name](request))
+
+
+class Broken:
+    """A backend that passes everything on to a good one, for one thing to be broken at a time."""
+
+    def __init__(self, backend: Backend) -> None:
+        self.backend = backend
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.backend, name)
+
+
+class IgnoresTheSize(Broken):
+    def sign_upload(self, grant: Grant, now: datetime) -> SignedUpload:
+        return self.backend.sign_upload(_changed(grant, min_bytes=0, max_bytes=10**9), now)
+
+
+class IgnoresTheType(Broken):
+    def sign_upload(self, grant: Grant, now: datetime) -> SignedUpload:
+        return self.backend.sign_upload(_changed(grant, content_type="text/html"), now)
+
+
+class ClaimsTheChecksum(Broken):
+    def sign_upload(self, grant: Grant, now: datetime) -> SignedUpload:
+        return self.backend.sign_upload(_changed(grant, sha256=None), now)
+
+
+class OverwritesAllTheSame(Broken):
+    def enforces(self, grant: Grant) -> frozenset[Rule]:
+        return self.backend.enforces(grant) | {Rule.CREATE_ONLY}
+
+    def sign_upload(self, grant: Grant, now: datetime) -> SignedUpload:
+        return self.backend.sign_upload(_changed(grant, create_only=False), now)
+
+
+class NeverEnds(Broken):
+    def sign_upload(self, grant: Grant, now: datetime) -> SignedUpload:
+        signed = self.backend.sign_upload(_changed(grant, expires_in=timedelta(days=1)), now)
+        return signed._replace(expires_at=now + grant.expires_in)
+
+
+class SignsAnotherKey(Broken):
+    def sign_upload(self, grant: Grant, now: datetime) -> SignedUpload:
+        return self.backend.sign_upload(_changed(grant, key="public/always-the-same"), now)
+
+
+class SaysThatAllIsWell(Broken):
+    def head(self, key: str) -> ObjectHead | None:
+        found = self.backend.head(key)
+        return found and ObjectHead(size=24, content_type="text/plain", etag=found.etag)
+
+
+class KeepsWhatItShouldDelete(Broken):
+    def delete(self, key: str) -> None:
+        pass
+
+
+class SeesNothingMissing(Broken):
+    def head(self, key: str) -> ObjectHead | None:
+        return self.backend.head(key) or ObjectHead(size=24, content_type="text/plain", etag="x")
+
+
+class ReadsFromTheStart(Broken):
+    def read(self, key: str, *, offset: int, length: int, etag: str) -> bytes:
+        return self.backend.read(key, offset=0, length=length, etag=etag)
+
+
+@pytest.mark.parametrize(
+    ("broken", "found_by"),
+    [
+        (IgnoresTheSize, "holds_the_bounds_of_size"),
+        (IgnoresTheType, "accepts_what_was_granted"),
+        (ClaimsTheChecksum, "holds_the_checksum"),
+        (OverwritesAllTheSame, "holds_create_only"),
+        (NeverEnds, "ends_the_ticket_at_its_time"),
+        (SignsAnotherKey, "accepts_what_was_granted"),
+        (SaysThatAllIsWell, "holds_the_bounds_of_size"),
+        (KeepsWhatItShouldDelete, "reads_and_deletes_what_it_names"),
+        (SeesNothingMissing, "completes_only_what_is_there"),
+        (ReadsFromTheStart, "reads_and_deletes_what_it_names"),
+    ],
+)
+def test_a_backend_that_is_broken_on_purpose_is_found_out(
+    s3_reference: Store, broken: type[Broken], found_by: str
+) -> None:
+    upload_method = "put" if broken is SaysThatAllIsWell else "auto"
+    subject: Any = Subject(backend=broken(s3_reference.backend(upload_method=upload_method)))
+    (check,) = (check for check in CHECKS if check.__name__ == found_by)
+    with pytest.raises(Exception, match=r".") as caught:
+        check(subject)
+    assert not isinstance(caught.value, TypeError | AttributeError), "broken in the test rather than in the backend"
+
+
+def _changed(grant: Grant, **changes: Any) -> Grant:
+    values = {name: getattr(grant, name) for name in grant.__dataclass_fields__}
+    return Grant(**values | changes)
