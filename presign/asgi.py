@@ -1,4 +1,4 @@
-"""The HTTP contract as a Starlette application, mountable in any ASGI application.
+"""The HTTP contract as an ASGI application, mountable in any other.
 
 ``POST /upload`` answers a ticket, ``POST /complete`` the stored object; every error is an RFC 9457 problem document
 with a stable ``code``. ``GET /openapi.json`` describes it.
@@ -6,9 +6,8 @@ with a stable ``code``. ``GET /openapi.json`` describes it.
 
 from __future__ import annotations
 
-import inspect
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from functools import partial
 from typing import Any
 
@@ -16,9 +15,11 @@ import orjson
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from presign.errors import (
     ConfigurationError,
@@ -63,40 +64,89 @@ class _UnsupportedMediaType(PresignError):
     title = "The request's body must be JSON"
 
 
-_Endpoint = Callable[[Request], Awaitable[Response]]
+def create_app(presigner: Presigner, *, authorize: Authorize, allowed_origins: Collection[str] = ()) -> ASGIApp:
+    """Return the application that serves the contract; ``authorize`` is asked before anything of a body is read.
 
-
-def create_app(presigner: Presigner, *, authorize: Authorize) -> Starlette:
-    """Return the application that serves the contract; ``authorize`` is asked before anything of a body is read."""
+    ``allowed_origins`` are those whose pages may ask from elsewhere (CORS), such as ``https://www.example.com``; leave
+    it empty where the application that mounts this one has a CORS middleware of its own.
+    """
     document = orjson.dumps(openapi(presigner))
 
-    async def upload(request: Request) -> Response:
+    async def upload(request: Request) -> bytes:
         owner = await _owner(authorize, request)
-        ticket = presigner.issue(UploadRequest.from_json(await _body(request)), owner=owner)
-        return _json_response(ticket.as_json())
+        asked = UploadRequest.from_json(await _body(request))
+        if presigner.backend.signing_does_io:
+            return (await run_in_threadpool(partial(presigner.issue, asked, owner=owner))).encode()
+        return presigner.issue(asked, owner=owner).encode()
 
-    async def complete(request: Request) -> Response:
+    async def complete(request: Request) -> bytes:
         owner = await _owner(authorize, request)
         token = CompletionRequest.from_json(await _body(request)).token
-        stored = await run_in_threadpool(partial(presigner.complete, token, owner=owner))
-        return _json_response(stored.as_json())
+        return (await run_in_threadpool(partial(presigner.complete, token, owner=owner))).encode()
 
     async def describe(request: Request) -> Response:
         return Response(document, media_type="application/json")
 
-    return Starlette(
-        routes=[
-            Route("/upload", upload, methods=["POST"]),
-            Route("/complete", complete, methods=["POST"]),
-            Route("/openapi.json", describe, methods=["GET"]),
-        ],
-        exception_handlers={
-            PresignError: _presign_problem,
-            HTTPException: _http_problem,
-            ClientDisconnect: _client_gone,
-            Exception: _unexpected_problem,
-        },
+    if isinstance(allowed_origins, str) or "*" in allowed_origins:
+        raise ConfigurationError("allowed_origins must name origins, each as a text", field="allowed_origins")
+    endpoints = {"/upload": _Endpoint(upload, allowed_origins), "/complete": _Endpoint(complete, allowed_origins)}
+    routes = [Route(path, endpoint, methods=["POST"]) for path, endpoint in endpoints.items()]
+    others: ASGIApp = Starlette(
+        routes=[*routes, Route("/openapi.json", describe, methods=["GET"])],
+        exception_handlers={HTTPException: _http_problem},
     )
+    if allowed_origins:
+        others = CORSMiddleware(
+            others, allow_origins=list(allowed_origins), allow_methods=["POST"], allow_headers=["Content-Type"]
+        )
+    return _Application(endpoints=endpoints, others=others)
+
+
+class _Application:
+    """Hands a POST to its endpoint at once, and everything else to Starlette, whose layers cost more than a ticket."""
+
+    def __init__(self, *, endpoints: Mapping[str, ASGIApp], others: ASGIApp) -> None:
+        self._endpoints = endpoints
+        self._others = others
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        app = self._others
+        if scope["type"] == "http" and scope["method"] == "POST":
+            # Under a mount the path still begins with where that is.
+            app = self._endpoints.get(scope["path"].removeprefix(scope.get("root_path", "")), app)
+        await app(scope, receive, send)
+
+
+class _Endpoint:
+    """One POST of the contract, with its problem documents, readable to pages of the allowed origins."""
+
+    def __init__(self, answer: Callable[[Request], Awaitable[bytes]], allowed_origins: Collection[str]) -> None:
+        self._answer = answer
+        self._shared_with = {origin.encode("latin-1"): _sharing_headers(origin) for origin in allowed_origins}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        origin = next((value for name, value in scope["headers"] if name == b"origin"), b"")
+        sharing = self._shared_with.get(origin, [])
+        try:
+            content = await self._answer(Request(scope, receive))
+        except Exception as error:
+            response = _problem(error)
+            response.raw_headers += sharing
+            await response(scope, receive, send)
+            if not isinstance(error, PresignError | ClientDisconnect) or isinstance(error, ConfigurationError):
+                # For the server to log.
+                raise
+            return
+        # A ticket is for one client and one use; no cache on the way may keep it.
+        length = b"%d" % len(content)
+        headers = [
+            (b"content-type", b"application/json"),
+            (b"cache-control", b"no-store"),
+            (b"content-length", length),
+            *sharing,
+        ]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": content})
 
 
 def openapi(presigner: Presigner) -> dict[str, Any]:
@@ -265,41 +315,41 @@ def _content(media_type: str, schema: str) -> dict[str, Any]:
     return {media_type: {"schema": {"$ref": f"#/components/schemas/{schema}"}}}
 
 
+def _sharing_headers(origin: str) -> list[tuple[bytes, bytes]]:
+    return [
+        (b"access-control-allow-origin", origin.encode("latin-1")),
+        (b"access-control-expose-headers", b"Retry-After"),
+        (b"vary", b"Origin"),
+    ]
+
+
 async def _owner(authorize: Authorize, request: Request) -> str | None:
     answer = authorize(request)
-    return await answer if inspect.isawaitable(answer) else answer
+    return answer if answer is None or isinstance(answer, str) else await answer
 
 
 async def _body(request: Request) -> bytes:
-    content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if content_type != "application/json":
+    # Looked up as the server handed it over: wrapping all headers for one costs as much as reading the body.
+    content_type = next((value for name, value in request.scope["headers"] if name == b"content-type"), b"")
+    if content_type != b"application/json" and content_type.partition(b";")[0].strip().lower() != b"application/json":
         raise _UnsupportedMediaType("the content type must be application/json", field="content-type")
-    body = b""
-    async for chunk in request.stream():
-        body += chunk
+    body: bytes = b""
+    while True:
+        message = await request.receive()
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        body += message.get("body", b"")
         if len(body) > MAX_BODY_BYTES:
             raise _BodyTooLarge(f"the body may have {MAX_BODY_BYTES} bytes", limit=MAX_BODY_BYTES)
-    return body
+        if not message.get("more_body", False):
+            return body
 
 
-def _json_response(content: dict[str, Any]) -> Response:
-    # A ticket is for one client and one use; no cache on the way may keep it.
-    return Response(orjson.dumps(content), media_type="application/json", headers={"Cache-Control": "no-store"})
-
-
-def _problem_response(problem: dict[str, str | int], headers: dict[str, str]) -> Response:
-    return Response(
-        orjson.dumps(problem),
-        status_code=int(problem["status"]),
-        media_type="application/problem+json",
-        headers={"Cache-Control": "no-store", **headers},
-    )
-
-
-async def _presign_problem(request: Request, error: Exception) -> Response:
-    assert isinstance(error, PresignError)  # noqa: S101  (Starlette types every handler's error as Exception)
-    if isinstance(error, ConfigurationError):
-        return await _unexpected_problem(request, error)
+def _problem(error: Exception) -> Response:
+    if isinstance(error, ClientDisconnect):
+        error = InvalidRequest("the body ended too early")
+    if not isinstance(error, PresignError) or isinstance(error, ConfigurationError):
+        return _problem_response({**PresignError("the server failed; its log says more").problem(), "code": "internal"})
     headers = {}
     if isinstance(error, TooManyRequests):
         headers["Retry-After"] = str(error.retry_after)
@@ -313,7 +363,7 @@ async def _presign_problem(request: Request, error: Exception) -> Response:
 
 
 async def _http_problem(request: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)  # noqa: S101  (as above)
+    assert isinstance(error, HTTPException)  # noqa: S101  (Starlette types every handler's error as Exception)
     codes = {404: "not_found", 405: "method_not_allowed"}
     detail = {404: "there is nothing at this address", 405: "this address does not take this method"}
     return _problem_response(
@@ -324,13 +374,14 @@ async def _http_problem(request: Request, error: Exception) -> Response:
             "detail": detail.get(error.status_code, error.detail),
             "code": codes.get(error.status_code, "http_error"),
         },
-        dict(error.headers or {}),
+        error.headers,
     )
 
 
-async def _client_gone(request: Request, error: Exception) -> Response:
-    return _problem_response(InvalidRequest("the body ended too early").problem(), {})
-
-
-async def _unexpected_problem(request: Request, error: Exception) -> Response:
-    return _problem_response(PresignError("the server failed; its log says more").problem() | {"code": "internal"}, {})
+def _problem_response(problem: Mapping[str, str | int], headers: Mapping[str, str] | None = None) -> Response:
+    return Response(
+        orjson.dumps(problem),
+        status_code=int(problem["status"]),
+        media_type="application/problem+json",
+        headers={"Cache-Control": "no-store", **(headers or {})},
+    )

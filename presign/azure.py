@@ -150,6 +150,11 @@ class AzureBackend:
         """What to call this storage in messages."""
         return f"azblob://{self._account_name}/{self._container}"
 
+    @property
+    def signing_does_io(self) -> bool:
+        """False: credentials are at hand."""
+        return False
+
     def enforces(self, grant: Grant) -> frozenset[Rule]:
         """Return what Azure enforces: create-only, and with bound headers the type and the size where one is granted.
 

@@ -52,13 +52,17 @@ class ObjectHead:
 class Backend(Protocol):
     """One bucket or container of a storage service, with the credentials to sign for it.
 
-    Signing is pure computation. ``check``, ``head``, ``read`` and ``delete`` are calls to the service; they raise
-    StorageUnavailable when it does not answer as it should.
+    Signing is pure computation, but where ``signing_does_io`` says otherwise. ``check``, ``head``, ``read`` and
+    ``delete`` are calls to the service; they raise StorageUnavailable when it does not answer as it should.
     """
 
     @property
     def name(self) -> str:
         """What to call this storage in messages, such as ``"s3://bucket"``; never holds a credential."""
+
+    @property
+    def signing_does_io(self) -> bool:
+        """Whether a signature is a call to a service, so that an event loop must leave it to a thread."""
 
     def check(self) -> None:
         """Raise ConfigurationError, naming the setting and the remedy, if the service refuses what it can be asked."""

@@ -251,6 +251,11 @@ class GCSBackend:
         """What to call this storage in messages."""
         return f"gs://{self._bucket}"
 
+    @property
+    def signing_does_io(self) -> bool:
+        """Whether Google holds the key, so that each signature is a call to its IAM Service Account Credentials API."""
+        return isinstance(self._signer, _RsaSigner) and isinstance(self._signer.key, _SignBlobKey)
+
     def enforces(self, grant: Grant) -> frozenset[Rule]:
         """Return what Cloud Storage enforces, whatever the key: size and type; by POST headers, by PUT create-only.
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta, timezone
+from functools import lru_cache
+from types import MappingProxyType
 from uuid import UUID, uuid4
 
 from presign.backend import Backend, ObjectHead
@@ -71,7 +73,7 @@ class Presigner:
             now=now,
             key=grant.key,
             object_url=self.backend.object_url(grant.key),
-            enforced=_enforcers(grant, self.backend.enforces(grant)),
+            enforced=_enforcers(grant.rules, self.backend.enforces(grant)),
             token=self._tokens.issue(grant, expires_at=upload.expires_at + self._completion_window),
         )
 
@@ -165,8 +167,9 @@ def _listed(rules: Iterable[Rule]) -> str:
     return ", ".join(sorted(rule.value for rule in rules))
 
 
-def _enforcers(grant: Grant, at_storage: frozenset[Rule]) -> dict[Rule, Enforcer]:
-    return {rule: "storage" if rule in at_storage else "completion" for rule in grant.rules}
+@lru_cache(maxsize=256)
+def _enforcers(rules: tuple[Rule, ...], at_storage: frozenset[Rule]) -> Mapping[Rule, Enforcer]:
+    return MappingProxyType({rule: "storage" if rule in at_storage else "completion" for rule in rules})
 
 
 def _violation_of_head(grant: Grant, head: ObjectHead) -> RuleViolated | None:

@@ -121,6 +121,11 @@ class S3Backend:
         """What to call this storage in messages."""
         return f"s3://{self._bucket}"
 
+    @property
+    def signing_does_io(self) -> bool:
+        """False: credentials are at hand."""
+        return False
+
     def enforces(self, grant: Grant) -> frozenset[Rule]:
         """Return what S3 enforces: by POST all but create-only, by PUT all but a range of sizes and further headers."""
         if self._uses_post(grant):
@@ -418,7 +423,8 @@ def _read(credentials: Credentials) -> Expiring[_Keys]:
     if not isinstance(credentials, RefreshableCredentials):
         return Expiring(value=keys, refresh_at=None, expires_at=None)
     # botocore tells nobody when its credentials expire, and a ticket must not outlive them.
-    expires_at: datetime = credentials._expiry_time  # type: ignore[attr-defined]  # noqa: SLF001
+    # Signatures count in seconds: the last one, begun, is no longer whole.
+    expires_at: datetime = credentials._expiry_time.replace(microsecond=0)  # type: ignore[attr-defined]  # noqa: SLF001
     return Expiring(value=keys, refresh_at=expires_at - _RENEWAL, expires_at=expires_at)
 
 

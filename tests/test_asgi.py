@@ -11,7 +11,9 @@ from urllib.parse import urlsplit
 
 import httpx
 import pytest
+from starlette.applications import Starlette
 from starlette.requests import Request
+from starlette.routing import Mount
 
 from presign import (
     ConfigurationError,
@@ -217,6 +219,40 @@ def test_an_async_authorize_is_awaited(presigner: Presigner) -> None:
 
     with serve(create_app(presigner, authorize=refuses)) as url:
         _is_problem(httpx.post(f"{url}/upload", json={"type": "image/png"}), 403, "forbidden")
+
+
+def test_pages_of_an_allowed_origin_may_ask_and_read_and_no_others(presigner: Presigner) -> None:
+    page, stranger = "https://www.example.com", "https://evil.example"
+    ask = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "content-type"}
+    app = create_app(presigner, authorize=who, allowed_origins=[page])
+    with serve(app) as url:
+        for body, status in (({"type": "image/png"}, 200), ({"type": "text/html"}, 415)):
+            answer = httpx.post(f"{url}/upload", json=body, headers={"Origin": page})
+            assert answer.status_code == status
+            assert answer.headers["access-control-allow-origin"] == page
+            assert answer.headers["access-control-expose-headers"] == "Retry-After"
+            assert "Origin" in answer.headers["vary"]
+            foreign = httpx.post(f"{url}/upload", json=body, headers={"Origin": stranger})
+            assert "access-control-allow-origin" not in foreign.headers
+        preflight = httpx.options(f"{url}/upload", headers={**ask, "Origin": page})
+        assert (preflight.status_code, preflight.headers["access-control-allow-origin"]) == (200, page)
+        assert httpx.options(f"{url}/upload", headers={**ask, "Origin": stranger}).status_code == 400
+
+
+@pytest.mark.parametrize("origins", ["https://www.example.com", ["*"]])
+def test_origins_that_would_let_everybody_in_are_refused(presigner: Presigner, origins: Any) -> None:
+    with pytest.raises(ConfigurationError, match="allowed_origins"):
+        create_app(presigner, authorize=who, allowed_origins=origins)
+
+
+def test_under_a_mount_the_contract_is_the_same(presigner: Presigner) -> None:
+    mounted = Starlette(routes=[Mount("/files", create_app(presigner, authorize=who))])
+    with serve(mounted) as url:
+        assert httpx.post(f"{url}/files/upload", json={"type": "image/png"}).status_code == 200
+        _is_problem(httpx.post(f"{url}/files/upload", json={"type": "text/html"}), 415, "type_not_admitted")
+        _is_problem(httpx.get(f"{url}/files/upload"), 405, "method_not_allowed")
+        _is_problem(httpx.post(f"{url}/files/other"), 404, "not_found")
+        assert httpx.post(f"{url}/upload", json={"type": "image/png"}).status_code == 404
 
 
 def test_a_client_that_hangs_up_in_its_body_leaves_the_server_well(api: httpx.Client) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 import subprocess
@@ -10,22 +11,37 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import boto3
 import django
 import httpx
 import pytest
 from django.conf import settings as django_settings
 from django.test import RequestFactory
+from google.auth.credentials import AnonymousCredentials
 
-from presign import Presigner, Rule, Unauthenticated
+from presign import (
+    Backend,
+    ConfigurationError,
+    Presigner,
+    Rule,
+    Unauthenticated,
+    UploadPolicy,
+    UploadRequest,
+)
+from presign.azure import AzureBackend
+from presign.gcs import GCSBackend
+from presign.s3 import S3Backend
 from tests.conftest import PNG, Store
+from tests.emulators.azurite import Azurite
 from tests.emulators.serving import serve
+from tests.test_azure import Identity
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text()
 
 
 def _example(name: str) -> str:
-    match = re.search(rf"<!-- example: {name} -->\n```python\n(.*?)```", README, re.DOTALL)
+    match = re.search(rf"<!-- example: {name} -->\n\n?```python\n(.*?)```", README, re.DOTALL)
     assert match, name
     return match[1]
 
@@ -67,6 +83,12 @@ def test_the_fastapi_example_serves_the_contract() -> None:
         assert answer.status_code == 200, answer.text
         assert answer.json()["url"] == "https://my-bucket.s3.eu-central-1.amazonaws.com/"
         assert httpx.get(f"{url}/files/openapi.json").json()["openapi"] == "3.1.0"
+
+
+@pytest.mark.usefixtures("_bucket_of_the_example")
+def test_the_address_example_opens_a_backend() -> None:
+    module = _run("address")
+    assert (module.backend.name, module.prefix) == ("s3://my-bucket", "public/")
 
 
 def _is_stored_and_completed(post: Any) -> None:
@@ -111,43 +133,60 @@ def test_the_django_example_stores_and_completes(presigner: Presigner) -> None:
 
 
 def test_every_option_that_the_readme_names_exists() -> None:
-    from presign import UploadPolicy
-    from presign.s3 import S3Backend
-
     named = set(re.findall(r"`(?:UploadPolicy\()?([a-z_]+)=", README))
-    known = {*UploadPolicy.__dataclass_fields__, *S3Backend.__init__.__annotations__, "secret", "authorize"}
+    backends = (S3Backend, AzureBackend, GCSBackend)
+    options = {name for backend in backends for name in backend.__init__.__annotations__}
+    known = {*UploadPolicy.__dataclass_fields__, *options, "secret", "authorize"}
     assert named
     assert named <= known, named - known
 
 
-def test_the_table_of_enforcement_is_what_the_code_says(s3_reference: Store) -> None:
+def test_the_table_of_enforcement_is_what_the_code_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     table = re.search(r"<!-- table: enforcement -->\n(.*?)<!-- end of table -->", README, re.DOTALL)
     assert table
-    assert table[1] == _enforcement_table(s3_reference)
+    with Azurite(directory=tmp_path, https=True) as azurite:
+        monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(azurite.certificate))
+        assert table[1] == _enforcement_table(azurite.account_url)
 
 
-def _enforcement_table(store: Store) -> str:
-    from presign import ConfigurationError
-    from tests.conftest import PNG_SHA256, png_request
-
-    columns: dict[str, dict[str, Any]] = {
-        "S3 POST": {"upload_method": "post"},
-        "S3 PUT, exact size": {"upload_method": "put", "require_size": True},
-        "S3 PUT, no size declared": {"upload_method": "put"},
+def _enforcement_table(azurite_url: str) -> str:
+    session = boto3.Session("AKIAEXAMPLE", "a secret", region_name="eu-central-1")
+    account_key = base64.b64encode(bytes(64)).decode()
+    account: dict[str, Any] = {"container": "uploads", "account_name": "account"}
+    bucket: dict[str, Any] = {
+        "bucket": "uploads",
+        "credentials": AnonymousCredentials(),  # type: ignore[no-untyped-call]
+        "hmac_access_id": "GOOG1EREADME0000000001",
     }
-    cells: dict[str, dict[Rule, str]] = {}
-    for column, options in columns.items():
-        size = len(PNG) if options.get("require_size") else None
-        request = png_request(size=size, sha256=PNG_SHA256)
-        cells[column] = dict(store.presigner(**options).issue(request).enforced)
-        try:
-            cells[column] |= store.presigner(create_only=True, **options).issue(request).enforced
-        except ConfigurationError:
-            cells[column][Rule.CREATE_ONLY] = "refused at start"
-    lines = [f"| rule | {' | '.join(columns)} |", "|---" * (len(columns) + 1) + "|"]
-    for rule in (Rule.SIZE, Rule.TYPE, Rule.HEADERS, Rule.CHECKSUM, Rule.CREATE_ONLY):
-        lines.append(f"| `{rule.value}` | {' | '.join(cells[column][rule] for column in columns)} |")
+    by_identity = AzureBackend(container="uploads", account_url=azurite_url, credential=Identity(), bind_headers=True)
+    rows: dict[str, tuple[Backend, dict[str, Any]]] = {
+        "S3 POST (`auto`)": (S3Backend(bucket="uploads", session=session, upload_method="post"), {}),
+        "S3 PUT, size declared": (S3Backend(bucket="uploads", session=session, upload_method="put"), {"size": 20}),
+        "S3 PUT, no size declared": (S3Backend(bucket="uploads", session=session, upload_method="put"), {}),
+        "GCS POST (`auto`)": (GCSBackend(**bucket, hmac_secret="a" * 40, upload_method="post"), {}),
+        "GCS PUT": (GCSBackend(**bucket, hmac_secret="a" * 40, upload_method="put"), {}),
+        "Azure, account key or identity": (AzureBackend(**account, account_key=account_key), {"size": 20}),
+        "Azure, identity and `bind_headers`, size declared": (by_identity, {"size": 20}),
+    }
+    lines = [f"| | {' | '.join(f'`{rule.value}`' for rule in Rule)} |", "|---" * (len(Rule) + 1) + "|"]
+    for name, (backend, declared) in rows.items():
+        cells = _enforcers(backend, declared)
+        lines.append(f"| {name} | {' | '.join(cells[rule] for rule in Rule)} |")
     return "\n".join(lines) + "\n"
+
+
+def _enforcers(backend: Backend, declared: dict[str, Any]) -> dict[Rule, str]:
+    request = UploadRequest(content_type="image/png", sha256="0" * 64, **declared)
+
+    def enforced(**policy: Any) -> dict[Rule, str]:
+        rules = UploadPolicy(content_types={"image/png"}, max_bytes=100, prefix="public/", **policy)
+        presigner = Presigner(backend=backend, policy=rules, secret="a secret of the table")
+        return dict(presigner.issue(request).enforced)
+
+    try:
+        return enforced() | enforced(create_only=True)
+    except ConfigurationError:
+        return enforced() | {Rule.CREATE_ONLY: "refused at start"}
 
 
 def test_the_make_targets_that_the_readme_names_exist() -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
@@ -103,13 +104,14 @@ def test_a_ticket_becomes_the_contracts_json() -> None:
         enforced={Rule.SIZE: "storage", Rule.HEADERS: "completion"},
         token="t",
     )
+    assert json.loads(ticket.encode()) == ticket.as_json()
     assert ticket.as_json() == {
         "method": "POST",
         "url": "https://bucket.example/",
         "fields": {"key": "public/1", "policy": "p"},
         "headers": {},
-        "expires_at": "2026-11-23T12:01:00.123Z",
-        "now": "2026-11-23T12:00:00.123Z",
+        "expires_at": "2026-11-23T12:01:00.123456Z",
+        "now": "2026-11-23T12:00:00.123456Z",
         "key": "public/1",
         "object_url": "https://bucket.example/public/1",
         "enforced": {"size": "storage", "headers": "completion"},

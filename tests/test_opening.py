@@ -1,0 +1,67 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from presign import ConfigurationError, open_backend
+
+ROOT = Path(__file__).resolve().parent.parent
+ADDRESSES = {
+    "s3": ("s3://bucket/public/?region=eu-central-1", {"AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "s"}),
+    "azure": ("azblob://account/uploads/public/", {"AZURE_STORAGE_KEY": "a2V5"}),
+    "gcs": (
+        "gs://bucket/public/?endpoint_url=http://127.0.0.1:9",
+        {"GCS_HMAC_ACCESS_ID": "GOOG1EOPENING000000001", "GCS_HMAC_SECRET": "a" * 40},
+    ),
+}
+SDKS = {"s3": "boto3", "azure": "azure.storage.blob", "gcs": "google.cloud.storage"}
+
+
+@pytest.mark.parametrize("address", ["", "bucket", "ftp://bucket/", "s3:/bucket", "S3://bucket/", "://"])
+def test_an_address_of_no_known_storage_is_refused_with_those_that_are(address: str) -> None:
+    with pytest.raises(ConfigurationError, match="s3://, azblob://, gs://"):
+        open_backend(address)
+
+
+@pytest.mark.parametrize("cloud", ADDRESSES)
+def test_an_address_opens_its_backend_and_imports_no_other_sdk(cloud: str) -> None:
+    address, settings = ADDRESSES[cloud]
+    script = (
+        "import sys, warnings; warnings.simplefilter('ignore'); from presign import open_backend\n"
+        f"backend, prefix = open_backend({address!r})\n"
+        "print(backend.name, prefix, *sorted(sys.modules), sep='\\n')"
+    )
+    answer = subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT, env=settings, capture_output=True, text=True, check=False
+    )
+    assert answer.returncode == 0, answer.stderr
+    name, prefix, *modules = answer.stdout.splitlines()
+    assert name.startswith(address.partition("://")[0])
+    assert prefix == "public/"
+    assert {cloud for cloud, sdk in SDKS.items() if sdk in modules} == {cloud}
+
+
+@pytest.mark.parametrize("cloud", ADDRESSES)
+def test_a_missing_sdk_is_named_with_the_extra_that_brings_it(cloud: str) -> None:
+    address, settings = ADDRESSES[cloud]
+    hidden = {"s3": "boto3", "azure": "azure", "gcs": "google"}[cloud]
+    script = (
+        "import sys\n"
+        "class Hidden:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        f"        if name.partition('.')[0] == {hidden!r}:\n"
+        "            raise ModuleNotFoundError(f'No module named {name!r}', name=name)\n"
+        "sys.meta_path.insert(0, Hidden())\n"
+        f"from presign import open_backend, ConfigurationError\n"
+        "try:\n"
+        f"    open_backend({address!r})\n"
+        "except ConfigurationError as error:\n"
+        "    print(error)\n"
+    )
+    answer = subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT, env=settings, capture_output=True, text=True, check=True
+    )
+    assert f'pip install "presign[{cloud}]"' in answer.stdout
