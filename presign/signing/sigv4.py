@@ -6,7 +6,8 @@ Sources: "Authenticating Requests: Using Query Parameters (AWS Signature Version
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Mapping
+import re
+from collections.abc import Collection, Hashable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from functools import lru_cache
@@ -110,14 +111,21 @@ def stamp(second: int) -> Stamp:
     return Stamp(time=time, timestamp=timestamp, date=timestamp[:8], iso=iso)
 
 
-@lru_cache(maxsize=4096)
+# Each key is new, so that keeping them would not help; finding that there is nothing to encode does.
+_needs_no_quoting = re.compile(r"[A-Za-z0-9_.~/-]*", re.ASCII).fullmatch
+
+
 def quote_path(path: str) -> str:
     """Return ``path`` as a canonical URI: everything but unreserved characters and slashes percent-encoded, once."""
-    return quote(path, safe="/~")
+    return path if _needs_no_quoting(path) else quote(path, safe="/~")
+
+
+def _quote_value(value: str) -> str:
+    return value if value.isalnum() and value.isascii() else _quoted_value(value)
 
 
 @lru_cache(maxsize=256)
-def _quote_value(value: str) -> str:
+def _quoted_value(value: str) -> str:
     return quote(value, safe="~")
 
 
@@ -132,6 +140,63 @@ def check_expires_seconds(expires_seconds: int) -> None:
         )
 
 
+class QuerySigner:
+    """Signs requests that differ in their further parameters alone, such as those for the parts of one upload.
+
+    ``path`` is a canonical URI (see ``quote_path``), ``timestamp`` is YYYYMMDDTHHMMSSZ, ``headers`` (lower-case names,
+    without ``host``) are those that the client must send with exactly these values. Raises ConfigurationError outside 1
+    to 604,800 seconds.
+    """
+
+    __slots__ = ("_canonical", "_end", "_parameters", "_prefix", "_scope", "_start", "_string_to_sign")
+
+    def __init__(
+        self,
+        *,
+        method: str,
+        host: str,
+        path: str,
+        scope: Scope,
+        timestamp: str,
+        expires_seconds: int,
+        headers: Mapping[str, str],
+        session_token: str | None = None,
+    ) -> None:
+        check_expires_seconds(expires_seconds)
+        if headers:
+            signed = {"host": host, **headers}
+            names = sorted(signed)
+            canonical_headers = "".join([f"{name}:{' '.join(signed[name].split())}\n" for name in names])
+            signed_headers = ";".join(names)
+            query_signed_headers = "%3B".join(names)
+        else:
+            canonical_headers = f"host:{host}\n"
+            signed_headers = query_signed_headers = "host"
+
+        self._scope = scope
+        self._prefix = prefix = scope.dialect.parameter_prefix
+        start = f"{scope.query_start}{timestamp}&{prefix}Expires={expires_seconds}"
+        headers_parameter = f"&{prefix}SignedHeaders={query_signed_headers}"
+        token_parameter = "" if session_token is None else f"&{prefix}Security-Token={_quote_value(session_token)}"
+        # By name: Algorithm, Credential, Date, Expires, Security-Token, SignedHeaders.
+        self._canonical = f"{start}{token_parameter}{headers_parameter}"
+        self._parameters = f"{start}{headers_parameter}{token_parameter}"
+        self._start = f"{method}\n{path}\n"
+        self._end = f"\n{canonical_headers}\n{signed_headers}\n{UNSIGNED_PAYLOAD}"
+        self._string_to_sign = f"{scope.dialect.algorithm}\n{timestamp}\n{scope.name}\n"
+
+    def sign(self, query: Collection[tuple[str, str]] = ()) -> str:
+        """Return the query string, without ``?``, that has the further parameters ``query``, not encoded."""
+        canonical, parameters = self._canonical, self._parameters
+        if query:
+            own = [(_quote_value(name), _quote_value(value)) for name, value in query]
+            canonical = _merged(sorted(own), canonical, self._prefix)
+            parameters = f"{'&'.join([f'{name}={value}' for name, value in own])}&{parameters}"
+        hashed = sha256(f"{self._start}{canonical}{self._end}".encode()).hexdigest()
+        signature = self._scope.key.hexdigest(f"{self._string_to_sign}{hashed}".encode())
+        return f"{parameters}&{self._prefix}Signature={signature}"
+
+
 def presign_query(
     *,
     method: str,
@@ -141,52 +206,27 @@ def presign_query(
     timestamp: str,
     expires_seconds: int,
     headers: Mapping[str, str],
-    query: Iterable[tuple[str, str]] = (),
+    query: Collection[tuple[str, str]] = (),
     session_token: str | None = None,
 ) -> str:
-    """Return the query string, without ``?``, that makes ``method`` on ``path`` good for ``expires_seconds``.
-
-    ``path`` is a canonical URI (see ``quote_path``), ``timestamp`` is YYYYMMDDTHHMMSSZ, ``headers`` (lower-case names,
-    without ``host``) are those that the client must send with exactly these values; ``query`` are further parameters,
-    not encoded. Raises ConfigurationError outside 1 to 604,800 seconds.
-    """
-    check_expires_seconds(expires_seconds)
-    if headers:
-        signed = {"host": host, **headers}
-        names = sorted(signed)
-        canonical_headers = "".join([f"{name}:{' '.join(signed[name].split())}\n" for name in names])
-        signed_headers = ";".join(names)
-        query_signed_headers = "%3B".join(names)
-    else:
-        canonical_headers = f"host:{host}\n"
-        signed_headers = query_signed_headers = "host"
-
-    dialect = scope.dialect
-    prefix = dialect.parameter_prefix
-    start = f"{scope.query_start}{timestamp}&{prefix}Expires={expires_seconds}"
-    headers_parameter = f"&{prefix}SignedHeaders={query_signed_headers}"
-    token_parameter = "" if session_token is None else f"&{prefix}Security-Token={_quote_value(session_token)}"
-    # By name: Algorithm, Credential, Date, Expires, Security-Token, SignedHeaders.
-    canonical_query = f"{start}{token_parameter}{headers_parameter}"
-    parameters = f"{start}{headers_parameter}{token_parameter}"
-    if query:
-        own = [(_quote_value(name), _quote_value(value)) for name, value in query]
-        canonical_query = _merged(sorted(own), canonical_query, prefix)
-        parameters = f"{'&'.join([f'{name}={value}' for name, value in own])}&{parameters}"
-
-    canonical_request = (
-        f"{method}\n{path}\n{canonical_query}\n{canonical_headers}\n{signed_headers}\n{UNSIGNED_PAYLOAD}"
+    """Return the query string, without ``?``, of one request; see QuerySigner for what each part is."""
+    signer = QuerySigner(
+        method=method,
+        host=host,
+        path=path,
+        scope=scope,
+        timestamp=timestamp,
+        expires_seconds=expires_seconds,
+        headers=headers,
+        session_token=session_token,
     )
-    hashed = sha256(canonical_request.encode()).hexdigest()
-    string_to_sign = f"{dialect.algorithm}\n{timestamp}\n{scope.name}\n{hashed}"
-    signature = scope.key.hexdigest(string_to_sign.encode())
-    return f"{parameters}&{prefix}Signature={signature}"
+    return signer.sign(query)
 
 
 def _merged(own: list[tuple[str, str]], signing: str, prefix: str) -> str:
     """Return sorted parameters with those of the signature, which share ``prefix``, among them."""
     before = [f"{name}={value}" for name, value in own if name < prefix]
-    after = [f"{name}={value}" for name, value in own[len(before) :]]
-    if after and after[0].startswith(prefix):
+    after = own[len(before) :]
+    if after and after[0][0].startswith(prefix):
         raise ConfigurationError(f"query parameters that begin with {prefix} are the signature's own", field="query")
-    return "&".join([*before, signing, *after])
+    return "&".join([*before, signing, *[f"{name}={value}" for name, value in after]])

@@ -9,9 +9,11 @@ from datetime import datetime
 from typing import Any
 from urllib.parse import quote
 
+import boto3
 import pytest
 from botocore.auth import S3SigV4PostAuth, S3SigV4QueryAuth
 from botocore.awsrequest import AWSRequest
+from botocore.config import Config
 from botocore.credentials import Credentials
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -238,6 +240,56 @@ def test_a_lifetime_that_s3_would_not_take_is_refused(seconds: int) -> None:
             expires_seconds=seconds,
             headers={},
         )
+
+
+def test_the_urls_of_an_uploads_parts_are_botocores() -> None:
+    client = boto3.client(
+        "s3",
+        region_name="eu-central-1",
+        aws_access_key_id="AKIAPARTS",
+        aws_secret_access_key="a secret",
+        config=Config(signature_version="s3v4", s3={"addressing_style": "virtual"}),
+    )
+    for number in (1, 2, 9, 10, 99, 5_000, 10_000):
+        url = client.generate_presigned_url(
+            "upload_part",
+            Params={"Bucket": "my-bucket", "Key": "big file", "UploadId": "2~a/b+c", "PartNumber": number},
+            ExpiresIn=600,
+        )
+        timestamp = url.split("X-Amz-Date=")[1][:16]
+        scope = sigv4.open_scope(
+            access_key="AKIAPARTS",
+            secret_key="a secret",
+            date=timestamp[:8],
+            region="eu-central-1",
+            service="s3",
+        )
+        host, path = "my-bucket.s3.eu-central-1.amazonaws.com", "/big%20file"
+        signer = sigv4.QuerySigner(
+            method="PUT", host=host, path=path, scope=scope, timestamp=timestamp, expires_seconds=600, headers={}
+        )
+        ours = signer.sign((("uploadId", "2~a/b+c"), ("partNumber", str(number))))
+        assert f"https://{host}{path}?{ours}" == url
+
+
+@given(text=st.text(max_size=60))
+@settings(max_examples=3000, deadline=None)
+def test_quoting_is_that_of_the_standard_library(text: str) -> None:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return
+    assert sigv4.quote_path(text) == quote(text, safe="/~")
+    assert sigv4._quote_value(text) == quote(text, safe="~")
+
+
+def test_a_query_cannot_bring_parameters_of_the_signature() -> None:
+    scope = sigv4.open_scope(access_key="a", secret_key="s", date="20260101", region="r", service="s3")
+    signer = sigv4.QuerySigner(
+        method="GET", host="h", path="/k", scope=scope, timestamp="20260101T000000Z", expires_seconds=1, headers={}
+    )
+    with pytest.raises(ConfigurationError, match="X-Amz-"):
+        signer.sign((("X-Amz-Expires", "604800"),))
 
 
 def test_the_signing_key_of_a_day_is_derived_once() -> None:
