@@ -1,0 +1,32 @@
+"""The application that carries the bytes: FastAPI receives the file, boto3 sends it on, as most applications do it.
+
+Starlette keeps a large upload in a temporary file, ``upload_fileobj`` then sends it in parts, on threads of its own.
+Settings come from the environment.
+"""
+
+from __future__ import annotations
+
+import os
+import uuid
+from typing import Annotated
+
+import boto3
+from botocore.config import Config
+from fastapi import FastAPI, File, UploadFile
+
+BUCKET = os.environ["BUCKET"]
+
+app = FastAPI()
+s3 = boto3.client(
+    "s3",
+    endpoint_url=os.environ["ENDPOINT_URL"],
+    config=Config(signature_version="s3v4", s3={"addressing_style": "path"}),
+)
+
+
+@app.post("/upload")
+def upload(file: Annotated[UploadFile, File()]) -> dict[str, str]:
+    """Store one file; a plain function, for boto3 blocks, so that FastAPI runs it on a thread."""
+    key = f"public/{uuid.uuid4().hex}"
+    s3.upload_fileobj(file.file, BUCKET, key, ExtraArgs={"ContentType": file.content_type or ""})
+    return {"key": key}
