@@ -142,8 +142,10 @@ class Upload {
       // Keys are never shared, so what is there already is this file: its answer was lost, to us or to the browser, which
       // sends again by itself when a kept-alive connection breaks. complete() tells whether it is whole.
       if (error.code === "already_exists") return { location: null };
-      if (error.code === "answer_lost") return { location: null, stored: await this.arrived(lease, error) };
       if (error.code === "storage_refused" && dead(lease)) throw ticketExpired();
+      // A storage may also put the same into a refusal of its own.
+      const unsure = error.code === "answer_lost" || error.code === "storage_refused";
+      if (unsure) return { location: null, stored: await this.arrived(lease, error) };
       throw error;
     }
   }
@@ -157,15 +159,16 @@ class Upload {
   }
 
   /**
-   * Every byte left and no answer came: asking our server is cheaper than sending it all again.
+   * The file may be there: every byte left and no answer came, or the storage refused to take it (once more). Asking our
+   * server is cheaper than sending it all again.
    * @param {Lease} lease
-   * @param {UploadError} lost
+   * @param {UploadError} failure what is thrown if it is not there
    */
-  async arrived(lease, lost) {
+  async arrived(lease, failure) {
     try {
       return await this.complete(lease);
     } catch (error) {
-      if (error instanceof UploadError && (error.transient || error.code === "not_uploaded")) throw lost;
+      if (error instanceof UploadError && (error.transient || error.code === "not_uploaded")) throw failure;
       throw error;
     }
   }

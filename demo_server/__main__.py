@@ -13,11 +13,8 @@ from contextlib import ExitStack, contextmanager, suppress
 from types import FrameType
 
 import psutil
-from botocore.exceptions import BotoCoreError, ClientError
+import uvicorn
 from dotenv import load_dotenv
-from granian.constants import Interfaces
-from granian.log import LogLevels
-from granian.server import Server
 
 from demo_server.app import bad_settings, build_presigner
 from demo_server.local_storage import local_storage
@@ -25,7 +22,6 @@ from demo_server.seaweedfs import StartFailed, is_free
 from demo_server.settings import BadSettings, Settings, read_settings
 from presign import ConfigurationError, StorageUnavailable
 
-ACCESS_LOG_FORMAT = "%(time)s %(status)d %(method)s %(path)s %(dt_ms).1f ms"
 STATUS_FAILED = 1
 STATUS_BAD_SETTINGS = 2
 _PAGE_START_SECONDS = 20.0
@@ -48,8 +44,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _fail(str(error), STATUS_BAD_SETTINGS)
     except (_PortTaken, StartFailed, StorageUnavailable) as error:
         return _fail(str(error), STATUS_FAILED)
-    except (BotoCoreError, ClientError) as error:
-        return _fail(f"the local storage could not be provisioned: {error}", STATUS_FAILED)
     except KeyboardInterrupt:
         pass
     _say("Stopped")
@@ -59,7 +53,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(settings: Settings, started: ExitStack) -> None:
     environment = _environment(settings)
     if settings.bucket is None:
-        environment |= started.enter_context(local_storage(settings.data_dir, origins=settings.origins, say=_say))
+        environment |= started.enter_context(
+            local_storage(settings.data_dir, origins=settings.origins, say=_say, storage=settings.storage)
+        )
     os.environ.update(environment)
     # The worker processes read the environment, so that is what has to make sense.
     settings = read_settings()
@@ -68,28 +64,26 @@ def _run(settings: Settings, started: ExitStack) -> None:
     try:
         presigner.backend.check()
     except ConfigurationError as error:
-        raise bad_settings(error) from None
+        raise bad_settings(error, settings) from None
     started.enter_context(_page(settings))
     _say(f"The API is at {settings.api_origin}; it lets everybody upload, for it is a demo")
     _say(f"Open {settings.page_origin} and drop a file; Ctrl-C stops everything")
-    Server(
+    uvicorn.run(
         "demo_server.app:create_app",
-        address=settings.host,
-        port=settings.port,
-        interface=Interfaces.ASGI,
         factory=True,
+        host=settings.host,
+        port=settings.port,
         workers=settings.workers,
-        websockets=False,
-        log_level=LogLevels.warning,
-        log_access=True,
-        log_access_format=ACCESS_LOG_FORMAT,
-        log_dictconfig=_LOGGING,
-    ).serve()
+        proxy_headers=False,
+        server_header=False,
+        log_config=_LOGGING,
+    )
 
 
 def _environment(settings: Settings) -> dict[str, str]:
     """Return the settings, options included, as the variables that the other processes read."""
-    values = settings.model_dump(exclude_none=True, exclude={"secret"})
+    # Defaults stay unset, for a default agrees with everything, and what somebody said need not.
+    values = settings.model_dump(exclude_none=True, exclude_unset=True, exclude={"secret"})
     secret = settings.secret.get_secret_value() if settings.secret else secrets.token_urlsafe(32)
     variables = {name: ",".join(value) if isinstance(value, tuple) else str(value) for name, value in values.items()}
     return {f"PRESIGN_{name.upper()}": value for name, value in {**variables, "secret": secret}.items()}
@@ -98,7 +92,7 @@ def _environment(settings: Settings) -> dict[str, str]:
 @contextmanager
 def _page(settings: Settings) -> Iterator[None]:
     command = [
-        *(sys.executable, "-m", "granian", "--interface", "asgi", "--factory", "--no-ws", "--log-level", "warning"),
+        *(sys.executable, "-m", "uvicorn", "--factory", "--no-access-log", "--log-level", "warning"),
         *("--host", settings.host, "--port", str(settings.page_port), "demo_server.page:create_page"),
     ]
     # Its own session, as Ctrl-C is for this process, which then stops all that it started.
@@ -150,17 +144,24 @@ def _fail(message: str, status: int) -> int:
 
 
 _LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
     "formatters": {
-        "generic": {"format": "%(levelname)s %(message)s"},
-        "access": {"format": "%(message)s"},
+        "generic": {"format": "%(asctime)s %(levelname)s %(message)s"},
+        # The path alone: a token is in a body, and a signature in an answer.
+        "access": {
+            "()": "uvicorn.logging.AccessFormatter",
+            "fmt": "%(asctime)s %(status_code)s %(request_line)s",
+            "use_colors": False,
+        },
     },
     "handlers": {
         "console": {"formatter": "generic", "class": "logging.StreamHandler", "stream": "ext://sys.stderr"},
         "access": {"formatter": "access", "class": "logging.StreamHandler", "stream": "ext://sys.stdout"},
     },
     "loggers": {
-        "_granian": {"handlers": ["console"], "level": "WARNING", "propagate": False},
-        "granian.access": {"handlers": ["access"], "level": "INFO", "propagate": False},
+        "uvicorn": {"handlers": ["console"], "level": "WARNING", "propagate": False},
+        "uvicorn.access": {"handlers": ["access"], "level": "INFO", "propagate": False},
         "presign": {"handlers": ["console"], "level": "INFO", "propagate": False},
     },
 }

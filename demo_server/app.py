@@ -2,24 +2,36 @@
 
 from __future__ import annotations
 
-from starlette.middleware.cors import CORSMiddleware
+import os
+
 from starlette.requests import Request
 from starlette.types import ASGIApp
 
 from demo_server.settings import BadSettings, Settings, read_settings
-from presign import ConfigurationError, Presigner, UploadPolicy
+from presign import ConfigurationError, Presigner, UploadPolicy, open_backend
 from presign.asgi import create_app as create_api
-from presign.s3 import open_s3
 
 # How the library names a setting, and how the demo's user does.
 _VARIABLES = {
     "content_types": "PRESIGN_TYPES",
-    "credentials": "AWS_ACCESS_KEY_ID",
     "create_only": "PRESIGN_CREATE_ONLY",
     "expires_in": "PRESIGN_EXPIRES_IN",
     "max_bytes": "PRESIGN_MAX_BYTES",
     "min_bytes": "PRESIGN_MIN_BYTES",
     "secret": "PRESIGN_SECRET",
+}
+# Likewise what each cloud signs with: the first of the variables that is set, else the last.
+_CREDENTIALS = {
+    "s3": {"credentials": ["AWS_ACCESS_KEY_ID"]},
+    "azblob": {
+        "account_key": ["AZURE_STORAGE_CONNECTION_STRING", "AZURE_STORAGE_KEY"],
+        "credential": ["AZURE_CLIENT_ID", "AZURE_STORAGE_CONNECTION_STRING"],
+        "AZURE_STORAGE_CONNECTION_STRING": ["AZURE_STORAGE_CONNECTION_STRING"],
+    },
+    "gs": {
+        "credentials": ["GCS_HMAC_ACCESS_ID", "GOOGLE_APPLICATION_CREDENTIALS"],
+        "hmac_access_id": ["GCS_HMAC_ACCESS_ID"],
+    },
 }
 
 
@@ -32,7 +44,7 @@ def build_presigner(settings: Settings) -> Presigner:
     assert settings.bucket is not None  # noqa: S101  (filled in at start, by the user or by the local storage)
     assert settings.secret is not None  # noqa: S101  (likewise)
     try:
-        backend, prefix = open_s3(settings.bucket)
+        backend, prefix = open_backend(settings.bucket)
         policy = UploadPolicy(
             content_types=settings.types,
             min_bytes=settings.min_bytes,
@@ -45,23 +57,21 @@ def build_presigner(settings: Settings) -> Presigner:
         )
         return Presigner(backend=backend, policy=policy, secret=settings.secret.get_secret_value())
     except ConfigurationError as error:
-        raise bad_settings(error) from None
+        raise bad_settings(error, settings) from None
 
 
-def bad_settings(error: ConfigurationError) -> BadSettings:
+def bad_settings(error: ConfigurationError, settings: Settings) -> BadSettings:
     """Return the library's complaint under the name that the demo's user gave the setting."""
-    variable = _VARIABLES.get(error.field or "", "PRESIGN_BUCKET")
+    field = error.field or ""
+    if field == "clock":
+        return BadSettings(error.detail)
+    scheme = (settings.bucket or "").partition("://")[0]
+    variables = _CREDENTIALS.get(scheme, {}).get(field) or [_VARIABLES.get(field, "PRESIGN_BUCKET")]
+    variable = next((name for name in variables if os.environ.get(name)), variables[-1])
     return BadSettings(f"{variable}: {error.detail}")
 
 
 def create_app() -> ASGIApp:
     """Return the API as the environment describes it; each of the server's processes calls this."""
     settings = read_settings()
-    api = create_api(build_presigner(settings), authorize=admit_everybody)
-    return CORSMiddleware(
-        api,
-        allow_origins=settings.origins,
-        allow_methods=["POST"],
-        allow_headers=["Content-Type"],
-        expose_headers=["Retry-After"],
-    )
+    return create_api(build_presigner(settings), authorize=admit_everybody, allowed_origins=settings.origins)

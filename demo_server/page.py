@@ -13,6 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from demo_server.settings import read_settings
 
+_LOCAL_STORAGES = {"s3": "SeaweedFS", "azblob": "Azurite", "gs": "the reference GCS server"}
 CLIENT_DIRECTORY = Path(__file__).resolve().parent.parent / "demo_client"
 _HEADERS = (
     # Uploads go to whatever host the ticket names, and previews come from there.
@@ -50,8 +51,9 @@ def create_page() -> ASGIApp:
 
 
 def _storage_label(bucket: str | None) -> str:
-    address = (bucket or "").partition("?")
-    return "SeaweedFS on this machine" if "endpoint_url=http%3A%2F%2F127.0.0.1" in address[2] else address[0]
+    address, _, query = (bucket or "").partition("?")
+    local = _LOCAL_STORAGES.get(address.partition("://")[0])
+    return f"{local} on this machine" if local and "endpoint_url=http%3A%2F%2F127.0.0.1" in query else address
 
 
 def _with_headers(app: ASGIApp) -> ASGIApp:

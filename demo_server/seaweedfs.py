@@ -74,7 +74,7 @@ class SeaweedFS:
     def start(self) -> None:
         """Start the server and return once it answers S3 requests."""
         self._directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self._stop_leftover()
+        stop_leftover(self._pid_path, self._directory)
         config = self._directory / "s3.json"
         config.touch(mode=0o600)
         config.write_text(json.dumps(self._s3_config()))
@@ -99,7 +99,7 @@ class SeaweedFS:
     def stop(self) -> None:
         """Stop the server and all that it started; nothing happens if it does not run."""
         if self._process is not None:
-            _stop_tree(self._process.pid)
+            stop_tree(self._process.pid)
             self._process.wait()
             self._process = None
             self._pid_path.unlink(missing_ok=True)
@@ -165,13 +165,6 @@ class SeaweedFS:
     def _last_log_lines(self) -> str:
         return "\n".join(self.log_path.read_text(errors="replace").splitlines()[-20:])
 
-    def _stop_leftover(self) -> None:
-        with suppress(FileNotFoundError, ValueError, psutil.Error):
-            leftover = psutil.Process(int(self._pid_path.read_text()))
-            # The number may have gone to another process since.
-            if any(str(self._directory) in argument for argument in leftover.cmdline()):
-                _stop_tree(leftover.pid)
-
 
 def free_port() -> int:
     """Return a loopback port that is free now, and whose companion for gRPC (10,000 above) is free too."""
@@ -222,7 +215,17 @@ def _answers(url: str) -> bool:
         return False
 
 
-def _stop_tree(pid: int) -> None:
+def stop_leftover(pid_path: Path, directory: Path) -> None:
+    """Stop the server on ``directory`` that a killed run left behind, whose process id ``pid_path`` tells."""
+    with suppress(FileNotFoundError, ValueError, psutil.Error):
+        leftover = psutil.Process(int(pid_path.read_text()))
+        # The number may have gone to another process since.
+        if any(str(directory) in argument for argument in leftover.cmdline()):
+            stop_tree(leftover.pid)
+
+
+def stop_tree(pid: int) -> None:
+    """Stop a process and all that it started; nothing happens if it does not run."""
     with suppress(psutil.NoSuchProcess):
         parent = psutil.Process(pid)
         processes = [*parent.children(recursive=True), parent]

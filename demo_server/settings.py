@@ -16,6 +16,8 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from presign.tokens import MIN_SECRET_BYTES
 
 PREFIX = "PRESIGN_"
+StorageName = Literal["s3", "azure", "gcs"]
+_SCHEMES: dict[StorageName, str] = {"s3": "s3", "azure": "azblob", "gcs": "gs"}
 DEFAULT_TYPES = (
     "application/pdf",
     "application/zip",
@@ -51,8 +53,14 @@ class Settings(BaseSettings):
 
     bucket: str | None = Field(
         None,
-        description="Where uploads go, such as s3://bucket/public/?region=eu-central-1; "
-        "without it a SeaweedFS of the demo's own is started. The usual AWS variables give the credentials.",
+        description="Where uploads go, such as s3://bucket/public/?region=eu-central-1, azblob://account/container/ or "
+        "gs://bucket/public/; without it a storage of the demo's own is started. The credentials are those that the "
+        "provider's own SDK finds.",
+    )
+    storage: StorageName = Field(
+        "s3",
+        description="Which storage of the demo's own is started where no bucket is named: SeaweedFS, Azurite or the "
+        "reference GCS server.",
     )
     secret: SecretStr | None = Field(
         None,
@@ -77,7 +85,9 @@ class Settings(BaseSettings):
     disposition: Literal["inline", "attachment"] | None = Field(
         "inline", description="Whether browsers show or save what is stored, under its original name."
     )
-    data_dir: Path = Field(Path(".demo-data"), description="Where the local storage keeps uploads between runs.")
+    data_dir: Path = Field(
+        Path(".demo-data"), description="Where a storage of the demo's own keeps things between runs."
+    )
 
     @field_validator("bucket", "secret", "disposition", mode="before")
     @classmethod
@@ -113,6 +123,15 @@ class Settings(BaseSettings):
     def _ports_differ(self) -> Settings:
         if self.port == self.page_port:
             raise ValueError("PRESIGN_PORT and PRESIGN_PAGE_PORT must differ: the page and the API are two origins")
+        return self
+
+    @model_validator(mode="after")
+    def _clouds_agree(self) -> Settings:
+        named = (self.bucket or "").partition("://")[0]
+        if "storage" in self.model_fields_set and named in _SCHEMES.values() and named != _SCHEMES[self.storage]:
+            raise ValueError(
+                f"PRESIGN_STORAGE is {self.storage}, and PRESIGN_BUCKET begins with {named}://; leave one of them out"
+            )
         return self
 
     @property
