@@ -37,8 +37,9 @@ class Demo:
 
 
 def environment(directory: Path, **settings: str) -> dict[str, str]:
-    """Return an environment without this machine's AWS and presign settings."""
-    kept = {n: v for n, v in os.environ.items() if not n.startswith(("AWS_", "PRESIGN_"))}
+    """Return an environment without this machine's settings of presign and of the clouds."""
+    foreign = ("AWS_", "AZURE_", "GCS_", "GOOGLE_", "PRESIGN_", "STORAGE_")
+    kept = {n: v for n, v in os.environ.items() if not n.startswith(foreign)}
     isolated = {
         "AWS_CONFIG_FILE": os.devnull,
         "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
@@ -65,14 +66,14 @@ def run_demo(directory: Path, *arguments: str, **settings: str) -> subprocess.Co
 @contextmanager
 def running_demo(directory: Path, *arguments: str, **settings: str) -> Iterator[Demo]:
     """Run the demo until the block ends, as Ctrl-C ends it; what it started must be gone then."""
-    api_port, page_port = free_port(), free_port()
+    settings = {"PRESIGN_PORT": str(free_port()), "PRESIGN_PAGE_PORT": str(free_port()), **settings}
+    api_port, page_port = settings["PRESIGN_PORT"], settings["PRESIGN_PAGE_PORT"]
     log_path = directory / "demo.log"
-    ports = {"PRESIGN_PORT": str(api_port), "PRESIGN_PAGE_PORT": str(page_port)}
     with log_path.open("ab") as log:
         process = psutil.Popen(
             [sys.executable, "-m", "demo_server", *arguments],
             cwd=directory,
-            env=environment(directory, **ports, **settings),
+            env=environment(directory, **settings),
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
@@ -86,7 +87,7 @@ def running_demo(directory: Path, *arguments: str, **settings: str) -> Iterator[
     )
     try:
         deadline = time.monotonic() + START_SECONDS
-        while is_free(api_port):
+        while is_free(int(api_port)):
             if process.poll() is not None or time.monotonic() > deadline:
                 raise AssertionError(f"the demo did not start:\n{demo.log}")
             time.sleep(0.05)

@@ -5,14 +5,15 @@ from datetime import timedelta
 
 import pytest
 
-from demo_server.app import build_presigner
+from demo_server.app import bad_settings, build_presigner
 from demo_server.settings import BadSettings, Settings, read_settings
+from presign import ConfigurationError
 
 
 @pytest.fixture(autouse=True)
 def _no_settings_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in os.environ:
-        if name.startswith(("AWS_", "PRESIGN_")):
+        if name.startswith(("AWS_", "AZURE_", "GCS_", "GOOGLE_", "PRESIGN_", "STORAGE_")):
             monkeypatch.delenv(name)
     monkeypatch.setenv("AWS_CONFIG_FILE", os.devnull)
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", os.devnull)
@@ -74,6 +75,8 @@ def test_the_help_names_every_option(capsys: pytest.CaptureFixture[str]) -> None
         ("PRESIGN_ALLOWED_ORIGINS", "a.example"),
         ("PRESIGN_CREATE_ONLY", "perhaps"),
         ("PRESIGN_DISPOSITION", "sideways"),
+        ("PRESIGN_STORAGE", "ftp"),
+        ("PRESIGN_STORAGE", ""),
     ],
 )
 def test_a_setting_that_makes_no_sense_is_refused_by_its_name(
@@ -95,6 +98,9 @@ def test_a_setting_that_makes_no_sense_is_refused_by_its_name(
         ("PRESIGN_EXPIRES_IN", "0"),
         ("PRESIGN_SECRET", "short"),
         ("PRESIGN_BUCKET", "gs:/nothing"),
+        ("PRESIGN_BUCKET", "gs://bucket/?region=eu"),
+        ("PRESIGN_BUCKET", "azblob://account/"),
+        ("PRESIGN_BUCKET", "ftp://bucket/"),
         ("PRESIGN_BUCKET", "s3://bucket/prefix?region=eu-central-1"),
         ("PRESIGN_BUCKET", "s3://bucket/?region=eu-central-1&colour=red"),
         ("PRESIGN_BUCKET", "s3://bucket/"),
@@ -117,6 +123,52 @@ def test_missing_credentials_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PRESIGN_SECRET", "a secret that is long enough")
     with pytest.raises(BadSettings, match="AWS_ACCESS_KEY_ID"):
         build_presigner(read_settings())
+
+
+@pytest.mark.parametrize(
+    ("bucket", "variables", "named"),
+    [
+        ("azblob://account/uploads/", {"AZURE_STORAGE_CONNECTION_STRING": "x"}, "AZURE_STORAGE_CONNECTION_STRING"),
+        ("azblob://account/uploads/", {"AZURE_STORAGE_KEY": "no base64"}, "AZURE_STORAGE_KEY"),
+        (
+            "azblob://account/uploads/",
+            {"AZURE_STORAGE_CONNECTION_STRING": "AccountName=account;AccountKey=no base64"},
+            "AZURE_STORAGE_CONNECTION_STRING",
+        ),
+        ("gs://bucket/", {"GOOGLE_APPLICATION_CREDENTIALS": "/no/such/file.json"}, "GOOGLE_APPLICATION_CREDENTIALS"),
+        ("gs://bucket/", {"GCS_HMAC_ACCESS_ID": "GOOG1E"}, "GCS_HMAC_ACCESS_ID"),
+    ],
+)
+def test_credentials_that_make_no_sense_are_named_as_the_user_named_them(
+    bucket: str, variables: dict[str, str], named: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PRESIGN_BUCKET", bucket)
+    monkeypatch.setenv("PRESIGN_SECRET", "a secret that is long enough")
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(BadSettings, match=f"^{named}: "):
+        build_presigner(read_settings())
+
+
+def test_an_identity_is_named_by_the_variable_that_is_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = read_settings(["--bucket", "azblob://account/uploads/"])
+    refused = ConfigurationError("refused", field="credential")
+    assert str(bad_settings(refused, settings)) == "AZURE_STORAGE_CONNECTION_STRING: refused"
+    monkeypatch.setenv("AZURE_CLIENT_ID", "an application")
+    assert str(bad_settings(refused, settings)) == "AZURE_CLIENT_ID: refused"
+
+
+def test_a_wrong_clock_is_blamed_on_no_setting() -> None:
+    settings = read_settings(["--bucket", "gs://bucket/"])
+    assert str(bad_settings(ConfigurationError("set the clock", field="clock"), settings)) == "set the clock"
+
+
+def test_a_storage_and_a_bucket_of_another_cloud_are_refused_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PRESIGN_BUCKET", "gs://bucket/")
+    assert read_settings(["--storage", "gcs"]).storage == "gcs"
+    assert read_settings().bucket == "gs://bucket/"
+    with pytest.raises(BadSettings, match="PRESIGN_STORAGE is azure, and PRESIGN_BUCKET begins with gs://"):
+        read_settings(["--storage", "azure"])
 
 
 def test_a_misspelt_setting_is_refused_with_the_right_name(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import struct
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,7 +55,7 @@ class Storage:
         self.again.start()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
     names = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
     executable = next((found for name in names if (found := shutil.which(name))), None)
@@ -97,6 +99,17 @@ def storage_and_demo(tmp_path: Path) -> Iterator[tuple[Storage, Demo]]:
             storage.again.stop()
 
 
+@pytest.fixture
+def png(tmp_path: Path) -> Path:
+    """A real picture: 256 by 256 pixels of a gradient."""
+    rows = b"".join(b"\0" + bytes(v for x in range(256) for v in (x, y, 128)) for y in range(256))
+    header = struct.pack(">IIBBBBB", 256, 256, 8, 2, 0, 0, 0)
+    path = tmp_path / "gradient.png"
+    data = _chunk(b"IHDR", header) + _chunk(b"IDAT", zlib.compress(rows)) + _chunk(b"IEND", b"")
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + data)
+    return path
+
+
 def open_page(page: Page, demo: Demo) -> None:
     page.goto(demo.page)
     expect(page.get_by_test_id("dropzone")).to_be_visible()
@@ -110,3 +123,7 @@ def pick(page: Page, *paths: Path) -> Locator:
 
 def expect_state(row: Locator, state: str, *, timeout_ms: float = 20_000) -> None:
     expect(row).to_have_attribute("data-state", state, timeout=timeout_ms)
+
+
+def _chunk(kind: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))

@@ -49,21 +49,41 @@ class Azurite:
     looks like one of Microsoft Entra ID. Without a `blob_port` it takes a free one. Raises StartFailed.
     """
 
-    def __init__(self, *, directory: Path, blob_port: int = 0, https: bool = False) -> None:
+    def __init__(
+        self,
+        *,
+        directory: Path,
+        blob_port: int = 0,
+        https: bool = False,
+        account_name: str = ACCOUNT_NAME,
+        account_key: str = ACCOUNT_KEY,
+    ) -> None:
         self._directory = directory
         self._port = blob_port or free_port()
         self._https = https
+        self._account_name = account_name
+        self._account_key = account_key
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
     def account_url(self) -> str:
         """The account's URL, with the account as its path."""
-        return f"{'https' if self._https else 'http'}://{HOST}:{self._port}/{ACCOUNT_NAME}"
+        return f"{'https' if self._https else 'http'}://{HOST}:{self._port}/{self._account_name}"
 
     @property
     def connection_string(self) -> str:
         """What Azure's portal would show for the account."""
-        return f"AccountName={ACCOUNT_NAME};AccountKey={ACCOUNT_KEY};BlobEndpoint={self.account_url};"
+        return f"AccountName={self._account_name};AccountKey={self._account_key};BlobEndpoint={self.account_url};"
+
+    @property
+    def port(self) -> int:
+        """Where it listens."""
+        return self._port
+
+    @property
+    def pid(self) -> int | None:
+        """The running server's process, for whoever must find it again after this process was killed."""
+        return self._process.pid if self._process else None
 
     @property
     def certificate(self) -> Path:
@@ -91,6 +111,7 @@ class Azurite:
             self._process = subprocess.Popen(
                 self._command(),
                 cwd=self._directory,
+                env={**os.environ, "AZURITE_ACCOUNTS": f"{self._account_name}:{self._account_key}"},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

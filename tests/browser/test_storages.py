@@ -1,0 +1,143 @@
+"""The page on each storage that the demo brings along: the same files, and the same refusal of foreign pages."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, get_args
+
+import httpx
+import pytest
+from playwright.sync_api import Page, expect
+
+from demo_server.local_storage import BUCKET, local_storage
+from demo_server.seaweedfs import HOST
+from demo_server.settings import StorageName
+from tests.browser.conftest import TYPES, expect_state, open_page, pick
+from tests.demo_process import Demo, running_demo
+
+# As demo_client/storage.js sends: listening for progress makes the browser ask the storage before any upload.
+SEND = """([ticket, content]) => new Promise((resolve) => {
+    const file = new Blob([content]);
+    const form = new FormData();
+    for (const [name, value] of Object.entries(ticket.fields)) form.append(name, value);
+    form.append("file", file);
+    const xhr = new XMLHttpRequest();
+    xhr.upload.onprogress = () => {};
+    xhr.onloadend = () => resolve(xhr.status);
+    xhr.open(ticket.method, ticket.url);
+    for (const [name, value] of Object.entries(ticket.headers)) xhr.setRequestHeader(name, value);
+    xhr.send(ticket.method === "PUT" ? file : form);
+})"""
+NO_ANSWER = 0
+CONTENT = "thirty-one bytes of a text file"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Provisioned:
+    """A running storage, whose CORS rules admit the page on one port."""
+
+    page_port: str
+    environment: dict[str, str] = field(repr=False)
+
+    def demo(self, directory: Path, *arguments: str) -> AbstractContextManager[Demo]:
+        """The demo on this storage, with the page that it admits."""
+        settings = {"PRESIGN_PAGE_PORT": self.page_port, "PRESIGN_TYPES": TYPES, **self.environment}
+        return running_demo(directory, *arguments, **settings)
+
+
+@pytest.fixture(scope="module", params=get_args(StorageName))
+def storage(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Provisioned]:
+    # Kept from others while the demos come and go.
+    with socket.socket() as reserved:
+        reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        reserved.bind((HOST, 0))
+        page_port = str(reserved.getsockname()[1])
+        origin = f"http://localhost:{page_port}"
+        directory = tmp_path_factory.mktemp(request.param)
+        with local_storage(directory, origins=[origin], say=lambda line: None, storage=request.param) as environment:
+            yield Provisioned(page_port=page_port, environment=environment)
+
+
+@pytest.mark.parametrize("arguments", [[], ["--create-only"], ["--create-only", "--require-sha256"]], ids=" ".join)
+def test_a_picture_goes_into_every_storage_and_is_shown(
+    page: Page, storage: Provisioned, arguments: list[str], tmp_path: Path, png: Path
+) -> None:
+    with storage.demo(tmp_path, *arguments) as demo:
+        open_page(page, demo)
+        row = pick(page, png)
+        expect_state(row, "done")
+        url = row.get_by_test_id("result-link").get_attribute("href")
+        assert url
+        stored = httpx.get(url)
+        assert stored.content == png.read_bytes()
+        assert stored.headers["content-type"] == "image/png"
+        page.wait_for_function("() => document.querySelector('[data-testid=preview]').naturalWidth === 256")
+
+
+@pytest.mark.parametrize("arguments", [[], ["--create-only"]], ids=" ".join)
+def test_an_upload_whose_answers_were_lost_is_sent_again_and_found_in_every_storage(
+    page: Page, storage: Provisioned, arguments: list[str], tmp_path: Path, png: Path
+) -> None:
+    answers: dict[str, list[int]] = {"storage": [], "complete": []}
+    session = page.context.new_cdp_session(page)
+
+    def lose_the_first_answers(paused: dict[str, Any]) -> None:
+        how, fate = "Fetch.continueRequest", {"requestId": paused["requestId"]}
+        if paused["request"]["method"] in {"POST", "PUT"}:
+            seen = answers["storage" if f"/{BUCKET}/" in paused["request"]["url"] else "complete"]
+            seen.append(paused["responseStatusCode"])
+            if len(seen) == 1:
+                how, fate = "Fetch.failRequest", {**fate, "errorReason": "ConnectionReset"}
+        session.send(how, fate)
+
+    with storage.demo(tmp_path, *arguments) as demo:
+        open_page(page, demo)
+        # Not page.route, which sends a form without the file's bytes, and every request with a Cache-Control.
+        session.on("Fetch.requestPaused", lose_the_first_answers)
+        urls = (f"*/{BUCKET}/*", f"{demo.api}/complete")
+        session.send("Fetch.enable", {"patterns": [{"urlPattern": url, "requestStage": "Response"} for url in urls]})
+        row = pick(page, png)
+        expect_state(row, "done")
+        assert answers["storage"][0] in {200, 201}
+        assert len(answers["storage"]) == 2
+        url = row.get_by_test_id("result-link").get_attribute("href")
+        assert url
+        assert httpx.get(url).content == png.read_bytes()
+
+
+@pytest.mark.parametrize("arguments", [[], ["--create-only"]], ids=" ".join)
+def test_every_storage_takes_a_ticket_from_the_page_and_not_from_a_foreign_origin(
+    page: Page, storage: Provisioned, arguments: list[str], tmp_path: Path
+) -> None:
+    with storage.demo(tmp_path, *arguments) as demo:
+        ticket = _ticket(demo)
+        page.goto(f"{demo.api}/openapi.json")
+        assert page.evaluate(SEND, [ticket, CONTENT]) == NO_ANSWER
+        refused = httpx.post(f"{demo.api}/complete", json={"token": ticket["token"]})
+        assert refused.json()["code"] == "not_uploaded"
+        open_page(page, demo)
+        assert page.evaluate(SEND, [ticket, CONTENT]) in {200, 201}
+        completed = httpx.post(f"{demo.api}/complete", json={"token": ticket["token"]})
+        assert completed.status_code == 200, completed.text
+        assert httpx.get(completed.json()["url"]).text == CONTENT
+
+
+def test_every_storage_without_cors_for_the_page_is_named_as_such(
+    page: Page, storage: Provisioned, tmp_path: Path, png: Path
+) -> None:
+    with running_demo(tmp_path, PRESIGN_TYPES=TYPES, **storage.environment) as elsewhere:
+        open_page(page, elsewhere)
+        row = pick(page, png)
+        expect_state(row, "failed", timeout_ms=60_000)
+        expect(row.get_by_test_id("message")).to_contain_text("CORS")
+        expect(row.get_by_test_id("message")).to_contain_text(elsewhere.page)
+
+
+def _ticket(demo: Demo) -> Any:
+    answer = httpx.post(f"{demo.api}/upload", json={"type": "text/plain", "size": len(CONTENT), "name": "a note.txt"})
+    assert answer.status_code == 200, answer.text
+    return answer.json()
