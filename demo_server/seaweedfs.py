@@ -86,6 +86,8 @@ class SeaweedFS:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
+                # It leaves sockets and logs in the temporary folder; there they are removed with the others.
+                env={**os.environ, "TMPDIR": str(self._sockets)},
                 # Ctrl-C reaches the parent alone, which stops this when nothing uses it any more.
                 start_new_session=True,
             )

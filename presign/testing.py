@@ -29,7 +29,7 @@ from presign.backend import Backend
 from presign.errors import ConfigurationError, InvalidToken, NotUploaded, PresignError, RuleViolated
 from presign.policy import UploadPolicy
 from presign.presigner import Presigner
-from presign.upload import Rule, Ticket, UploadRequest
+from presign.upload import Grant, Rule, Ticket, UploadRequest
 
 MIN_BYTES = 10
 MAX_BYTES = 100
@@ -117,6 +117,17 @@ class Delivery:
             return replace(self, fields={n: new if v == old else v for n, v in self.fields.items()})
         path, _, query = self.url.partition("?")
         return replace(self, url=f"{path.replace(quote(old), quote(new))}?{query}")
+
+    def with_signature(self, change: Callable[[str], str]) -> Delivery:
+        """Return the same request with another signature, wherever it stands."""
+        if self.fields:
+            fields = {n: change(v) if n.lower().endswith("signature") else v for n, v in self.fields.items()}
+            return replace(self, fields=fields)
+        path, _, query = self.url.partition("?")
+        pairs = [pair.partition("=") for pair in query.split("&")]
+        signed = {"sig", "X-Amz-Signature", "X-Goog-Signature"}
+        changed = [f"{name}={change(value) if name in signed else value}" for name, _, value in pairs]
+        return replace(self, url=f"{path}?{'&'.join(changed)}")
 
     def send(self, ssl_context: ssl.SSLContext | None = None) -> int:
         """Send the request and return the answer's status."""
@@ -243,6 +254,40 @@ def binds_the_ticket_to_its_key(subject: Subject) -> None:
     _require(subject.backend.head(ticket.key) is None, "something is stored under the key")
 
 
+def refuses_a_forged_signature(subject: Subject) -> None:
+    """A ticket with one digit of its signature changed, or with none, stores nothing."""
+    ticket = subject.presigner().issue(UploadRequest(content_type=CONTENT_TYPE, size=len(BODY)))
+    delivery = Delivery.of(ticket, BODY)
+    for forge in (lambda signature: ("A" if signature[0] != "A" else "B") + signature[1:], lambda signature: ""):
+        _refused(subject, delivery.with_signature(forge), "a forged signature")
+    _require(subject.backend.head(ticket.key) is None, "something is stored under the key")
+    _accepted(subject, delivery)
+    _drop(subject, ticket)
+
+
+def stores_under_odd_keys(subject: Subject) -> None:
+    """Keys that need encoding in a URL or a form name the object that was meant."""
+    for name in ("a b", "a+b", "a%20b", "a~b!*'()", "a&b=c", "\u00e9\u6f22", "a..b", "A" * 200):
+        key = f"{subject.prefix}odd/{name}"
+        grant = Grant(
+            key=key,
+            content_type=CONTENT_TYPE,
+            min_bytes=MIN_BYTES,
+            max_bytes=MAX_BYTES,
+            expires_in=timedelta(seconds=60),
+        )
+        subject.backend.delete(key)
+        signed = subject.backend.sign_upload(grant, datetime.now(timezone.utc))
+        delivery = Delivery(
+            method=signed.method, url=signed.url, headers=signed.headers, fields=signed.fields, body=BODY
+        )
+        _accepted(subject, delivery)
+        head = subject.backend.head(key)
+        _require(head is not None and head.size == len(BODY), f"nothing is stored under {key!a}")
+        subject.backend.delete(key)
+        _require(subject.backend.head(key) is None, f"{key!a} is not deleted")
+
+
 def ends_the_ticket_at_its_time(subject: Subject) -> None:
     """A ticket that expired a second ago stores nothing."""
     started = timedelta(seconds=-62)
@@ -295,6 +340,8 @@ CHECKS: tuple[Callable[[Subject], None], ...] = (
     holds_create_only,
     tells_a_replaced_object,
     binds_the_ticket_to_its_key,
+    refuses_a_forged_signature,
+    stores_under_odd_keys,
     ends_the_ticket_at_its_time,
     completes_only_what_is_there,
     reads_and_deletes_what_it_names,
