@@ -21,6 +21,7 @@ from bench.targets import SpeedTarget, Target
 from presign import Grant
 from presign.azure import AzureBackend
 from presign.signing import sas
+from presign.signing.timestamps import stamp_of
 
 ACCOUNT = "exampleaccount"
 CONTAINER = "uploads"
@@ -30,6 +31,8 @@ ACCOUNT_KEY = base64.b64encode(bytes(range(64))).decode()
 DELEGATION_KEY = base64.b64encode(bytes(range(32))).decode()
 LIFE = timedelta(seconds=60)
 SKEW = timedelta(minutes=5)
+_LIFE_SECONDS = int(LIFE.total_seconds())
+_SKEW_SECONDS = int(SKEW.total_seconds())
 OBJECTS = 8_192
 
 SERVICE = "Azure service SAS"
@@ -174,7 +177,8 @@ def _delegation_case(keys: list[str]) -> Case:
 
 
 def _times(now: datetime) -> tuple[str, str]:
-    return f"{(now - SKEW).isoformat()[:19]}Z", f"{(now + LIFE).isoformat()[:19]}Z"
+    second = int(now.timestamp())
+    return stamp_of(second - _SKEW_SECONDS).iso, stamp_of(second + _LIFE_SECONDS).iso
 
 
 def _floor_url(key: str, start: str, expiry: str, identity: str, digest: bytes) -> str:

@@ -24,14 +24,15 @@ from presign.keys import check_prefix
 from presign.refreshing import Expiring, Refreshing
 from presign.signing import sas
 from presign.signing.hmac_sha256 import HmacSha256Key
+from presign.signing.timestamps import stamp_of
 from presign.upload import Grant, Rule
 
 PUBLIC_CLOUD_SUFFIX = "core.windows.net"
 CLOCK_SKEW = timedelta(minutes=15)
 """How far a signature's start lies in the past, for a storage whose clock is behind (Azure's own advice)."""
 
+_SKEW_SECONDS = int(CLOCK_SKEW.total_seconds())
 _DELEGATION_KEY_LIFETIME = timedelta(hours=24)
-_SECOND = timedelta(seconds=1)
 _ARCHIVE = "Archive"
 _CONTAINER = re.compile(r"(?=.{3,63}\Z)[a-z0-9]+(?:-[a-z0-9]+)*|\$root|\$web", re.ASCII)
 _ACCOUNT = re.compile(r"[a-z0-9]{3,24}", re.ASCII)
@@ -298,39 +299,40 @@ class AzureBackend:
         content_disposition: str = "",
         request_headers: Mapping[str, str] | None = None,
     ) -> tuple[str, datetime]:
-        start = now.astimezone(timezone.utc).replace(microsecond=0)
-        expires_at = start + expires_in
-        valid_from = start - CLOCK_SKEW
+        second = int(now.timestamp())
+        last = second + int(expires_in.total_seconds())
+        valid_from = stamp_of(second - _SKEW_SECONDS).iso
         if self._delegation_key is None:
             assert self._account_key is not None  # noqa: S101  (one of the two is always there)
             query = sas.service_sas(
                 key=self._account_key,
                 resource=self._resource + key,
                 permissions=permissions,
-                start=f"{valid_from.isoformat()[:19]}Z",
-                expiry=f"{expires_at.isoformat()[:19]}Z",
+                start=valid_from,
+                expiry=stamp_of(last).iso,
                 protocol=self._protocol,
                 version=self._version,
                 content_disposition=content_disposition,
             )
         else:
             held = self._delegation_key.current(now)
-            if held.expires_at is not None and held.expires_at < expires_at:
-                expires_at = held.expires_at
-                if expires_at - now < _SECOND:
+            if held.expires_at is not None:
+                end = held.expires_at.timestamp()
+                if end - now.timestamp() < 1:
                     raise CredentialsUnavailable("the Azure user delegation key is about to expire")
+                last = min(last, int(end))
             query = sas.user_delegation_sas(
                 key=held.value,
                 resource=self._resource + key,
                 permissions=permissions,
-                start=max(f"{valid_from.isoformat()[:19]}Z", held.value.signed_start),
-                expiry=f"{expires_at.isoformat()[:19]}Z",
+                start=max(valid_from, held.value.signed_start),
+                expiry=stamp_of(last).iso,
                 protocol=self._protocol,
                 version=self._version,
                 content_disposition=content_disposition,
                 request_headers=request_headers,
             )
-        return f"{self._base_url}{_quote_key(key)}?{query}", expires_at
+        return f"{self._base_url}{_quote_key(key)}?{query}", stamp_of(last).time
 
     def _fetch_delegation_key(self) -> Expiring[sas.DelegationKey]:
         now = datetime.now(timezone.utc).replace(microsecond=0)

@@ -33,6 +33,7 @@ from presign.errors import ConfigurationError, CredentialsUnavailable, StorageUn
 from presign.keys import check_prefix
 from presign.signing import sigv4
 from presign.signing.post_policy import encode_policy
+from presign.signing.timestamps import stamp_of
 from presign.upload import Grant, Rule
 
 UploadMethod = Literal["auto", "post", "put"]
@@ -346,7 +347,7 @@ class GCSBackend:
         return seconds
 
     def _sign_post(self, grant: Grant, start: int, expires_seconds: int) -> SignedUpload:
-        timestamp = sigv4.stamp(start).timestamp
+        timestamp = stamp_of(start).timestamp
         scope = self._scope(timestamp[:8])
         fields = {"key": grant.key, "Content-Type": grant.content_type}
         if grant.content_disposition is not None:
@@ -359,7 +360,7 @@ class GCSBackend:
         fields["x-goog-algorithm"] = scope.dialect.algorithm
         fields["x-goog-credential"] = scope.credential
         fields["x-goog-date"] = timestamp
-        expiry = sigv4.stamp(start + expires_seconds)
+        expiry = stamp_of(start + expires_seconds)
         policy = encode_policy(
             bucket=self._bucket,
             fields=fields,
@@ -396,7 +397,7 @@ class GCSBackend:
             url=f"{self._base_url}{quoted_key}?{query}",
             headers=headers,
             fields={},
-            expires_at=sigv4.stamp(start + expires_seconds).time,
+            expires_at=stamp_of(start + expires_seconds).time,
         )
 
     def _signed_query(
@@ -409,7 +410,7 @@ class GCSBackend:
         headers: Mapping[str, str] | None = None,
         query: list[tuple[str, str]] | None = None,
     ) -> str:
-        timestamp = sigv4.stamp(start).timestamp
+        timestamp = stamp_of(start).timestamp
         return sigv4.presign_query(
             method=method,
             host=self._host,
@@ -425,7 +426,7 @@ class GCSBackend:
         now = datetime.now(timezone.utc)
         # By path on the endpoint that this program reaches: a browser's own may be out of reach from here.
         path = f"/{self._bucket}/{_CHECK_KEY}"
-        timestamp = sigv4.stamp(int(now.timestamp())).timestamp
+        timestamp = stamp_of(int(now.timestamp())).timestamp
         try:
             query = sigv4.presign_query(
                 method="GET",

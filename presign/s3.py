@@ -24,6 +24,7 @@ from presign.keys import check_prefix
 from presign.refreshing import Expiring, Refreshing
 from presign.signing import sigv4
 from presign.signing.post_policy import encode_policy
+from presign.signing.timestamps import stamp_of
 from presign.upload import Grant, Rule
 
 if TYPE_CHECKING:
@@ -243,9 +244,9 @@ class S3Backend:
         return self._posts_create_only if grant.create_only else self._posts
 
     def _sign_post(self, grant: Grant, keys: _Keys, second: int, last: int) -> SignedUpload:
-        stamp = sigv4.stamp(second)
+        stamp = stamp_of(second)
         scope = self._scope(keys, stamp.date)
-        end = sigv4.stamp(last)
+        end = stamp_of(last)
         fields = {"key": grant.key, "Content-Type": grant.content_type}
         if grant.content_disposition is not None:
             fields["Content-Disposition"] = grant.content_disposition
@@ -291,7 +292,7 @@ class S3Backend:
             # Signed, and not in the ticket: every HTTP client sends it by itself, and browsers let no script set it.
             signed["content-length"] = str(grant.exact_bytes)
         url = self._presigned_url("PUT", grant.key, keys, second, last, headers=signed)
-        return SignedUpload(method="PUT", url=url, headers=headers, fields={}, expires_at=sigv4.stamp(last).time)
+        return SignedUpload(method="PUT", url=url, headers=headers, fields={}, expires_at=stamp_of(last).time)
 
     def _presigned_url(
         self,
@@ -304,7 +305,7 @@ class S3Backend:
         headers: Mapping[str, str],
         query: tuple[tuple[str, str], ...] = (),
     ) -> str:
-        stamp = sigv4.stamp(second)
+        stamp = stamp_of(second)
         quoted_key = sigv4.quote_path(key)
         signed_query = sigv4.presign_query(
             method=method,

@@ -9,10 +9,9 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Hashable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
 from functools import lru_cache
 from hashlib import sha256
-from typing import NamedTuple, Protocol
+from typing import Protocol
 from urllib.parse import quote
 
 from presign.errors import ConfigurationError
@@ -91,24 +90,6 @@ def open_scope(
     return make_scope(
         dialect=dialect, access_key=access_key, key=HmacSha256Key(key), date=date, region=region, service=service
     )
-
-
-class Stamp(NamedTuple):
-    """One second of UTC in the forms that signers write: a time, YYYYMMDDTHHMMSSZ, YYYYMMDD and ISO 8601."""
-
-    time: datetime
-    timestamp: str
-    date: str
-    iso: str
-
-
-@lru_cache(maxsize=256)
-def stamp(second: int) -> Stamp:
-    """Return the forms of ``second``, counted from 1970; kept, for signatures come many to the second."""
-    time = datetime.fromtimestamp(second, timezone.utc)
-    iso = f"{time:%Y-%m-%dT%H:%M:%SZ}"
-    timestamp = iso.replace("-", "").replace(":", "")
-    return Stamp(time=time, timestamp=timestamp, date=timestamp[:8], iso=iso)
 
 
 # Each key is new, so that keeping them would not help; finding that there is nothing to encode does.
