@@ -54,7 +54,7 @@ class Refreshing(Generic[T]):
         if held.refresh_at is None or now < held.refresh_at:
             return held
         expired = held.expires_at is not None and now >= held.expires_at
-        thread = self._renew(now, urgently=expired)
+        thread = self._renew(held, now, urgently=expired)
         if not expired:
             return held
         if thread is not None:
@@ -64,8 +64,11 @@ class Refreshing(Generic[T]):
             raise CredentialsUnavailable(f"{self._what} expired and could not be renewed")
         return held
 
-    def _renew(self, now: datetime, *, urgently: bool) -> threading.Thread | None:
+    def _renew(self, held: Expiring[T], now: datetime, *, urgently: bool) -> threading.Thread | None:
         with self._lock:
+            # Another caller's thread may have come and gone since.
+            if self._held is not held:
+                return None
             # After a fork the parent's thread is not alive here.
             if self._thread is not None and self._thread.is_alive():
                 return self._thread
