@@ -8,6 +8,7 @@ access block, and a public policy is refused while that, or the program's own, s
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Callable, Mapping
 from typing import Any
 from uuid import uuid4
@@ -61,6 +62,9 @@ class Boto3Cloud(Mocks):
         self._stores_access_block = stores_access_block
         # Generated names end in random digits, as the engine's do, so that runs share a server without meeting.
         self._suffix = uuid4().hex[:7]
+        # Resources that wait for nothing of each other come on threads of their own. SeaweedFS reads a bucket's CORS,
+        # encryption and tags, changes one and writes all; two at once, and one of them is lost.
+        self._one_at_a_time = threading.Lock()
 
     def client(self, service: str, access_key: str, secret_key: str, *, endpoint_url: str | None = None) -> Any:
         """Answers a boto3 client of this server for somebody's key, always signing with SigV4."""
@@ -100,7 +104,8 @@ class Boto3Cloud(Mocks):
         if args.typ not in appliers:
             raise NotApplied(f"nobody applies a {args.typ}")
         inputs = _Inputs(args.typ, args.inputs)
-        identifier, state = appliers[args.typ](args.name, inputs)
+        with self._one_at_a_time:
+            identifier, state = appliers[args.typ](args.name, inputs)
         inputs.refuse_leftovers()
         return identifier, {**args.inputs, **state}
 
