@@ -32,6 +32,7 @@ from bench.targets import SpeedTarget, Target
 from presign import Grant, Presigner, UploadPolicy, UploadRequest
 from presign.s3 import S3Backend
 from presign.signing import sigv4
+from presign.signing.quoting import quote_path
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -324,15 +325,10 @@ def _part_case(client: S3Client, minio: Minio, store: S3Store, floor: Floor, key
         scope = sigv4.open_scope(
             access_key=ACCESS_KEY, secret_key=SECRET_KEY, date=timestamp[:8], region=REGION, service="s3"
         )
-        path = f"/{sigv4.quote_path(key)}"
+        path = f"/{quote_path(key)}"
+        terms = sigv4.QueryTerms(scope=scope, timestamp=timestamp, expires_seconds=LIFE_SECONDS)
         signer = sigv4.QuerySigner(
-            method="PUT",
-            host=HOST,
-            path=path,
-            scope=scope,
-            timestamp=timestamp,
-            expires_seconds=LIFE_SECONDS,
-            headers={"content-length": str(PART_BYTES)},
+            terms, method="PUT", host=HOST, path=path, headers={"content-length": str(PART_BYTES)}
         )
         return [
             f"https://{HOST}{path}?{signer.sign((('partNumber', str(part)), ('uploadId', UPLOAD_ID)))}"

@@ -6,12 +6,11 @@ import ipaddress
 import os
 import re
 import threading
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from email.utils import parsedate_to_datetime
 from typing import Any
-from urllib.parse import parse_qsl, quote, unquote, urlsplit
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 from azure.core import MatchConditions
 from azure.core.credentials import AzureNamedKeyCredential, TokenCredential
@@ -24,6 +23,8 @@ from presign.keys import check_prefix
 from presign.refreshing import Expiring, Refreshing
 from presign.signing import sas
 from presign.signing.hmac_sha256 import HmacSha256Key
+from presign.signing.per_second import PerSecond
+from presign.signing.quoting import quote_path
 from presign.signing.timestamps import stamp_of
 from presign.upload import Grant, Rule
 
@@ -31,7 +32,8 @@ PUBLIC_CLOUD_SUFFIX = "core.windows.net"
 CLOCK_SKEW = timedelta(minutes=15)
 """How far a signature's start lies in the past, for a storage whose clock is behind (Azure's own advice)."""
 
-_SKEW_SECONDS = int(CLOCK_SKEW.total_seconds())
+_SECOND = timedelta(seconds=1)
+_SKEW_SECONDS = CLOCK_SKEW // _SECOND
 _DELEGATION_KEY_LIFETIME = timedelta(hours=24)
 _ARCHIVE = "Archive"
 _CONTAINER = re.compile(r"(?=.{3,63}\Z)[a-z0-9]+(?:-[a-z0-9]+)*|\$root|\$web", re.ASCII)
@@ -57,6 +59,10 @@ class _Settings:
     account_url: str | None
     account_key: str | None = field(repr=False)
     credential: TokenCredential | None = field(repr=False)
+
+
+_HeldKey = Expiring[HmacSha256Key] | Expiring[sas.DelegationKey]
+_Headers = tuple[tuple[str, str], ...]
 
 
 class AzureBackend:
@@ -119,12 +125,11 @@ class AzureBackend:
         self._container = container
         self._protocol = "https" if scheme == "https" else ""
         self._base_url = f"{public_url}/{container}/"
-        self._resource = f"/blob/{self._account_name}/{container}/"
         self._version = sas.HEADER_BINDING_VERSION if bind_headers else sas.VERSION
         self._binds_headers = bind_headers
         self._client_lock = threading.Lock()
         self._client: BlobServiceClient | None = None
-        self._account_key: HmacSha256Key | None = None
+        self._account_key: Expiring[HmacSha256Key] | None = None
         self._delegation_key: Refreshing[sas.DelegationKey] | None = None
         if settings.account_key is not None:
             if bind_headers:
@@ -132,13 +137,14 @@ class AzureBackend:
                     "bind_headers needs an identity (credential), for an account key cannot bind headers",
                     field="bind_headers",
                 )
-            self._account_key = _decoded_key(settings.account_key)
+            self._account_key = Expiring(value=_decoded_key(settings.account_key), refresh_at=None, expires_at=None)
             self._credential: AzureNamedKeyCredential | TokenCredential = AzureNamedKeyCredential(
                 self._account_name, settings.account_key
             )
         else:
             self._credential = settings.credential or _default_credential()
             self._delegation_key = Refreshing(self._fetch_delegation_key, what="the Azure user delegation key")
+        self._kept = PerSecond(self._open_signer)
 
     def __repr__(self) -> str:
         return (
@@ -184,25 +190,25 @@ class AzureBackend:
         if grant.create_only:
             # Not needed by Azure, and by Azurite, which looks first and writes later.
             headers["If-None-Match"] = "*"
-        bound = None
+        bound: _Headers = ()
         if self._binds_headers:
-            bound = {name.lower(): value for name, value in headers.items()}
+            bound = tuple((name.lower(), value) for name, value in headers.items())
             if grant.exact_bytes is not None:
                 # Bound, and not in the ticket: every HTTP client sends it by itself, and browsers let no script set it.
-                bound["content-length"] = str(grant.exact_bytes)
+                bound += (("content-length", str(grant.exact_bytes)),)
         url, expires_at = self._signed_url(grant.key, "c", now, grant.expires_in, request_headers=bound)
-        return SignedUpload(method="PUT", url=url, headers=headers, fields={}, expires_at=expires_at)
+        return SignedUpload("PUT", url, headers, {}, expires_at)
 
     def sign_download(
         self, key: str, now: datetime, *, expires_in: timedelta, content_disposition: str | None = None
     ) -> str:
         """Return a URL for Get Blob; the storage answers with ``content_disposition`` where one is given."""
-        url, _ = self._signed_url(key, "r", now, expires_in, content_disposition=content_disposition or "")
+        url, _ = self._signed_url(key, "r", now, expires_in, content_disposition or "")
         return url
 
     def object_url(self, key: str) -> str:
         """Return the blob's own URL, on the account URL that browsers reach."""
-        return f"{self._base_url}{_quote_key(key)}"
+        return f"{self._base_url}{quote_path(key)}"
 
     def check(self) -> None:
         """Ask for the container's properties; an identity that may not read them passes, for a signer need not."""
@@ -295,44 +301,47 @@ class AzureBackend:
         permissions: str,
         now: datetime,
         expires_in: timedelta,
-        *,
         content_disposition: str = "",
-        request_headers: Mapping[str, str] | None = None,
+        request_headers: _Headers = (),
     ) -> tuple[str, datetime]:
-        second = int(now.timestamp())
-        last = second + int(expires_in.total_seconds())
-        valid_from = stamp_of(second - _SKEW_SECONDS).iso
-        if self._delegation_key is None:
-            assert self._account_key is not None  # noqa: S101  (one of the two is always there)
-            query = sas.service_sas(
-                key=self._account_key,
-                resource=self._resource + key,
-                permissions=permissions,
-                start=valid_from,
-                expiry=stamp_of(last).iso,
-                protocol=self._protocol,
-                version=self._version,
-                content_disposition=content_disposition,
-            )
-        else:
-            held = self._delegation_key.current(now)
-            if held.expires_at is not None:
-                end = held.expires_at.timestamp()
-                if end - now.timestamp() < 1:
-                    raise CredentialsUnavailable("the Azure user delegation key is about to expire")
-                last = min(last, int(end))
-            query = sas.user_delegation_sas(
-                key=held.value,
-                resource=self._resource + key,
-                permissions=permissions,
-                start=max(valid_from, held.value.signed_start),
-                expiry=stamp_of(last).iso,
-                protocol=self._protocol,
-                version=self._version,
-                content_disposition=content_disposition,
-                request_headers=request_headers,
-            )
-        return f"{self._base_url}{_quote_key(key)}?{query}", stamp_of(last).time
+        held = self._account_key or self._current_delegation_key(now)
+        signer, expires_at = self._kept.get(now, (held, permissions, expires_in, content_disposition, request_headers))
+        return f"{self._base_url}{quote_path(key)}?{signer.sign(key)}", expires_at
+
+    def _current_delegation_key(self, now: datetime) -> Expiring[sas.DelegationKey]:
+        assert self._delegation_key is not None  # noqa: S101  (without an account key there is always this one)
+        held = self._delegation_key.current(now)
+        if held.expires_at is not None and held.expires_at - now < _SECOND:
+            raise CredentialsUnavailable("the Azure user delegation key is about to expire")
+        return held
+
+    def _open_signer(
+        self,
+        second: int,
+        key: tuple[_HeldKey, str, timedelta, str, _Headers],
+    ) -> tuple[sas.SasSigner, datetime]:
+        """Return what signs for the blobs of one second that are granted alike, and when that grant ends."""
+        held, permissions, expires_in, content_disposition, request_headers = key
+        last = second + expires_in // _SECOND
+        start = stamp_of(second - _SKEW_SECONDS).iso
+        if held.expires_at is not None:
+            last = min(last, int(held.expires_at.timestamp()))
+        if isinstance(held.value, sas.DelegationKey):
+            start = max(start, held.value.signed_start)
+        end = stamp_of(last)
+        signer = sas.SasSigner(
+            held.value,
+            account=self._account_name,
+            container=self._container,
+            permissions=permissions,
+            start=start,
+            expiry=end.iso,
+            protocol=self._protocol,
+            version=self._version,
+            content_disposition=content_disposition,
+            request_headers=dict(request_headers),
+        )
+        return signer, end.time
 
     def _fetch_delegation_key(self) -> Expiring[sas.DelegationKey]:
         now = datetime.now(timezone.utc).replace(microsecond=0)
@@ -634,7 +643,3 @@ def _code(error: AzureError) -> str:
     # Only the code: a message may repeat what was signed.
     code: Any = getattr(error, "error_code", None)
     return str(getattr(code, "value", code) or type(error).__name__)
-
-
-def _quote_key(key: str) -> str:
-    return quote(key, safe="/~")

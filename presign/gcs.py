@@ -13,8 +13,8 @@ from concurrent.futures import TimeoutError as FutureTimeoutError
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from email.utils import parsedate_to_datetime
-from functools import lru_cache, partial
-from typing import Any, Literal, Protocol
+from functools import partial
+from typing import Any, Literal, NamedTuple, Protocol
 from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
 import google.auth
@@ -32,7 +32,9 @@ from presign.backend import ObjectHead, SignedUpload
 from presign.errors import ConfigurationError, CredentialsUnavailable, StorageUnavailable, shown
 from presign.keys import check_prefix
 from presign.signing import sigv4
-from presign.signing.post_policy import encode_policy
+from presign.signing.per_second import PerSecond
+from presign.signing.post_policy import FormSigner
+from presign.signing.quoting import quote_path
 from presign.signing.timestamps import stamp_of
 from presign.upload import Grant, Rule
 
@@ -54,8 +56,10 @@ _SERVICE = "storage"
 _READ_WRITE_SCOPE = "https://www.googleapis.com/auth/devstorage.read_write"
 _CLOUD_PLATFORM_SCOPE = "https://www.googleapis.com/auth/cloud-platform"
 _CHECK_KEY = "presign-check"
+_CHECK_LIFETIME = timedelta(seconds=60)
 _GREATEST_SKEW = timedelta(minutes=15)
 _TIMEOUT_SECONDS = (5.0, 30.0)
+_SECOND = timedelta(seconds=1)
 _RETRY = DEFAULT_RETRY.with_timeout(15.0)
 _BUCKET_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]", re.ASCII)
 _ERROR_CODE = re.compile(rb"<Code>(\w{1,64})</Code>")
@@ -167,6 +171,14 @@ class _SignBlobKey:
             ) from None
 
 
+class _Terms(NamedTuple):
+    """What signs in one second what is to live equally long, and the end of that life."""
+
+    forms: FormSigner
+    queries: sigv4.QueryTerms
+    expires_at: datetime
+
+
 class GCSBackend:
     """One bucket on Google Cloud Storage, with the credentials to sign for it.
 
@@ -238,9 +250,7 @@ class GCSBackend:
             )
         else:
             self._signer = hmac_key
-        longest = self._signer.longest
-        self._longest_seconds = None if longest is None else int(longest.total_seconds())
-        self._scope = lru_cache(maxsize=4)(self._signer.scope)
+        self._kept = PerSecond(self._open_terms)
         self._client_lock = threading.Lock()
         self._client: Any = None
 
@@ -268,28 +278,19 @@ class GCSBackend:
 
     def sign_upload(self, grant: Grant, now: datetime) -> SignedUpload:
         """Return a POST form whose policy covers every field, or a PUT with every header signed."""
-        start = int(now.timestamp())
-        expires_seconds = self._expires_seconds(grant.expires_in)
-        sign = self._sign_post if self._uses_post(grant) else self._sign_put
-        return sign(grant, start, expires_seconds)
+        terms = self._kept.get(now, grant.expires_in)
+        return self._sign_post(grant, terms) if self._uses_post(grant) else self._sign_put(grant, terms)
 
     def sign_download(
         self, key: str, now: datetime, *, expires_in: timedelta, content_disposition: str | None = None
     ) -> str:
         """Return a signed GET; the storage answers with ``content_disposition`` where one is given."""
-        quoted_key = sigv4.quote_path(key)
-        query = self._signed_query(
-            "GET",
-            quoted_key,
-            int(now.timestamp()),
-            expires_seconds=self._expires_seconds(expires_in),
-            query=[] if content_disposition is None else [("response-content-disposition", content_disposition)],
-        )
-        return f"{self._base_url}{quoted_key}?{query}"
+        query = () if content_disposition is None else (("response-content-disposition", content_disposition),)
+        return self._signed_url("GET", key, self._kept.get(now, expires_in), headers={}, query=query)
 
     def object_url(self, key: str) -> str:
         """Return the object's own URL, on the endpoint that browsers reach."""
-        return f"{self._base_url}{sigv4.quote_path(key)}"
+        return f"{self._base_url}{quote_path(key)}"
 
     def check(self) -> None:
         """Ask once with a signature, once with the credentials; not being allowed to read passes: a signer need not."""
@@ -339,16 +340,7 @@ class GCSBackend:
     def _uses_post(self, grant: Grant) -> bool:
         return self._posts_create_only if grant.create_only else self._posts
 
-    def _expires_seconds(self, expires_in: timedelta) -> int:
-        seconds = int(expires_in.total_seconds())
-        if self._longest_seconds is not None and seconds > self._longest_seconds:
-            seconds = self._longest_seconds
-        sigv4.check_expires_seconds(seconds)
-        return seconds
-
-    def _sign_post(self, grant: Grant, start: int, expires_seconds: int) -> SignedUpload:
-        timestamp = stamp_of(start).timestamp
-        scope = self._scope(timestamp[:8])
+    def _sign_post(self, grant: Grant, terms: _Terms) -> SignedUpload:
         fields = {"key": grant.key, "Content-Type": grant.content_type}
         if grant.content_disposition is not None:
             fields["Content-Disposition"] = grant.content_disposition
@@ -357,22 +349,10 @@ class GCSBackend:
         for name, value in grant.metadata.items():
             fields[f"x-goog-meta-{name}"] = value
         fields["success_action_status"] = "201"
-        fields["x-goog-algorithm"] = scope.dialect.algorithm
-        fields["x-goog-credential"] = scope.credential
-        fields["x-goog-date"] = timestamp
-        expiry = stamp_of(start + expires_seconds)
-        policy = encode_policy(
-            bucket=self._bucket,
-            fields=fields,
-            min_bytes=grant.min_bytes,
-            max_bytes=grant.max_bytes,
-            expiration=expiry.iso,
-        )
-        fields["policy"] = policy
-        fields["x-goog-signature"] = scope.key.hexdigest(policy.encode("ascii"))
-        return SignedUpload(method="POST", url=self._base_url, headers={}, fields=fields, expires_at=expiry.time)
+        signed = terms.forms.sign(fields, min_bytes=grant.min_bytes, max_bytes=grant.max_bytes)
+        return SignedUpload("POST", self._base_url, {}, signed, terms.expires_at)
 
-    def _sign_put(self, grant: Grant, start: int, expires_seconds: int) -> SignedUpload:
+    def _sign_put(self, grant: Grant, terms: _Terms) -> SignedUpload:
         headers = {"Content-Type": grant.content_type}
         if grant.content_disposition is not None:
             headers["Content-Disposition"] = grant.content_disposition
@@ -384,59 +364,43 @@ class GCSBackend:
         headers["x-goog-content-length-range"] = f"{grant.min_bytes},{grant.max_bytes}"
         if grant.create_only:
             headers["x-goog-if-generation-match"] = "0"
-        quoted_key = sigv4.quote_path(grant.key)
-        query = self._signed_query(
-            "PUT",
-            quoted_key,
-            start,
-            expires_seconds=expires_seconds,
-            headers={name.lower(): value for name, value in headers.items()},
-        )
-        return SignedUpload(
-            method="PUT",
-            url=f"{self._base_url}{quoted_key}?{query}",
-            headers=headers,
-            fields={},
-            expires_at=stamp_of(start + expires_seconds).time,
-        )
+        signed = {name.lower(): value for name, value in headers.items()}
+        url = self._signed_url("PUT", grant.key, terms, headers=signed)
+        return SignedUpload("PUT", url, headers, {}, terms.expires_at)
 
-    def _signed_query(
+    def _signed_url(
         self,
         method: str,
-        quoted_key: str,
-        start: int,
+        key: str,
+        terms: _Terms,
         *,
-        expires_seconds: int,
-        headers: Mapping[str, str] | None = None,
-        query: list[tuple[str, str]] | None = None,
+        headers: Mapping[str, str],
+        query: tuple[tuple[str, str], ...] = (),
     ) -> str:
-        timestamp = stamp_of(start).timestamp
-        return sigv4.presign_query(
-            method=method,
-            host=self._host,
-            path=f"{self._path_prefix}{quoted_key}",
-            scope=self._scope(timestamp[:8]),
-            timestamp=timestamp,
-            expires_seconds=expires_seconds,
-            headers=headers or {},
-            query=query or (),
+        quoted_key = quote_path(key)
+        path = f"{self._path_prefix}{quoted_key}"
+        signer = sigv4.QuerySigner(terms.queries, method=method, host=self._host, path=path, headers=headers)
+        return f"{self._base_url}{quoted_key}?{signer.sign(query)}"
+
+    def _open_terms(self, second: int, expires_in: timedelta) -> _Terms:
+        longest = self._signer.longest
+        expires_seconds = (expires_in if longest is None else min(expires_in, longest)) // _SECOND
+        start, end = stamp_of(second), stamp_of(second + expires_seconds)
+        scope = self._signer.scope(start.date)
+        return _Terms(
+            forms=FormSigner(bucket=self._bucket, scope=scope, timestamp=start.timestamp, expiration=end.iso),
+            queries=sigv4.QueryTerms(scope=scope, timestamp=start.timestamp, expires_seconds=expires_seconds),
+            expires_at=end.time,
         )
 
     def _check_signature(self) -> None:
         now = datetime.now(timezone.utc)
         # By path on the endpoint that this program reaches: a browser's own may be out of reach from here.
         path = f"/{self._bucket}/{_CHECK_KEY}"
-        timestamp = stamp_of(int(now.timestamp())).timestamp
+        terms = self._kept.get(now, _CHECK_LIFETIME)
         try:
-            query = sigv4.presign_query(
-                method="GET",
-                host=self._endpoint_url.partition("://")[2],
-                path=path,
-                scope=self._scope(timestamp[:8]),
-                timestamp=timestamp,
-                expires_seconds=60,
-                headers={},
-            )
+            host = self._endpoint_url.partition("://")[2]
+            query = sigv4.QuerySigner(terms.queries, method="GET", host=host, path=path, headers={}).sign()
         except CredentialsUnavailable as error:
             raise ConfigurationError(error.detail, field="credentials") from None
         try:

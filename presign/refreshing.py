@@ -19,9 +19,12 @@ WAIT_SECONDS = 10.0
 _log = logging.getLogger("presign")
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Expiring(Generic[T]):
-    """A value with the times from which it should be renewed and must not be used; None for never."""
+    """A value with the times from which it should be renewed and must not be used; None for never.
+
+    Equal to itself alone, so that what is derived from the value can be cached by it.
+    """
 
     value: T
     refresh_at: datetime | None

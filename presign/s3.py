@@ -9,7 +9,7 @@ from binascii import a2b_hex, b2a_base64
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 import boto3
@@ -23,7 +23,9 @@ from presign.errors import ConfigurationError, CredentialsUnavailable, StorageUn
 from presign.keys import check_prefix
 from presign.refreshing import Expiring, Refreshing
 from presign.signing import sigv4
-from presign.signing.post_policy import encode_policy
+from presign.signing.per_second import PerSecond
+from presign.signing.post_policy import FormSigner
+from presign.signing.quoting import quote_path
 from presign.signing.timestamps import stamp_of
 from presign.upload import Grant, Rule
 
@@ -34,6 +36,7 @@ UploadMethod = Literal["auto", "post", "put"]
 
 # botocore renews credentials when it is asked for them in their last quarter of an hour, and not before.
 _RENEWAL = timedelta(minutes=15) - timedelta(seconds=1)
+_SECOND = timedelta(seconds=1)
 _POST_RULES = frozenset({Rule.SIZE, Rule.TYPE, Rule.HEADERS, Rule.CHECKSUM})
 # Not HEADERS: a PUT may carry Content-Encoding, Cache-Control and the like beside the signed headers.
 _PUT_RULES = frozenset({Rule.TYPE, Rule.CHECKSUM, Rule.CREATE_ONLY})
@@ -52,6 +55,14 @@ class _Keys:
     access_key: str
     secret_key: str = field(repr=False)
     session_token: str | None = field(repr=False)
+
+
+class _Terms(NamedTuple):
+    """What signs in one second what is to live equally long, and the end of that life."""
+
+    forms: FormSigner
+    queries: sigv4.QueryTerms
+    expires_at: datetime
 
 
 class S3Backend:
@@ -102,7 +113,7 @@ class S3Backend:
             self._addressing: Literal["virtual", "path"] = "virtual"
         else:
             scheme, self._host = public_endpoint.split("://")
-            self._path_prefix = f"/{sigv4.quote_path(bucket)}/"
+            self._path_prefix = f"/{quote_path(bucket)}/"
             self._addressing = "path"
         self._base_url = f"{scheme}://{self._host}{self._path_prefix}"
         self._bucket = bucket
@@ -110,7 +121,7 @@ class S3Backend:
         self._posts = upload_method == "post" or (upload_method == "auto" and store_has_post)
         self._posts_create_only = upload_method == "post"
         self._credentials = _load_credentials(self._session)
-        self._latest_scope: tuple[_Keys, str, sigv4.Scope] | None = None
+        self._kept = PerSecond(self._open_terms)
         self._client_lock = threading.Lock()
         self._client: S3Client | None = None
 
@@ -135,25 +146,19 @@ class S3Backend:
 
     def sign_upload(self, grant: Grant, now: datetime) -> SignedUpload:
         """Return a POST form whose policy covers every field, or a PUT with every header signed."""
-        held = self._credentials.current(now)
-        second = int(now.timestamp())
-        last = _last_second(second, grant.expires_in, held)
-        sign = self._sign_post if self._uses_post(grant) else self._sign_put
-        return sign(grant, held.value, second, last)
+        terms = self._terms(now, grant.expires_in)
+        return self._sign_post(grant, terms) if self._uses_post(grant) else self._sign_put(grant, terms)
 
     def sign_download(
         self, key: str, now: datetime, *, expires_in: timedelta, content_disposition: str | None = None
     ) -> str:
         """Return a presigned GET; the storage answers with ``content_disposition`` where one is given."""
-        held = self._credentials.current(now)
-        second = int(now.timestamp())
-        last = _last_second(second, expires_in, held)
         query = () if content_disposition is None else (("response-content-disposition", content_disposition),)
-        return self._presigned_url("GET", key, held.value, second, last, headers={}, query=query)
+        return self._signed_url("GET", key, self._terms(now, expires_in), headers={}, query=query)
 
     def object_url(self, key: str) -> str:
         """Return the object's own URL, on the endpoint that browsers reach."""
-        return f"{self._base_url}{sigv4.quote_path(key)}"
+        return f"{self._base_url}{quote_path(key)}"
 
     def check(self) -> None:
         """Ask for the bucket; credentials that may not list it pass, for a signer need not have that permission."""
@@ -243,10 +248,7 @@ class S3Backend:
     def _uses_post(self, grant: Grant) -> bool:
         return self._posts_create_only if grant.create_only else self._posts
 
-    def _sign_post(self, grant: Grant, keys: _Keys, second: int, last: int) -> SignedUpload:
-        stamp = stamp_of(second)
-        scope = self._scope(keys, stamp.date)
-        end = stamp_of(last)
+    def _sign_post(self, grant: Grant, terms: _Terms) -> SignedUpload:
         fields = {"key": grant.key, "Content-Type": grant.content_type}
         if grant.content_disposition is not None:
             fields["Content-Disposition"] = grant.content_disposition
@@ -259,23 +261,10 @@ class S3Backend:
             fields["x-amz-checksum-sha256"] = _base64_of_hex(grant.sha256)
         # 201 answers with a body that has the location, also where 204 would come without CORS headers (Ceph).
         fields["success_action_status"] = "201"
-        fields["x-amz-algorithm"] = sigv4.ALGORITHM
-        fields["x-amz-credential"] = scope.credential
-        fields["x-amz-date"] = stamp.timestamp
-        if keys.session_token is not None:
-            fields["x-amz-security-token"] = keys.session_token
-        policy = encode_policy(
-            bucket=self._bucket,
-            fields=fields,
-            min_bytes=grant.min_bytes,
-            max_bytes=grant.max_bytes,
-            expiration=end.iso,
-        )
-        fields["policy"] = policy
-        fields["x-amz-signature"] = scope.key.hexdigest(policy.encode())
-        return SignedUpload(method="POST", url=self._base_url, headers={}, fields=fields, expires_at=end.time)
+        signed = terms.forms.sign(fields, min_bytes=grant.min_bytes, max_bytes=grant.max_bytes)
+        return SignedUpload("POST", self._base_url, {}, signed, terms.expires_at)
 
-    def _sign_put(self, grant: Grant, keys: _Keys, second: int, last: int) -> SignedUpload:
+    def _sign_put(self, grant: Grant, terms: _Terms) -> SignedUpload:
         headers = {"Content-Type": grant.content_type}
         if grant.content_disposition is not None:
             headers["Content-Disposition"] = grant.content_disposition
@@ -291,43 +280,53 @@ class S3Backend:
         if grant.exact_bytes is not None:
             # Signed, and not in the ticket: every HTTP client sends it by itself, and browsers let no script set it.
             signed["content-length"] = str(grant.exact_bytes)
-        url = self._presigned_url("PUT", grant.key, keys, second, last, headers=signed)
-        return SignedUpload(method="PUT", url=url, headers=headers, fields={}, expires_at=stamp_of(last).time)
+        url = self._signed_url("PUT", grant.key, terms, headers=signed)
+        return SignedUpload("PUT", url, headers, {}, terms.expires_at)
 
-    def _presigned_url(
+    def _signed_url(
         self,
         method: str,
         key: str,
-        keys: _Keys,
-        second: int,
-        last: int,
+        terms: _Terms,
         *,
         headers: Mapping[str, str],
         query: tuple[tuple[str, str], ...] = (),
     ) -> str:
-        stamp = stamp_of(second)
-        quoted_key = sigv4.quote_path(key)
-        signed_query = sigv4.presign_query(
-            method=method,
-            host=self._host,
-            path=f"{self._path_prefix}{quoted_key}",
-            scope=self._scope(keys, stamp.date),
-            timestamp=stamp.timestamp,
-            expires_seconds=last - second,
-            headers=headers,
-            query=query,
-            session_token=keys.session_token,
-        )
-        return f"{self._base_url}{quoted_key}?{signed_query}"
+        quoted_key = quote_path(key)
+        path = f"{self._path_prefix}{quoted_key}"
+        signer = sigv4.QuerySigner(terms.queries, method=method, host=self._host, path=path, headers=headers)
+        return f"{self._base_url}{quoted_key}?{signer.sign(query)}"
 
-    def _scope(self, keys: _Keys, date: str) -> sigv4.Scope:
-        latest = self._latest_scope
-        if latest is None or latest[0] is not keys or latest[1] != date:
-            scope = sigv4.open_scope(
-                access_key=keys.access_key, secret_key=keys.secret_key, date=date, region=self._region, service=_SERVICE
-            )
-            self._latest_scope = latest = (keys, date, scope)
-        return latest[2]
+    def _terms(self, now: datetime, expires_in: timedelta) -> _Terms:
+        return self._kept.get(now, (self._credentials.current(now), expires_in))
+
+    def _open_terms(self, second: int, key: tuple[Expiring[_Keys], timedelta]) -> _Terms:
+        held, expires_in = key
+        last = _last_second(second, expires_in, held)
+        keys, start, end = held.value, stamp_of(second), stamp_of(last)
+        scope = sigv4.open_scope(
+            access_key=keys.access_key,
+            secret_key=keys.secret_key,
+            date=start.date,
+            region=self._region,
+            service=_SERVICE,
+        )
+        return _Terms(
+            forms=FormSigner(
+                bucket=self._bucket,
+                scope=scope,
+                timestamp=start.timestamp,
+                expiration=end.iso,
+                session_token=keys.session_token,
+            ),
+            queries=sigv4.QueryTerms(
+                scope=scope,
+                timestamp=start.timestamp,
+                expires_seconds=last - second,
+                session_token=keys.session_token,
+            ),
+            expires_at=end.time,
+        )
 
     def _s3(self) -> S3Client:
         with self._client_lock:
@@ -463,7 +462,7 @@ def _regional_endpoint(session: boto3.Session, region: str) -> str:
 
 
 def _last_second(second: int, expires_in: timedelta, held: Expiring[_Keys]) -> int:
-    last = second + int(expires_in.total_seconds())
+    last = second + expires_in // _SECOND
     if held.expires_at is None:
         return last
     last = min(last, int(held.expires_at.timestamp()))

@@ -67,80 +67,66 @@ def decode_key(key: str) -> HmacSha256Key:
     return HmacSha256Key(decoded)
 
 
-def service_sas(
-    *,
-    key: HmacSha256Key,
-    resource: str,
-    permissions: str,
-    start: str,
-    expiry: str,
-    protocol: str = "",
-    version: str = VERSION,
-    content_disposition: str = "",
-) -> str:
-    """Return the query string, without ``?``, that an account key signs for one blob.
+class SasSigner:
+    """Signs for blobs of one container that are granted alike until the same time, such as all of one second.
 
-    ``resource`` is ``/blob/ACCOUNT/CONTAINER/BLOB``, not encoded, the account once also where URLs have it in the path;
-    ``start`` and ``expiry`` are ``YYYY-MM-DDTHH:MM:SSZ``; ``protocol`` is ``https`` or empty for any;
-    ``content_disposition`` is what a read answers with. All are signed as they are, and hold no line ends.
+    An account ``key`` signs service SAS, a ``DelegationKey`` user delegation SAS. ``start`` and ``expiry`` are
+    ``YYYY-MM-DDTHH:MM:SSZ``; ``protocol`` is ``https`` or empty for any; ``content_disposition`` is what a read
+    answers with; ``request_headers`` must come with the request, with exactly these values. All are signed as they
+    are, and hold no line ends. Raises ConfigurationError for request headers with a key or a ``version`` that cannot
+    bind them.
     """
-    # sp, st, se, resource, si, sip, spr, sv, sr, snapshot, ses, rscc, rscd, rsce, rscl, rsct
-    digest = key.digest(
-        f"{permissions}\n{start}\n{expiry}\n{resource}\n\n\n{protocol}\n{version}\nb\n\n\n\n"
-        f"{content_disposition}\n\n\n".encode()
-    )
-    return (
-        f"st={start.replace(':', '%3A')}&se={expiry.replace(':', '%3A')}&sp={permissions}"
-        f"{'&spr=' + protocol if protocol else ''}&sv={version}&sr=b"
-        f"{'&rscd=' + quote(content_disposition) if content_disposition else ''}&sig={_encoded(digest)}"
-    )
 
+    __slots__ = ("_after", "_before", "_key", "_query")
 
-def user_delegation_sas(
-    *,
-    key: DelegationKey,
-    resource: str,
-    permissions: str,
-    start: str,
-    expiry: str,
-    protocol: str = "",
-    version: str = VERSION,
-    content_disposition: str = "",
-    request_headers: Mapping[str, str] | None = None,
-) -> str:
-    """Return the query string, without ``?``, that a user delegation key signs for one blob.
-
-    ``request_headers`` must come with the request, with exactly these values. The rest is as in ``service_sas``. Raises
-    ConfigurationError for request headers with a ``version`` that cannot bind them.
-    """
-    # The fields that came with later versions: skdutid and sduoid in 2025-07-05, srh and srq in 2026-04-06.
-    delegated_user = "\n\n" if version >= _DELEGATED_USER_VERSION else ""
-    bound = bound_names = ""
-    if version >= HEADER_BINDING_VERSION:
+    def __init__(
+        self,
+        key: HmacSha256Key | DelegationKey,
+        *,
+        account: str,
+        container: str,
+        permissions: str,
+        start: str,
+        expiry: str,
+        protocol: str = "",
+        version: str = VERSION,
+        content_disposition: str = "",
+        request_headers: Mapping[str, str] | None = None,
+    ) -> None:
+        bound = bound_query = identity_query = ""
+        # si, the name of a stored policy, which is none; a user delegation SAS says who signs instead.
+        identity = "\n"
+        if isinstance(key, DelegationKey):
+            identity, identity_query = f"{key.fields}\n", key.query
+            # The fields that came with later versions: skdutid and sduoid in 2025-07-05, srh and srq in 2026-04-06.
+            if version >= _DELEGATED_USER_VERSION:
+                identity += "\n\n"
+            if version >= HEADER_BINDING_VERSION:
+                bound = "\n\n"
         if request_headers:
-            bound = "".join([f"{name}:{value}\n" for name, value in request_headers.items()])
-            bound_names = f"&srh={','.join([quote(name) for name in request_headers])}"
-        bound += "\n\n"
-    elif request_headers:
-        raise ConfigurationError(
-            f"request headers can be bound from version {HEADER_BINDING_VERSION} on",
-            field="version",
-            value=version,
-            limit=HEADER_BINDING_VERSION,
+            if not bound:
+                raise ConfigurationError(
+                    f"request headers can be bound by a user delegation key from version {HEADER_BINDING_VERSION} on",
+                    field="version",
+                    value=version,
+                    limit=HEADER_BINDING_VERSION,
+                )
+            bound = "".join([f"{name}:{value}\n" for name, value in request_headers.items()]) + bound
+            bound_query = f"&srh={','.join([quote(name) for name in request_headers])}"
+        # sp, st, se, resource, [skoid .. scid, [skdutid, sduoid] | si,] sip, spr, sv, sr, snapshot, ses, [srh, srq,]
+        # rscc, rscd, rsce, rscl, rsct
+        self._before = f"{permissions}\n{start}\n{expiry}\n/blob/{account}/{container}/"
+        self._after = f"\n{identity}\n{protocol}\n{version}\nb\n\n\n{bound}\n{content_disposition}\n\n\n"
+        self._query = (
+            f"st={start.replace(':', '%3A')}&se={expiry.replace(':', '%3A')}&sp={permissions}"
+            f"{'&spr=' + protocol if protocol else ''}&sv={version}&sr=b"
+            f"{'&rscd=' + quote(content_disposition) if content_disposition else ''}{identity_query}{bound_query}&sig="
         )
-    # sp, st, se, resource, skoid .. scid, [skdutid, sduoid,] sip, spr, sv, sr, snapshot, ses, [srh, srq,] rscc .. rsct
-    digest = key.key.digest(
-        f"{permissions}\n{start}\n{expiry}\n{resource}\n{key.fields}\n{delegated_user}\n{protocol}\n{version}\nb\n\n\n"
-        f"{bound}\n{content_disposition}\n\n\n".encode()
-    )
-    return (
-        f"st={start.replace(':', '%3A')}&se={expiry.replace(':', '%3A')}&sp={permissions}"
-        f"{'&spr=' + protocol if protocol else ''}&sv={version}&sr=b"
-        f"{'&rscd=' + quote(content_disposition) if content_disposition else ''}{key.query}{bound_names}"
-        f"&sig={_encoded(digest)}"
-    )
+        self._key = key.key if isinstance(key, DelegationKey) else key
 
-
-def _encoded(digest: bytes) -> str:
-    # "/" needs no encoding in a query (RFC 3986, section 3.4).
-    return b2a_base64(digest, newline=False).decode("ascii").replace("+", "%2B").replace("=", "%3D")
+    def sign(self, blob: str) -> str:
+        """Return the query string, without ``?``, for a blob by its name in the container, which is not encoded."""
+        digest = self._key.digest(f"{self._before}{blob}{self._after}".encode())
+        # 32 bytes are 43 characters and a "=" in base64; "/" needs no encoding in a query (RFC 3986, section 3.4).
+        signature = b2a_base64(digest)[:43].decode().replace("+", "%2B")
+        return f"{self._query}{signature}%3D"

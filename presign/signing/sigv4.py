@@ -6,16 +6,16 @@ Sources: "Authenticating Requests: Using Query Parameters (AWS Signature Version
 
 from __future__ import annotations
 
-import re
+from bisect import bisect_left
 from collections.abc import Collection, Hashable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from hashlib import sha256
 from typing import Protocol
-from urllib.parse import quote
 
 from presign.errors import ConfigurationError
 from presign.signing.hmac_sha256 import HmacSha256Key
+from presign.signing.quoting import quote_value
 
 MAX_EXPIRES_SECONDS = 604_800
 """The longest lifetime of a presigned URL: seven days."""
@@ -73,7 +73,7 @@ def make_scope(*, dialect: Dialect, access_key: str, key: SigningKey, date: str,
         name=name,
         credential=credential,
         query_start=(
-            f"{prefix}Algorithm={dialect.algorithm}&{prefix}Credential={quote(credential, safe='')}&{prefix}Date="
+            f"{prefix}Algorithm={dialect.algorithm}&{prefix}Credential={quote_value(credential)}&{prefix}Date="
         ),
         key=key,
     )
@@ -92,24 +92,6 @@ def open_scope(
     )
 
 
-# Each key is new, so that keeping them would not help; finding that there is nothing to encode does.
-_needs_no_quoting = re.compile(r"[A-Za-z0-9_.~/-]*", re.ASCII).fullmatch
-
-
-def quote_path(path: str) -> str:
-    """Return ``path`` as a canonical URI: everything but unreserved characters and slashes percent-encoded, once."""
-    return path if _needs_no_quoting(path) else quote(path, safe="/~")
-
-
-def _quote_value(value: str) -> str:
-    return value if value.isalnum() and value.isascii() else _quoted_value(value)
-
-
-@lru_cache(maxsize=256)
-def _quoted_value(value: str) -> str:
-    return quote(value, safe="~")
-
-
 def check_expires_seconds(expires_seconds: int) -> None:
     """Raise ConfigurationError unless both providers take a signature of this lifetime: 1 to 604,800 seconds."""
     if not 1 <= expires_seconds <= MAX_EXPIRES_SECONDS:
@@ -121,93 +103,79 @@ def check_expires_seconds(expires_seconds: int) -> None:
         )
 
 
+class QueryTerms:
+    """What the queries share that are good for the same time, such as all of one second.
+
+    ``timestamp`` is YYYYMMDDTHHMMSSZ, on the scope's day. Raises ConfigurationError outside 1 to 604,800 seconds.
+    """
+
+    __slots__ = ("canonical_start", "key", "parameters_end", "parameters_start", "prefix", "string_to_sign")
+
+    def __init__(self, *, scope: Scope, timestamp: str, expires_seconds: int, session_token: str | None = None) -> None:
+        check_expires_seconds(expires_seconds)
+        self.prefix = prefix = scope.dialect.parameter_prefix
+        start = f"{scope.query_start}{timestamp}&{prefix}Expires={expires_seconds}"
+        token = "" if session_token is None else f"&{prefix}Security-Token={quote_value(session_token)}"
+        # Signed by name: Algorithm, Credential, Date, Expires, Security-Token, SignedHeaders.
+        self.canonical_start = f"{start}{token}&{prefix}SignedHeaders="
+        self.parameters_start = f"{start}&{prefix}SignedHeaders="
+        self.parameters_end = f"{token}&{prefix}Signature="
+        self.string_to_sign = f"{scope.dialect.algorithm}\n{timestamp}\n{scope.name}\n"
+        self.key = scope.key
+
+
 class QuerySigner:
     """Signs requests that differ in their further parameters alone, such as those for the parts of one upload.
 
-    ``path`` is a canonical URI (see ``quote_path``), ``timestamp`` is YYYYMMDDTHHMMSSZ, ``headers`` (lower-case names,
-    without ``host``) are those that the client must send with exactly these values. Raises ConfigurationError outside 1
-    to 604,800 seconds.
+    ``path`` is a canonical URI (see ``quoting``); ``headers`` (lower-case names, without ``host``) are those that the
+    client must send with exactly these values.
     """
 
-    __slots__ = ("_canonical", "_end", "_parameters", "_prefix", "_scope", "_start", "_string_to_sign")
+    __slots__ = ("_canonical", "_end", "_parameters", "_start", "_terms")
 
-    def __init__(
-        self,
-        *,
-        method: str,
-        host: str,
-        path: str,
-        scope: Scope,
-        timestamp: str,
-        expires_seconds: int,
-        headers: Mapping[str, str],
-        session_token: str | None = None,
-    ) -> None:
-        check_expires_seconds(expires_seconds)
-        if headers:
-            signed = {"host": host, **headers}
-            names = sorted(signed)
-            canonical_headers = "".join([f"{name}:{' '.join(signed[name].split())}\n" for name in names])
-            signed_headers = ";".join(names)
-            query_signed_headers = "%3B".join(names)
-        else:
-            canonical_headers = f"host:{host}\n"
-            signed_headers = query_signed_headers = "host"
-
-        self._scope = scope
-        self._prefix = prefix = scope.dialect.parameter_prefix
-        start = f"{scope.query_start}{timestamp}&{prefix}Expires={expires_seconds}"
-        headers_parameter = f"&{prefix}SignedHeaders={query_signed_headers}"
-        token_parameter = "" if session_token is None else f"&{prefix}Security-Token={_quote_value(session_token)}"
-        # By name: Algorithm, Credential, Date, Expires, Security-Token, SignedHeaders.
-        self._canonical = f"{start}{token_parameter}{headers_parameter}"
-        self._parameters = f"{start}{headers_parameter}{token_parameter}"
+    def __init__(self, terms: QueryTerms, *, method: str, host: str, path: str, headers: Mapping[str, str]) -> None:
+        names, signed_headers, query_signed_headers = _signed_headers(tuple(headers))
+        values = {"host": host, **headers}
+        canonical_headers = "".join([f"{name}:{' '.join(values[name].split())}\n" for name in names])
+        self._terms = terms
+        self._canonical = f"{terms.canonical_start}{query_signed_headers}"
+        self._parameters = f"{terms.parameters_start}{query_signed_headers}{terms.parameters_end}"
         self._start = f"{method}\n{path}\n"
         self._end = f"\n{canonical_headers}\n{signed_headers}\n{UNSIGNED_PAYLOAD}"
-        self._string_to_sign = f"{scope.dialect.algorithm}\n{timestamp}\n{scope.name}\n"
 
     def sign(self, query: Collection[tuple[str, str]] = ()) -> str:
-        """Return the query string, without ``?``, that has the further parameters ``query``, not encoded."""
+        """Return the query string, without ``?``, that has the further parameters ``query``, not encoded.
+
+        Raises ConfigurationError for a parameter that begins as the signature's own do.
+        """
         canonical, parameters = self._canonical, self._parameters
         if query:
-            own = [(_quote_value(name), _quote_value(value)) for name, value in query]
-            canonical = _merged(sorted(own), canonical, self._prefix)
-            parameters = f"{'&'.join([f'{name}={value}' for name, value in own])}&{parameters}"
+            own = [(quote_value(name), quote_value(value)) for name, value in query]
+            given = "&".join([f"{name}={value}" for name, value in own])
+            canonical = self._merged(own, given)
+            parameters = f"{given}&{parameters}"
         hashed = sha256(f"{self._start}{canonical}{self._end}".encode()).hexdigest()
-        signature = self._scope.key.hexdigest(f"{self._string_to_sign}{hashed}".encode())
-        return f"{parameters}&{self._prefix}Signature={signature}"
+        terms = self._terms
+        return f"{parameters}{terms.key.hexdigest(f'{terms.string_to_sign}{hashed}'.encode())}"
+
+    def _merged(self, own: list[tuple[str, str]], given: str) -> str:
+        """Return the parameters of ``own``, which ``given`` is, by name, with the signature's at their place."""
+        ordered = sorted(own)
+        prefix = self._terms.prefix
+        place = bisect_left(ordered, (prefix,))
+        if place < len(ordered) and ordered[place][0].startswith(prefix):
+            raise ConfigurationError(
+                f"query parameters that begin with {prefix} are the signature's own", field="query"
+            )
+        if place == 0 and ordered == own:
+            return f"{self._canonical}&{given}"
+        merged = [f"{name}={value}" for name, value in ordered]
+        merged.insert(place, self._canonical)
+        return "&".join(merged)
 
 
-def presign_query(
-    *,
-    method: str,
-    host: str,
-    path: str,
-    scope: Scope,
-    timestamp: str,
-    expires_seconds: int,
-    headers: Mapping[str, str],
-    query: Collection[tuple[str, str]] = (),
-    session_token: str | None = None,
-) -> str:
-    """Return the query string, without ``?``, of one request; see QuerySigner for what each part is."""
-    signer = QuerySigner(
-        method=method,
-        host=host,
-        path=path,
-        scope=scope,
-        timestamp=timestamp,
-        expires_seconds=expires_seconds,
-        headers=headers,
-        session_token=session_token,
-    )
-    return signer.sign(query)
-
-
-def _merged(own: list[tuple[str, str]], signing: str, prefix: str) -> str:
-    """Return sorted parameters with those of the signature, which share ``prefix``, among them."""
-    before = [f"{name}={value}" for name, value in own if name < prefix]
-    after = own[len(before) :]
-    if after and after[0][0].startswith(prefix):
-        raise ConfigurationError(f"query parameters that begin with {prefix} are the signature's own", field="query")
-    return "&".join([*before, signing, *[f"{name}={value}" for name, value in after]])
+@lru_cache(maxsize=256)
+def _signed_headers(names: tuple[str, ...]) -> tuple[list[str], str, str]:
+    """Return the headers' names with ``host`` in order, as a canonical request has them, and as a query has them."""
+    ordered = sorted(("host", *names))
+    return ordered, ";".join(ordered), "%3B".join(ordered)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import datetime, timezone
-from functools import lru_cache
 from typing import NamedTuple
 
 
@@ -16,9 +15,8 @@ class Stamp(NamedTuple):
     iso: str
 
 
-@lru_cache(maxsize=256)
 def stamp_of(second: int) -> Stamp:
-    """Return the forms of ``second``, counted from 1970; kept, for signatures come many to the second."""
+    """Return the forms of ``second``, counted from 1970."""
     time = datetime.fromtimestamp(second, timezone.utc)
     iso = f"{time:%Y-%m-%dT%H:%M:%SZ}"
     timestamp = iso.replace("-", "").replace(":", "")

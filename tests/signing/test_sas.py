@@ -111,9 +111,17 @@ def request_headers(random: Random) -> dict[str, str]:
     return {name: text(random, 30) for name in random.sample(HEADER_NAMES, random.randint(0, len(HEADER_NAMES)))}
 
 
-def arguments(signature: dict[str, str]) -> dict[str, Any]:
-    own = {name: signature[name] for name in ("permissions", "start", "expiry", "protocol", "content_disposition")}
-    return {**own, "resource": f"/blob/{signature['account']}/{signature['container']}/{signature['blob']}"}
+def own_sas(
+    signature: dict[str, str],
+    key: HmacSha256Key | sas.DelegationKey,
+    *,
+    version: str,
+    request_headers: dict[str, str] | None = None,
+) -> str:
+    names = ("account", "container", "permissions", "start", "expiry", "protocol", "content_disposition")
+    shared = {name: signature[name] for name in names}
+    signer = sas.SasSigner(key, version=version, request_headers=request_headers, **shared)
+    return signer.sign(signature["blob"])
 
 
 def sdk_arguments(signature: dict[str, str]) -> dict[str, Any]:
@@ -150,7 +158,7 @@ def test_a_service_sas_is_that_of_the_sdk() -> None:
     for random in generated("service"):
         fields, key = signature(random), base64_key(random)
         expected = generate_blob_sas(account_key=key, **sdk_arguments(fields))
-        own = sas.service_sas(key=sas.decode_key(key), version=SDK_VERSION, **arguments(fields))
+        own = own_sas(fields, sas.decode_key(key), version=SDK_VERSION)
         assert own == expected, fields
 
 
@@ -165,7 +173,7 @@ def test_a_user_delegation_sas_of_every_version_is_that_of_the_sdk() -> None:
             **sdk_arguments(fields),
         )
         own = own_key(key)
-        newest = sas.user_delegation_sas(key=own, version=SDK_VERSION, request_headers=headers, **arguments(fields))
+        newest = own_sas(fields, own, version=SDK_VERSION, request_headers=headers)
         assert newest == expected, fields
 
         bound = "".join(f"{name}:{value}\n" for name, value in headers.items())
@@ -178,7 +186,7 @@ def test_a_user_delegation_sas_of_every_version_is_that_of_the_sdk() -> None:
             for span in later:
                 assert earlier[span] == ["", ""]
                 del earlier[span]
-            query = sas.user_delegation_sas(key=own, version=version, **arguments(fields))
+            query = own_sas(fields, own, version=version)
             sent = expected.partition("&srh=")[0].partition("&sig=")[0].replace(f"sv={SDK_VERSION}", f"sv={version}", 1)
             assert query == f"{sent}&sig={quote(signature_of(chr(10).join(earlier), key['value']))}", fields
 
@@ -205,16 +213,17 @@ def test_a_service_sas_signs_the_sixteen_documented_fields() -> None:
             "",  # rsct
         ]
     )
-    query = sas.service_sas(
-        key=sas.decode_key(key),
-        resource="/blob/myaccount/uploads/public/a b.png",
+    signer = sas.SasSigner(
+        sas.decode_key(key),
+        account="myaccount",
+        container="uploads",
         permissions="r",
         start="2026-01-02T03:04:05Z",
         expiry="2026-01-02T03:05:05Z",
         protocol="https",
         content_disposition='attachment; filename="a b.png"',
     )
-    assert query == (
+    assert signer.sign("public/a b.png") == (
         "st=2026-01-02T03%3A04%3A05Z&se=2026-01-02T03%3A05%3A05Z&sp=r&spr=https&sv=2020-12-06&sr=b"
         "&rscd=attachment%3B%20filename%3D%22a%20b.png%22"
         f"&sig={quote(signature_of(string_to_sign, key))}"
@@ -236,15 +245,13 @@ def test_a_user_delegation_sas_signs_the_documented_fields_of_its_version(versio
         *["", "", "", "", ""],  # rscc, rscd, rsce, rscl, rsct
     ]
     assert len(fields) == field_count
-    query = sas.user_delegation_sas(key=own_key(DELEGATION_KEY), version=version, **arguments(SIGNATURE))
+    query = own_sas(SIGNATURE, own_key(DELEGATION_KEY), version=version)
     assert dict(parse_qsl(query))["sig"] == signature_of("\n".join(fields), DELEGATION_KEY["value"])
 
 
 def test_bound_headers_are_signed_with_their_values_and_named_without() -> None:
     headers = {"content-type": "image/png", "content-length": "20"}
-    query = sas.user_delegation_sas(
-        key=own_key(DELEGATION_KEY), version="2026-04-06", request_headers=headers, **arguments(SIGNATURE)
-    )
+    query = own_sas(SIGNATURE, own_key(DELEGATION_KEY), version="2026-04-06", request_headers=headers)
     string_to_sign = (
         "c\n2026-01-02T03:04:05Z\n2026-01-02T03:05:05Z\n/blob/myaccount/uploads/public/cat.png\n"
         "11111111-1111-1111-1111-111111111111\n22222222-2222-2222-2222-222222222222\n"
@@ -259,10 +266,25 @@ def test_bound_headers_are_signed_with_their_values_and_named_without() -> None:
 @pytest.mark.parametrize("version", ["2020-12-06", "2025-07-05", "2026-02-06"])
 def test_a_version_that_cannot_bind_headers_refuses_to(version: str) -> None:
     with pytest.raises(ConfigurationError) as caught:
-        sas.user_delegation_sas(
-            key=own_key(DELEGATION_KEY), version=version, request_headers={"a": "b"}, **arguments(SIGNATURE)
-        )
+        own_sas(SIGNATURE, own_key(DELEGATION_KEY), version=version, request_headers={"a": "b"})
     assert (caught.value.field, caught.value.value, caught.value.limit) == ("version", version, "2026-04-06")
+
+
+def test_an_account_key_refuses_to_bind_headers() -> None:
+    key = sas.decode_key(DELEGATION_KEY["value"])
+    with pytest.raises(ConfigurationError, match="user delegation key"):
+        own_sas(SIGNATURE, key, version="2026-04-06", request_headers={"a": "b"})
+
+
+@pytest.mark.parametrize("kind", ["service", "user delegation"])
+def test_a_signer_of_many_blobs_signs_each_as_if_it_were_the_only_one(kind: str) -> None:
+    key = sas.decode_key(DELEGATION_KEY["value"]) if kind == "service" else own_key(DELEGATION_KEY)
+    shared: dict[str, Any] = {name: value for name, value in SIGNATURE.items() if name != "blob"}
+    blobs = [f"public/{number}" for number in range(100)]
+    signer = sas.SasSigner(key, **shared)
+    together = [signer.sign(blob) for blob in blobs]
+    assert together == [sas.SasSigner(key, **shared).sign(blob) for blob in blobs]
+    assert len(set(together)) == len(blobs)
 
 
 @pytest.mark.parametrize("key", ["", "base64, not", "YWJj*", "YWJ", "ключ", "=", " "])

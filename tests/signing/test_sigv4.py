@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import hmac
 import json
-from datetime import datetime
+from datetime import datetime, timezone
 from typing import Any
 from urllib.parse import quote
 
@@ -21,7 +21,9 @@ from hypothesis import strategies as st
 from presign.errors import ConfigurationError
 from presign.signing import sigv4
 from presign.signing.hmac_sha256 import HmacSha256Key
-from presign.signing.post_policy import encode_policy
+from presign.signing.post_policy import FormSigner
+from presign.signing.quoting import quote_path, quote_value
+from presign.signing.timestamps import stamp_of
 
 EXAMPLE_ACCESS_KEY = "AKIAIOSFODNN7EXAMPLE"
 EXAMPLE_SECRET = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"
@@ -72,16 +74,9 @@ def test_the_documented_presigned_get_of_aws_comes_out() -> None:
     scope = sigv4.open_scope(
         access_key=EXAMPLE_ACCESS_KEY, secret_key=EXAMPLE_SECRET, date="20130524", region="us-east-1", service="s3"
     )
-    query = sigv4.presign_query(
-        method="GET",
-        host="examplebucket.s3.amazonaws.com",
-        path="/test.txt",
-        scope=scope,
-        timestamp="20130524T000000Z",
-        expires_seconds=86400,
-        headers={},
-    )
-    assert query.endswith("&X-Amz-Signature=aeeed9bbccd4d02ee5c0109b86d86835f995330da4c265957d157751f604d404")
+    terms = sigv4.QueryTerms(scope=scope, timestamp="20130524T000000Z", expires_seconds=86400)
+    signer = sigv4.QuerySigner(terms, method="GET", host="examplebucket.s3.amazonaws.com", path="/test.txt", headers={})
+    assert signer.sign().endswith("&X-Amz-Signature=aeeed9bbccd4d02ee5c0109b86d86835f995330da4c265957d157751f604d404")
 
 
 def test_the_documented_post_policy_of_aws_comes_out() -> None:
@@ -139,7 +134,7 @@ def test_presigned_urls_are_botocores_byte_for_byte(
     expires: int,
 ) -> None:
     host = f"bucket.s3.{region}.amazonaws.com"
-    path = sigv4.quote_path(f"/{key}")
+    path = quote_path(f"/{key}")
     query_text = "&".join(f"{quote(name, safe='')}={quote(value, safe='~')}" for name, value in query.items())
     request = AWSRequest(method, f"https://{host}{path}{'?' if query else ''}{query_text}", headers=dict(headers))
     request.context["timestamp"] = timestamp
@@ -150,17 +145,8 @@ def test_presigned_urls_are_botocores_byte_for_byte(
     auth._inject_signature_to_request(request, auth.signature(string_to_sign, request))
 
     scope = sigv4.open_scope(access_key=access_key, secret_key=secret, date=timestamp[:8], region=region, service="s3")
-    ours = sigv4.presign_query(
-        method=method,
-        host=host,
-        path=path,
-        scope=scope,
-        timestamp=timestamp,
-        expires_seconds=expires,
-        headers=headers,
-        query=query.items(),
-        session_token=token,
-    )
+    terms = sigv4.QueryTerms(scope=scope, timestamp=timestamp, expires_seconds=expires, session_token=token)
+    ours = sigv4.QuerySigner(terms, method=method, host=host, path=path, headers=headers).sign(query.items())
     assert f"https://{host}{path}?{ours}" == request.url
 
 
@@ -188,30 +174,27 @@ def test_post_policies_are_signed_as_by_botocore_and_say_the_same(
     bounds: list[int],
 ) -> None:
     scope = sigv4.open_scope(access_key=access_key, secret_key=secret, date=timestamp[:8], region=region, service="s3")
-    all_fields = {
-        "key": key,
-        **fields,
-        "x-amz-algorithm": sigv4.ALGORITHM,
-        "x-amz-credential": scope.credential,
-        "x-amz-date": timestamp,
-    }
-    if token is not None:
-        all_fields["x-amz-security-token"] = token
-    policy = encode_policy(
-        bucket="bucket", fields=all_fields, min_bytes=bounds[0], max_bytes=bounds[1], expiration="2030-01-01T00:00:00Z"
+    signer = FormSigner(
+        bucket="bucket",
+        scope=scope,
+        timestamp=timestamp,
+        expiration="2030-01-01T00:00:00Z",
+        session_token=token,
     )
+    form = signer.sign({"key": key, **fields}, min_bytes=bounds[0], max_bytes=bounds[1])
+    policy = form["policy"]
 
     request = AWSRequest("POST", "https://bucket.example/")
     request.context["timestamp"] = timestamp
     auth = S3SigV4PostAuth(Credentials(access_key, secret, token), "s3", region)
-    assert scope.key.hexdigest(policy.encode()) == auth.signature(policy, request)
+    assert form["x-amz-signature"] == auth.signature(policy, request)
 
     auth.add_auth(_with_policy(fields, key, bounds, made := AWSRequest("POST", "https://bucket.example/")))
     theirs = made.context["s3-presign-post-fields"]
     our_document, their_document = json.loads(base64.b64decode(policy)), json.loads(base64.b64decode(theirs["policy"]))
     clock = {"x-amz-date", "x-amz-credential"}
     assert _without(clock, our_document) == _without(clock, their_document)
-    assert set(all_fields) | {"policy", "x-amz-signature"} == set(theirs) | set(fields) | {"key"}
+    assert set(form) == set(theirs) | set(fields) | {"key"}
 
 
 def _with_policy(fields: dict[str, str], key: str, bounds: list[int], request: AWSRequest) -> AWSRequest:
@@ -231,15 +214,7 @@ def _without(names: set[str], document: dict[str, list[object]]) -> tuple[object
 def test_a_lifetime_that_s3_would_not_take_is_refused(seconds: int) -> None:
     scope = sigv4.open_scope(access_key="a", secret_key="s", date="20260101", region="r", service="s3")
     with pytest.raises(ConfigurationError, match="604800"):
-        sigv4.presign_query(
-            method="PUT",
-            host="h",
-            path="/k",
-            scope=scope,
-            timestamp="20260101T000000Z",
-            expires_seconds=seconds,
-            headers={},
-        )
+        sigv4.QueryTerms(scope=scope, timestamp="20260101T000000Z", expires_seconds=seconds)
 
 
 def test_the_urls_of_an_uploads_parts_are_botocores() -> None:
@@ -265,29 +240,58 @@ def test_the_urls_of_an_uploads_parts_are_botocores() -> None:
             service="s3",
         )
         host, path = "my-bucket.s3.eu-central-1.amazonaws.com", "/big%20file"
-        signer = sigv4.QuerySigner(
-            method="PUT", host=host, path=path, scope=scope, timestamp=timestamp, expires_seconds=600, headers={}
-        )
+        terms = sigv4.QueryTerms(scope=scope, timestamp=timestamp, expires_seconds=600)
+        signer = sigv4.QuerySigner(terms, method="PUT", host=host, path=path, headers={})
         ours = signer.sign((("uploadId", "2~a/b+c"), ("partNumber", str(number))))
         assert f"https://{host}{path}?{ours}" == url
 
 
-@given(text=st.text(max_size=60))
+@given(headers=signed_headers, query=queries, token=session_tokens)
+@settings(max_examples=50, deadline=None)
+def test_a_signer_of_many_queries_signs_each_as_if_it_were_the_only_one(
+    headers: dict[str, str], query: dict[str, str], token: str | None
+) -> None:
+    scope = sigv4.open_scope(access_key="a", secret_key="s", date="20260101", region="r", service="s3")
+    shared: dict[str, Any] = {
+        "scope": scope,
+        "timestamp": "20260101T000000Z",
+        "expires_seconds": 600,
+        "session_token": token,
+    }
+    request: dict[str, Any] = {
+        "method": "PUT",
+        "host": "bucket.s3.eu-central-1.amazonaws.com",
+        "path": "/big",
+        "headers": headers,
+    }
+    terms = sigv4.QueryTerms(**shared)
+    of_one_signer = sigv4.QuerySigner(terms, **request)
+    parts = [[*query.items(), ("partNumber", str(number))] for number in range(1, 10_001, 101)]
+    together = [of_one_signer.sign(part) for part in parts]
+    assert together == [sigv4.QuerySigner(terms, **request).sign(part) for part in parts]
+    assert together == [sigv4.QuerySigner(sigv4.QueryTerms(**shared), **request).sign(part) for part in parts]
+    assert len(set(together)) == len(parts)
+
+
+@given(text=st.text(st.characters(exclude_categories=["Cs"]), max_size=60) | st.text("aZ09-._~/ %+\n", max_size=12))
 @settings(max_examples=3000, deadline=None)
 def test_quoting_is_that_of_the_standard_library(text: str) -> None:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return
-    assert sigv4.quote_path(text) == quote(text, safe="/~")
-    assert sigv4._quote_value(text) == quote(text, safe="~")
+    assert quote_path(text) == quote(text, safe="/~")
+    assert quote_value(text) == quote(text, safe="~")
+
+
+@given(st.datetimes(datetime(1970, 1, 1), datetime(2199, 12, 31)))
+@settings(max_examples=1000, deadline=None)
+def test_a_second_is_written_as_strftime_does(moment: datetime) -> None:
+    time = moment.replace(microsecond=0, tzinfo=timezone.utc)
+    forms = [time.strftime(form) for form in ("%Y%m%dT%H%M%SZ", "%Y%m%d", "%Y-%m-%dT%H:%M:%SZ")]
+    assert list(stamp_of(int(time.timestamp()))) == [time, *forms]
 
 
 def test_a_query_cannot_bring_parameters_of_the_signature() -> None:
     scope = sigv4.open_scope(access_key="a", secret_key="s", date="20260101", region="r", service="s3")
-    signer = sigv4.QuerySigner(
-        method="GET", host="h", path="/k", scope=scope, timestamp="20260101T000000Z", expires_seconds=1, headers={}
-    )
+    terms = sigv4.QueryTerms(scope=scope, timestamp="20260101T000000Z", expires_seconds=1)
+    signer = sigv4.QuerySigner(terms, method="GET", host="h", path="/k", headers={})
     with pytest.raises(ConfigurationError, match="X-Amz-"):
         signer.sign((("X-Amz-Expires", "604800"),))
 
@@ -301,13 +305,21 @@ def test_the_signing_key_of_a_day_is_derived_once() -> None:
 
 
 def test_the_policy_document_is_json_with_every_field_as_a_condition() -> None:
+    scope = sigv4.open_scope(access_key="a", secret_key="s", date="20260101", region="r", service="s3")
+    signer = FormSigner(
+        bucket="b", scope=scope, timestamp="20260101T000000Z", expiration="2030-01-01T00:00:00Z", session_token="t"
+    )
     fields = {"key": 'quote " and \\ and \n', "Content-Type": "text/plain"}
-    encoded = encode_policy(bucket="b", fields=fields, min_bytes=1, max_bytes=2, expiration="2030-01-01T00:00:00Z")
-    document = json.loads(base64.b64decode(encoded))
-    assert document == {
+    form = signer.sign(fields, min_bytes=1, max_bytes=2)
+    assert list(form)[:2] == list(fields), "what is the object's comes first"
+    assert json.loads(base64.b64decode(form["policy"])) == {
         "expiration": "2030-01-01T00:00:00Z",
         "conditions": [
             {"bucket": "b"},
+            {"x-amz-algorithm": "AWS4-HMAC-SHA256"},
+            {"x-amz-credential": "a/20260101/r/s3/aws4_request"},
+            {"x-amz-date": "20260101T000000Z"},
+            {"x-amz-security-token": "t"},
             {"key": 'quote " and \\ and \n'},
             {"Content-Type": "text/plain"},
             ["content-length-range", 1, 2],
