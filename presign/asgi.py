@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Collection, Mapping
-from functools import partial
 from typing import Any
 
 import orjson
@@ -72,24 +71,23 @@ def create_app(presigner: Presigner, *, authorize: Authorize, allowed_origins: C
     """
     document = orjson.dumps(openapi(presigner))
 
-    async def upload(request: Request) -> bytes:
-        owner = await _owner(authorize, request)
-        asked = UploadRequest.from_json(await _body(request))
-        if presigner.backend.signing_does_io:
-            return (await run_in_threadpool(partial(presigner.issue, asked, owner=owner))).encode()
-        return presigner.issue(asked, owner=owner).encode()
+    def issue(body: bytes, owner: str | None) -> bytes:
+        return presigner.issue(UploadRequest.from_json(body), owner=owner).encode()
 
-    async def complete(request: Request) -> bytes:
-        owner = await _owner(authorize, request)
-        token = CompletionRequest.from_json(await _body(request)).token
-        return (await run_in_threadpool(partial(presigner.complete, token, owner=owner))).encode()
+    def complete(body: bytes, owner: str | None) -> bytes:
+        return presigner.complete(CompletionRequest.from_json(body).token, owner=owner).encode()
 
     async def describe(request: Request) -> Response:
         return Response(document, media_type="application/json")
 
     if isinstance(allowed_origins, str) or "*" in allowed_origins:
         raise ConfigurationError("allowed_origins must name origins, each as a text", field="allowed_origins")
-    endpoints = {"/upload": _Endpoint(upload, allowed_origins), "/complete": _Endpoint(complete, allowed_origins)}
+    shared_with = {origin.encode("latin-1"): _sharing_headers(origin) for origin in allowed_origins}
+    does_io = presigner.backend.signing_does_io
+    endpoints = {
+        "/upload": _Endpoint(issue, authorize=authorize, in_thread=does_io, shared_with=shared_with),
+        "/complete": _Endpoint(complete, authorize=authorize, in_thread=True, shared_with=shared_with),
+    }
     routes = [Route(path, endpoint, methods=["POST"]) for path, endpoint in endpoints.items()]
     others: ASGIApp = Starlette(
         routes=[*routes, Route("/openapi.json", describe, methods=["GET"])],
@@ -118,17 +116,38 @@ class _Application:
 
 
 class _Endpoint:
-    """One POST of the contract, with its problem documents, readable to pages of the allowed origins."""
+    """One POST of the contract, with its problem documents, readable to pages of the allowed origins.
 
-    def __init__(self, answer: Callable[[Request], Awaitable[bytes]], allowed_origins: Collection[str]) -> None:
+    ``answer`` gets the body and whom it comes from; ``in_thread`` where it does I/O. ``shared_with`` has the headers
+    that an origin's pages need.
+    """
+
+    def __init__(
+        self,
+        answer: Callable[[bytes, str | None], bytes],
+        *,
+        authorize: Authorize,
+        in_thread: bool,
+        shared_with: Mapping[bytes, list[tuple[bytes, bytes]]],
+    ) -> None:
         self._answer = answer
-        self._shared_with = {origin.encode("latin-1"): _sharing_headers(origin) for origin in allowed_origins}
+        self._authorize = authorize
+        self._in_thread = in_thread
+        self._shared_with = shared_with
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        origin = next((value for name, value in scope["headers"] if name == b"origin"), b"")
-        sharing = self._shared_with.get(origin, [])
+        # Looked up as the server handed them over: wrapping them costs as much as reading the body.
+        headers = dict(scope["headers"])
+        sharing = self._shared_with.get(headers.get(b"origin", b""), [])
         try:
-            content = await self._answer(Request(scope, receive))
+            owner = self._authorize(Request(scope, receive))
+            if owner is not None and not isinstance(owner, str):
+                owner = await owner
+            _check_media_type(headers.get(b"content-type", b""))
+            body = await _read_body(receive)
+            content = (
+                await run_in_threadpool(self._answer, body, owner) if self._in_thread else self._answer(body, owner)
+            )
         except Exception as error:
             response = _problem(error)
             response.raw_headers += sharing
@@ -138,14 +157,13 @@ class _Endpoint:
                 raise
             return
         # A ticket is for one client and one use; no cache on the way may keep it.
-        length = b"%d" % len(content)
-        headers = [
+        answered = [
             (b"content-type", b"application/json"),
             (b"cache-control", b"no-store"),
-            (b"content-length", length),
+            (b"content-length", b"%d" % len(content)),
             *sharing,
         ]
-        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.start", "status": 200, "headers": answered})
         await send({"type": "http.response.body", "body": content})
 
 
@@ -323,19 +341,15 @@ def _sharing_headers(origin: str) -> list[tuple[bytes, bytes]]:
     ]
 
 
-async def _owner(authorize: Authorize, request: Request) -> str | None:
-    answer = authorize(request)
-    return answer if answer is None or isinstance(answer, str) else await answer
-
-
-async def _body(request: Request) -> bytes:
-    # Looked up as the server handed it over: wrapping all headers for one costs as much as reading the body.
-    content_type = next((value for name, value in request.scope["headers"] if name == b"content-type"), b"")
+def _check_media_type(content_type: bytes) -> None:
     if content_type != b"application/json" and content_type.partition(b";")[0].strip().lower() != b"application/json":
         raise _UnsupportedMediaType("the content type must be application/json", field="content-type")
+
+
+async def _read_body(receive: Receive) -> bytes:
     body: bytes = b""
     while True:
-        message = await request.receive()
+        message = await receive()
         if message["type"] == "http.disconnect":
             raise ClientDisconnect
         body += message.get("body", b"")

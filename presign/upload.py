@@ -183,7 +183,7 @@ class Ticket:
                 "now": self.now,
                 "key": self.key,
                 "object_url": self.object_url,
-                "enforced": {rule.value: enforcer for rule, enforcer in self.enforced.items()},
+                "enforced": {rule._value_: enforcer for rule, enforcer in self.enforced.items()},
                 "token": self.token,
             },
             default=dict,
