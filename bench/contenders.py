@@ -23,6 +23,8 @@ AWS = {
     "AWS_DEFAULT_REGION": REGION,
     "AWS_EC2_METADATA_DISABLED": "true",
 }
+# What `python -m demo_server` gives uvicorn.
+_AS_THE_DEMO = ("--http", "demo_server.one_write:OneWriteProtocol", "--no-proxy-headers", "--no-server-header")
 _TYPES = "image/gif,image/jpeg,image/png,image/webp"
 
 
@@ -72,7 +74,7 @@ def _peer_environment(port: int, workers: int) -> Mapping[str, str]:
 
 PRESIGN = Server(
     name="presign",
-    command=_uvicorn("demo_server.app:create_app", "--factory", "--no-proxy-headers", "--no-server-header"),
+    command=_uvicorn("demo_server.app:create_app", "--factory", *_AS_THE_DEMO),
     environment=_presign_environment,
 )
 EXPRESS_SERVER = Server(
@@ -85,7 +87,7 @@ FASTAPI = Server(
 )
 EMPTY = Server(
     name="empty endpoint",
-    command=_uvicorn("bench.servers.empty:app", "--no-proxy-headers", "--no-server-header"),
+    command=_uvicorn("bench.servers.empty:app", *_AS_THE_DEMO),
     environment=lambda port, workers: {},
     signs=False,
 )

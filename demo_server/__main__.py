@@ -71,6 +71,7 @@ def _run(settings: Settings, started: ExitStack) -> None:
     uvicorn.run(
         "demo_server.app:create_app",
         factory=True,
+        http="demo_server.one_write:OneWriteProtocol",
         host=settings.host,
         port=settings.port,
         workers=settings.workers,
