@@ -239,7 +239,7 @@ class AzureBackend:
         for answer in answers:
             _check_clock(answer)
 
-    def head(self, key: str) -> ObjectHead | None:
+    def head(self, key: str, *, first_bytes: int = 0) -> ObjectHead | None:
         """Return what Get Blob Properties says; None for 404, and where the identity may not read."""
         try:
             blob = self._blob(key).get_blob_properties()

@@ -34,7 +34,7 @@ class ObjectHead:
     ``size`` is in bytes. ``sha256`` is in hexadecimal, and None where the storage keeps no such checksum of the whole
     object. Headers that are not set are None; ``metadata`` names are in lower case, without the service's prefix.
     ``further_headers`` are those that a client can store, no grant asks for, and a download would answer with, such as
-    Expires or Content-Language.
+    Expires or Content-Language. ``first_bytes`` are the object's own, where they came with the answer.
     """
 
     size: int
@@ -47,6 +47,7 @@ class ObjectHead:
     content_encoding: str | None = None
     metadata: Mapping[str, str] = field(default_factory=dict)
     further_headers: Mapping[str, str] = field(default_factory=dict)
+    first_bytes: bytes | None = field(default=None, repr=False)
 
 
 class Backend(Protocol):
@@ -87,8 +88,11 @@ class Backend(Protocol):
     def object_url(self, key: str) -> str:
         """Return the object's own URL, readable by whomever the bucket's policy lets read."""
 
-    def head(self, key: str) -> ObjectHead | None:
-        """Return what is stored under ``key``, or None if nothing is, or nothing that the credentials may read."""
+    def head(self, key: str, *, first_bytes: int = 0) -> ObjectHead | None:
+        """Return what is stored under ``key``, or None if nothing is, or nothing that the credentials may read.
+
+        As many ``first_bytes`` come along if the service has both in one answer; else they are to be read.
+        """
 
     def read(self, key: str, *, offset: int, length: int, etag: str) -> bytes:
         """Return at most ``length`` bytes from ``offset`` on, of the object that had this ``etag``."""

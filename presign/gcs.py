@@ -297,7 +297,7 @@ class GCSBackend:
         self._check_signature()
         self._check_credentials()
 
-    def head(self, key: str) -> ObjectHead | None:
+    def head(self, key: str, *, first_bytes: int = 0) -> ObjectHead | None:
         """Return the object's metadata; None for 404, and for 403, which is answered where listing is not allowed."""
         try:
             blob = self._gcs_bucket().get_blob(key, timeout=_TIMEOUT_SECONDS, retry=_RETRY)

@@ -8,11 +8,12 @@ import threading
 from binascii import a2b_hex, b2a_base64
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Literal, NamedTuple
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 import boto3
+from botocore.awsrequest import AWSPreparedRequest, AWSResponse, HeadersDict
 from botocore.config import Config
 from botocore.configprovider import ConfiguredEndpointProvider
 from botocore.credentials import Credentials, RefreshableCredentials
@@ -43,11 +44,8 @@ _PUT_RULES = frozenset({Rule.TYPE, Rule.CHECKSUM, Rule.CREATE_ONLY})
 # These answer 501 to a POST policy.
 _HOSTS_WITHOUT_POST = (".r2.cloudflarestorage.com",)
 _SERVICE = "s3"
-_FURTHER_HEADERS = {
-    "content-language": "ContentLanguage",
-    "expires": "ExpiresString",
-    "x-amz-website-redirect-location": "WebsiteRedirectLocation",
-}
+_METADATA = "x-amz-meta-"
+_FURTHER_HEADERS = ("content-language", "expires", "x-amz-website-redirect-location")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +61,15 @@ class _Terms(NamedTuple):
     forms: FormSigner
     queries: sigv4.QueryTerms
     expires_at: datetime
+
+
+class _Place(NamedTuple):
+    """Where a bucket is, for one who comes from within or from outside."""
+
+    base_url: str
+    scheme: str
+    host: str
+    path_prefix: str
 
 
 class S3Backend:
@@ -104,20 +111,16 @@ class S3Backend:
         self._endpoint_url = _checked_endpoint(
             "endpoint_url", configured_endpoint or _regional_endpoint(self._session, self._region)
         )
-        public_endpoint = _checked_endpoint("public_endpoint_url", public_endpoint_url or self._endpoint_url)
         # A dotted bucket's virtual host has no certificate, and a custom endpoint need not have virtual hosts at all.
-        if self._is_aws and public_endpoint_url is None and "." not in bucket:
-            scheme, host = public_endpoint.split("://")
-            self._host = f"{bucket}.{host}"
-            self._path_prefix = "/"
-            self._addressing: Literal["virtual", "path"] = "virtual"
-        else:
-            scheme, self._host = public_endpoint.split("://")
-            self._path_prefix = f"/{quote_path(bucket)}/"
-            self._addressing = "path"
-        self._base_url = f"{scheme}://{self._host}{self._path_prefix}"
+        self._own = _place(self._endpoint_url, bucket, virtual=self._is_aws and "." not in bucket)
+        # As browsers reach it.
+        self._public = (
+            self._own
+            if public_endpoint_url is None
+            else _place(_checked_endpoint("public_endpoint_url", public_endpoint_url), bucket, virtual=False)
+        )
         self._bucket = bucket
-        store_has_post = not self._host.endswith(_HOSTS_WITHOUT_POST)
+        store_has_post = not self._public.host.endswith(_HOSTS_WITHOUT_POST)
         self._posts = upload_method == "post" or (upload_method == "auto" and store_has_post)
         self._posts_create_only = upload_method == "post"
         self._credentials = _load_credentials(self._session)
@@ -158,7 +161,7 @@ class S3Backend:
 
     def object_url(self, key: str) -> str:
         """Return the object's own URL, on the endpoint that browsers reach."""
-        return f"{self._base_url}{quote_path(key)}"
+        return f"{self._public.base_url}{quote_path(key)}"
 
     def check(self) -> None:
         """Ask for the bucket; credentials that may not list it pass, for a signer need not have that permission."""
@@ -202,38 +205,35 @@ class S3Backend:
                 limit=region,
             )
 
-    def head(self, key: str) -> ObjectHead | None:
-        """Return what HEAD says; None for 404, and for 403, which S3 answers where listing is not allowed."""
+    def head(self, key: str, *, first_bytes: int = 0) -> ObjectHead | None:
+        """Return what HEAD says, or a GET of the ``first_bytes``, then without the checksum.
+
+        None for 404, and for 403, which S3 answers where listing is not allowed.
+        """
+        if first_bytes:
+            answer = self._ask("GET", key, {"range": f"bytes=0-{first_bytes - 1}"})
+        else:
+            answer = self._ask("HEAD", key, {"x-amz-checksum-mode": "ENABLED"})
+        if answer is not None:
+            return None if answer.status_code == 404 else _head(answer.headers, answer.content[:first_bytes] or None)
         try:
-            answer = self._s3().head_object(Bucket=self._bucket, Key=key, ChecksumMode="ENABLED")
+            described = self._s3().head_object(Bucket=self._bucket, Key=key, ChecksumMode="ENABLED")
         except ClientError as error:
             if error.response.get("ResponseMetadata", {}).get("HTTPStatusCode") in {403, 404}:
                 return None
             raise self._unavailable("HEAD", error) from None
         except BotoCoreError as error:
             raise self._unavailable("HEAD", error) from None
-        return ObjectHead(
-            size=answer["ContentLength"],
-            content_type=answer.get("ContentType", ""),
-            etag=answer["ETag"].strip('"'),
-            version=answer.get("VersionId"),
-            sha256=_hex_sha256(answer.get("ChecksumSHA256")),
-            content_disposition=answer.get("ContentDisposition") or None,
-            cache_control=answer.get("CacheControl") or None,
-            content_encoding=answer.get("ContentEncoding") or None,
-            metadata={name.lower(): value for name, value in answer.get("Metadata", {}).items()},
-            further_headers={
-                header: value for header, member in _FURTHER_HEADERS.items() if (value := str(answer.get(member, "")))
-            },
-        )
+        return _head(described["ResponseMetadata"]["HTTPHeaders"])
 
     def read(self, key: str, *, offset: int, length: int, etag: str) -> bytes:
         """Return a range of the object's bytes; raises StorageUnavailable if it has been replaced meanwhile."""
+        span, unchanged = f"bytes={offset}-{offset + length - 1}", f'"{etag}"'
+        answer = self._ask("GET", key, {"range": span, "if-match": unchanged})
+        if answer is not None and answer.status_code != 404:
+            return answer.content
         try:
-            answer = self._s3().get_object(
-                Bucket=self._bucket, Key=key, Range=f"bytes={offset}-{offset + length - 1}", IfMatch=f'"{etag}"'
-            )
-            with answer["Body"] as body:
+            with self._s3().get_object(Bucket=self._bucket, Key=key, Range=span, IfMatch=unchanged)["Body"] as body:
                 return body.read()
         except (BotoCoreError, ClientError) as error:
             raise self._unavailable("GET", error) from None
@@ -244,6 +244,34 @@ class S3Backend:
             self._s3().delete_object(Bucket=self._bucket, Key=key)
         except (BotoCoreError, ClientError) as error:
             raise self._unavailable("DELETE", error) from None
+
+    def _ask(self, method: str, key: str, headers: Mapping[str, str]) -> AWSResponse | None:
+        """Send one request in a third of the time that boto3 takes for it, through the same connections.
+
+        Return None unless there was an answer that says all: then boto3 asks, which tries again, and explains.
+        """
+        now = datetime.now(timezone.utc)
+        path = f"{self._own.path_prefix}{quote_path(key)}"
+        try:
+            keys = self._credentials.current(now).value
+            stamp = stamp_of(int(now.timestamp()))
+            signed = sigv4.authorized_headers(
+                scope=self._scope(keys, stamp.date),
+                timestamp=stamp.timestamp,
+                method=method,
+                host=self._own.host,
+                path=path,
+                headers=headers,
+                session_token=keys.session_token,
+            )
+            url = f"{self._own.scheme}://{self._own.host}{path}"
+            # The stubs name another class, whose objects the session cannot copy.
+            request = AWSPreparedRequest(method, url, HeadersDict(signed), b"", False)  # type: ignore[arg-type]
+            session = self._s3()._endpoint.http_session  # type: ignore[attr-defined]  # noqa: SLF001  (not public)
+            answer: AWSResponse = session.send(request)
+        except (BotoCoreError, CredentialsUnavailable):
+            return None
+        return answer if answer.status_code in {200, 206, 404} else None
 
     def _uses_post(self, grant: Grant) -> bool:
         return self._posts_create_only if grant.create_only else self._posts
@@ -262,7 +290,7 @@ class S3Backend:
         # 201 answers with a body that has the location, also where 204 would come without CORS headers (Ceph).
         fields["success_action_status"] = "201"
         signed = terms.forms.sign(fields, min_bytes=grant.min_bytes, max_bytes=grant.max_bytes)
-        return SignedUpload("POST", self._base_url, {}, signed, terms.expires_at)
+        return SignedUpload("POST", self._public.base_url, {}, signed, terms.expires_at)
 
     def _sign_put(self, grant: Grant, terms: _Terms) -> SignedUpload:
         headers = {"Content-Type": grant.content_type}
@@ -293,9 +321,9 @@ class S3Backend:
         query: tuple[tuple[str, str], ...] = (),
     ) -> str:
         quoted_key = quote_path(key)
-        path = f"{self._path_prefix}{quoted_key}"
-        signer = sigv4.QuerySigner(terms.queries, method=method, host=self._host, path=path, headers=headers)
-        return f"{self._base_url}{quoted_key}?{signer.sign(query)}"
+        path = f"{self._public.path_prefix}{quoted_key}"
+        signer = sigv4.QuerySigner(terms.queries, method=method, host=self._public.host, path=path, headers=headers)
+        return f"{self._public.base_url}{quoted_key}?{signer.sign(query)}"
 
     def _terms(self, now: datetime, expires_in: timedelta) -> _Terms:
         return self._kept.get(now, (self._credentials.current(now), expires_in))
@@ -304,13 +332,7 @@ class S3Backend:
         held, expires_in = key
         last = _last_second(second, expires_in, held)
         keys, start, end = held.value, stamp_of(second), stamp_of(last)
-        scope = sigv4.open_scope(
-            access_key=keys.access_key,
-            secret_key=keys.secret_key,
-            date=start.date,
-            region=self._region,
-            service=_SERVICE,
-        )
+        scope = self._scope(keys, start.date)
         return _Terms(
             forms=FormSigner(
                 bucket=self._bucket,
@@ -328,6 +350,11 @@ class S3Backend:
             expires_at=end.time,
         )
 
+    def _scope(self, keys: _Keys, date: str) -> sigv4.Scope:
+        return sigv4.open_scope(
+            access_key=keys.access_key, secret_key=keys.secret_key, date=date, region=self._region, service=_SERVICE
+        )
+
     def _s3(self) -> S3Client:
         with self._client_lock:
             if self._client is None:
@@ -337,7 +364,7 @@ class S3Backend:
                     endpoint_url=self._endpoint_url,
                     config=Config(
                         signature_version="s3v4",
-                        s3={"addressing_style": self._addressing},
+                        s3={"addressing_style": "virtual" if self._own.path_prefix == "/" else "path"},
                         connect_timeout=5,
                         read_timeout=30,
                         retries={"mode": "standard", "total_max_attempts": 3},
@@ -453,12 +480,40 @@ def _checked_endpoint(setting: str, url: str) -> str:
     return f"{parts.scheme}://{parts.netloc.lower().removesuffix(default_port)}"
 
 
+def _place(endpoint: str, bucket: str, *, virtual: bool) -> _Place:
+    scheme, host = endpoint.split("://")
+    host, path_prefix = (f"{bucket}.{host}", "/") if virtual else (host, f"/{quote_path(bucket)}/")
+    return _Place(base_url=f"{scheme}://{host}{path_prefix}", scheme=scheme, host=host, path_prefix=path_prefix)
+
+
 def _regional_endpoint(session: boto3.Session, region: str) -> str:
     loader = session._session.get_component("data_loader")  # noqa: SLF001  (as above)
     for partition in loader.load_data("partitions")["partitions"]:
         if region in partition["regions"] or re.fullmatch(partition["regionRegex"], region):
             return f"https://s3.{region}.{partition['outputs']['dnsSuffix']}"
     raise ConfigurationError(f"region {region!a} is not one of AWS's", field="region", value=region)
+
+
+def _head(headers: Mapping[str, str], first_bytes: bytes | None = None) -> ObjectHead:
+    # Of a part, the whole object's size stands behind the slash: bytes 0-1023/48213.
+    size = headers["content-range"].rpartition("/")[2] if "content-range" in headers else headers["content-length"]
+    return ObjectHead(
+        size=int(size),
+        content_type=headers.get("content-type", ""),
+        etag=headers["etag"].strip('"'),
+        version=headers.get("x-amz-version-id"),
+        sha256=_hex_sha256(headers.get("x-amz-checksum-sha256")),
+        content_disposition=headers.get("content-disposition") or None,
+        cache_control=headers.get("cache-control") or None,
+        content_encoding=headers.get("content-encoding") or None,
+        metadata={
+            name.lower().removeprefix(_METADATA): value
+            for name, value in headers.items()
+            if name.lower().startswith(_METADATA)
+        },
+        further_headers={name: value for name in _FURTHER_HEADERS if (value := headers.get(name))},
+        first_bytes=first_bytes,
+    )
 
 
 def _last_second(second: int, expires_in: timedelta, held: Expiring[_Keys]) -> int:

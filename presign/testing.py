@@ -319,6 +319,13 @@ def reads_and_deletes_what_it_names(subject: Subject) -> None:
     head = subject.backend.head(ticket.key)
     _require(head is not None and head.size == len(BODY) and head.etag != "", f"the head is {head}")
     assert head is not None  # noqa: S101  (said above)
+    begun = subject.backend.head(ticket.key, first_bytes=8)
+    _require(
+        begun is not None
+        and (begun.size, begun.etag, begun.content_type) == (head.size, head.etag, head.content_type)
+        and begun.first_bytes in {None, BODY[:8]},
+        f"the head with the first bytes is {begun}",
+    )
     read = subject.backend.read(ticket.key, offset=8, length=4, etag=head.etag)
     _require(read == BODY[8:12], f"bytes 8 to 11 are {read!r}")
     url = presigner.sign_download(ticket.key, expires_in=timedelta(seconds=60), content_disposition="attachment")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -181,8 +181,8 @@ class SignsAnotherKey(Broken):
 
 
 class SaysThatAllIsWell(Broken):
-    def head(self, key: str) -> ObjectHead | None:
-        found = self.backend.head(key)
+    def head(self, key: str, *, first_bytes: int = 0) -> ObjectHead | None:
+        found = self.backend.head(key, first_bytes=first_bytes)
         return found and ObjectHead(size=24, content_type="text/plain", etag=found.etag)
 
 
@@ -192,8 +192,16 @@ class KeepsWhatItShouldDelete(Broken):
 
 
 class SeesNothingMissing(Broken):
-    def head(self, key: str) -> ObjectHead | None:
-        return self.backend.head(key) or ObjectHead(size=24, content_type="text/plain", etag="x")
+    def head(self, key: str, *, first_bytes: int = 0) -> ObjectHead | None:
+        return self.backend.head(key, first_bytes=first_bytes) or ObjectHead(
+            size=24, content_type="text/plain", etag="x"
+        )
+
+
+class BringsOtherBytes(Broken):
+    def head(self, key: str, *, first_bytes: int = 0) -> ObjectHead | None:
+        found = self.backend.head(key)
+        return found and replace(found, first_bytes=b"\x89PNG\r\n\x1a\n")
 
 
 class ReadsFromTheStart(Broken):
@@ -214,6 +222,7 @@ class ReadsFromTheStart(Broken):
         (KeepsWhatItShouldDelete, "reads_and_deletes_what_it_names"),
         (SeesNothingMissing, "completes_only_what_is_there"),
         (ReadsFromTheStart, "reads_and_deletes_what_it_names"),
+        (BringsOtherBytes, "reads_and_deletes_what_it_names"),
     ],
 )
 def test_a_backend_that_is_broken_on_purpose_is_found_out(

@@ -6,6 +6,7 @@ import base64
 import json
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
@@ -14,6 +15,8 @@ import pytest
 from botocore.config import Config
 from botocore.credentials import RefreshableCredentials
 from botocore.session import Session as CoreSession
+from starlette.responses import Response
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from presign import ConfigurationError, CredentialsUnavailable, Grant, Rule, StorageUnavailable
 from presign.s3 import S3Backend, open_s3
@@ -389,3 +392,96 @@ def test_head_read_and_delete_speak_of_the_object_that_was_meant(store: Store) -
     backend.delete("public/one")
     backend.delete("public/one")
     assert backend.head("public/one") is None
+
+
+def test_the_first_bytes_come_with_the_head(store: Store) -> None:
+    backend = store.backend()
+    assert backend.head("public/begun", first_bytes=4) is None
+    store.admin.put_object(
+        Bucket=store.bucket,
+        Key="public/begun",
+        Body=b"0123456789",
+        ContentType="text/plain",
+        CacheControl="no-cache",
+        Metadata={"tenant": "seven"},
+    )
+    plain = backend.head("public/begun")
+    assert plain is not None
+    assert plain.first_bytes is None
+    for asked, answered in ((4, b"0123"), (10, b"0123456789"), (1024, b"0123456789")):
+        begun = backend.head("public/begun", first_bytes=asked)
+        assert begun is not None
+        assert begun.first_bytes == answered
+        assert replace(begun, first_bytes=None) == plain
+    store.admin.put_object(Bucket=store.bucket, Key="public/begun", Body=b"")
+    empty = backend.head("public/begun", first_bytes=4)
+    assert empty is not None
+    assert (empty.size, empty.first_bytes) == (0, None)
+
+
+def test_head_and_read_do_without_botos_own_calls(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    backend = store.backend()
+    store.admin.put_object(Bucket=store.bucket, Key="public/light", Body=b"0123456789")
+    # The client is the store's administrator's as well, so that only from here on its calls are forbidden.
+    monkeypatch.setattr("botocore.client.BaseClient._make_api_call", _forbidden)
+    head = backend.head("public/light")
+    assert head is not None
+    assert backend.read("public/light", offset=1, length=2, etag=head.etag) == b"12"
+    assert backend.head("public/none") is None
+
+
+def _forbidden(*arguments: object) -> None:
+    pytest.fail("boto3 was asked, which takes three times as long")
+
+
+class Interrupted:
+    """An S3 server that refuses as it is told before it answers; `refusals` counts down."""
+
+    def __init__(self, app: ASGIApp, *, status: int, refusals: int) -> None:
+        self.app = app
+        self.status = status
+        self.refusals = refusals
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and self.refusals:
+            self.refusals -= 1
+            await Response(status_code=self.status)(scope, receive, send)
+        else:
+            await self.app(scope, receive, send)
+
+
+@pytest.mark.parametrize("status", [403, 500, 503])
+@pytest.mark.parametrize("call", ["head", "head with first bytes", "read"])
+def test_a_request_that_the_storage_refuses_once_is_made_again(status: int, call: str) -> None:
+    reference = S3Reference(
+        buckets={"my-bucket": S3Bucket()},
+        access_keys={"AKIAEXAMPLE": HmacKey(secret="a secret")},
+        region="eu-central-1",
+    )
+    app = Interrupted(reference, status=status, refusals=0)
+    with serve(app) as url:
+        backend = _backend(endpoint_url=url)
+        signed = backend.sign_upload(_grant(key="public/1", max_bytes=99), datetime.now(timezone.utc))
+        assert upload(signed, PNG).status == 201  # type: ignore[arg-type]  # has what is sent
+        head = backend.head("public/1")
+        assert head is not None
+        app.refusals = 1
+        calls = {
+            "head": lambda: backend.head("public/1") == head,
+            "head with first bytes": lambda: backend.head("public/1", first_bytes=4) == head,
+            "read": lambda: backend.read("public/1", offset=0, length=4, etag=head.etag) == PNG[:4],
+        }
+        assert calls[call]()
+        assert app.refusals == 0
+
+
+def test_a_storage_that_goes_on_refusing_or_is_gone_is_unavailable() -> None:
+    reference = S3Reference(buckets={}, access_keys={}, region="eu-central-1")
+    with serve(Interrupted(reference, status=503, refusals=1_000)) as url:
+        backend = _backend(endpoint_url=url)
+        with pytest.raises(StorageUnavailable, match="HEAD"):
+            backend.head("public/1")
+        with pytest.raises(StorageUnavailable, match="GET"):
+            backend.read("public/1", offset=0, length=4, etag="x")
+    with pytest.raises(StorageUnavailable, match="HEAD"):
+        backend.head("public/1")

@@ -7,7 +7,7 @@ Sources: "Authenticating Requests: Using Query Parameters (AWS Signature Version
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Collection, Hashable, Mapping
+from collections.abc import Collection, Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from hashlib import sha256
@@ -21,6 +21,7 @@ MAX_EXPIRES_SECONDS = 604_800
 """The longest lifetime of a presigned URL: seven days."""
 
 UNSIGNED_PAYLOAD = "UNSIGNED-PAYLOAD"
+_SHA256_OF_NOTHING = sha256().hexdigest()
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -135,13 +136,11 @@ class QuerySigner:
 
     def __init__(self, terms: QueryTerms, *, method: str, host: str, path: str, headers: Mapping[str, str]) -> None:
         names, signed_headers, query_signed_headers = _signed_headers(tuple(headers))
-        values = {"host": host, **headers}
-        canonical_headers = "".join([f"{name}:{' '.join(values[name].split())}\n" for name in names])
         self._terms = terms
         self._canonical = f"{terms.canonical_start}{query_signed_headers}"
         self._parameters = f"{terms.parameters_start}{query_signed_headers}{terms.parameters_end}"
         self._start = f"{method}\n{path}\n"
-        self._end = f"\n{canonical_headers}\n{signed_headers}\n{UNSIGNED_PAYLOAD}"
+        self._end = f"\n{_canonical(names, host, headers)}\n{signed_headers}\n{UNSIGNED_PAYLOAD}"
 
     def sign(self, query: Collection[tuple[str, str]] = ()) -> str:
         """Return the query string, without ``?``, that has the further parameters ``query``, not encoded.
@@ -172,6 +171,40 @@ class QuerySigner:
         merged = [f"{name}={value}" for name, value in ordered]
         merged.insert(place, self._canonical)
         return "&".join(merged)
+
+
+def authorized_headers(
+    *,
+    scope: Scope,
+    timestamp: str,
+    method: str,
+    host: str,
+    path: str,
+    headers: Mapping[str, str],
+    session_token: str | None = None,
+) -> dict[str, str]:
+    """Return ``headers`` and those that authenticate a request to S3 without a query and a body, all of them signed.
+
+    For a server's own requests: unlike a presigned URL, nothing of this stands in anybody's log of URLs. ``path`` and
+    ``headers`` are as in ``QuerySigner``.
+    """
+    sent = {**headers, "x-amz-content-sha256": _SHA256_OF_NOTHING, "x-amz-date": timestamp}
+    if session_token is not None:
+        sent["x-amz-security-token"] = session_token
+    names, signed_headers, _ = _signed_headers(tuple(sent))
+    canonical_request = f"{method}\n{path}\n\n{_canonical(names, host, sent)}\n{signed_headers}\n{_SHA256_OF_NOTHING}"
+    hashed = sha256(canonical_request.encode()).hexdigest()
+    algorithm = scope.dialect.algorithm
+    signature = scope.key.hexdigest(f"{algorithm}\n{timestamp}\n{scope.name}\n{hashed}".encode())
+    sent["authorization"] = (
+        f"{algorithm} Credential={scope.credential}, SignedHeaders={signed_headers}, Signature={signature}"
+    )
+    return sent
+
+
+def _canonical(names: Iterable[str], host: str, headers: Mapping[str, str]) -> str:
+    values = {"host": host, **headers}
+    return "".join([f"{name}:{' '.join(values[name].split())}\n" for name in names])
 
 
 @lru_cache(maxsize=256)

@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 import boto3
 import pytest
-from botocore.auth import S3SigV4PostAuth, S3SigV4QueryAuth
+from botocore.auth import S3SigV4Auth, S3SigV4PostAuth, S3SigV4QueryAuth
 from botocore.awsrequest import AWSRequest
 from botocore.config import Config
 from botocore.credentials import Credentials
@@ -77,6 +77,61 @@ def test_the_documented_presigned_get_of_aws_comes_out() -> None:
     terms = sigv4.QueryTerms(scope=scope, timestamp="20130524T000000Z", expires_seconds=86400)
     signer = sigv4.QuerySigner(terms, method="GET", host="examplebucket.s3.amazonaws.com", path="/test.txt", headers={})
     assert signer.sign().endswith("&X-Amz-Signature=aeeed9bbccd4d02ee5c0109b86d86835f995330da4c265957d157751f604d404")
+
+
+def test_the_documented_get_object_of_aws_comes_out() -> None:
+    scope = sigv4.open_scope(
+        access_key=EXAMPLE_ACCESS_KEY, secret_key=EXAMPLE_SECRET, date="20130524", region="us-east-1", service="s3"
+    )
+    headers = sigv4.authorized_headers(
+        scope=scope,
+        timestamp="20130524T000000Z",
+        method="GET",
+        host="examplebucket.s3.amazonaws.com",
+        path="/test.txt",
+        headers={"range": "bytes=0-9"},
+    )
+    assert headers["authorization"].endswith(
+        "SignedHeaders=host;range;x-amz-content-sha256;x-amz-date, "
+        "Signature=f0e8bdb87c964420e857bd35b5d6ed310bd44f0170aba48dd91039c6036bdb41"
+    )
+
+
+@given(
+    method=st.sampled_from(["HEAD", "GET", "DELETE"]),
+    access_key=access_keys,
+    secret=secrets,
+    token=session_tokens,
+    region=regions,
+    timestamp=timestamps,
+    key=keys,
+    headers=signed_headers,
+)
+@settings(max_examples=2_000, deadline=None)
+def test_authorized_headers_are_botocores(
+    method: str,
+    access_key: str,
+    secret: str,
+    token: str | None,
+    region: str,
+    timestamp: str,
+    key: str,
+    headers: dict[str, str],
+) -> None:
+    host, path = f"bucket.s3.{region}.amazonaws.com", quote_path(f"/{key}")
+    request = AWSRequest(method, f"http://{host}{path}", headers=dict(headers))
+    request.context["timestamp"] = timestamp
+    auth: Any = S3SigV4Auth(Credentials(access_key, secret, token), "s3", region)
+    # The steps of add_auth, but for its reading of the clock.
+    auth._modify_request_before_signing(request)
+    string_to_sign = auth.string_to_sign(request, auth.canonical_request(request))
+    auth._inject_signature_to_request(request, auth.signature(string_to_sign, request))
+
+    scope = sigv4.open_scope(access_key=access_key, secret_key=secret, date=timestamp[:8], region=region, service="s3")
+    ours = sigv4.authorized_headers(
+        scope=scope, timestamp=timestamp, method=method, host=host, path=path, headers=headers, session_token=token
+    )
+    assert ours == {name.lower(): value for name, value in request.headers.items()}
 
 
 def test_the_documented_post_policy_of_aws_comes_out() -> None:
