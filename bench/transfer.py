@@ -4,7 +4,8 @@ The same client sends the same files, one after the other, to the same SeaweedFS
 to the storage, and completes each; (b) through an application that receives them and forwards them with boto3. Measured
 for the application's processes alone, not for the client and the storage: CPU seconds, the peak of their resident sets
 (sampled), and the bytes of bodies that they took in, gave out, read from the storage or wrote to it; and the wall time
-that the client waited. The two take turns.
+that the client waited. The two take turns. A server that has nothing to do uses the processor all the same; what it
+used in the seconds before, idle, is taken off the CPU seconds of both, in proportion to the time.
 """
 
 from __future__ import annotations
@@ -15,14 +16,15 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from bench.alternating import Spread
 from bench.bars import Bar, Group, draw
 from bench.contenders import PRESIGN
-from bench.form_client import Traffic, post_form, post_json
+from bench.form_client import Origin
 from bench.processes import address, cpu_seconds, running, tree
 from bench.report import machine, machine_line, say, table, write
 from bench.targets import TARGET_HEADINGS, Target
@@ -36,14 +38,16 @@ ORIGIN = "http://localhost:8080"
 TICKETS = "tickets, straight to storage"
 THROUGH = "through the application"
 SAMPLE_SECONDS = 0.1
-HEADINGS = ("Way", "CPU s", "MiB handled", "peak RSS MiB", "wall s")
+IDLE_SECONDS = 5.0
+HEADINGS = ("Way", "CPU s", "idle CPU s", "MiB handled", "peak RSS MiB", "wall s")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Carried:
-    """What one way of carrying all files cost."""
+    """What one way of carrying all files cost; ``idle_cpu_seconds``, for as long without files, are no part of it."""
 
     cpu_seconds: float
+    idle_cpu_seconds: float
     bytes_handled: int
     peak_resident: int
     wall_seconds: float
@@ -61,7 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     ):
         endpoint = storage["PRESIGN_BUCKET"].rpartition("endpoint_url=")[2].replace("%3A", ":").replace("%2F", "/")
         ways: list[tuple[str, Callable[[], Carried]]] = [
-            (TICKETS, lambda: _by_tickets(storage, files, size)),
+            (TICKETS, lambda: _by_tickets(storage, endpoint, files, size)),
             (THROUGH, lambda: _through(storage, endpoint, files, size)),
         ]
         for turn in range(options.rounds):
@@ -78,7 +82,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     rows = [
         [
             way,
-            f"{_median(carried, 'cpu_seconds'):.2f}",
+            f"{_median(carried, 'cpu_seconds'):.3f}",
+            f"{_median(carried, 'idle_cpu_seconds'):.3f}",
             f"{_median(carried, 'bytes_handled') / 2**20:,.2f}",
             f"{_median(carried, 'peak_resident') / 2**20:,.0f}",
             f"{_median(carried, 'wall_seconds'):.2f}",
@@ -120,20 +125,23 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def _by_tickets(storage: dict[str, str], files: int, size: int) -> Carried:
+def _by_tickets(storage: dict[str, str], storage_url: str, files: int, size: int) -> Carried:
     port = free_port()
     environment = {**PRESIGN.environment(port, 1), **storage, "PRESIGN_TYPES": TYPE}
-    with running(PRESIGN.command(port, 1), port=port, environment=environment) as pid:
-        application = address(port)
-        traffic, elsewhere = Traffic(), Traffic()
+    with (
+        running(PRESIGN.command(port, 1), port=port, environment=environment) as pid,
+        closing(Origin(address(port))) as application,
+        closing(Origin(storage_url)) as store,
+    ):
 
         def carry() -> None:
-            ticket = post_json(f"{application}/upload", {"type": TYPE, "size": size}, traffic)
-            post_form(ticket["url"], ticket["fields"], size=size, content_type=TYPE, traffic=elsewhere)
-            post_json(f"{application}/complete", {"token": ticket["token"]}, traffic)
-            traffic.count += FIRST_BYTES
+            ticket = application.post_json("/upload", {"type": TYPE, "size": size})
+            store.post_form(urlsplit(ticket["url"]).path, ticket["fields"], size=size, content_type=TYPE)
+            application.post_json("/complete", {"token": ticket["token"]})
+            # What the application reads of the object itself.
+            application.traffic += FIRST_BYTES
 
-        return _weighed(pid, carry, files, traffic)
+        return _weighed(pid, carry, files, application)
 
 
 def _through(storage: dict[str, str], endpoint: str, files: int, size: int) -> Carried:
@@ -145,28 +153,40 @@ def _through(storage: dict[str, str], endpoint: str, files: int, size: int) -> C
     environment = {**storage, "AWS_DEFAULT_REGION": REGION, "BUCKET": BUCKET, "ENDPOINT_URL": endpoint}
     # The demo server's own setting means nothing to this application.
     environment.pop("PRESIGN_BUCKET")
-    with running(command, port=port, environment=environment) as pid:
-        traffic = Traffic()
+    with (
+        running(command, port=port, environment=environment) as pid,
+        closing(Origin(address(port))) as application,
+    ):
 
         def carry() -> None:
-            post_form(f"{address(port)}/upload", {}, size=size, content_type=TYPE, traffic=traffic)
+            application.post_form("/upload", {}, size=size, content_type=TYPE)
             # What came in went out again.
-            traffic.count += size
+            application.traffic += size
 
-        return _weighed(pid, carry, files, traffic)
+        return _weighed(pid, carry, files, application)
 
 
-def _weighed(pid: int, carry: Callable[[], None], files: int, traffic: Traffic) -> Carried:
+def _weighed(pid: int, carry: Callable[[], None], files: int, application: Origin) -> Carried:
+    before = cpu_seconds(pid)
+    time.sleep(IDLE_SECONDS)
+    idle_per_second = (cpu_seconds(pid) - before) / IDLE_SECONDS
     # The first one makes the clients and fills the caches of both kinds.
     carry()
-    traffic.count = 0
+    application.traffic = 0
     with _peak_resident(pid) as peak:
         before, start = cpu_seconds(pid), time.perf_counter()
         for _ in range(files):
             carry()
         wall = time.perf_counter() - start
         used = cpu_seconds(pid) - before
-    return Carried(cpu_seconds=used, bytes_handled=traffic.count, peak_resident=peak[0], wall_seconds=wall)
+    idle = idle_per_second * wall
+    return Carried(
+        cpu_seconds=max(0.0, used - idle),
+        idle_cpu_seconds=idle,
+        bytes_handled=application.traffic,
+        peak_resident=peak[0],
+        wall_seconds=wall,
+    )
 
 
 @contextmanager
