@@ -10,13 +10,14 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from email.utils import parsedate_to_datetime
 from typing import Any
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import unquote, urlsplit
 
 from azure.core import MatchConditions
 from azure.core.credentials import AzureNamedKeyCredential, TokenCredential
 from azure.core.exceptions import AzureError, HttpResponseError, ResourceNotFoundError
 from azure.storage.blob import BlobClient, BlobServiceClient
 
+from presign.addresses import read_address, read_endpoint
 from presign.backend import ObjectHead, SignedUpload
 from presign.errors import ConfigurationError, CredentialsUnavailable, StorageUnavailable, shown
 from presign.keys import check_prefix
@@ -422,34 +423,25 @@ def open_azure(url: str) -> tuple[AzureBackend, str]:
     AzureBackend), ``endpoint_suffix``, and ``bind_headers`` (``true`` or ``false``). Credentials come from the
     environment. Raises ConfigurationError for any other, and StorageUnavailable.
     """
-    parts = urlsplit(url)
-    container, _, path = parts.path.removeprefix("/").partition("/")
-    if parts.scheme != "azblob" or not parts.netloc or not container or "@" in parts.netloc or parts.fragment:
-        raise ConfigurationError("must look like azblob://account/container/prefix/", field="url")
-    try:
-        pairs = parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query))
-    except ValueError:
-        raise ConfigurationError("the part after ? must be name=value pairs joined with &", field="url") from None
-    parameters = dict(pairs)
-    known = {"endpoint_url", "public_endpoint_url", "endpoint_suffix", "bind_headers"}
-    unknown = sorted(parameters.keys() - known)
-    if unknown or len(parameters) != len(pairs) or "" in parameters.values():
-        raise ConfigurationError(
-            f"each of {', '.join(sorted(known))} may be given once, with a value, and nothing else",
-            field="url",
-            value=", ".join(unknown) or None,
-        )
-    bind_headers = parameters.get("bind_headers", "false")
-    if bind_headers not in {"true", "false"}:
-        raise ConfigurationError("bind_headers must be true or false", field="bind_headers", value=bind_headers)
+    example = "azblob://account/container/prefix/"
+    address = read_address(
+        url,
+        example=example,
+        parameters={"endpoint_url", "public_endpoint_url", "endpoint_suffix", "bind_headers"},
+    )
+    container, _, path = address.path.partition("/")
+    if not container:
+        raise ConfigurationError(f"must look like {example}", field="url")
+    parameters = address.parameters
+    bind_headers = address.flag("bind_headers")
     prefix = check_prefix(unquote(path))
     backend = AzureBackend(
         container=unquote(container),
-        account_name=parts.netloc,
+        account_name=address.host,
         account_url=parameters.get("endpoint_url"),
         public_account_url=parameters.get("public_endpoint_url"),
         endpoint_suffix=parameters.get("endpoint_suffix"),
-        bind_headers=bind_headers == "true",
+        bind_headers=bind_headers,
     )
     return backend, prefix
 
@@ -566,31 +558,8 @@ def _check_account_name(name: str) -> None:
 
 
 def _checked_url(setting: str, url: str) -> str:
-    parts = urlsplit(url)
-    path = parts.path.strip("/")
-    if (
-        parts.scheme not in {"http", "https"}
-        or not parts.hostname
-        or "@" in parts.netloc
-        or "/" in path
-        or parts.query
-        or parts.fragment
-        or not _has_valid_port(parts.netloc)
-    ):
-        # The value is left out, for what was pasted may be a URL with a signature.
-        raise ConfigurationError(
-            f"{setting} must be a blob service's URL, such as https://account.blob.core.windows.net", field=setting
-        )
-    default_port = ":443" if parts.scheme == "https" else ":80"
-    return f"{parts.scheme}://{parts.netloc.lower().removesuffix(default_port)}{'/' + path if path else ''}"
-
-
-def _has_valid_port(netloc: str) -> bool:
-    try:
-        _ = urlsplit(f"//{netloc}").port
-    except ValueError:
-        return False
-    return True
+    described = "a blob service's URL, such as https://account.blob.core.windows.net"
+    return read_endpoint(setting, url, described=described, segments=1)
 
 
 def _is_address(host: str) -> bool:

@@ -15,7 +15,7 @@ from datetime import datetime, timedelta, timezone
 from email.utils import parsedate_to_datetime
 from functools import partial
 from typing import Any, Literal, NamedTuple, Protocol
-from urllib.parse import parse_qsl, quote, unquote, urlsplit
+from urllib.parse import quote, unquote
 
 import google.auth
 import requests
@@ -28,6 +28,7 @@ from google.cloud import storage  # type: ignore[import-untyped]
 from google.cloud.storage.retry import DEFAULT_RETRY  # type: ignore[import-untyped]
 from google.oauth2 import service_account
 
+from presign.addresses import read_address, read_endpoint
 from presign.backend import ObjectHead, SignedUpload
 from presign.errors import ConfigurationError, CredentialsUnavailable, StorageUnavailable, shown
 from presign.keys import check_prefix
@@ -227,7 +228,7 @@ class GCSBackend:
             )
         self._bucket = bucket
         self._endpoint_url = _endpoint(endpoint_url)
-        self._base_url, self._host, self._path_prefix = _addressed(
+        self._public = _place(
             bucket,
             endpoint_url=self._endpoint_url,
             public_endpoint_url=public_endpoint_url,
@@ -286,11 +287,12 @@ class GCSBackend:
     ) -> str:
         """Return a signed GET; the storage answers with ``content_disposition`` where one is given."""
         query = () if content_disposition is None else (("response-content-disposition", content_disposition),)
-        return self._signed_url("GET", key, self._kept.get(now, expires_in), headers={}, query=query)
+        terms = self._kept.get(now, expires_in).queries
+        return sigv4.presigned_url(self._public, terms, "GET", key, headers={}, query=query)
 
     def object_url(self, key: str) -> str:
         """Return the object's own URL, on the endpoint that browsers reach."""
-        return f"{self._base_url}{quote_path(key)}"
+        return f"{self._public.base_url}{quote_path(key)}"
 
     def check(self) -> None:
         """Ask once with a signature, once with the credentials; not being allowed to read passes: a signer need not."""
@@ -350,7 +352,7 @@ class GCSBackend:
             fields[f"x-goog-meta-{name}"] = value
         fields["success_action_status"] = "201"
         signed = terms.forms.sign(fields, min_bytes=grant.min_bytes, max_bytes=grant.max_bytes)
-        return SignedUpload("POST", self._base_url, {}, signed, terms.expires_at)
+        return SignedUpload("POST", self._public.base_url, {}, signed, terms.expires_at)
 
     def _sign_put(self, grant: Grant, terms: _Terms) -> SignedUpload:
         headers = {"Content-Type": grant.content_type}
@@ -365,22 +367,8 @@ class GCSBackend:
         if grant.create_only:
             headers["x-goog-if-generation-match"] = "0"
         signed = {name.lower(): value for name, value in headers.items()}
-        url = self._signed_url("PUT", grant.key, terms, headers=signed)
+        url = sigv4.presigned_url(self._public, terms.queries, "PUT", grant.key, headers=signed)
         return SignedUpload("PUT", url, headers, {}, terms.expires_at)
-
-    def _signed_url(
-        self,
-        method: str,
-        key: str,
-        terms: _Terms,
-        *,
-        headers: Mapping[str, str],
-        query: tuple[tuple[str, str], ...] = (),
-    ) -> str:
-        quoted_key = quote_path(key)
-        path = f"{self._path_prefix}{quoted_key}"
-        signer = sigv4.QuerySigner(terms.queries, method=method, host=self._host, path=path, headers=headers)
-        return f"{self._base_url}{quoted_key}?{signer.sign(query)}"
 
     def _open_terms(self, second: int, expires_in: timedelta) -> _Terms:
         longest = self._signer.longest
@@ -422,7 +410,7 @@ class GCSBackend:
             raise ConfigurationError(
                 f"{self._endpoint_url} refuses the signing key ({code}): it may be wrong, disabled or deleted; "
                 f"check {self._signer.settings}",
-                field="credentials",
+                field="hmac_access_id" if isinstance(self._signer, _HmacSigner) else "credentials",
             )
         self._check_answer(status, code or str(status), is_missing_bucket=code == "NoSuchBucket")
 
@@ -500,43 +488,29 @@ def open_gcs(url: str) -> tuple[GCSBackend, str]:
     ``virtual_hosted_style`` (``true`` or ``false``), ``bucket_bound_hostname`` and ``upload_method`` (see GCSBackend);
     an HMAC key is taken from the environment alone. Raises ConfigurationError for any other.
     """
-    parts = urlsplit(url)
-    if parts.scheme != "gs" or not parts.netloc or "@" in parts.netloc or parts.fragment:
-        raise ConfigurationError("must look like gs://bucket/prefix/", field="url")
-    try:
-        pairs = parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query))
-    except ValueError:
-        raise ConfigurationError("the part after ? must be name=value pairs joined with &", field="url") from None
-    parameters = dict(pairs)
-    known = {
-        "bucket_bound_hostname",
-        "credentials",
-        "endpoint_url",
-        "public_endpoint_url",
-        "service_account_email",
-        "upload_method",
-        "virtual_hosted_style",
-    }
-    unknown = sorted(parameters.keys() - known)
-    if unknown or len(parameters) != len(pairs) or "" in parameters.values():
-        raise ConfigurationError(
-            f"each of {', '.join(sorted(known))} may be given once, with a value, and nothing else",
-            field="url",
-            value=", ".join(unknown) or None,
-        )
-    virtual_hosted_style = parameters.get("virtual_hosted_style", "false")
-    if virtual_hosted_style not in {"true", "false"}:
-        raise ConfigurationError(
-            "virtual_hosted_style must be true or false", field="virtual_hosted_style", value=virtual_hosted_style
-        )
-    prefix = check_prefix(unquote(parts.path).removeprefix("/"))
+    address = read_address(
+        url,
+        example="gs://bucket/prefix/",
+        parameters={
+            "bucket_bound_hostname",
+            "credentials",
+            "endpoint_url",
+            "public_endpoint_url",
+            "service_account_email",
+            "upload_method",
+            "virtual_hosted_style",
+        },
+    )
+    parameters = address.parameters
+    virtual_hosted_style = address.flag("virtual_hosted_style")
+    prefix = check_prefix(unquote(address.path))
     backend = GCSBackend(
-        bucket=parts.netloc,
+        bucket=address.host,
         credentials=parameters.get("credentials"),
         service_account_email=parameters.get("service_account_email"),
         endpoint_url=parameters.get("endpoint_url"),
         public_endpoint_url=parameters.get("public_endpoint_url"),
-        virtual_hosted_style=virtual_hosted_style == "true",
+        virtual_hosted_style=virtual_hosted_style,
         bucket_bound_hostname=parameters.get("bucket_bound_hostname"),
         upload_method=parameters.get("upload_method", "auto"),  # type: ignore[arg-type]  # checked there
     )
@@ -692,23 +666,22 @@ def _own_email(credentials: Credentials, request: Callable[..., Any]) -> str:
 
 def _endpoint(endpoint_url: str | None) -> str:
     if endpoint_url is not None:
-        return _checked_endpoint("endpoint_url", endpoint_url)
+        return read_endpoint("endpoint_url", endpoint_url)
     emulator = os.environ.get("STORAGE_EMULATOR_HOST")
     if emulator:
         # Google's own clients differ in whether the scheme belongs to it.
-        return _checked_endpoint("STORAGE_EMULATOR_HOST", emulator if "://" in emulator else f"http://{emulator}")
+        return read_endpoint("STORAGE_EMULATOR_HOST", emulator if "://" in emulator else f"http://{emulator}")
     return _GOOGLE_ENDPOINT
 
 
-def _addressed(
+def _place(
     bucket: str,
     *,
     endpoint_url: str,
     public_endpoint_url: str | None,
     virtual_hosted_style: bool,
     bucket_bound_hostname: str | None,
-) -> tuple[str, str, str]:
-    """Return the bucket's URL with a slash, its host, and the path before a key."""
+) -> sigv4.Place:
     if bucket_bound_hostname is not None:
         if virtual_hosted_style or public_endpoint_url is not None:
             raise ConfigurationError(
@@ -717,39 +690,20 @@ def _addressed(
             )
         has_scheme = "://" in bucket_bound_hostname
         url = bucket_bound_hostname if has_scheme else f"https://{bucket_bound_hostname}"
-        base = _checked_endpoint("bucket_bound_hostname", url)
-        return f"{base}/", base.partition("://")[2], "/"
+        return sigv4.Place.of(read_endpoint("bucket_bound_hostname", url))
     public = endpoint_url
     if public_endpoint_url is not None:
-        public = _checked_endpoint("public_endpoint_url", public_endpoint_url)
-    scheme, host = public.split("://")
+        public = read_endpoint("public_endpoint_url", public_endpoint_url)
     if not virtual_hosted_style:
-        return f"{public}/{bucket}/", host, f"/{bucket}/"
+        return sigv4.Place.of(public, f"/{bucket}/")
+    scheme, host = public.split("://")
     if scheme == "https" and "." in bucket:
         raise ConfigurationError(
             "a bucket with a dot has no certificate as a virtual host; leave virtual_hosted_style out",
             field="virtual_hosted_style",
             value=bucket,
         )
-    return f"{scheme}://{bucket}.{host}/", f"{bucket}.{host}", "/"
-
-
-def _checked_endpoint(setting: str, url: str) -> str:
-    parts = urlsplit(url)
-    if (
-        parts.scheme not in {"http", "https"}
-        or not parts.netloc
-        or "@" in parts.netloc
-        or parts.path.strip("/")
-        or parts.query
-        or parts.fragment
-    ):
-        raise ConfigurationError(
-            f"{setting} must be a scheme, a host and perhaps a port, such as https://storage.example.com",
-            field=setting,
-        )
-    default_port = ":443" if parts.scheme == "https" else ":80"
-    return f"{parts.scheme}://{parts.netloc.lower().removesuffix(default_port)}"
+    return sigv4.Place.of(f"{scheme}://{bucket}.{host}")
 
 
 def _is_skewed(date: str | None, now: datetime) -> bool:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Literal, NamedTuple
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import unquote
 
 import boto3
 from botocore.awsrequest import AWSPreparedRequest, AWSResponse, HeadersDict
@@ -19,6 +19,7 @@ from botocore.configprovider import ConfiguredEndpointProvider
 from botocore.credentials import Credentials, RefreshableCredentials
 from botocore.exceptions import BotoCoreError, ClientError
 
+from presign.addresses import read_address, read_endpoint
 from presign.backend import ObjectHead, SignedUpload
 from presign.errors import ConfigurationError, CredentialsUnavailable, StorageUnavailable, shown
 from presign.keys import check_prefix
@@ -63,15 +64,6 @@ class _Terms(NamedTuple):
     expires_at: datetime
 
 
-class _Place(NamedTuple):
-    """Where a bucket is, for one who comes from within or from outside."""
-
-    base_url: str
-    scheme: str
-    host: str
-    path_prefix: str
-
-
 class S3Backend:
     """One bucket on S3 or a compatible store, with the credentials that boto3 finds.
 
@@ -108,7 +100,7 @@ class S3Backend:
         if self._region is None:
             raise ConfigurationError("region is not set: pass region, or set AWS_REGION", field="region")
         self._is_aws = configured_endpoint is None
-        self._endpoint_url = _checked_endpoint(
+        self._endpoint_url = read_endpoint(
             "endpoint_url", configured_endpoint or _regional_endpoint(self._session, self._region)
         )
         # A dotted bucket's virtual host has no certificate, and a custom endpoint need not have virtual hosts at all.
@@ -117,7 +109,7 @@ class S3Backend:
         self._public = (
             self._own
             if public_endpoint_url is None
-            else _place(_checked_endpoint("public_endpoint_url", public_endpoint_url), bucket, virtual=False)
+            else _place(read_endpoint("public_endpoint_url", public_endpoint_url), bucket, virtual=False)
         )
         self._bucket = bucket
         store_has_post = not self._public.host.endswith(_HOSTS_WITHOUT_POST)
@@ -157,7 +149,8 @@ class S3Backend:
     ) -> str:
         """Return a presigned GET; the storage answers with ``content_disposition`` where one is given."""
         query = () if content_disposition is None else (("response-content-disposition", content_disposition),)
-        return self._signed_url("GET", key, self._terms(now, expires_in), headers={}, query=query)
+        terms = self._terms(now, expires_in).queries
+        return sigv4.presigned_url(self._public, terms, "GET", key, headers={}, query=query)
 
     def object_url(self, key: str) -> str:
         """Return the object's own URL, on the endpoint that browsers reach."""
@@ -251,7 +244,7 @@ class S3Backend:
         Return None unless there was an answer that says all: then boto3 asks, which tries again, and explains.
         """
         now = datetime.now(timezone.utc)
-        path = f"{self._own.path_prefix}{quote_path(key)}"
+        quoted_key = quote_path(key)
         try:
             keys = self._credentials.current(now).value
             stamp = stamp_of(int(now.timestamp()))
@@ -260,13 +253,12 @@ class S3Backend:
                 timestamp=stamp.timestamp,
                 method=method,
                 host=self._own.host,
-                path=path,
+                path=f"{self._own.path_prefix}{quoted_key}",
                 headers=headers,
                 session_token=keys.session_token,
             )
-            url = f"{self._own.scheme}://{self._own.host}{path}"
             # The stubs name another class, whose objects the session cannot copy.
-            request = AWSPreparedRequest(method, url, HeadersDict(signed), b"", False)  # type: ignore[arg-type]
+            request = AWSPreparedRequest(method, f"{self._own.base_url}{quoted_key}", HeadersDict(signed), b"", False)  # type: ignore[arg-type]
             session = self._s3()._endpoint.http_session  # type: ignore[attr-defined]  # noqa: SLF001  (not public)
             answer: AWSResponse = session.send(request)
         except (BotoCoreError, CredentialsUnavailable):
@@ -308,22 +300,8 @@ class S3Backend:
         if grant.exact_bytes is not None:
             # Signed, and not in the ticket: every HTTP client sends it by itself, and browsers let no script set it.
             signed["content-length"] = str(grant.exact_bytes)
-        url = self._signed_url("PUT", grant.key, terms, headers=signed)
+        url = sigv4.presigned_url(self._public, terms.queries, "PUT", grant.key, headers=signed)
         return SignedUpload("PUT", url, headers, {}, terms.expires_at)
-
-    def _signed_url(
-        self,
-        method: str,
-        key: str,
-        terms: _Terms,
-        *,
-        headers: Mapping[str, str],
-        query: tuple[tuple[str, str], ...] = (),
-    ) -> str:
-        quoted_key = quote_path(key)
-        path = f"{self._public.path_prefix}{quoted_key}"
-        signer = sigv4.QuerySigner(terms.queries, method=method, host=self._public.host, path=path, headers=headers)
-        return f"{self._public.base_url}{quoted_key}?{signer.sign(query)}"
 
     def _terms(self, now: datetime, expires_in: timedelta) -> _Terms:
         return self._kept.get(now, (self._credentials.current(now), expires_in))
@@ -386,25 +364,15 @@ def open_s3(url: str) -> tuple[S3Backend, str]:
     Parameters are ``region``, ``endpoint_url``, ``public_endpoint_url`` and ``upload_method`` (see S3Backend). Raises
     ConfigurationError for any other.
     """
-    parts = urlsplit(url)
-    if parts.scheme != "s3" or not parts.netloc or "@" in parts.netloc or parts.fragment:
-        raise ConfigurationError("must look like s3://bucket/prefix/?region=eu-central-1", field="url")
-    try:
-        pairs = parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query))
-    except ValueError:
-        raise ConfigurationError("the part after ? must be name=value pairs joined with &", field="url") from None
-    parameters = dict(pairs)
-    known = {"region", "endpoint_url", "public_endpoint_url", "upload_method"}
-    unknown = sorted(parameters.keys() - known)
-    if unknown or len(parameters) != len(pairs) or "" in parameters.values():
-        raise ConfigurationError(
-            f"each of {', '.join(sorted(known))} may be given once, with a value, and nothing else",
-            field="url",
-            value=", ".join(unknown) or None,
-        )
-    prefix = check_prefix(unquote(parts.path).removeprefix("/"))
+    address = read_address(
+        url,
+        example="s3://bucket/prefix/?region=eu-central-1",
+        parameters={"region", "endpoint_url", "public_endpoint_url", "upload_method"},
+    )
+    parameters = address.parameters
+    prefix = check_prefix(unquote(address.path))
     backend = S3Backend(
-        bucket=parts.netloc,
+        bucket=address.host,
         region=parameters.get("region"),
         endpoint_url=parameters.get("endpoint_url"),
         public_endpoint_url=parameters.get("public_endpoint_url"),
@@ -463,27 +431,11 @@ def _configured_endpoint(session: boto3.Session) -> str | None:
     return endpoint_url
 
 
-def _checked_endpoint(setting: str, url: str) -> str:
-    parts = urlsplit(url)
-    if (
-        parts.scheme not in {"http", "https"}
-        or not parts.netloc
-        or "@" in parts.netloc
-        or parts.path.strip("/")
-        or parts.query
-    ):
-        raise ConfigurationError(
-            f"{setting} must be a scheme, a host and perhaps a port, such as https://storage.example.com",
-            field=setting,
-        )
-    default_port = ":443" if parts.scheme == "https" else ":80"
-    return f"{parts.scheme}://{parts.netloc.lower().removesuffix(default_port)}"
-
-
-def _place(endpoint: str, bucket: str, *, virtual: bool) -> _Place:
+def _place(endpoint: str, bucket: str, *, virtual: bool) -> sigv4.Place:
+    if not virtual:
+        return sigv4.Place.of(endpoint, f"/{quote_path(bucket)}/")
     scheme, host = endpoint.split("://")
-    host, path_prefix = (f"{bucket}.{host}", "/") if virtual else (host, f"/{quote_path(bucket)}/")
-    return _Place(base_url=f"{scheme}://{host}{path_prefix}", scheme=scheme, host=host, path_prefix=path_prefix)
+    return sigv4.Place.of(f"{scheme}://{bucket}.{host}")
 
 
 def _regional_endpoint(session: boto3.Session, region: str) -> str:

@@ -892,6 +892,7 @@ def test_check_names_a_service_account_that_google_no_longer_trusts(gcs: Referen
     info = gcs.info | {"private_key": other_pem["rsa"]}
     with pytest.raises(ConfigurationError, match="refuses the signing key") as caught:
         gcs.backend("rsa", credentials=info).check()
+    assert caught.value.field == "credentials"
     assert "GOOGLE_APPLICATION_CREDENTIALS" in caught.value.detail
     with pytest.raises(ConfigurationError, match="expired, disabled or deleted") as caught:
         gcs.backend("hmac", credentials=info).check()
@@ -902,6 +903,7 @@ def test_check_names_a_service_account_that_google_no_longer_trusts(gcs: Referen
 def test_check_names_an_hmac_key_that_google_does_not_know(gcs: Reference, change: dict[str, str]) -> None:
     with pytest.raises(ConfigurationError, match="hmac_access_id and hmac_secret") as caught:
         gcs.backend("hmac", **change).check()
+    assert caught.value.field == "hmac_access_id"
     assert not set(change.values()) & set(str(caught.value).split())
 
 

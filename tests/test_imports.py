@@ -64,7 +64,7 @@ def test_an_sdk_is_imported_in_its_own_module_alone(module: str) -> None:
 
 
 def test_every_module_has_a_place_in_the_order() -> None:
-    placed = {*CORE, *BACKENDS, "refreshing", "testing", "opening"}
+    placed = {*CORE, *BACKENDS, "addresses", "refreshing", "testing", "opening"}
     assert {name for name in MODULES if not name.startswith("signing.")} <= placed
 
 

@@ -11,11 +11,11 @@ from collections.abc import Collection, Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from hashlib import sha256
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from presign.errors import ConfigurationError
 from presign.signing.hmac_sha256 import HmacSha256Key
-from presign.signing.quoting import quote_value
+from presign.signing.quoting import quote_path, quote_value
 
 MAX_EXPIRES_SECONDS = 604_800
 """The longest lifetime of a presigned URL: seven days."""
@@ -171,6 +171,35 @@ class QuerySigner:
         merged = [f"{name}={value}" for name, value in ordered]
         merged.insert(place, self._canonical)
         return "&".join(merged)
+
+
+class Place(NamedTuple):
+    """Where a bucket's objects are: a quoted key behind ``base_url`` is an object's URL, whose path is signed whole."""
+
+    base_url: str
+    host: str
+    path_prefix: str
+
+    @classmethod
+    def of(cls, endpoint: str, path_prefix: str = "/") -> Place:
+        """Return the place behind an endpoint, which is a scheme and a host; the path begins and ends with a slash."""
+        return cls(f"{endpoint}{path_prefix}", endpoint.partition("://")[2], path_prefix)
+
+
+def presigned_url(
+    place: Place,
+    terms: QueryTerms,
+    method: str,
+    key: str,
+    *,
+    headers: Mapping[str, str],
+    query: Collection[tuple[str, str]] = (),
+) -> str:
+    """Return the URL for one request on an object, signed in its query; see QuerySigner."""
+    quoted_key = quote_path(key)
+    path = f"{place.path_prefix}{quoted_key}"
+    signer = QuerySigner(terms, method=method, host=place.host, path=path, headers=headers)
+    return f"{place.base_url}{quoted_key}?{signer.sign(query)}"
 
 
 def authorized_headers(
