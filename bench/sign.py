@@ -21,7 +21,6 @@ from bench.targets import TARGET_HEADINGS, SpeedTarget
 
 STORAGES = ("s3", "azure", "gcs")
 PACKAGES = (
-    "presign",
     "boto3",
     "minio",
     "obstore",

@@ -46,7 +46,7 @@ FLOOR = "floor"
 TARGETS = [
     *(
         SpeedTarget(
-            target=Target(what=f"{case}: presign by the raw signature", relation="at most", bound=1.1),
+            target=Target(what=f"{case}: presign by the raw signature", relation="at most", bound=1.05),
             case=case,
             slower=PRESIGN,
             than=FLOOR,

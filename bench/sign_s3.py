@@ -85,7 +85,7 @@ TARGETS = [
         than=OBSTORE_PUT,
     ),
     SpeedTarget(
-        target=Target(what=f"{PARTS:,} part URLs: boto3 by presign", relation="at least", bound=40),
+        target=Target(what=f"{PARTS:,} part URLs: boto3 by presign", relation="at least", bound=60),
         case=PART_URLS,
         slower=BOTO3,
         than=PRESIGN,

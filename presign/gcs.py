@@ -288,7 +288,7 @@ class GCSBackend:
         """Return a signed GET; the storage answers with ``content_disposition`` where one is given."""
         query = () if content_disposition is None else (("response-content-disposition", content_disposition),)
         terms = self._kept.get(now, expires_in).queries
-        return sigv4.presigned_url(self._public, terms, "GET", key, headers={}, query=query)
+        return sigv4.presigned_url(self._public, terms, "GET", key, {}, query)
 
     def object_url(self, key: str) -> str:
         """Return the object's own URL, on the endpoint that browsers reach."""
@@ -367,7 +367,7 @@ class GCSBackend:
         if grant.create_only:
             headers["x-goog-if-generation-match"] = "0"
         signed = {name.lower(): value for name, value in headers.items()}
-        url = sigv4.presigned_url(self._public, terms.queries, "PUT", grant.key, headers=signed)
+        url = sigv4.presigned_url(self._public, terms.queries, "PUT", grant.key, signed)
         return SignedUpload("PUT", url, headers, {}, terms.expires_at)
 
     def _open_terms(self, second: int, expires_in: timedelta) -> _Terms:

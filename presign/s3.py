@@ -150,7 +150,7 @@ class S3Backend:
         """Return a presigned GET; the storage answers with ``content_disposition`` where one is given."""
         query = () if content_disposition is None else (("response-content-disposition", content_disposition),)
         terms = self._terms(now, expires_in).queries
-        return sigv4.presigned_url(self._public, terms, "GET", key, headers={}, query=query)
+        return sigv4.presigned_url(self._public, terms, "GET", key, {}, query)
 
     def object_url(self, key: str) -> str:
         """Return the object's own URL, on the endpoint that browsers reach."""
@@ -300,7 +300,7 @@ class S3Backend:
         if grant.exact_bytes is not None:
             # Signed, and not in the ticket: every HTTP client sends it by itself, and browsers let no script set it.
             signed["content-length"] = str(grant.exact_bytes)
-        url = sigv4.presigned_url(self._public, terms.queries, "PUT", grant.key, headers=signed)
+        url = sigv4.presigned_url(self._public, terms.queries, "PUT", grant.key, signed)
         return SignedUpload("PUT", url, headers, {}, terms.expires_at)
 
     def _terms(self, now: datetime, expires_in: timedelta) -> _Terms:

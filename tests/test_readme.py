@@ -19,6 +19,7 @@ from django.conf import settings as django_settings
 from django.test import RequestFactory
 from google.auth.credentials import AnonymousCredentials
 
+from bench.summary import summary
 from presign import (
     Backend,
     ConfigurationError,
@@ -187,6 +188,10 @@ def _enforcers(backend: Backend, declared: dict[str, Any]) -> dict[Rule, str]:
         return enforced() | enforced(create_only=True)
     except ConfigurationError:
         return enforced() | {Rule.CREATE_ONLY: "refused at start"}
+
+
+def test_the_table_of_figures_is_what_was_measured() -> None:
+    assert summary() in README
 
 
 def test_the_make_targets_that_the_readme_names_exist() -> None:

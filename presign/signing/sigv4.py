@@ -110,7 +110,7 @@ class QueryTerms:
     ``timestamp`` is YYYYMMDDTHHMMSSZ, on the scope's day. Raises ConfigurationError outside 1 to 604,800 seconds.
     """
 
-    __slots__ = ("canonical_start", "key", "parameters_end", "parameters_start", "prefix", "string_to_sign")
+    __slots__ = ("_canonical_start", "_key", "_parameters_end", "_parameters_start", "_string_to_sign", "prefix")
 
     def __init__(self, *, scope: Scope, timestamp: str, expires_seconds: int, session_token: str | None = None) -> None:
         check_expires_seconds(expires_seconds)
@@ -118,11 +118,22 @@ class QueryTerms:
         start = f"{scope.query_start}{timestamp}&{prefix}Expires={expires_seconds}"
         token = "" if session_token is None else f"&{prefix}Security-Token={quote_value(session_token)}"
         # Signed by name: Algorithm, Credential, Date, Expires, Security-Token, SignedHeaders.
-        self.canonical_start = f"{start}{token}&{prefix}SignedHeaders="
-        self.parameters_start = f"{start}&{prefix}SignedHeaders="
-        self.parameters_end = f"{token}&{prefix}Signature="
-        self.string_to_sign = f"{scope.dialect.algorithm}\n{timestamp}\n{scope.name}\n"
-        self.key = scope.key
+        self._canonical_start = f"{start}{token}&{prefix}SignedHeaders="
+        self._parameters_start = f"{start}&{prefix}SignedHeaders="
+        self._parameters_end = f"{token}&{prefix}Signature="
+        self._string_to_sign = f"{scope.dialect.algorithm}\n{timestamp}\n{scope.name}\n"
+        self._key = scope.key
+
+    def query(self, query_signed_headers: str) -> tuple[str, str]:
+        """Return the signature's own parameters, as they are signed, and as they are sent, up to the signature."""
+        return (
+            f"{self._canonical_start}{query_signed_headers}",
+            f"{self._parameters_start}{query_signed_headers}{self._parameters_end}",
+        )
+
+    def sign(self, hashed: str) -> str:
+        """Return the signature of a canonical request whose SHA-256 is ``hashed``, both in hexadecimal digits."""
+        return self._key.hexdigest(f"{self._string_to_sign}{hashed}".encode())
 
 
 class QuerySigner:
@@ -132,45 +143,30 @@ class QuerySigner:
     client must send with exactly these values.
     """
 
-    __slots__ = ("_canonical", "_end", "_parameters", "_start", "_terms")
+    __slots__ = ("_begun", "_canonical", "_end", "_parameters", "_start", "_terms")
 
     def __init__(self, terms: QueryTerms, *, method: str, host: str, path: str, headers: Mapping[str, str]) -> None:
         names, signed_headers, query_signed_headers = _signed_headers(tuple(headers))
         self._terms = terms
-        self._canonical = f"{terms.canonical_start}{query_signed_headers}"
-        self._parameters = f"{terms.parameters_start}{query_signed_headers}{terms.parameters_end}"
+        self._canonical, self._parameters = terms.query(query_signed_headers)
         self._start = f"{method}\n{path}\n"
-        self._end = f"\n{_canonical(names, host, headers)}\n{signed_headers}\n{UNSIGNED_PAYLOAD}"
+        self._end = _end(names, signed_headers, host, headers)
+        # Hashed once for all requests whose further parameters come behind the signature's own.
+        self._begun = sha256(f"{self._start}{self._canonical}".encode())
 
     def sign(self, query: Collection[tuple[str, str]] = ()) -> str:
         """Return the query string, without ``?``, that has the further parameters ``query``, not encoded.
 
         Raises ConfigurationError for a parameter that begins as the signature's own do.
         """
-        canonical, parameters = self._canonical, self._parameters
-        if query:
-            own = [(quote_value(name), quote_value(value)) for name, value in query]
-            given = "&".join([f"{name}={value}" for name, value in own])
-            canonical = self._merged(own, given)
-            parameters = f"{given}&{parameters}"
-        hashed = sha256(f"{self._start}{canonical}{self._end}".encode()).hexdigest()
-        terms = self._terms
-        return f"{parameters}{terms.key.hexdigest(f'{terms.string_to_sign}{hashed}'.encode())}"
-
-    def _merged(self, own: list[tuple[str, str]], given: str) -> str:
-        """Return the parameters of ``own``, which ``given`` is, by name, with the signature's at their place."""
-        ordered = sorted(own)
-        prefix = self._terms.prefix
-        place = bisect_left(ordered, (prefix,))
-        if place < len(ordered) and ordered[place][0].startswith(prefix):
-            raise ConfigurationError(
-                f"query parameters that begin with {prefix} are the signature's own", field="query"
-            )
-        if place == 0 and ordered == own:
-            return f"{self._canonical}&{given}"
-        merged = [f"{name}={value}" for name, value in ordered]
-        merged.insert(place, self._canonical)
-        return "&".join(merged)
+        given, in_order = _encoded(query, self._terms.prefix)
+        if in_order:
+            hashed = self._begun.copy()
+            hashed.update(f"{given}{self._end}".encode())
+        else:
+            merged = _merged(self._canonical, query, self._terms.prefix)
+            hashed = sha256(f"{self._start}{merged}{self._end}".encode())
+        return f"{given[1:]}{'&' if given else ''}{self._parameters}{self._terms.sign(hashed.hexdigest())}"
 
 
 class Place(NamedTuple):
@@ -191,15 +187,20 @@ def presigned_url(
     terms: QueryTerms,
     method: str,
     key: str,
-    *,
     headers: Mapping[str, str],
     query: Collection[tuple[str, str]] = (),
 ) -> str:
-    """Return the URL for one request on an object, signed in its query; see QuerySigner."""
+    """Return the URL for one request on an object, signed in its query; see QuerySigner for what each part is."""
     quoted_key = quote_path(key)
-    path = f"{place.path_prefix}{quoted_key}"
-    signer = QuerySigner(terms, method=method, host=place.host, path=path, headers=headers)
-    return f"{place.base_url}{quoted_key}?{signer.sign(query)}"
+    names, signed_headers, query_signed_headers = _signed_headers(tuple(headers))
+    canonical, parameters = terms.query(query_signed_headers)
+    if query:
+        given, in_order = _encoded(query, terms.prefix)
+        canonical = f"{canonical}{given}" if in_order else _merged(canonical, query, terms.prefix)
+        parameters = f"{given[1:]}&{parameters}"
+    end = _end(names, signed_headers, place.host, headers)
+    hashed = sha256(f"{method}\n{place.path_prefix}{quoted_key}\n{canonical}{end}".encode()).hexdigest()
+    return f"{place.base_url}{quoted_key}?{parameters}{terms.sign(hashed)}"
 
 
 def authorized_headers(
@@ -229,6 +230,35 @@ def authorized_headers(
         f"{algorithm} Credential={scope.credential}, SignedHeaders={signed_headers}, Signature={signature}"
     )
     return sent
+
+
+def _encoded(query: Collection[tuple[str, str]], prefix: str) -> tuple[str, bool]:
+    """Return ``query`` as it stands behind other parameters, and whether it does so in the order of their names."""
+    encoded, in_order = "", True
+    # Behind all that begins as the signature's own parameters do.
+    last = f"{prefix}\x7f"
+    for name, value in query:
+        quoted_name = quote_value(name)
+        in_order = in_order and last < quoted_name
+        last = quoted_name
+        encoded = f"{encoded}&{quoted_name}={quote_value(value)}"
+    return encoded, in_order
+
+
+def _merged(canonical: str, query: Collection[tuple[str, str]], prefix: str) -> str:
+    """Return all parameters in the order of their names, ``canonical`` being the signature's."""
+    ordered = sorted([(quote_value(name), quote_value(value)) for name, value in query])
+    place = bisect_left(ordered, (prefix,))
+    if place < len(ordered) and ordered[place][0].startswith(prefix):
+        raise ConfigurationError(f"query parameters that begin with {prefix} are the signature's own", field="query")
+    merged = [f"{name}={value}" for name, value in ordered]
+    merged.insert(place, canonical)
+    return "&".join(merged)
+
+
+def _end(names: Iterable[str], signed_headers: str, host: str, headers: Mapping[str, str]) -> str:
+    """Return what a canonical request has behind its query: the headers, their names, and the payload's hash."""
+    return f"\n{_canonical(names, host, headers)}\n{signed_headers}\n{UNSIGNED_PAYLOAD}"
 
 
 def _canonical(names: Iterable[str], host: str, headers: Mapping[str, str]) -> str:

@@ -29,7 +29,6 @@ from google.oauth2 import service_account
 
 from presign.signing import sigv4
 from presign.signing.post_policy import FormSigner
-from presign.signing.quoting import quote_path
 
 SEED = 20260131
 INPUTS = 10_000
@@ -168,16 +167,10 @@ def sdk_url(given: UrlInput, credentials: Any) -> str:
 
 
 def our_url(given: UrlInput, scope: sigv4.Scope) -> str:
-    path = f"{given.path_prefix}{quote_path(given.key)}"
     terms = sigv4.QueryTerms(scope=scope, timestamp=given.timestamp, expires_seconds=given.expires_seconds)
-    signer = sigv4.QuerySigner(
-        terms,
-        method=given.method,
-        host=urlsplit(given.base_url).netloc,
-        path=path,
-        headers={name.lower(): value for name, value in given.headers.items()},
-    )
-    return f"{given.base_url}{path}?{signer.sign(given.query.items())}"
+    place = sigv4.Place.of(given.base_url, given.path_prefix)
+    headers = {name.lower(): value for name, value in given.headers.items()}
+    return sigv4.presigned_url(place, terms, given.method, given.key, headers, given.query.items())
 
 
 def in_order(url: str) -> list[str]:

@@ -201,8 +201,10 @@ def test_presigned_urls_are_botocores_byte_for_byte(
 
     scope = sigv4.open_scope(access_key=access_key, secret_key=secret, date=timestamp[:8], region=region, service="s3")
     terms = sigv4.QueryTerms(scope=scope, timestamp=timestamp, expires_seconds=expires, session_token=token)
-    ours = sigv4.QuerySigner(terms, method=method, host=host, path=path, headers=headers).sign(query.items())
-    assert f"https://{host}{path}?{ours}" == request.url
+    place = sigv4.Place.of(f"https://{host}")
+    assert sigv4.presigned_url(place, terms, method, key, headers, query.items()) == request.url
+    signer = sigv4.QuerySigner(terms, method=method, host=host, path=path, headers=headers)
+    assert f"https://{host}{path}?{signer.sign(query.items())}" == request.url
 
 
 @given(
