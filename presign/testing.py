@@ -48,10 +48,14 @@ _TYPE_NAMES = frozenset({"content-type", "x-ms-blob-content-type"})
 
 @dataclass(frozen=True, kw_only=True)
 class Subject:
-    """A backend to check, the prefix that it may write under, and how to trust its storage's certificate."""
+    """A backend to check, the prefix that it may write under, and how to trust its storage's certificate.
+
+    ``other_bucket`` is another bucket or container of the same owner, for tickets to be turned to in vain.
+    """
 
     backend: Backend
     prefix: str = "public/"
+    other_bucket: str = "other"
     ssl_context: ssl.SSLContext | None = field(default=None, repr=False)
 
     def presigner(self, *, started: timedelta = timedelta(0), **policy: Any) -> Presigner:
@@ -117,6 +121,35 @@ class Delivery:
             return replace(self, fields={n: new if v == old else v for n, v in self.fields.items()})
         path, _, query = self.url.partition("?")
         return replace(self, url=f"{path.replace(quote(old), quote(new))}?{query}")
+
+    def with_bucket(self, old: str, new: str) -> Delivery:
+        """Return the same request for another bucket, whether the path or the host names it."""
+        parts = urlsplit(self.url)
+        segments = [new if segment == old else segment for segment in parts.path.split("/")]
+        host = parts.netloc.removeprefix(f"{old}.")
+        netloc = parts.netloc if host == parts.netloc else f"{new}.{host}"
+        return replace(self, url=parts._replace(netloc=netloc, path="/".join(segments)).geturl())
+
+    def tampered(self) -> dict[str, Delivery]:
+        """Return the same request with one thing changed that only its signer may choose, by the thing's name.
+
+        With a form these are the policy, the credential's scope and the date, with a URL all parameters: the scope,
+        the times, the permissions, the names of the signed headers.
+        """
+        if self.fields:
+            return {
+                name: replace(self, fields={**self.fields, name: _next(value)})
+                for name, value in self.fields.items()
+                if name.lower().endswith(("policy", "algorithm", "credential", "date", "security-token"))
+            }
+        path, _, query = self.url.partition("?")
+        pairs = [pair.partition("=") for pair in query.split("&")]
+        return {
+            changed: replace(
+                self, url=f"{path}?{'&'.join(f'{n}={_next(v) if n == changed else v}' for n, _, v in pairs)}"
+            )
+            for changed, _, _ in pairs
+        }
 
     def with_signature(self, change: Callable[[str], str]) -> Delivery:
         """Return the same request with another signature, wherever it stands."""
@@ -251,7 +284,31 @@ def binds_the_ticket_to_its_key(subject: Subject) -> None:
     ticket = subject.presigner().issue(UploadRequest(content_type=CONTENT_TYPE))
     for other in (f"{subject.prefix}other", f"{ticket.key}x", "elsewhere/x"):
         _refused(subject, Delivery.of(ticket, BODY).with_key(ticket.key, other), f"another key, {other}")
+    bucket = subject.backend.name.rpartition("/")[2]
+    delivery = Delivery.of(ticket, BODY)
+    elsewhere = delivery.with_bucket(bucket, subject.other_bucket)
+    _require(elsewhere.url != delivery.url, f"the ticket's URL does not name the bucket {bucket}")
+    _refused(subject, elsewhere, "another bucket")
     _require(subject.backend.head(ticket.key) is None, "something is stored under the key")
+
+
+def refuses_a_tampered_ticket(subject: Subject) -> None:
+    """A ticket of which one signed thing is another stores nothing: policy, scope, date, times, permissions."""
+    for size in (None, len(BODY)):
+        ticket = subject.presigner().issue(UploadRequest(content_type=CONTENT_TYPE, size=size))
+        tampered = Delivery.of(ticket, BODY).tampered()
+        _require(len(tampered) > 1, "the ticket holds nothing that is signed")
+        for name, delivery in tampered.items():
+            _refused(subject, delivery, f"another {name}")
+        _require(subject.backend.head(ticket.key) is None, "something is stored under the key")
+
+
+def begins_the_ticket_at_its_time(subject: Subject) -> None:
+    """A URL that is signed for an hour from now stores nothing yet. The policy of a form has an end alone."""
+    ticket = subject.presigner(started=timedelta(hours=1)).issue(UploadRequest(content_type=CONTENT_TYPE))
+    if not ticket.fields:
+        _refused(subject, Delivery.of(ticket, BODY), "a ticket that is not valid yet")
+        _require(subject.backend.head(ticket.key) is None, "something is stored under the key")
 
 
 def refuses_a_forged_signature(subject: Subject) -> None:
@@ -305,6 +362,8 @@ def completes_only_what_is_there(subject: Subject) -> None:
     _accepted(subject, Delivery.of(ticket, BODY))
     _raises(InvalidToken, lambda: presigner.complete(ticket.token, owner="bob"), "another owner's completion")
     _raises(InvalidToken, lambda: presigner.complete(ticket.token[:-4], owner="alice"), "a truncated token")
+    other = presigner.issue(UploadRequest(content_type=CONTENT_TYPE), owner="alice")
+    _raises(NotUploaded, lambda: presigner.complete(other.token, owner="alice"), "the token of another key")
     _require(presigner.complete(ticket.token, owner="alice").key == ticket.key, "completed another key")
     _drop(subject, ticket)
 
@@ -348,6 +407,8 @@ CHECKS: tuple[Callable[[Subject], None], ...] = (
     tells_a_replaced_object,
     binds_the_ticket_to_its_key,
     refuses_a_forged_signature,
+    refuses_a_tampered_ticket,
+    begins_the_ticket_at_its_time,
     stores_under_odd_keys,
     ends_the_ticket_at_its_time,
     completes_only_what_is_there,
@@ -387,6 +448,16 @@ def _accepted(subject: Subject, delivery: Delivery) -> None:
 def _refused(subject: Subject, delivery: Delivery, what: str) -> None:
     status = delivery.send(subject.ssl_context)
     _require(status in _REFUSALS, f"the storage answers {status} to {what}")
+
+
+def _next(value: str) -> str:
+    """Return ``value`` with its last digit or letter exchanged for the next one, encodings left whole."""
+    for place in range(len(value) - 1, -1, -1):
+        character = value[place]
+        if character.isalnum() and "%" not in value[max(0, place - 2) : place]:
+            changed = str((int(character) + 1) % 10) if character.isdigit() else ("b" if character != "b" else "c")
+            return f"{value[:place]}{changed}{value[place + 1 :]}"
+    return f"{value}1"
 
 
 def _raises(error: type[PresignError], call: Callable[[], object], what: str) -> None:

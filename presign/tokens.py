@@ -14,7 +14,6 @@ from hashlib import sha256
 
 import itsdangerous
 import orjson
-from itsdangerous.signer import SigningAlgorithm
 
 from presign.errors import ConfigurationError, InvalidToken, TokenExpired
 from presign.upload import Grant
@@ -43,7 +42,8 @@ class CompletionTokens:
         deriver = itsdangerous.Signer(encoded, salt=_PURPOSE, key_derivation="hmac", digest_method=sha256)
         # itsdangerous would derive the key anew for every token.
         derived = [deriver.derive_key(each) for each in encoded]
-        self._signer = itsdangerous.Signer(derived, salt=_PURPOSE, key_derivation="none", algorithm=_HmacSha256())
+        self._signer = itsdangerous.Signer(derived, salt=_PURPOSE, key_derivation="none", digest_method=sha256)
+        self._newest_key = derived[-1]
 
     def issue(self, grant: Grant, *, expires_at: datetime) -> str:
         """Return a token, safe in URLs, that opens to ``grant`` until ``expires_at``."""
@@ -64,8 +64,9 @@ class CompletionTokens:
                 grant.owner,
             ]
         )
-        encoded = binascii.b2a_base64(payload, newline=False).translate(_URL_SAFE).rstrip(b"=")
-        return self._signer.sign(encoded).decode()
+        encoded = _url_safe(payload)
+        # What Signer.sign writes, in a third of the time; it signs with the newest key, too.
+        return f"{encoded.decode()}.{_url_safe(hmac.digest(self._newest_key, encoded, 'sha256')).decode()}"
 
     def open(self, token: str, *, now: datetime) -> Grant:
         """Return the grant of a token that this secret signed; raises InvalidToken, or TokenExpired at its time."""
@@ -82,12 +83,8 @@ class CompletionTokens:
         return grant
 
 
-class _HmacSha256(SigningAlgorithm):
-    """HMAC-SHA256 in one call; that of itsdangerous makes an object for each token, and costs twice as much."""
-
-    def get_signature(self, key: bytes, value: bytes) -> bytes:
-        """Return the 32 bytes of the value's authentication code."""
-        return hmac.digest(key, value, "sha256")
+def _url_safe(content: bytes) -> bytes:
+    return binascii.b2a_base64(content, newline=False).translate(_URL_SAFE).rstrip(b"=")
 
 
 def _grant_of(

@@ -232,8 +232,9 @@ def _members(body: object, *, known: frozenset[str]) -> dict[str, Any]:
             raise InvalidRequest("the body is not JSON") from None
     if not isinstance(body, dict):
         raise InvalidRequest("the body must be a JSON object")
-    for member in body.keys() - known:
-        raise _malformed(str(member), None, f"is not known; known are {', '.join(sorted(known))}")
+    if not body.keys() <= known:
+        member = min(str(member) for member in body.keys() - known)
+        raise _malformed(member, None, f"is not known; known are {', '.join(sorted(known))}")
     return body
 
 

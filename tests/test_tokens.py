@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 from datetime import datetime, timedelta, timezone
 
 import itsdangerous
@@ -32,6 +33,16 @@ GRANT = Grant(
 def test_a_token_opens_to_the_grant_that_it_was_issued_for() -> None:
     tokens = CompletionTokens(SECRET)
     assert tokens.open(tokens.issue(GRANT, expires_at=LATER), now=NOW) == GRANT
+
+
+@pytest.mark.parametrize("secret", [SECRET, ["an older secret of enough bytes", SECRET]], ids=["one", "two"])
+def test_a_token_is_signed_as_itsdangerous_signs_with_the_newest_key(secret: str | list[str]) -> None:
+    token = CompletionTokens(secret).issue(GRANT, expires_at=LATER)
+    payload = token.rpartition(".")[0]
+    deriver = itsdangerous.Signer(SECRET, salt=b"presign.complete", key_derivation="hmac", digest_method=hashlib.sha256)
+    key = deriver.derive_key()
+    signer = itsdangerous.Signer(key, key_derivation="none", digest_method=hashlib.sha256)
+    assert signer.sign(payload).decode() == token
 
 
 def test_a_token_ends_at_its_time() -> None:
