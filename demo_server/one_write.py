@@ -28,8 +28,10 @@ class GatheringTransport:
 
     def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
         self._transport = transport
-        self._loop = loop
+        self._call_soon = loop.call_soon
         self._gathered: list[bytes] = []
+        # Asked for with every answer; the rest goes through __getattr__.
+        self.is_closing = transport.is_closing
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._transport, name)
@@ -37,7 +39,7 @@ class GatheringTransport:
     def write(self, data: bytes) -> None:
         """Send ``data`` with whatever else is written in this turn, in order."""
         if not self._gathered:
-            self._loop.call_soon(self._send)
+            self._call_soon(self._send)
         self._gathered.append(data)
 
     def close(self) -> None:
