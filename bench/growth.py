@@ -1,6 +1,7 @@
 """``python -m bench.growth``: what happens as tickets become many.
 
-1. Tickets per second from one worker for 1, 10, 100 and 1,000 concurrent clients (wrk, as in ``serve.py``).
+1. Tickets per second from one worker for 1, 10, 100 and 1,000 concurrent clients (wrk, as in ``serve.py``), on uvloop,
+   as in the demo, and on asyncio's own loop, which is sooner through with a crowd of new clients.
 2. Memory of a process that issues a million tickets, each for another object: the resident set after a warm-up of a
    tenth of them, and at the end. The difference is a leak, or a cache without a bound.
 3. Credentials that live for seconds, and two secrets that take turns in signing completion tokens, while threads issue
@@ -19,6 +20,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta, timezone
 from itertools import count
+from statistics import median
 
 import boto3
 import psutil
@@ -39,12 +41,16 @@ from presign.s3 import S3Backend
 BUCKET = "example-bucket"
 REGION = "eu-central-1"
 CLIENTS = (1, 10, 100, 1_000)
+LOOPS = ("uvloop", "asyncio")
 PACKAGES = ("boto3", "starlette", "uvicorn", "uvloop", "orjson", "itsdangerous")
 SECRETS = ("the first secret, of at least 16 bytes", "the second secret, of at least 16 bytes")
 POLICY = UploadPolicy(content_types={"image/png"}, max_bytes=10 * 2**20, prefix="public/")
 TICKETS_AT_ONCE = 200
 # botocore renews in the last quarter of an hour; what lives for less is renewed whenever it is asked for.
 _SHORT_LIFE = timedelta(seconds=5)
+
+# By the number of clients, and by the event loop.
+Loads = dict[int, dict[str, list[Load]]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +67,7 @@ class Rotation:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, print, write the results down; 1 with ``--check`` if a target is missed."""
     options = _options(arguments)
-    loads = {clients: _load(clients, options.seconds) for clients in options.clients}
+    loads = _loads(options.clients, rounds=options.rounds, seconds=options.seconds)
     growth = _memory_growth(options.tickets)
     rotation = _rotate(options.rotation_seconds)
     verdicts = [
@@ -80,21 +86,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     rows = [
         [
             f"{clients:,}",
-            f"{load.requests_per_second:,.0f}",
-            f"{load.p50 * 1e3:.2f}",
-            f"{load.p99 * 1e3:.2f}",
+            loop,
+            f"{_median(rounds, 'requests_per_second'):,.0f}",
+            f"{_median(rounds, 'p50') * 1e3:.2f}",
+            f"{_median(rounds, 'p99') * 1e3:.2f}",
         ]
-        for clients, load in loads.items()
+        for clients, by_loop in loads.items()
+        for loop, rounds in by_loop.items()
     ]
     described = machine(PACKAGES)
     markdown = "\n\n".join(
         [
             "# How cost grows",
-            table(("Clients at once", "tickets/s", "p50 ms", "p99 ms"), rows, text=()),
+            table(("Clients at once", "Event loop", "tickets/s", "p50 ms", "p99 ms"), rows, text=(1,)),
             f"While {rotation.tickets:,} tickets were issued, credentials were renewed {rotation.renewals} times and "
             f"the secret that signs changed {rotation.secret_changes} times.",
             table(TARGET_HEADINGS, [target.row(value) for target, value in verdicts]),
-            f"{options.seconds} s for each number of clients, wrk on the same machine. {machine_line(described)}\n",
+            f"{options.rounds} rounds of {options.seconds} s for each number of clients, wrk on the same machine. "
+            f"{machine_line(described)}\n",
         ]
     )
     say(markdown)
@@ -103,7 +112,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         markdown=markdown,
         data={
             "machine": described,
-            "loads": {str(clients): asdict(load) for clients, load in loads.items()},
+            "loads": {
+                str(clients): {loop: [asdict(load) for load in rounds] for loop, rounds in by_loop.items()}
+                for clients, by_loop in loads.items()
+            },
             "tickets": options.tickets,
             "mebibytes_kept": growth,
             "rotation": asdict(rotation),
@@ -116,6 +128,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench.growth", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--clients", type=int, nargs="+", default=list(CLIENTS), help="numbers of clients at once")
+    parser.add_argument("--rounds", type=int, default=3, help="how often each number of clients has its turn")
     parser.add_argument("--seconds", type=int, default=5, help="how long each number of clients lasts")
     parser.add_argument("--tickets", type=int, default=1_000_000, help="how many are issued for the memory")
     parser.add_argument("--rotation-seconds", type=float, default=20.0, help="how long credentials change under load")
@@ -124,13 +137,26 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def _load(clients: int, seconds: int) -> Load:
+def _loads(numbers: Sequence[int], *, rounds: int, seconds: int) -> Loads:
+    loads: Loads = {clients: {loop: [] for loop in LOOPS} for clients in numbers}
+    for _ in range(rounds):
+        for clients, by_loop in loads.items():
+            for loop, seen in by_loop.items():
+                seen.append(_load(clients, loop, seconds))
+    return loads
+
+
+def _median(rounds: Sequence[Load], figure: str) -> float:
+    return median(float(getattr(load, figure)) for load in rounds)
+
+
+def _load(clients: int, loop: str, seconds: int) -> Load:
     port = free_port()
-    with running(PRESIGN.command(port, 1), port=port, environment=PRESIGN.environment(port, 1)):
+    with running([*PRESIGN.command(port, 1), "--loop", loop], port=port, environment=PRESIGN.environment(port, 1)):
         url = f"{address(port)}/upload"
         drive(url, connections=clients, seconds=1)
         load = drive(url, connections=clients, seconds=seconds)
-    say(f"{clients} client(s): {load.requests_per_second:,.0f} tickets/s, p99 {load.p99 * 1e3:.1f} ms")
+    say(f"{clients} client(s), {loop}: {load.requests_per_second:,.0f} tickets/s, p99 {load.p99 * 1e3:.1f} ms")
     return load
 
 
@@ -236,23 +262,20 @@ def _rotate(seconds: float) -> Rotation:
     return rotation
 
 
-def _drawing(loads: dict[int, Load]) -> str:
+def _drawing(loads: Loads) -> str:
+    def bar(loop: str, rounds: Sequence[Load]) -> Bar:
+        rate, slowest = _median(rounds, "requests_per_second"), _median(rounds, "p99")
+        return Bar(label=loop, value=rate, text=f"{rate:,.0f} (p99 {slowest * 1e3:,.1f} ms)", ours=loop == LOOPS[0])
+
     return draw(
         title="Tickets per second, one worker",
-        subtitle="Logarithmic scale; by the number of clients that ask at once.",
+        subtitle="Logarithmic scale; by the number of clients that ask at once, and by the event loop.",
         groups=[
             Group(
-                title="POST /upload",
-                bars=[
-                    Bar(
-                        label=f"{clients:,} client{'s' if clients > 1 else ''}",
-                        value=load.requests_per_second,
-                        text=f"{load.requests_per_second:,.0f} (p99 {load.p99 * 1e3:.1f} ms)",
-                        ours=True,
-                    )
-                    for clients, load in loads.items()
-                ],
+                title=f"{clients:,} client{'s' if clients > 1 else ''}",
+                bars=[bar(loop, rounds) for loop, rounds in by_loop.items()],
             )
+            for clients, by_loop in loads.items()
         ],
     )
 
