@@ -19,6 +19,16 @@ def say(line: str = "") -> None:
     print(line, flush=True)
 
 
+def figure(value: float) -> str:
+    """Return ``value`` to three significant digits, or whole if it has more: ``0.04``, ``4.34``, ``2,048``."""
+    return f"{value:,.0f}" if value >= 1_000 else f"{value:.3g}"
+
+
+def duration(seconds: float) -> str:
+    """Return a time in microseconds, from 10 milliseconds on in those."""
+    return f"{figure(seconds * 1e3)} ms" if seconds >= 0.01 else f"{figure(seconds * 1e6)} µs"
+
+
 def table(headings: Sequence[str], rows: Iterable[Sequence[str]], *, text: Collection[int] = (0,)) -> str:
     """Return a Markdown table with its columns aligned, those in ``text`` to the left, numbers to the right."""
     cells = [list(headings), *map(list, rows)]

@@ -16,7 +16,7 @@ from importlib import import_module
 
 from bench.alternating import Case, Measured, Spread, measure
 from bench.bars import Bar, Group, draw
-from bench.report import machine, machine_line, say, table, write
+from bench.report import duration, figure, machine, machine_line, say, table, write
 from bench.targets import TARGET_HEADINGS, SpeedTarget
 
 STORAGES = ("s3", "azure", "gcs")
@@ -104,19 +104,14 @@ def _rows(case: str, measured: Sequence[Measured]) -> list[list[str]]:
         [
             case if each is measured[0] else "",
             each.contender.name,
-            _microseconds(each.time.median),
-            f"{_microseconds(each.time.low)}-{_microseconds(each.time.high)}",
+            figure(each.time.median * 1e6),
+            f"{figure(each.time.low * 1e6)}-{figure(each.time.high * 1e6)}",
             f"{each.ratio_to(measured[0]).median:.2f}",
             f"{each.peak_bytes / 1024:,.1f}",
             each.contender.note,
         ]
         for each in measured
     ]
-
-
-def _microseconds(seconds: float) -> str:
-    microseconds = seconds * 1e6
-    return f"{microseconds:,.0f}" if microseconds >= 1_000 else f"{microseconds:.3g}"
 
 
 def _data(results: Results) -> dict[str, object]:
@@ -145,7 +140,7 @@ def _drawing(results: Results) -> str:
         return Bar(
             label=each.contender.name,
             value=ratio,
-            text=f"{ratio:.3g} x ({_microseconds(each.time.median)} µs)",
+            text=f"{ratio:.3g} x ({duration(each.time.median)})",
             ours=each.contender.name.startswith("presign"),
         )
 

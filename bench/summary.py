@@ -12,7 +12,7 @@ from statistics import median
 from typing import Any
 
 from bench.contenders import EXPRESS_SERVER, PRESIGN
-from bench.report import RESULTS, say, table
+from bench.report import RESULTS, duration, say, table
 from bench.transfer import THROUGH, TICKETS
 
 HEADINGS = ("What", "presign", "beside it", "")
@@ -47,13 +47,9 @@ def _signatures(data: Mapping[str, Any]) -> list[Sequence[str]]:
         name, said = (other, f"{ratio:.1f} times as long")
         if other == "floor":
             name, said = ("the RSA signature alone", f"{1 / ratio:.2f} of it")
-        rows.append((case, _time(by["presign"]), f"{name}: {_time(by[other])}", said))
+        ours, theirs = (duration(by[each]["seconds_per_call"]["median"]) for each in ("presign", other))
+        rows.append((case, ours, f"{name}: {theirs}", said))
     return rows
-
-
-def _time(measured: Mapping[str, Any]) -> str:
-    seconds = measured["seconds_per_call"]["median"]
-    return f"{seconds * 1e6:,.1f} µs" if seconds < 1e-3 else f"{seconds * 1e3:,.0f} ms"
 
 
 def _servers(data: Mapping[str, Any]) -> list[Sequence[str]]:
@@ -82,7 +78,7 @@ def _transfers(data: Mapping[str, Any]) -> list[Sequence[str]]:
             f"{mebibytes:,} MiB in {data['files']} files, the application's CPU",
             f"{ours:.2f} s",
             f"forwarding with boto3: {theirs:.1f} s",
-            f"{100 * ours / theirs:.1f} % of it",
+            f"{100 * ours / theirs:.2f} % of it",
         )
     ]
 

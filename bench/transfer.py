@@ -26,7 +26,7 @@ from bench.bars import Bar, Group, draw
 from bench.contenders import PRESIGN
 from bench.form_client import Origin
 from bench.processes import address, cpu_seconds, running, tree
-from bench.report import machine, machine_line, say, table, write
+from bench.report import figure, machine, machine_line, say, table, write
 from bench.targets import TARGET_HEADINGS, Target
 from demo_server.local_storage import BUCKET, REGION, local_storage
 from demo_server.seaweedfs import HOST, free_port
@@ -119,7 +119,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench.transfer", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--total-mib", type=int, default=1024, help="how much is uploaded each way")
     parser.add_argument("--file-mib", type=int, default=64, help="the size of one file")
-    parser.add_argument("--rounds", type=int, default=1, help="how often each way carries all of it")
+    parser.add_argument("--rounds", type=int, default=3, help="how often each way carries all of it")
     parser.add_argument("--name", default="transfer", help="what to call the files under bench/results/")
     parser.add_argument("--check", action="store_true", help="fail if a target is missed")
     return parser.parse_args(arguments)
@@ -228,14 +228,14 @@ def _drawing(results: dict[str, list[Carried]]) -> str:
                 bars=[
                     Bar(
                         label=way,
-                        value=max(_median(carried, figure) / unit, 0.01),
-                        text=f"{_median(carried, figure) / unit:,.3g} {name}",
+                        value=max(_median(carried, what) / unit, 0.01),
+                        text=f"{figure(_median(carried, what) / unit)} {name}",
                         ours=way == TICKETS,
                     )
                     for way, carried in results.items()
                 ],
             )
-            for title, figure, unit, name in figures
+            for title, what, unit, name in figures
         ],
     )
 
