@@ -14,6 +14,9 @@ from starlette.types import ASGIApp
 
 START_SECONDS = 10.0
 STOP_SECONDS = 5.0
+SETTLE_SECONDS = 10.0
+
+_servers: dict[str, uvicorn.Server] = {}
 
 
 class _KeptLog(logging.Handler):
@@ -35,6 +38,7 @@ def serve(app: ASGIApp, *, host: str = "127.0.0.1", port: int = 0) -> Iterator[s
     """
     log = _KeptLog()
     listener = socket.create_server((host, port), backlog=512)
+    url = f"http://{host}:{listener.getsockname()[1]}"
     config = uvicorn.Config(app, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=1)
     server = uvicorn.Server(config)
     logger = logging.getLogger("uvicorn")
@@ -44,12 +48,14 @@ def serve(app: ASGIApp, *, host: str = "127.0.0.1", port: int = 0) -> Iterator[s
     thread.start()
     try:
         _wait_until_started(server, thread, log)
-        yield f"http://{host}:{listener.getsockname()[1]}"
+        _servers[url] = server
+        yield url
     except BaseException as error:
         if log.lines and hasattr(error, "add_note"):
             error.add_note("server log:\n" + "\n".join(log.lines))
         raise
     finally:
+        _servers.pop(url, None)
         server.should_exit = True
         thread.join(STOP_SECONDS)
         server.force_exit = True
@@ -58,6 +64,20 @@ def serve(app: ASGIApp, *, host: str = "127.0.0.1", port: int = 0) -> Iterator[s
         logger.removeHandler(log)
     if thread.is_alive():
         raise RuntimeError("the reference server did not stop:\n" + "\n".join(log.lines))
+
+
+def settle(url: str) -> None:
+    """Wait until the server that ``serve`` runs at ``url`` handles no request, not even one whose client is gone.
+
+    A client that hangs up, or that sends more than a request, gets its answer or none while the application is still
+    at work. Raises RuntimeError if the application does not come to an end.
+    """
+    tasks = _servers[url].server_state.tasks
+    deadline = time.monotonic() + SETTLE_SECONDS
+    while tasks:
+        if time.monotonic() > deadline:
+            raise RuntimeError(f"after {SETTLE_SECONDS:g} seconds {len(tasks)} request(s) are still being handled")
+        time.sleep(0.005)
 
 
 def _wait_until_started(server: uvicorn.Server, thread: threading.Thread, log: _KeptLog) -> None:

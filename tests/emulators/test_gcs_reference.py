@@ -33,7 +33,7 @@ from tests.emulators.gcs_reference import (
     page_rule,
     trusted_account,
 )
-from tests.emulators.serving import serve
+from tests.emulators.serving import serve, settle
 from tests.emulators.wire import Answer, Attempt, Form, Part, send, send_and_hang_up
 
 ACCESS_ID, SECRET = "GOOG1EREFERENCE0000001", "an-hmac-secret-of-the-tests"
@@ -748,6 +748,7 @@ def test_two_creators_whose_bodies_overlap_in_time_do_not_both_win(gcs: Referenc
 def test_a_body_shorter_than_its_length_promises_is_not_stored(gcs: Reference, signer: Signer) -> None:
     put = signed_put(signer, content_type="image/png")
     send_and_hang_up(put.with_header("Content-Length", str(len(BODY) + 5)))
+    settle(gcs.url)
     assert gcs.objects == {}
 
 

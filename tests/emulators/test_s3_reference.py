@@ -25,7 +25,7 @@ from tests.emulators.cors import CorsRule
 from tests.emulators.post_policy import PostPolicy
 from tests.emulators.received_request import ReceivedRequest, Refusal
 from tests.emulators.s3_reference import POLICY_DIALECT, S3Bucket, S3Reference
-from tests.emulators.serving import serve
+from tests.emulators.serving import serve, settle
 from tests.emulators.signature_v4 import AWS4, HmacKey, Judge
 from tests.emulators.wire import Answer, Attempt, Form, Part, send, send_and_hang_up
 
@@ -908,12 +908,14 @@ def test_two_creators_whose_bodies_overlap_in_time_do_not_both_win(s3: Reference
 def test_a_body_shorter_than_its_length_promises_is_not_stored(s3: Reference) -> None:
     put = signed_put(s3.client, ContentType="image/png").with_header("Content-Type", "image/png")
     send_and_hang_up(put.with_header("Content-Length", str(len(BODY) + 5)))
+    settle(s3.url)
     assert s3.objects == {}
 
 
 def test_of_a_body_longer_than_its_signed_length_nothing_beyond_that_length_is_stored(s3: Reference) -> None:
     put = signed_put(s3.client, ContentLength=len(BODY)).with_body(BODY + b"smuggled")
     send(put.with_header("Content-Length", str(len(BODY))))
+    settle(s3.url)
     assert [stored.body for stored in s3.objects.values()] in ([], [BODY])
 
 
@@ -921,6 +923,7 @@ def test_a_body_with_a_length_and_chunks_is_refused(s3: Reference) -> None:
     put = signed_put(s3.client, ContentLength=5).with_header("Content-Length", "5")
     chunked = put.with_header("Transfer-Encoding", "chunked").with_body(b"14\r\n" + BODY + b"\r\n0\r\n\r\n")
     assert send(chunked).status == 400
+    settle(s3.url)
     assert s3.objects == {}
 
 

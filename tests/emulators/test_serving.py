@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import threading
 from urllib.parse import urlsplit
 
 import pytest
 from starlette.responses import PlainTextResponse
+from starlette.types import Receive, Scope, Send
 
-from tests.emulators.serving import serve
-from tests.emulators.wire import Attempt, send
+from tests.emulators.serving import serve, settle
+from tests.emulators.wire import Attempt, send, send_and_hang_up
 
 
 def get(url: str) -> tuple[int, bytes]:
@@ -38,3 +40,19 @@ def test_a_server_and_its_thread_are_gone_after_the_block_even_with_an_open_conn
 def test_a_taken_port_is_an_error_at_once() -> None:
     with serve(PlainTextResponse("one")) as url, pytest.raises(OSError, match="in use"):
         serve(PlainTextResponse("two"), port=urlsplit(url).port or 0).__enter__()
+
+
+def test_settling_waits_for_a_request_whose_client_is_gone() -> None:
+    ends: list[str] = []
+
+    async def slow(scope: Scope, receive: Receive, send: Send) -> None:
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        await asyncio.sleep(0.2)
+        ends.append("handled")
+
+    with serve(slow) as url:
+        send_and_hang_up(Attempt(method="PUT", url=f"{url}/x", headers=(("Content-Length", "5"),), body=b"1234"))
+        assert ends == []
+        settle(url)
+        assert ends == ["handled"]
