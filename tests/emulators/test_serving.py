@@ -43,16 +43,21 @@ def test_a_taken_port_is_an_error_at_once() -> None:
 
 
 def test_settling_waits_for_a_request_whose_client_is_gone() -> None:
+    gone, released = threading.Event(), threading.Event()
     ends: list[str] = []
 
     async def slow(scope: Scope, receive: Receive, send: Send) -> None:
         while (await receive())["type"] != "http.disconnect":
             pass
-        await asyncio.sleep(0.2)
+        gone.set()
+        await asyncio.to_thread(released.wait)
         ends.append("handled")
 
     with serve(slow) as url:
         send_and_hang_up(Attempt(method="PUT", url=f"{url}/x", headers=(("Content-Length", "5"),), body=b"1234"))
-        assert ends == []
+        assert gone.wait(10)
+        release = threading.Timer(0.1, released.set)
+        release.start()
         settle(url)
         assert ends == ["handled"]
+        release.join()
