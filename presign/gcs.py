@@ -472,7 +472,10 @@ class GCSBackend:
 
     def _unavailable(self, call: str, error: Exception) -> StorageUnavailable:
         # Only the code: an SDK's message may repeat what it authenticated with.
-        code = str(error.code) if isinstance(error, GoogleAPICallError) else type(error).__name__
+        code = type(error).__name__
+        if isinstance(error, GoogleAPICallError) and error.code is not None:
+            # An HTTPStatus, which Python 3.10 would write by its name.
+            code = f"{error.code:d}"
         return StorageUnavailable(f"{self.name} answered {call} with {shown(code)}")
 
     def _silent(self, error: Exception) -> StorageUnavailable:
