@@ -20,7 +20,6 @@ from presign.upload import Grant
 
 MIN_SECRET_BYTES = 16
 _PURPOSE = b"presign.complete"
-_URL_SAFE = bytes.maketrans(b"+/", b"-_")
 
 
 class CompletionTokens:
@@ -84,7 +83,7 @@ class CompletionTokens:
 
 
 def _url_safe(content: bytes) -> bytes:
-    return binascii.b2a_base64(content, newline=False).translate(_URL_SAFE).rstrip(b"=")
+    return base64.urlsafe_b64encode(content).rstrip(b"=")
 
 
 def _grant_of(
