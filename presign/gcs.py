@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from email.utils import parsedate_to_datetime
 from functools import partial
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, Literal, Protocol
 from urllib.parse import quote, unquote
 
 import google.auth
@@ -34,8 +34,8 @@ from presign.errors import ConfigurationError, CredentialsUnavailable, StorageUn
 from presign.keys import check_prefix
 from presign.signing import sigv4
 from presign.signing.per_second import PerSecond
-from presign.signing.post_policy import FormSigner
 from presign.signing.quoting import quote_path
+from presign.signing.terms import Terms
 from presign.signing.timestamps import stamp_of
 from presign.upload import Grant, Rule
 
@@ -170,14 +170,6 @@ class _SignBlobKey:
                 "enable that API, and grant roles/iam.serviceAccountTokenCreator on this service account to the "
                 "identity that the program runs as"
             ) from None
-
-
-class _Terms(NamedTuple):
-    """What signs in one second what is to live equally long, and the end of that life."""
-
-    forms: FormSigner
-    queries: sigv4.QueryTerms
-    expires_at: datetime
 
 
 class GCSBackend:
@@ -342,7 +334,7 @@ class GCSBackend:
     def _uses_post(self, grant: Grant) -> bool:
         return self._posts_create_only if grant.create_only else self._posts
 
-    def _sign_post(self, grant: Grant, terms: _Terms) -> SignedUpload:
+    def _sign_post(self, grant: Grant, terms: Terms) -> SignedUpload:
         fields = {"key": grant.key, "Content-Type": grant.content_type}
         if grant.content_disposition is not None:
             fields["Content-Disposition"] = grant.content_disposition
@@ -354,7 +346,7 @@ class GCSBackend:
         signed = terms.forms.sign(fields, min_bytes=grant.min_bytes, max_bytes=grant.max_bytes)
         return SignedUpload("POST", self._public.base_url, {}, signed, terms.expires_at)
 
-    def _sign_put(self, grant: Grant, terms: _Terms) -> SignedUpload:
+    def _sign_put(self, grant: Grant, terms: Terms) -> SignedUpload:
         headers = {"Content-Type": grant.content_type}
         if grant.content_disposition is not None:
             headers["Content-Disposition"] = grant.content_disposition
@@ -370,31 +362,23 @@ class GCSBackend:
         url = sigv4.presigned_url(self._public, terms.queries, "PUT", grant.key, signed)
         return SignedUpload("PUT", url, headers, {}, terms.expires_at)
 
-    def _open_terms(self, second: int, expires_in: timedelta) -> _Terms:
+    def _open_terms(self, second: int, expires_in: timedelta) -> Terms:
         longest = self._signer.longest
-        expires_seconds = (expires_in if longest is None else min(expires_in, longest)) // _SECOND
-        start, end = stamp_of(second), stamp_of(second + expires_seconds)
-        scope = self._signer.scope(start.date)
-        return _Terms(
-            forms=FormSigner(bucket=self._bucket, scope=scope, timestamp=start.timestamp, expiration=end.iso),
-            queries=sigv4.QueryTerms(scope=scope, timestamp=start.timestamp, expires_seconds=expires_seconds),
-            expires_at=end.time,
-        )
+        lifetime = expires_in if longest is None else min(expires_in, longest)
+        start, end = stamp_of(second), stamp_of(second + lifetime // _SECOND)
+        return Terms.of(bucket=self._bucket, scope=self._signer.scope(start.date), start=start, end=end)
 
     def _check_signature(self) -> None:
         now = datetime.now(timezone.utc)
         # By path on the endpoint that this program reaches: a browser's own may be out of reach from here.
-        path = f"/{self._bucket}/{_CHECK_KEY}"
-        terms = self._kept.get(now, _CHECK_LIFETIME)
+        place = sigv4.Place.of_bucket(self._bucket, self._endpoint_url)
+        terms = self._kept.get(now, _CHECK_LIFETIME).queries
         try:
-            host = self._endpoint_url.partition("://")[2]
-            query = sigv4.QuerySigner(terms.queries, method="GET", host=host, path=path, headers={}).sign()
+            url = sigv4.presigned_url(place, terms, "GET", _CHECK_KEY, {})
         except CredentialsUnavailable as error:
             raise ConfigurationError(error.detail, field="credentials") from None
         try:
-            with requests.get(
-                f"{self._endpoint_url}{path}?{query}", timeout=_TIMEOUT_SECONDS, stream=True, allow_redirects=False
-            ) as answer:
+            with requests.get(url, timeout=_TIMEOUT_SECONDS, stream=True, allow_redirects=False) as answer:
                 status, date = answer.status_code, answer.headers.get("date")
                 content = b"" if status < 400 else next(answer.iter_content(10_000), b"")
         except requests.RequestException as error:
@@ -697,16 +681,13 @@ def _place(
     public = endpoint_url
     if public_endpoint_url is not None:
         public = read_endpoint("public_endpoint_url", public_endpoint_url)
-    if not virtual_hosted_style:
-        return sigv4.Place.of(public, f"/{bucket}/")
-    scheme, host = public.split("://")
-    if scheme == "https" and "." in bucket:
+    if virtual_hosted_style and public.startswith("https:") and "." in bucket:
         raise ConfigurationError(
             "a bucket with a dot has no certificate as a virtual host; leave virtual_hosted_style out",
             field="virtual_hosted_style",
             value=bucket,
         )
-    return sigv4.Place.of(f"{scheme}://{bucket}.{host}")
+    return sigv4.Place.of_bucket(bucket, public, virtual_hosted=virtual_hosted_style)
 
 
 def _is_skewed(date: str | None, now: datetime) -> bool:

@@ -9,7 +9,7 @@ from binascii import a2b_hex, b2a_base64
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal
 from urllib.parse import unquote
 
 import boto3
@@ -26,8 +26,8 @@ from presign.keys import check_prefix
 from presign.refreshing import Expiring, Refreshing
 from presign.signing import sigv4
 from presign.signing.per_second import PerSecond
-from presign.signing.post_policy import FormSigner
 from presign.signing.quoting import quote_path
+from presign.signing.terms import Terms
 from presign.signing.timestamps import stamp_of
 from presign.upload import Grant, Rule
 
@@ -54,14 +54,6 @@ class _Keys:
     access_key: str
     secret_key: str = field(repr=False)
     session_token: str | None = field(repr=False)
-
-
-class _Terms(NamedTuple):
-    """What signs in one second what is to live equally long, and the end of that life."""
-
-    forms: FormSigner
-    queries: sigv4.QueryTerms
-    expires_at: datetime
 
 
 class S3Backend:
@@ -104,12 +96,12 @@ class S3Backend:
             "endpoint_url", configured_endpoint or _regional_endpoint(self._session, self._region)
         )
         # A dotted bucket's virtual host has no certificate, and a custom endpoint need not have virtual hosts at all.
-        self._own = _place(self._endpoint_url, bucket, virtual=self._is_aws and "." not in bucket)
+        self._own = sigv4.Place.of_bucket(bucket, self._endpoint_url, virtual_hosted=self._is_aws and "." not in bucket)
         # As browsers reach it.
         self._public = (
             self._own
             if public_endpoint_url is None
-            else _place(read_endpoint("public_endpoint_url", public_endpoint_url), bucket, virtual=False)
+            else sigv4.Place.of_bucket(bucket, read_endpoint("public_endpoint_url", public_endpoint_url))
         )
         self._bucket = bucket
         store_has_post = not self._public.host.endswith(_HOSTS_WITHOUT_POST)
@@ -268,7 +260,7 @@ class S3Backend:
     def _uses_post(self, grant: Grant) -> bool:
         return self._posts_create_only if grant.create_only else self._posts
 
-    def _sign_post(self, grant: Grant, terms: _Terms) -> SignedUpload:
+    def _sign_post(self, grant: Grant, terms: Terms) -> SignedUpload:
         fields = {"key": grant.key, "Content-Type": grant.content_type}
         if grant.content_disposition is not None:
             fields["Content-Disposition"] = grant.content_disposition
@@ -284,7 +276,7 @@ class S3Backend:
         signed = terms.forms.sign(fields, min_bytes=grant.min_bytes, max_bytes=grant.max_bytes)
         return SignedUpload("POST", self._public.base_url, {}, signed, terms.expires_at)
 
-    def _sign_put(self, grant: Grant, terms: _Terms) -> SignedUpload:
+    def _sign_put(self, grant: Grant, terms: Terms) -> SignedUpload:
         headers = {"Content-Type": grant.content_type}
         if grant.content_disposition is not None:
             headers["Content-Disposition"] = grant.content_disposition
@@ -303,30 +295,14 @@ class S3Backend:
         url = sigv4.presigned_url(self._public, terms.queries, "PUT", grant.key, signed)
         return SignedUpload("PUT", url, headers, {}, terms.expires_at)
 
-    def _terms(self, now: datetime, expires_in: timedelta) -> _Terms:
+    def _terms(self, now: datetime, expires_in: timedelta) -> Terms:
         return self._kept.get(now, (self._credentials.current(now), expires_in))
 
-    def _open_terms(self, second: int, key: tuple[Expiring[_Keys], timedelta]) -> _Terms:
+    def _open_terms(self, second: int, key: tuple[Expiring[_Keys], timedelta]) -> Terms:
         held, expires_in = key
-        last = _last_second(second, expires_in, held)
-        keys, start, end = held.value, stamp_of(second), stamp_of(last)
+        keys, start, end = held.value, stamp_of(second), stamp_of(_last_second(second, expires_in, held))
         scope = self._scope(keys, start.date)
-        return _Terms(
-            forms=FormSigner(
-                bucket=self._bucket,
-                scope=scope,
-                timestamp=start.timestamp,
-                expiration=end.iso,
-                session_token=keys.session_token,
-            ),
-            queries=sigv4.QueryTerms(
-                scope=scope,
-                timestamp=start.timestamp,
-                expires_seconds=last - second,
-                session_token=keys.session_token,
-            ),
-            expires_at=end.time,
-        )
+        return Terms.of(bucket=self._bucket, scope=scope, start=start, end=end, session_token=keys.session_token)
 
     def _scope(self, keys: _Keys, date: str) -> sigv4.Scope:
         return sigv4.open_scope(
@@ -429,13 +405,6 @@ def _configured_endpoint(session: boto3.Session) -> str | None:
         full_config=core.full_config, scoped_config=core.get_scoped_config(), client_name="s3"
     ).provide()
     return endpoint_url
-
-
-def _place(endpoint: str, bucket: str, *, virtual: bool) -> sigv4.Place:
-    if not virtual:
-        return sigv4.Place.of(endpoint, f"/{quote_path(bucket)}/")
-    scheme, host = endpoint.split("://")
-    return sigv4.Place.of(f"{scheme}://{bucket}.{host}")
 
 
 def _regional_endpoint(session: boto3.Session, region: str) -> str:

@@ -62,6 +62,10 @@ class Scope:
     query_start: str = field(repr=False)
     key: SigningKey = field(repr=False)
 
+    def string_to_sign(self, timestamp: str, hashed: str) -> str:
+        """Return what ``key`` signs for a canonical request whose SHA-256 is ``hashed``, in hexadecimal digits."""
+        return f"{self.dialect.algorithm}\n{timestamp}\n{self.name}\n{hashed}"
+
 
 @lru_cache(maxsize=64)
 def make_scope(*, dialect: Dialect, access_key: str, key: SigningKey, date: str, region: str, service: str) -> Scope:
@@ -121,7 +125,7 @@ class QueryTerms:
         self._canonical_start = f"{start}{token}&{prefix}SignedHeaders="
         self._parameters_start = f"{start}&{prefix}SignedHeaders="
         self._parameters_end = f"{token}&{prefix}Signature="
-        self._string_to_sign = f"{scope.dialect.algorithm}\n{timestamp}\n{scope.name}\n"
+        self._string_to_sign = scope.string_to_sign(timestamp, "")
         self._key = scope.key
 
     def query(self, query_signed_headers: str) -> tuple[str, str]:
@@ -181,6 +185,14 @@ class Place(NamedTuple):
         """Return the place behind an endpoint, which is a scheme and a host; the path begins and ends with a slash."""
         return cls(f"{endpoint}{path_prefix}", endpoint.partition("://")[2], path_prefix)
 
+    @classmethod
+    def of_bucket(cls, bucket: str, endpoint: str, *, virtual_hosted: bool = False) -> Place:
+        """Return a bucket's place: below the service's endpoint, or on a host of its own under the endpoint's."""
+        if not virtual_hosted:
+            return cls.of(endpoint, f"/{quote_path(bucket)}/")
+        scheme, host = endpoint.split("://")
+        return cls.of(f"{scheme}://{bucket}.{host}")
+
 
 def presigned_url(
     place: Place,
@@ -191,6 +203,7 @@ def presigned_url(
     query: Collection[tuple[str, str]] = (),
 ) -> str:
     """Return the URL for one request on an object, signed in its query; see QuerySigner for what each part is."""
+    # Not by way of a QuerySigner, which for one request takes a third longer.
     quoted_key = quote_path(key)
     names, signed_headers, query_signed_headers = _signed_headers(tuple(headers))
     canonical, parameters = terms.query(query_signed_headers)
@@ -224,10 +237,10 @@ def authorized_headers(
     names, signed_headers, _ = _signed_headers(tuple(sent))
     canonical_request = f"{method}\n{path}\n\n{_canonical(names, host, sent)}\n{signed_headers}\n{_SHA256_OF_NOTHING}"
     hashed = sha256(canonical_request.encode()).hexdigest()
-    algorithm = scope.dialect.algorithm
-    signature = scope.key.hexdigest(f"{algorithm}\n{timestamp}\n{scope.name}\n{hashed}".encode())
+    signature = scope.key.hexdigest(scope.string_to_sign(timestamp, hashed).encode())
     sent["authorization"] = (
-        f"{algorithm} Credential={scope.credential}, SignedHeaders={signed_headers}, Signature={signature}"
+        f"{scope.dialect.algorithm} Credential={scope.credential}, "
+        f"SignedHeaders={signed_headers}, Signature={signature}"
     )
     return sent
 
