@@ -62,6 +62,11 @@ class Spread:
         return cls(low=low, median=median, high=high)
 
 
+def median_of(measured: Iterable[object], figure: str) -> float:
+    """Return the median of what each of ``measured`` has under the name ``figure``."""
+    return statistics.median(float(getattr(each, figure)) for each in measured)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Measured:
     """One contender's samples, in seconds per call and in round order, and one call's peak of Python memory."""

@@ -20,13 +20,13 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta, timezone
 from itertools import count
-from statistics import median
 
 import boto3
 import psutil
 from botocore.credentials import RefreshableCredentials
 from botocore.session import Session as CoreSession
 
+from bench.alternating import median_of
 from bench.bars import Bar, Group, draw
 from bench.contenders import PRESIGN
 from bench.processes import address, running
@@ -87,9 +87,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         [
             f"{clients:,}",
             loop,
-            f"{_median(rounds, 'requests_per_second'):,.0f}",
-            f"{_median(rounds, 'p50') * 1e3:.2f}",
-            f"{_median(rounds, 'p99') * 1e3:.2f}",
+            f"{median_of(rounds, 'requests_per_second'):,.0f}",
+            f"{median_of(rounds, 'p50') * 1e3:.2f}",
+            f"{median_of(rounds, 'p99') * 1e3:.2f}",
         ]
         for clients, by_loop in loads.items()
         for loop, rounds in by_loop.items()
@@ -144,10 +144,6 @@ def _loads(numbers: Sequence[int], *, rounds: int, seconds: int) -> Loads:
             for loop, seen in by_loop.items():
                 seen.append(_load(clients, loop, seconds))
     return loads
-
-
-def _median(rounds: Sequence[Load], figure: str) -> float:
-    return median(float(getattr(load, figure)) for load in rounds)
 
 
 def _load(clients: int, loop: str, seconds: int) -> Load:
@@ -264,7 +260,7 @@ def _rotate(seconds: float) -> Rotation:
 
 def _drawing(loads: Loads) -> str:
     def bar(loop: str, rounds: Sequence[Load]) -> Bar:
-        rate, slowest = _median(rounds, "requests_per_second"), _median(rounds, "p99")
+        rate, slowest = median_of(rounds, "requests_per_second"), median_of(rounds, "p99")
         return Bar(label=loop, value=rate, text=f"{rate:,.0f} (p99 {slowest * 1e3:,.1f} ms)", ours=loop == LOOPS[0])
 
     return draw(

@@ -16,9 +16,10 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from statistics import median
 from urllib.request import Request, urlopen
 
-from bench.alternating import Spread
+from bench.alternating import median_of
 from bench.bars import Bar, Group, draw
 from bench.contenders import EMPTY, EXPRESS, EXPRESS_SERVER, ORIGIN, PRESIGN, SERVERS, Server
 from bench.node import install
@@ -163,7 +164,7 @@ def _rows(workers: int, results: Mapping[str, Sequence[Observed]]) -> list[list[
             f"{_rate_ratio(rounds, results[EXPRESS_SERVER.name]):.2f}",
             f"{_median(rounds, 'p50') * 1e3:.2f}",
             f"{_median(rounds, 'p99') * 1e3:.2f}",
-            f"{Spread.of([each.cpu_seconds_per_request for each in rounds]).median * 1e6:,.0f}",
+            f"{median_of(rounds, 'cpu_seconds_per_request') * 1e6:,.0f}",
             _mebibytes(_proportional(rounds)),
             _mebibytes(_resident(rounds)),
             str(rounds[0].memory.processes),
@@ -173,20 +174,20 @@ def _rows(workers: int, results: Mapping[str, Sequence[Observed]]) -> list[list[
 
 
 def _median(rounds: Sequence[Observed], figure: str) -> float:
-    return Spread.of([float(getattr(each.load, figure)) for each in rounds]).median
+    return median_of([each.load for each in rounds], figure)
 
 
 def _proportional(rounds: Sequence[Observed]) -> float:
-    return Spread.of([each.memory.proportional for each in rounds]).median
+    return median_of([each.memory for each in rounds], "proportional")
 
 
 def _resident(rounds: Sequence[Observed]) -> float:
-    return Spread.of([each.memory.resident for each in rounds]).median
+    return median_of([each.memory for each in rounds], "resident")
 
 
 def _rate_ratio(ours: Sequence[Observed], theirs: Sequence[Observed]) -> float:
     pairs = zip(ours, theirs, strict=True)
-    return Spread.of([one.load.requests_per_second / other.load.requests_per_second for one, other in pairs]).median
+    return median(one.load.requests_per_second / other.load.requests_per_second for one, other in pairs)
 
 
 def _mebibytes(count: float) -> str:

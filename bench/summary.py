@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Mapping, Sequence
 from statistics import median
 from typing import Any
@@ -85,4 +84,3 @@ def _transfers(data: Mapping[str, Any]) -> list[Sequence[str]]:
 
 if __name__ == "__main__":
     say(summary())
-    sys.exit()

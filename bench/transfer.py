@@ -19,9 +19,9 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
-from bench.alternating import Spread
+from bench.alternating import median_of
 from bench.bars import Bar, Group, draw
 from bench.contenders import PRESIGN
 from bench.form_client import Origin
@@ -63,7 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         tempfile.TemporaryDirectory(prefix="presign-bench-") as directory,
         local_storage(Path(directory), origins=[ORIGIN], say=say) as storage,
     ):
-        endpoint = storage["PRESIGN_BUCKET"].rpartition("endpoint_url=")[2].replace("%3A", ":").replace("%2F", "/")
+        endpoint = parse_qs(urlsplit(storage["PRESIGN_BUCKET"]).query)["endpoint_url"][0]
         ways: list[tuple[str, Callable[[], Carried]]] = [
             (TICKETS, lambda: _by_tickets(storage, endpoint, files, size)),
             (THROUGH, lambda: _through(storage, endpoint, files, size)),
@@ -75,18 +75,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     verdicts = [
         (
             Target(what=f"{what}, of (b)'s", relation="below", bound=1, unit=" %"),
-            100 * _median(results[TICKETS], figure) / _median(results[THROUGH], figure),
+            100 * median_of(results[TICKETS], figure) / median_of(results[THROUGH], figure),
         )
         for what, figure in (("application's CPU seconds", "cpu_seconds"), ("application's bytes", "bytes_handled"))
     ]
     rows = [
         [
             way,
-            f"{_median(carried, 'cpu_seconds'):.3f}",
-            f"{_median(carried, 'idle_cpu_seconds'):.3f}",
-            f"{_median(carried, 'bytes_handled') / 2**20:,.2f}",
-            f"{_median(carried, 'peak_resident') / 2**20:,.0f}",
-            f"{_median(carried, 'wall_seconds'):.2f}",
+            f"{median_of(carried, 'cpu_seconds'):.3f}",
+            f"{median_of(carried, 'idle_cpu_seconds'):.3f}",
+            f"{median_of(carried, 'bytes_handled') / 2**20:,.2f}",
+            f"{median_of(carried, 'peak_resident') / 2**20:,.0f}",
+            f"{median_of(carried, 'wall_seconds'):.2f}",
         ]
         for way, carried in results.items()
     ]
@@ -208,10 +208,6 @@ def _peak_resident(pid: int) -> Iterator[list[int]]:
         watcher.join()
 
 
-def _median(carried: Sequence[Carried], figure: str) -> float:
-    return Spread.of([float(getattr(each, figure)) for each in carried]).median
-
-
 def _drawing(results: dict[str, list[Carried]]) -> str:
     figures = (
         ("The application's CPU seconds", "cpu_seconds", 1.0, "s"),
@@ -228,8 +224,8 @@ def _drawing(results: dict[str, list[Carried]]) -> str:
                 bars=[
                     Bar(
                         label=way,
-                        value=max(_median(carried, what) / unit, 0.01),
-                        text=f"{figure(_median(carried, what) / unit)} {name}",
+                        value=max(median_of(carried, what) / unit, 0.01),
+                        text=f"{figure(median_of(carried, what) / unit)} {name}",
                         ours=way == TICKETS,
                     )
                     for way, carried in results.items()
