@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hmac
 import json
+from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any
 from urllib.parse import quote
@@ -33,6 +34,41 @@ secrets = st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=1
 session_tokens = st.none() | st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=1, max_size=60)
 regions = st.sampled_from(["us-east-1", "eu-central-1", "cn-north-1", "auto", "us-gov-west-1"])
 timestamps = st.datetimes(datetime(2013, 5, 24), datetime(2099, 12, 31)).map(lambda t: t.strftime("%Y%m%dT%H%M%SZ"))
+
+
+@dataclass(frozen=True)
+class Signing:
+    """Who signs, where and when."""
+
+    access_key: str
+    secret: str
+    token: str | None
+    region: str
+    timestamp: str
+
+    @property
+    def credentials(self) -> Credentials:
+        return Credentials(self.access_key, self.secret, self.token)
+
+    @property
+    def scope(self) -> sigv4.Scope:
+        return sigv4.open_scope(
+            access_key=self.access_key,
+            secret_key=self.secret,
+            date=self.timestamp[:8],
+            region=self.region,
+            service="s3",
+        )
+
+    def sign(self, request: AWSRequest, auth: Any) -> None:
+        """Take the steps of botocore's add_auth, but for its reading of the clock."""
+        request.context["timestamp"] = self.timestamp
+        auth._modify_request_before_signing(request)
+        string_to_sign = auth.string_to_sign(request, auth.canonical_request(request))
+        auth._inject_signature_to_request(request, auth.signature(string_to_sign, request))
+
+
+signings = st.builds(Signing, access_keys, secrets, session_tokens, regions, timestamps)
 keys = st.text(st.characters(min_codepoint=32, max_codepoint=0x24F, exclude_characters="\x7f"), min_size=1, max_size=40)
 header_values = st.text(st.characters(min_codepoint=32, max_codepoint=126), min_size=1, max_size=30).filter(
     lambda value: value == value.strip()
@@ -99,37 +135,28 @@ def test_the_documented_get_object_of_aws_comes_out() -> None:
 
 @given(
     method=st.sampled_from(["HEAD", "GET", "DELETE"]),
-    access_key=access_keys,
-    secret=secrets,
-    token=session_tokens,
-    region=regions,
-    timestamp=timestamps,
+    signing=signings,
     key=keys,
     headers=signed_headers,
 )
 @settings(max_examples=2_000, deadline=None)
 def test_authorized_headers_are_botocores(
     method: str,
-    access_key: str,
-    secret: str,
-    token: str | None,
-    region: str,
-    timestamp: str,
+    signing: Signing,
     key: str,
     headers: dict[str, str],
 ) -> None:
-    host, path = f"bucket.s3.{region}.amazonaws.com", quote_path(f"/{key}")
+    host, path = f"bucket.s3.{signing.region}.amazonaws.com", quote_path(f"/{key}")
     request = AWSRequest(method, f"http://{host}{path}", headers=dict(headers))
-    request.context["timestamp"] = timestamp
-    auth: Any = S3SigV4Auth(Credentials(access_key, secret, token), "s3", region)
-    # The steps of add_auth, but for its reading of the clock.
-    auth._modify_request_before_signing(request)
-    string_to_sign = auth.string_to_sign(request, auth.canonical_request(request))
-    auth._inject_signature_to_request(request, auth.signature(string_to_sign, request))
-
-    scope = sigv4.open_scope(access_key=access_key, secret_key=secret, date=timestamp[:8], region=region, service="s3")
+    signing.sign(request, S3SigV4Auth(signing.credentials, "s3", signing.region))
     ours = sigv4.authorized_headers(
-        scope=scope, timestamp=timestamp, method=method, host=host, path=path, headers=headers, session_token=token
+        scope=signing.scope,
+        timestamp=signing.timestamp,
+        method=method,
+        host=host,
+        path=path,
+        headers=headers,
+        session_token=signing.token,
     )
     assert ours == {name.lower(): value for name, value in request.headers.items()}
 
@@ -165,11 +192,7 @@ def test_the_documented_post_policy_of_aws_comes_out() -> None:
 
 @given(
     method=st.sampled_from(["PUT", "GET"]),
-    access_key=access_keys,
-    secret=secrets,
-    token=session_tokens,
-    region=regions,
-    timestamp=timestamps,
+    signing=signings,
     key=keys,
     headers=signed_headers,
     query=queries,
@@ -178,29 +201,20 @@ def test_the_documented_post_policy_of_aws_comes_out() -> None:
 @settings(max_examples=10_000, deadline=None)
 def test_presigned_urls_are_botocores_byte_for_byte(
     method: str,
-    access_key: str,
-    secret: str,
-    token: str | None,
-    region: str,
-    timestamp: str,
+    signing: Signing,
     key: str,
     headers: dict[str, str],
     query: dict[str, str],
     expires: int,
 ) -> None:
-    host = f"bucket.s3.{region}.amazonaws.com"
+    host = f"bucket.s3.{signing.region}.amazonaws.com"
     path = quote_path(f"/{key}")
     query_text = "&".join(f"{quote(name, safe='')}={quote(value, safe='~')}" for name, value in query.items())
     request = AWSRequest(method, f"https://{host}{path}{'?' if query else ''}{query_text}", headers=dict(headers))
-    request.context["timestamp"] = timestamp
-    auth: Any = S3SigV4QueryAuth(Credentials(access_key, secret, token), "s3", region, expires=expires)
-    # The steps of add_auth, but for its reading of the clock.
-    auth._modify_request_before_signing(request)
-    string_to_sign = auth.string_to_sign(request, auth.canonical_request(request))
-    auth._inject_signature_to_request(request, auth.signature(string_to_sign, request))
-
-    scope = sigv4.open_scope(access_key=access_key, secret_key=secret, date=timestamp[:8], region=region, service="s3")
-    terms = sigv4.QueryTerms(scope=scope, timestamp=timestamp, expires_seconds=expires, session_token=token)
+    signing.sign(request, S3SigV4QueryAuth(signing.credentials, "s3", signing.region, expires=expires))
+    terms = sigv4.QueryTerms(
+        scope=signing.scope, timestamp=signing.timestamp, expires_seconds=expires, session_token=signing.token
+    )
     place = sigv4.Place.of(f"https://{host}")
     assert sigv4.presigned_url(place, terms, method, key, headers, query.items()) == request.url
     signer = sigv4.QuerySigner(terms, method=method, host=host, path=path, headers=headers)
@@ -208,11 +222,7 @@ def test_presigned_urls_are_botocores_byte_for_byte(
 
 
 @given(
-    access_key=access_keys,
-    secret=secrets,
-    token=session_tokens,
-    region=regions,
-    timestamp=timestamps,
+    signing=signings,
     key=keys,
     fields=st.dictionaries(
         st.sampled_from(["Content-Type", "Cache-Control", "x-amz-meta-a", "success_action_status"]), header_values
@@ -221,29 +231,24 @@ def test_presigned_urls_are_botocores_byte_for_byte(
 )
 @settings(max_examples=10_000, deadline=None)
 def test_post_policies_are_signed_as_by_botocore_and_say_the_same(
-    access_key: str,
-    secret: str,
-    token: str | None,
-    region: str,
-    timestamp: str,
+    signing: Signing,
     key: str,
     fields: dict[str, str],
     bounds: list[int],
 ) -> None:
-    scope = sigv4.open_scope(access_key=access_key, secret_key=secret, date=timestamp[:8], region=region, service="s3")
     signer = FormSigner(
         bucket="bucket",
-        scope=scope,
-        timestamp=timestamp,
+        scope=signing.scope,
+        timestamp=signing.timestamp,
         expiration="2030-01-01T00:00:00Z",
-        session_token=token,
+        session_token=signing.token,
     )
     form = signer.sign({"key": key, **fields}, min_bytes=bounds[0], max_bytes=bounds[1])
     policy = form["policy"]
 
     request = AWSRequest("POST", "https://bucket.example/")
-    request.context["timestamp"] = timestamp
-    auth = S3SigV4PostAuth(Credentials(access_key, secret, token), "s3", region)
+    request.context["timestamp"] = signing.timestamp
+    auth = S3SigV4PostAuth(signing.credentials, "s3", signing.region)
     assert form["x-amz-signature"] == auth.signature(policy, request)
 
     auth.add_auth(_with_policy(fields, key, bounds, made := AWSRequest("POST", "https://bucket.example/")))
