@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import threading
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any, cast
+from typing import cast
 
 import httpx
 import pytest
-import uvicorn
 from starlette.types import Receive, Scope, Send
 
 from demo_server.one_write import GatheringTransport, OneWriteProtocol
-from demo_server.seaweedfs import HOST, free_port
+from tests.emulators.serving import serve
 
 
 class Recorder:
@@ -69,8 +64,6 @@ def test_closing_sends_what_was_written_first() -> None:
 
 async def _app(scope: Scope, receive: Receive, send: Send) -> None:
     """Answers as many bytes as the path says, in pieces of the size that the query says."""
-    if scope["type"] != "http":
-        return
     length, piece = int(scope["path"][1:]), int(scope["query_string"] or b"0")
     await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"%d" % length)]})
     content = bytes(i % 251 for i in range(length))
@@ -80,29 +73,10 @@ async def _app(scope: Scope, receive: Receive, send: Send) -> None:
     await send({"type": "http.response.body", "body": b""})
 
 
-@contextmanager
-def _served() -> Iterator[str]:
-    port = free_port()
-    config: Any = uvicorn.Config(_app, host=HOST, port=port, http=OneWriteProtocol, log_level="warning")
-    server = uvicorn.Server(config)
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    try:
-        deadline = time.monotonic() + 20
-        while not server.started:
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
-        yield f"http://{HOST}:{port}"
-    finally:
-        server.should_exit = True
-        thread.join(10)
-        assert not thread.is_alive()
-
-
 @pytest.mark.parametrize("headers", [{}, {"Connection": "close"}], ids=["kept alive", "closed"])
 @pytest.mark.parametrize("path", ["/0", "/1", "/2000?7", "/5000000", "/5000000?65536"])
 def test_answers_of_every_size_arrive_whole(path: str, headers: dict[str, str]) -> None:
-    with _served() as url, httpx.Client() as client:
+    with serve(_app, http=OneWriteProtocol) as url, httpx.Client() as client:
         for _ in range(3):
             answer = client.get(f"{url}{path}", headers=headers)
             length = int(path[1:].partition("?")[0])

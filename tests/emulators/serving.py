@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import socket
 import threading
@@ -30,16 +31,20 @@ class _KeptLog(logging.Handler):
 
 
 @contextmanager
-def serve(app: ASGIApp, *, host: str = "127.0.0.1", port: int = 0) -> Iterator[str]:
+def serve(
+    app: ASGIApp, *, host: str = "127.0.0.1", port: int = 0, http: type[asyncio.Protocol] | None = None
+) -> Iterator[str]:
     """Yield the base URL of a server that is ready; port 0 takes a free one.
 
-    A server that does not start raises RuntimeError with its log; what the server logged while the block ran is added
-    as a note to whatever the block raises.
+    ``http`` is the protocol that it speaks, by default uvicorn's own. A server that does not start raises RuntimeError
+    with its log; what the server logged while the block ran is added as a note to whatever the block raises.
     """
     log = _KeptLog()
     listener = socket.create_server((host, port), backlog=512)
     url = f"http://{host}:{listener.getsockname()[1]}"
-    config = uvicorn.Config(app, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=1)
+    config = uvicorn.Config(
+        app, http=http or "auto", log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=1
+    )
     server = uvicorn.Server(config)
     logger = logging.getLogger("uvicorn")
     logger.addHandler(log)

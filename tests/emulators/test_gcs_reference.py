@@ -231,6 +231,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reference]:
 
 @pytest.fixture
 def gcs(running: Reference) -> Reference:
+    settle(running.url)
     running.clock.at = None
     for bucket in running.app.buckets.values():
         bucket.objects.clear()

@@ -115,6 +115,7 @@ def running() -> Iterator[Reference]:
 
 @pytest.fixture
 def s3(running: Reference) -> Reference:
+    settle(running.url)
     running.clock.at = None
     for bucket in running.app.buckets.values():
         bucket.objects.clear()
