@@ -23,7 +23,7 @@ from bench.targets import SpeedTarget, Target
 from presign import Grant
 from presign.azure import AzureBackend
 from presign.signing import sas
-from presign.signing.timestamps import stamp_of
+from presign.signing.signing_time import signing_time
 
 ACCOUNT = "exampleaccount"
 CONTAINER = "uploads"
@@ -106,8 +106,8 @@ def _service_case(keys: list[str]) -> Case:
 
 
 def _delegation_case(keys: list[str]) -> Case:
-    signed_start = stamp_of(int(utc_now().timestamp())).iso
-    signed_expiry = stamp_of(int(utc_now().timestamp()) + DELEGATION_SECONDS).iso
+    signed_start = signing_time(int(utc_now().timestamp())).iso
+    signed_expiry = signing_time(int(utc_now().timestamp()) + DELEGATION_SECONDS).iso
     identity = {
         "signed_oid": str(uuid.uuid4()),
         "signed_tid": str(uuid.uuid4()),
@@ -181,7 +181,7 @@ def _grants(keys: list[str]) -> list[Grant]:
 
 def _times(now: datetime) -> tuple[str, str]:
     second = int(now.timestamp())
-    return stamp_of(second - _SKEW_SECONDS).iso, stamp_of(second + _LIFE_SECONDS).iso
+    return signing_time(second - _SKEW_SECONDS).iso, signing_time(second + _LIFE_SECONDS).iso
 
 
 def _floor_url(key: str, start: str, expiry: str, identity: str, digest: bytes) -> str:

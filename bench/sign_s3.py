@@ -322,12 +322,12 @@ def _get_case(
 def _part_case(client: S3Client, minio: Minio, store: S3Store, floor: Floor, keys: list[str]) -> Case:
     def by_presign(key: str) -> list[str]:
         timestamp = utc_now().strftime("%Y%m%dT%H%M%SZ")
-        scope = sigv4.open_scope(
+        scope = sigv4.hmac_scope(
             access_key=ACCESS_KEY, secret_key=SECRET_KEY, date=timestamp[:8], region=REGION, service="s3"
         )
         path = f"/{quote_path(key)}"
-        terms = sigv4.QueryTerms(scope=scope, timestamp=timestamp, expires_seconds=LIFE_SECONDS)
-        signer = sigv4.QuerySigner(
+        terms = sigv4.UrlSigner(scope=scope, timestamp=timestamp, expires_seconds=LIFE_SECONDS)
+        signer = sigv4.RequestSeriesSigner(
             terms, method="PUT", host=HOST, path=path, headers={"content-length": str(PART_BYTES)}
         )
         return [

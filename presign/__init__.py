@@ -1,6 +1,6 @@
 """Let browsers upload files straight to object storage, safely, on S3, Azure Blob Storage and Google Cloud Storage."""
 
-from presign.backend import Backend, ObjectHead, SignedUpload
+from presign.backends import Backend, ObjectHead, SignedUpload, open_backend
 from presign.errors import (
     ConfigurationError,
     CredentialsUnavailable,
@@ -15,13 +15,12 @@ from presign.errors import (
     TooLarge,
     TooManyRequests,
     TooSmall,
-    TypeNotAdmitted,
+    TypeNotAllowed,
     Unauthenticated,
 )
-from presign.opening import open_backend
+from presign.messages import CompletionRequest, Grant, Rule, StoredObject, Ticket, UploadRequest
 from presign.policy import UploadPolicy
 from presign.presigner import Presigner
-from presign.upload import CompletionRequest, Grant, Rule, StoredObject, Ticket, UploadRequest
 
 __all__ = [
     "Backend",
@@ -46,7 +45,7 @@ __all__ = [
     "TooLarge",
     "TooManyRequests",
     "TooSmall",
-    "TypeNotAdmitted",
+    "TypeNotAllowed",
     "Unauthenticated",
     "UploadPolicy",
     "UploadRequest",

@@ -34,11 +34,11 @@ from presign.errors import (
     TooLarge,
     TooManyRequests,
     TooSmall,
-    TypeNotAdmitted,
+    TypeNotAllowed,
     Unauthenticated,
 )
+from presign.messages import MAX_NAME_CHARACTERS, MAX_SIZE_BYTES, CompletionRequest, Rule, UploadRequest
 from presign.presigner import Presigner
-from presign.upload import MAX_NAME_CHARACTERS, MAX_SIZE_BYTES, CompletionRequest, Rule, UploadRequest
 
 Authorize = Callable[[Request], str | Awaitable[str | None] | None]
 """Says whom a request comes from (None for anybody), or raises Unauthenticated, Forbidden or TooManyRequests."""
@@ -72,10 +72,10 @@ def create_app(presigner: Presigner, *, authorize: Authorize, allowed_origins: C
     document = orjson.dumps(openapi(presigner))
 
     def issue(body: bytes, owner: str | None) -> bytes:
-        return presigner.issue(UploadRequest.from_json(body), owner=owner).encode()
+        return presigner.issue(UploadRequest.from_json(body), owner=owner).to_json()
 
     def complete(body: bytes, owner: str | None) -> bytes:
-        return presigner.complete(CompletionRequest.from_json(body).token, owner=owner).encode()
+        return presigner.complete(CompletionRequest.from_json(body).token, owner=owner).to_json()
 
     async def describe(request: Request) -> Response:
         return Response(document, media_type="application/json")
@@ -190,7 +190,7 @@ def openapi(presigner: Presigner) -> dict[str, Any]:
                         Unauthenticated,
                         Forbidden,
                         TooLarge,
-                        TypeNotAdmitted,
+                        TypeNotAllowed,
                         TooSmall,
                         TooManyRequests,
                         CredentialsUnavailable,
@@ -392,10 +392,10 @@ async def _http_problem(request: Request, error: Exception) -> Response:
     )
 
 
-def _problem_response(problem: Mapping[str, str | int], headers: Mapping[str, str] | None = None) -> Response:
+def _problem_response(problem: Mapping[str, object], headers: Mapping[str, str] | None = None) -> Response:
     return Response(
         orjson.dumps(problem),
-        status_code=int(problem["status"]),
+        status_code=int(str(problem["status"])),
         media_type="application/problem+json",
         headers={"Cache-Control": "no-store", **(headers or {})},
     )

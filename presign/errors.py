@@ -1,36 +1,39 @@
-"""Everything that presign raises, each with a stable code and the HTTP status that fits it.
+"""Every exception of presign, each with a stable code and the HTTP status that fits it.
 
 ::
 
     PresignError
-    ├── ConfigurationError            the program is set up wrongly; raised when something is built, never by a request
-    ├── InvalidRequest          400   the request is malformed
+    ├── ConfigurationError            the program's settings are wrong
+    ├── InvalidRequest          400   the request is not valid
     │   ├── TooLarge            413   the declared size is above the policy's maximum
     │   ├── TooSmall            422   the declared size is below the policy's minimum
-    │   └── TypeNotAdmitted     415   the policy does not admit this content type
+    │   └── TypeNotAllowed      415   the policy does not allow this content type
     ├── Unauthenticated         401   for ``authorize`` to raise: nobody is signed in
-    ├── Forbidden               403   for ``authorize`` to raise: not allowed to upload
-    │   └── InvalidToken        403   a completion token that this application did not issue, or not to this owner
-    │       └── TokenExpired    403   a completion token past its time
-    ├── TooManyRequests         429   for ``authorize`` to raise: slow down
-    ├── NotUploaded             409   nothing has been stored under this token's key
-    ├── RuleViolated            422   what was stored breaks the grant; it has been deleted
-    ├── CredentialsUnavailable  503   nothing to sign with at the moment
-    └── StorageUnavailable      503   the storage did not answer, or not as it should
+    ├── Forbidden               403   for ``authorize`` to raise: this user may not upload
+    │   └── InvalidToken        403   the completion token is not from this application, or belongs to another owner
+    │       └── TokenExpired    403   the completion token has expired
+    ├── TooManyRequests         429   for ``authorize`` to raise: the client must slow down
+    ├── NotUploaded             409   nothing is stored under the token's key
+    ├── RuleViolated            422   the stored object broke a rule and was deleted
+    ├── CredentialsUnavailable  503   there are no valid credentials to sign with
+    └── StorageUnavailable      503   the storage did not answer, or answered with an error of its own
 """
 
 from __future__ import annotations
 
 from typing import ClassVar
 
-_SHOWN_CHARACTERS = 100
+_MAX_SHOWN_CHARACTERS = 100
+
+Limit = str | int | tuple[str, ...]
+"""The bound that a value broke: one bound, or all values that are allowed."""
 
 
 class PresignError(Exception):
-    """The base of everything that presign raises.
+    """The base class of all exceptions of presign.
 
-    ``field``, ``value`` and ``limit`` say what was wrong where one input is to blame. They hold what the caller sent or
-    configured, never a credential, signature, policy or token.
+    ``field``, ``value`` and ``limit`` say what was wrong with one input. ``value`` is what the client sent or the
+    program configured; it never holds credentials, a signature, a policy or a token.
     """
 
     code: ClassVar[str] = "presign_error"
@@ -43,17 +46,17 @@ class PresignError(Exception):
         *,
         field: str | None = None,
         value: str | int | None = None,
-        limit: str | int | None = None,
+        limit: Limit | None = None,
     ) -> None:
         super().__init__(detail)
         self.detail = detail
         self.field = field
-        self.value = value if isinstance(value, int) or value is None else shown(value)
+        self.value = value if isinstance(value, int) or value is None else sanitize(value)
         self.limit = limit
 
-    def problem(self) -> dict[str, str | int]:
+    def problem(self) -> dict[str, str | int | list[str]]:
         """Return this error as the members of an RFC 9457 problem document."""
-        members: dict[str, str | int] = {
+        members: dict[str, str | int | list[str]] = {
             "type": "about:blank",
             "title": self.title,
             "status": self.status,
@@ -63,23 +66,27 @@ class PresignError(Exception):
         for name in ("field", "value", "limit"):
             member = getattr(self, name)
             if member is not None:
-                members[name] = member
+                members[name] = list(member) if isinstance(member, tuple) else member
         return members
 
 
 class ConfigurationError(PresignError, ValueError):
-    """The program is set up wrongly; the message names the setting and the remedy."""
+    """The program's settings are wrong; the message names the setting and the remedy.
+
+    Raised when a policy, a backend or a presigner is built, by ``Backend.check``, and for arguments that only the
+    program can give wrongly, such as the lifetime of ``sign_download`` or an owner that is not text.
+    """
 
     code = "configuration_error"
-    title = "The server is set up wrongly"
+    title = "The server's settings are wrong"
 
 
 class InvalidRequest(PresignError, ValueError):
-    """The request is malformed: not the JSON, the types or the values that the contract asks for."""
+    """The request is not valid: it is not JSON, or a member is missing, unknown, or has a wrong type or value."""
 
-    code = "malformed_request"
+    code = "invalid_request"
     status = 400
-    title = "The request is malformed"
+    title = "The request is not valid"
 
 
 class TooLarge(InvalidRequest):
@@ -98,12 +105,12 @@ class TooSmall(InvalidRequest):
     title = "The file is too small"
 
 
-class TypeNotAdmitted(InvalidRequest):
-    """The policy does not admit this content type."""
+class TypeNotAllowed(InvalidRequest):
+    """The policy does not allow this content type; ``limit`` holds the types that it allows."""
 
-    code = "type_not_admitted"
+    code = "type_not_allowed"
     status = 415
-    title = "This type of file is not admitted"
+    title = "This type of file is not allowed"
 
 
 class Unauthenticated(PresignError):
@@ -115,7 +122,7 @@ class Unauthenticated(PresignError):
 
 
 class Forbidden(PresignError):
-    """Whoever asks may not do this; for an application's ``authorize`` to raise."""
+    """The user may not do this; for an application's ``authorize`` to raise."""
 
     code = "forbidden"
     status = 403
@@ -123,14 +130,14 @@ class Forbidden(PresignError):
 
 
 class InvalidToken(Forbidden):
-    """The completion token was not issued by this application, or not to this owner."""
+    """This application did not issue the completion token, or issued it to another owner."""
 
     code = "invalid_token"
     title = "The completion token is not valid"
 
 
 class TokenExpired(InvalidToken):
-    """The completion token is past its time."""
+    """The completion token has expired."""
 
     code = "token_expired"
     title = "The completion token has expired"
@@ -149,7 +156,7 @@ class TooManyRequests(PresignError):
 
 
 class NotUploaded(PresignError):
-    """Nothing has been stored under the token's key, or the application may not read it."""
+    """Nothing is stored under the token's key, or the application's credentials may not read it."""
 
     code = "not_uploaded"
     status = 409
@@ -157,7 +164,7 @@ class NotUploaded(PresignError):
 
 
 class RuleViolated(PresignError):
-    """What was stored breaks the grant, and has been deleted; ``rule`` is the broken rule, such as ``"size"``."""
+    """The stored object broke a rule of its grant and was deleted; ``rule`` names the rule, such as ``"size"``."""
 
     code = "rule_violated"
     status = 422
@@ -170,18 +177,18 @@ class RuleViolated(PresignError):
         rule: str,
         field: str | None = None,
         value: str | int | None = None,
-        limit: str | int | None = None,
+        limit: Limit | None = None,
     ) -> None:
         super().__init__(detail, field=field, value=value, limit=limit)
         self.rule = rule
 
-    def problem(self) -> dict[str, str | int]:
+    def problem(self) -> dict[str, str | int | list[str]]:
         """Return this error as the members of an RFC 9457 problem document, with the broken ``rule``."""
         return {**super().problem(), "rule": self.rule}
 
 
 class CredentialsUnavailable(PresignError):
-    """There is nothing to sign with at the moment: no credentials, or they expired and could not be renewed."""
+    """There are no valid credentials to sign with: none were found, or they expired and could not be renewed."""
 
     code = "credentials_unavailable"
     status = 503
@@ -196,7 +203,7 @@ class StorageUnavailable(PresignError):
     title = "The storage is not available at the moment"
 
 
-def shown(value: str) -> str:
-    """Return untrusted text fit for a message or a log line: one line of printable ASCII, of bounded length."""
-    shortened = value if len(value) <= _SHOWN_CHARACTERS else value[:_SHOWN_CHARACTERS] + "..."
+def sanitize(value: str) -> str:
+    """Return untrusted text as one line of printable ASCII of bounded length, for messages and logs."""
+    shortened = value if len(value) <= _MAX_SHOWN_CHARACTERS else value[:_MAX_SHOWN_CHARACTERS] + "..."
     return ascii(shortened)[1:-1]

@@ -1,4 +1,4 @@
-"""What the application admits. Pure: a request in, a grant or an error out."""
+"""The upload policy: what the application allows. Pure: it turns a request into a grant or an error."""
 
 from __future__ import annotations
 
@@ -12,14 +12,13 @@ from typing import Literal
 from urllib.parse import quote
 from uuid import UUID
 
-from presign.errors import ConfigurationError, InvalidRequest, TooLarge, TooSmall, TypeNotAdmitted
+from presign.errors import ConfigurationError, InvalidRequest, TooLarge, TooSmall, TypeNotAllowed
 from presign.keys import check_prefix, make_key
-from presign.upload import Grant, Rule, UploadRequest, is_media_type
+from presign.media_types import is_active, is_media_type
+from presign.messages import MAX_SIZE_BYTES, Grant, Rule, UploadRequest
 
-DEFAULT_EXPIRY = timedelta(seconds=60)
-EXPIRY_CAP = timedelta(hours=1)
-# Browsers run scripts in these when they are opened from the bucket's own address (stored cross-site scripting).
-_ACTIVE_SUBTYPE = re.compile(r"(?:.*\+)?xml|html|xsl|(?:x-)?(?:java|ecma|live|j|vb)script.*|x-mixed-replace", re.ASCII)
+DEFAULT_EXPIRES_IN = timedelta(seconds=60)
+DEFAULT_MAX_EXPIRES_IN = timedelta(hours=1)
 _METADATA_NAME = re.compile(r"[a-z0-9][a-z0-9_]{0,63}", re.ASCII)
 _PRINTABLE_ASCII = re.compile(r"[\x20-\x7e]+", re.ASCII)
 _MAX_METADATA_BYTES = 2048
@@ -28,35 +27,44 @@ _PLACEHOLDER_SHA256 = "0" * 64
 
 @dataclass(frozen=True, kw_only=True)
 class UploadPolicy:
-    """What may be uploaded, and what every object will carry; raises ConfigurationError where it makes no sense.
+    """What may be uploaded, and which headers every object gets.
 
-    - ``content_types``: exact media types. What browsers run scripts in (html, svg, xml, javascript) is admitted only
-      with ``allow_active_content=True``.
-    - ``max_bytes``, ``min_bytes``: bounds of the size, in bytes, both inclusive. A size that the request declares
-      becomes the only size that is granted.
-    - ``prefix``: where the keys are made, such as ``"public/"``.
-    - ``expires_in``: how long a ticket is good for; above ``max_expires_in`` it is refused.
-    - ``create_only``: never overwrite, not even by sending the same ticket twice. Without a ``cache_control`` these
-      objects carry ``no-cache``: browsers add one of their own to a request with If-None-Match (Fetch standard,
-      HTTP-network-or-cache fetch), each its own, and the storage would keep it.
-    - ``require_size``, ``require_sha256``: refuse requests that do not declare these.
-    - ``disposition``: send objects to be shown or saved under the name that the request gives.
-    - ``cache_control``, ``metadata``: sent with every object.
-    - ``verify_content``: completion compares an object's first bytes with its content type.
-    - ``require_at_storage``: rules that the storage itself must enforce. No presigner can be built on a backend that
-      does not, for some request that this policy admits.
+    - ``content_types``: exact media types. Types in which browsers run scripts (html, svg, xml, javascript) need
+      ``allow_active_content=True``.
+    - ``max_bytes``, ``min_bytes``: the bounds of the size, in bytes, both inclusive. If a request declares a size, the
+      ticket accepts that size only.
+    - ``prefix``: the beginning of all keys, such as ``"public/"``.
+    - ``public_read``: everybody may read objects under the prefix, so tickets and stored objects have an
+      ``object_url``. This only describes the bucket's own policy; it does not change who may read.
+    - ``expires_in``: a ticket's lifetime, which may not exceed ``max_expires_in``.
+    - ``create_only``: an upload never overwrites an object, even if the same ticket is sent twice. Without a
+      ``cache_control``, these objects get ``no-cache``: browsers add a Cache-Control of their own to a request with
+      If-None-Match, and it differs between browsers (Fetch standard, HTTP-network-or-cache fetch), so the storage
+      would keep an unknown value.
+    - ``require_size``, ``require_sha256``: requests must declare these.
+    - ``content_disposition``: browsers show (``"inline"``) or save (``"attachment"``) the object, under the name that
+      the request gives.
+    - ``cache_control``, ``metadata``: headers of every object.
+    - ``verify_content``: completion compares the object's first bytes with its content type.
+    - ``require_at_storage``: rules that the storage itself must enforce. Building a Presigner fails if its backend
+      cannot enforce one of them for every request that this policy allows.
+
+    Raises ConfigurationError if the values contradict each other or a storage would not accept them.
+
+    >>> policy = UploadPolicy(content_types={"image/png"}, max_bytes=10_000_000, prefix="public/")
     """
 
     content_types: Collection[str]
     max_bytes: int
     prefix: str
     min_bytes: int = 1
-    expires_in: timedelta = DEFAULT_EXPIRY
-    max_expires_in: timedelta = EXPIRY_CAP
+    public_read: bool = False
+    expires_in: timedelta = DEFAULT_EXPIRES_IN
+    max_expires_in: timedelta = DEFAULT_MAX_EXPIRES_IN
     create_only: bool = False
     require_size: bool = False
     require_sha256: bool = False
-    disposition: Literal["inline", "attachment"] | None = None
+    content_disposition: Literal["inline", "attachment"] | None = None
     cache_control: str | None = None
     metadata: Mapping[str, str] = field(default_factory=dict)
     allow_active_content: bool = False
@@ -66,47 +74,38 @@ class UploadPolicy:
     def __post_init__(self) -> None:
         object.__setattr__(self, "content_types", self._checked_content_types())
         object.__setattr__(self, "metadata", MappingProxyType(_checked_metadata(self.metadata)))
-        object.__setattr__(self, "require_at_storage", frozenset(Rule(rule) for rule in self.require_at_storage))
+        object.__setattr__(self, "require_at_storage", _checked_rules(self.require_at_storage))
         if self.create_only and self.cache_control is None:
             object.__setattr__(self, "cache_control", "no-cache")
         check_prefix(self.prefix)
-        if self.max_bytes < 1:
-            raise ConfigurationError("max_bytes must be at least 1", field="max_bytes", value=self.max_bytes)
-        if not 0 <= self.min_bytes <= self.max_bytes:
+        self._check_sizes()
+        self._check_lifetimes()
+        if self.content_disposition not in {None, "inline", "attachment"}:
             raise ConfigurationError(
-                f"min_bytes must lie between 0 and max_bytes ({self.max_bytes})",
-                field="min_bytes",
-                value=self.min_bytes,
+                "content_disposition must be 'inline', 'attachment' or None",
+                field="content_disposition",
+                value=str(self.content_disposition),
             )
-        if not timedelta(seconds=1) <= self.expires_in <= self.max_expires_in:
-            raise ConfigurationError(
-                f"expires_in must lie between 1 second and max_expires_in ({self.max_expires_in}); "
-                "a longer one has to be asked for with max_expires_in",
-                field="expires_in",
-                value=str(self.expires_in),
-                limit=str(self.max_expires_in),
-            )
-        if self.disposition not in {None, "inline", "attachment"}:
-            raise ConfigurationError(
-                "disposition must be 'inline', 'attachment' or None", field="disposition", value=str(self.disposition)
-            )
-        if self.cache_control is not None and not _PRINTABLE_ASCII.fullmatch(self.cache_control):
+        if self.cache_control is not None and not _is_printable_ascii(self.cache_control):
             raise ConfigurationError("cache_control must be printable ASCII", field="cache_control")
 
     def decide(self, request: UploadRequest, *, object_id: UUID, owner: str | None = None) -> Grant:
-        """Admit the request under the key that ``object_id`` makes, or raise the InvalidRequest that says why not."""
-        # Media types are case-insensitive (RFC 9110 section 8.3.1), and the storage compares letters.
+        """Return the grant for an allowed request, under the key that ``object_id`` makes.
+
+        Raises TypeNotAllowed, TooLarge, TooSmall, or InvalidRequest if a required member is absent.
+        """
+        # Media types are case-insensitive (RFC 9110 section 8.3.1), but storages compare them letter by letter.
         content_type = request.content_type.lower()
         if content_type not in self.content_types:
-            admitted = ", ".join(sorted(self.content_types))
-            raise TypeNotAdmitted(
-                f"'type' must be one of {admitted}", field="type", value=request.content_type, limit=admitted
+            allowed = tuple(sorted(self.content_types))
+            raise TypeNotAllowed(
+                f"'type' must be one of {', '.join(allowed)}", field="type", value=request.content_type, limit=allowed
             )
         min_bytes, max_bytes = self.min_bytes, self.max_bytes
         if request.size is not None:
             if request.size > max_bytes:
                 raise TooLarge(
-                    f"'size' is {request.size} bytes, and at most {max_bytes} are admitted",
+                    f"'size' is {request.size} bytes, and at most {max_bytes} are allowed",
                     field="size",
                     value=request.size,
                     limit=max_bytes,
@@ -123,6 +122,7 @@ class UploadPolicy:
             raise InvalidRequest("'size' is required", field="size")
         if self.require_sha256 and request.sha256 is None:
             raise InvalidRequest("'sha256' is required", field="sha256")
+        disposition_type = self.content_disposition
         return Grant(
             key=make_key(self.prefix, object_id),
             content_type=content_type,
@@ -131,15 +131,15 @@ class UploadPolicy:
             expires_in=self.expires_in,
             create_only=self.create_only,
             sha256=request.sha256,
-            content_disposition=content_disposition(self.disposition, request.name) if self.disposition else None,
+            content_disposition=content_disposition(disposition_type, request.name) if disposition_type else None,
             cache_control=self.cache_control,
             metadata=self.metadata,
             verify_content=self.verify_content,
             owner=owner,
         )
 
-    def admissible_grants(self) -> list[Grant]:
-        """Return one grant of each shape that ``decide`` can give, so that a backend can be asked what it enforces."""
+    def possible_grants(self) -> list[Grant]:
+        """Return one grant of each shape that ``decide`` can return; a backend can say what it enforces for each."""
         exact = {self.min_bytes, self.max_bytes}
         sizes = sorted(exact) if self.require_size else [None, *sorted(exact)]
         digests = [_PLACEHOLDER_SHA256] if self.require_sha256 else [None, _PLACEHOLDER_SHA256]
@@ -149,55 +149,123 @@ class UploadPolicy:
             for size, sha256 in product(sizes, digests)
         ]
 
+    def _check_sizes(self) -> None:
+        for name in ("min_bytes", "max_bytes"):
+            value = getattr(self, name)
+            if not isinstance(value, int) or isinstance(value, bool):
+                raise ConfigurationError(
+                    f"{name} must be a whole number of bytes such as 10_000_000, not {value!a}",
+                    field=name,
+                    value=str(value),
+                )
+        if not 1 <= self.max_bytes <= MAX_SIZE_BYTES:
+            raise ConfigurationError(
+                f"max_bytes must be between 1 and {MAX_SIZE_BYTES}",
+                field="max_bytes",
+                value=str(self.max_bytes),
+                limit=MAX_SIZE_BYTES,
+            )
+        if not 0 <= self.min_bytes <= self.max_bytes:
+            raise ConfigurationError(
+                f"min_bytes must be between 0 and max_bytes ({self.max_bytes})",
+                field="min_bytes",
+                value=str(self.min_bytes),
+            )
+
+    def _check_lifetimes(self) -> None:
+        for name in ("expires_in", "max_expires_in"):
+            value = getattr(self, name)
+            if not isinstance(value, timedelta):
+                raise ConfigurationError(
+                    f"{name} must be a timedelta such as timedelta(seconds=60), not {value!a}",
+                    field=name,
+                    value=str(value),
+                )
+        if not timedelta(seconds=1) <= self.expires_in <= self.max_expires_in:
+            raise ConfigurationError(
+                f"expires_in must be between 1 second and max_expires_in ({self.max_expires_in}); "
+                "raise max_expires_in for a longer lifetime",
+                field="expires_in",
+                value=str(self.expires_in),
+                limit=str(self.max_expires_in),
+            )
+
     def _checked_content_types(self) -> frozenset[str]:
-        if isinstance(self.content_types, str) or not self.content_types:
-            raise ConfigurationError("content_types must name at least one type, as a set", field="content_types")
+        if isinstance(self.content_types, str) or not isinstance(self.content_types, Collection):
+            raise ConfigurationError(
+                "content_types must be a set of media types such as {'image/png'}", field="content_types"
+            )
+        if not self.content_types:
+            raise ConfigurationError("content_types must have at least one media type", field="content_types")
         for content_type in self.content_types:
-            if "*" in content_type or not is_media_type(content_type):
+            if not isinstance(content_type, str) or "*" in content_type or not is_media_type(content_type):
                 raise ConfigurationError(
                     f"content_types must be exact media types such as image/png, not {content_type!a}",
                     field="content_types",
-                    value=content_type,
+                    value=str(content_type),
                 )
             if is_active(content_type) and not self.allow_active_content:
                 raise ConfigurationError(
-                    f"content_types has {content_type}, which browsers run scripts in; "
-                    "serve it from a domain without cookies and say allow_active_content=True if that is meant",
+                    f"content_types has {content_type}, in which browsers run scripts; "
+                    "if you want that, serve uploads from a domain without cookies and set allow_active_content=True",
                     field="content_types",
                     value=content_type,
                 )
         return frozenset(content_type.lower() for content_type in self.content_types)
 
 
-def is_active(content_type: str) -> bool:
-    """Say whether browsers may run scripts in a document of this media type (html, svg, xml, javascript and kin)."""
-    subtype = content_type.lower().partition(";")[0].partition("/")[2].strip()
-    return _ACTIVE_SUBTYPE.fullmatch(subtype) is not None
+def content_disposition(disposition_type: str, name: str | None) -> str:
+    """Return a Content-Disposition value in ASCII that keeps any file name (RFC 6266, appendix D).
 
-
-def content_disposition(disposition: str, name: str | None) -> str:
-    """Return a Content-Disposition value that keeps any file name, in ASCII (RFC 6266, appendix D)."""
+    >>> content_disposition("attachment", "cat.png")
+    'attachment; filename="cat.png"'
+    """
     if name is None:
-        return disposition
+        return disposition_type
     fallback = "".join(c if " " <= c <= "~" and c not in '"\\%' else "_" for c in name)
     if fallback == name:
-        return f'{disposition}; filename="{name}"'
-    return f"{disposition}; filename=\"{fallback}\"; filename*=UTF-8''{quote(name, safe='')}"
+        return f'{disposition_type}; filename="{name}"'
+    return f"{disposition_type}; filename=\"{fallback}\"; filename*=UTF-8''{quote(name, safe='')}"
+
+
+def _checked_rules(rules: Collection[Rule]) -> frozenset[Rule]:
+    known = ", ".join(rule.value for rule in Rule)
+    if isinstance(rules, str) or not isinstance(rules, Collection):
+        raise ConfigurationError(
+            "require_at_storage must be a set of rules such as {Rule.SIZE}", field="require_at_storage"
+        )
+    try:
+        return frozenset(Rule(rule) for rule in rules)
+    except ValueError:
+        unknown = ", ".join(sorted(str(rule) for rule in rules if rule not in set(Rule)))
+        raise ConfigurationError(
+            f"require_at_storage has rules that do not exist ({unknown}); the rules are {known}",
+            field="require_at_storage",
+            value=unknown,
+            limit=known,
+        ) from None
 
 
 def _checked_metadata(metadata: Mapping[str, str]) -> dict[str, str]:
+    if not isinstance(metadata, Mapping):
+        raise ConfigurationError("metadata must be a mapping of names to texts", field="metadata")
     for name, value in metadata.items():
-        # Azure takes C# identifiers, S3 lower-cases, and a leading or trailing space does not survive HTTP.
-        if not _METADATA_NAME.fullmatch(name):
+        # Azure takes C# identifiers, and S3 turns names into lower case.
+        if not isinstance(name, str) or not _METADATA_NAME.fullmatch(name):
             raise ConfigurationError(
-                f"metadata names are lower-case letters, digits and underscores, not {name!a}",
+                f"metadata names consist of lower-case letters, digits and underscores, unlike {name!a}",
                 field="metadata",
-                value=name,
+                value=str(name),
             )
-        if not _PRINTABLE_ASCII.fullmatch(value) or value != value.strip():
+        # HTTP removes spaces at both ends of a header's value.
+        if not _is_printable_ascii(value) or value != value.strip():
             raise ConfigurationError(
-                f"metadata {name!a} must be printable ASCII without spaces around it", field="metadata", value=name
+                f"metadata {name!a} must be printable ASCII without spaces at its ends", field="metadata", value=name
             )
     if sum(len(name) + len(value) for name, value in metadata.items()) > _MAX_METADATA_BYTES:
         raise ConfigurationError("metadata is too large", field="metadata", limit=_MAX_METADATA_BYTES)
     return dict(metadata)
+
+
+def _is_printable_ascii(value: object) -> bool:
+    return isinstance(value, str) and _PRINTABLE_ASCII.fullmatch(value) is not None

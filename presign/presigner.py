@@ -1,25 +1,22 @@
-"""The concrete type in front: a policy, a backend and a secret, made into tickets and verified uploads."""
+"""The Presigner: issues tickets for a policy, a backend and a secret, and completes the uploads."""
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta, timezone
-from functools import lru_cache
+from functools import lru_cache, partial
 from types import MappingProxyType
 from uuid import UUID, uuid4
 
-from presign.backend import Backend, ObjectHead
-from presign.errors import ConfigurationError, InvalidToken, NotUploaded, RuleViolated
+from presign.backends.backend import Backend
+from presign.errors import ConfigurationError, InvalidToken, NotUploaded
+from presign.messages import Enforcer, Grant, Rule, StoredObject, Ticket, UploadRequest
 from presign.policy import UploadPolicy
-from presign.sniffing import FIRST_BYTES, contradiction
 from presign.tokens import CompletionTokens
-from presign.upload import Enforcer, Grant, Rule, StoredObject, Ticket, UploadRequest
+from presign.verification import find_violation, first_bytes_needed
 
 COMPLETION_WINDOW = timedelta(hours=24)
-"""How long after a ticket's expiry its upload can be completed: an upload that began in time may last."""
-
-_HASHED_BYTES_AT_ONCE = 8 * 1024 * 1024
+"""How long after a ticket's expiry its upload can be completed: an upload that began in time may take long."""
 
 
 def _utc_now() -> datetime:
@@ -27,11 +24,25 @@ def _utc_now() -> datetime:
 
 
 class Presigner:
-    """Issues tickets for uploads that a policy admits, and verifies what was uploaded with them.
+    """Issue tickets for uploads that a policy allows, and verify the stored objects.
 
-    ``secret`` signs completion tokens (see CompletionTokens); every process that serves must have the same. ``clock``
-    answers aware datetimes. Raises ConfigurationError if ``backend`` cannot hold a rule that ``policy`` needs it to.
-    Holds no state and may be shared between threads.
+    - ``secret`` signs completion tokens (see CompletionTokens); every process of the server needs the same one.
+    - ``completion_window``: how long after a ticket's expiry its upload can be completed.
+    - ``clock`` returns an aware datetime, and ``new_id`` the UUID of the next object's key.
+
+    Raises ConfigurationError if ``backend`` cannot enforce a rule that ``policy`` requires of the storage. A Presigner
+    holds no state and may be shared between threads.
+
+    ::
+
+        presigner = Presigner(
+            backend=S3Backend(bucket="my-bucket", region="eu-central-1"),
+            policy=UploadPolicy(content_types={"image/png"}, max_bytes=10_000_000, prefix="public/"),
+            secret=os.environ["PRESIGN_SECRET"],
+        )
+        ticket = presigner.issue(UploadRequest(content_type="image/png", size=48213), owner="user-7")
+        # The browser sends the file with the ticket, and then returns its token:
+        stored = presigner.complete(ticket.token, owner="user-7")
     """
 
     def __init__(
@@ -56,11 +67,14 @@ class Presigner:
         return f"Presigner({self.backend.name!r}, prefix={self.policy.prefix!r})"
 
     def issue(self, request: UploadRequest, *, owner: str | None = None) -> Ticket:
-        """Return a ticket for one upload; no I/O.
+        """Return a ticket for one upload, without I/O unless ``Backend.signing_does_io``.
 
-        ``owner`` is whom the application knows the request to come from, and who alone may complete it. Raises
-        InvalidRequest (TooLarge, TooSmall, TypeNotAdmitted) and CredentialsUnavailable.
+        ``owner`` identifies the user who asks, as the application knows him; only the same owner can complete the
+        upload. Raises InvalidRequest (TooLarge, TooSmall, TypeNotAllowed), CredentialsUnavailable, and
+        ConfigurationError if ``owner`` is not text.
         """
+        if owner is not None:
+            _check_owner(owner)
         now = self._clock()
         grant = self.policy.decide(request, object_id=self._new_id(), owner=owner)
         upload = self.backend.sign_upload(grant, now)
@@ -72,36 +86,34 @@ class Presigner:
             expires_at=upload.expires_at,
             now=now,
             key=grant.key,
-            object_url=self.backend.object_url(grant.key),
+            object_url=self._object_url(grant.key),
             enforced=_enforcers(grant.rules, self.backend.enforces(grant)),
             token=self._tokens.issue(grant, expires_at=upload.expires_at + self._completion_window),
         )
 
     def complete(self, token: str, *, owner: str | None = None) -> StoredObject:
-        """Verify what was uploaded with a ticket, and return it; calling again answers the same.
+        """Verify the object that was uploaded with a ticket, and return it; a second call returns the same.
 
-        An object that breaks a rule is deleted. Raises InvalidToken, TokenExpired, NotUploaded, RuleViolated and
-        StorageUnavailable; after the last two kinds of failure nothing is lost, and the call can be made again.
+        An object that breaks a rule is deleted, and RuleViolated says which rule. NotUploaded and StorageUnavailable
+        change nothing: the call can be made again. Raises InvalidToken and TokenExpired as well.
         """
         grant = self._tokens.open(token, now=self._clock())
         if grant.owner != owner:
-            raise InvalidToken("the token was issued to somebody else")
-        # With a checksum to compare: S3 answers one for a whole object alone.
-        first_bytes = FIRST_BYTES if grant.verify_content and grant.sha256 is None else 0
-        head = self.backend.head(grant.key, first_bytes=first_bytes)
+            raise InvalidToken("the token was issued to another owner")
+        head = self.backend.head(grant.key, first_bytes=first_bytes_needed(grant))
         if head is None:
             raise NotUploaded(
-                f"nothing is stored under {grant.key}, or the server's credentials may not read it there",
+                f"nothing is stored under {grant.key}, or the server's credentials may not read it",
                 field="key",
                 value=grant.key,
             )
-        violation = self._violation(grant, head)
+        violation = find_violation(grant, head, partial(self._read, grant, head.etag))
         if violation is not None:
             self.backend.delete(grant.key)
             raise violation
         return StoredObject(
             key=grant.key,
-            url=self.backend.object_url(grant.key),
+            object_url=self._object_url(grant.key),
             size=head.size,
             content_type=head.content_type,
             etag=head.etag,
@@ -109,52 +121,47 @@ class Presigner:
         )
 
     def sign_download(self, key: str, *, expires_in: timedelta, content_disposition: str | None = None) -> str:
-        """Return a URL that reads one private object for ``expires_in``; no I/O.
+        """Return a URL that reads one private object for ``expires_in``.
 
-        The application decides who may have it: any key is signed. Raises CredentialsUnavailable.
+        This signs any key: the application must decide who may read the object. Raises CredentialsUnavailable, and
+        ConfigurationError for a lifetime that the storage does not accept.
         """
         return self.backend.sign_download(
             key, self._clock(), expires_in=expires_in, content_disposition=content_disposition
         )
 
-    def _violation(self, grant: Grant, head: ObjectHead) -> RuleViolated | None:
-        violation = _violation_of_head(grant, head)
-        if violation is None and grant.sha256 is not None and head.sha256 is None:
-            violation = _violation_of_checksum(grant, self._sha256(grant.key, head))
-        if violation is None and grant.verify_content and head.size:
-            first_bytes = head.first_bytes
-            if first_bytes is None:
-                first_bytes = self.backend.read(grant.key, offset=0, length=FIRST_BYTES, etag=head.etag)
-            found = contradiction(grant.content_type, first_bytes)
-            if found is not None:
-                violation = RuleViolated(
-                    f"the object is said to be {grant.content_type}, and its first bytes are {found}",
-                    rule=Rule.TYPE.value,
-                    field="type",
-                    value=found,
-                    limit=grant.content_type,
-                )
-        return violation
+    def _object_url(self, key: str) -> str | None:
+        return self.backend.object_url(key) if self.policy.public_read else None
 
-    def _sha256(self, key: str, head: ObjectHead) -> str:
-        digest = hashlib.sha256()
-        for offset in range(0, head.size, _HASHED_BYTES_AT_ONCE):
-            digest.update(self.backend.read(key, offset=offset, length=_HASHED_BYTES_AT_ONCE, etag=head.etag))
-        return digest.hexdigest()
+    def _read(self, grant: Grant, etag: str, offset: int, length: int) -> bytes:
+        return self.backend.read(grant.key, offset=offset, length=length, etag=etag)
+
+
+def _check_owner(owner: object) -> None:
+    try:
+        if isinstance(owner, str):
+            owner.encode()
+            return
+    except UnicodeEncodeError:
+        pass
+    raise ConfigurationError(
+        f"owner must be text without surrogates, such as str(user.id), not {type(owner).__name__} {owner!a:.40}",
+        field="owner",
+    )
 
 
 def _check_enforceable(backend: Backend, policy: UploadPolicy) -> None:
-    for grant in policy.admissible_grants():
+    for grant in policy.possible_grants():
         missing = frozenset(grant.rules) - backend.enforces(grant)
         if Rule.CREATE_ONLY in missing:
             raise ConfigurationError(
-                f"{backend.name} cannot enforce create_only with these settings, and no completion could verify it",
+                f"{backend.name} cannot enforce create_only with these settings, and completion cannot verify it",
                 field="create_only",
             )
         unmet = missing & frozenset(policy.require_at_storage)
         if unmet:
             raise ConfigurationError(
-                f"{backend.name} does not itself enforce {_listed(unmet)} on every upload that the policy admits"
+                f"{backend.name} does not itself enforce {_listed(unmet)} on every upload that the policy allows"
                 f"{_remedy(grant, unmet)}",
                 field="require_at_storage",
                 value=_listed(unmet),
@@ -163,7 +170,7 @@ def _check_enforceable(backend: Backend, policy: UploadPolicy) -> None:
 
 def _remedy(grant: Grant, unmet: frozenset[Rule]) -> str:
     if Rule.SIZE in unmet and grant.exact_bytes is None:
-        return "; require_size=True may help, for an exact size can be enforced where a range cannot"
+        return "; require_size=True may help, because a storage may enforce an exact size but not a range"
     return ""
 
 
@@ -174,57 +181,3 @@ def _listed(rules: Iterable[Rule]) -> str:
 @lru_cache(maxsize=256)
 def _enforcers(rules: tuple[Rule, ...], at_storage: frozenset[Rule]) -> Mapping[Rule, Enforcer]:
     return MappingProxyType({rule: "storage" if rule in at_storage else "completion" for rule in rules})
-
-
-def _violation_of_head(grant: Grant, head: ObjectHead) -> RuleViolated | None:
-    if not grant.min_bytes <= head.size <= grant.max_bytes:
-        too_small = head.size < grant.min_bytes
-        return RuleViolated(
-            f"the object has {head.size} bytes, and {grant.min_bytes} to {grant.max_bytes} were granted",
-            rule=Rule.SIZE.value,
-            field="size",
-            value=head.size,
-            limit=grant.min_bytes if too_small else grant.max_bytes,
-        )
-    if head.content_type != grant.content_type:
-        return RuleViolated(
-            f"the object is stored as {head.content_type!a}, and {grant.content_type} was granted",
-            rule=Rule.TYPE.value,
-            field="type",
-            value=head.content_type,
-            limit=grant.content_type,
-        )
-    for name, stored, granted in (
-        ("content_disposition", head.content_disposition, grant.content_disposition),
-        ("cache_control", head.cache_control, grant.cache_control),
-        ("content_encoding", head.content_encoding, None),
-    ):
-        if stored != granted:
-            return RuleViolated(
-                f"the object's {name} is not what was granted",
-                rule=Rule.HEADERS.value,
-                field=name,
-                value=stored,
-                limit=granted,
-            )
-    for name, stored in head.further_headers.items():
-        return RuleViolated(
-            f"the object carries {name}, which was not granted", rule=Rule.HEADERS.value, field=name, value=stored
-        )
-    if dict(head.metadata) != dict(grant.metadata):
-        return RuleViolated("the object's metadata is not what was granted", rule=Rule.HEADERS.value, field="metadata")
-    if grant.sha256 is not None and head.sha256 is not None:
-        return _violation_of_checksum(grant, head.sha256)
-    return None
-
-
-def _violation_of_checksum(grant: Grant, stored: str) -> RuleViolated | None:
-    if stored == grant.sha256:
-        return None
-    return RuleViolated(
-        "the object's bytes are not those that the ticket was issued for",
-        rule=Rule.CHECKSUM.value,
-        field="sha256",
-        value=stored,
-        limit=grant.sha256,
-    )

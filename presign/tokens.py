@@ -1,13 +1,12 @@
 """Completion tokens: a grant, signed with the application's secret, for one purpose and a limited time.
 
-They keep the server stateless: any process with the same secret can complete what another one issued.
+The server stores nothing: any process with the same secret can complete an upload that another process issued.
 """
 
 from __future__ import annotations
 
 import base64
 import binascii
-import hmac
 from collections.abc import Sequence
 from datetime import datetime, timedelta, timezone
 from hashlib import sha256
@@ -16,17 +15,17 @@ import itsdangerous
 import orjson
 
 from presign.errors import ConfigurationError, InvalidToken, TokenExpired
-from presign.upload import Grant
+from presign.messages import Grant
 
 MIN_SECRET_BYTES = 16
 _PURPOSE = b"presign.complete"
 
 
 class CompletionTokens:
-    """Issues and opens completion tokens.
+    """Issue and open completion tokens.
 
-    ``secret`` is text or bytes of at least 16 bytes, or several of them, oldest first: the newest signs, all are
-    accepted, so that a secret can be rotated without refusing what is under way.
+    ``secret`` is text or bytes of at least 16 bytes, or several such secrets, oldest first. The newest secret signs,
+    and tokens signed with any of them are accepted, so a secret can be rotated while uploads are in progress.
     """
 
     def __init__(self, secret: str | bytes | Sequence[str | bytes]) -> None:
@@ -39,13 +38,12 @@ class CompletionTokens:
                 limit=MIN_SECRET_BYTES,
             )
         deriver = itsdangerous.Signer(encoded, salt=_PURPOSE, key_derivation="hmac", digest_method=sha256)
-        # itsdangerous would derive the key anew for every token.
+        # itsdangerous derives the key again for every token, unless it gets derived keys.
         derived = [deriver.derive_key(each) for each in encoded]
         self._signer = itsdangerous.Signer(derived, salt=_PURPOSE, key_derivation="none", digest_method=sha256)
-        self._newest_key = derived[-1]
 
     def issue(self, grant: Grant, *, expires_at: datetime) -> str:
-        """Return a token, safe in URLs, that opens to ``grant`` until ``expires_at``."""
+        """Return a URL-safe token that opens to ``grant`` until ``expires_at``."""
         payload = orjson.dumps(
             [
                 int(expires_at.timestamp()),
@@ -63,30 +61,24 @@ class CompletionTokens:
                 grant.owner,
             ]
         )
-        encoded = _url_safe(payload)
-        # What Signer.sign writes, in a third of the time; it signs with the newest key, too.
-        return f"{encoded.decode()}.{_url_safe(hmac.digest(self._newest_key, encoded, 'sha256')).decode()}"
+        return self._signer.sign(base64.urlsafe_b64encode(payload).rstrip(b"=")).decode()
 
     def open(self, token: str, *, now: datetime) -> Grant:
-        """Return the grant of a token that this secret signed; raises InvalidToken, or TokenExpired at its time."""
+        """Return the grant of a token that one of the secrets signed; raises InvalidToken or TokenExpired."""
         try:
             payload = self._signer.unsign(token)
             members = orjson.loads(base64.urlsafe_b64decode(payload + b"=" * (-len(payload) % 4)))
             expires_at, *rest = members
-            grant = _grant_of(*rest)
+            grant = _grant(*rest)
         except (itsdangerous.BadSignature, binascii.Error, ValueError, TypeError):
-            # The cause holds the token.
-            raise InvalidToken("the token was not issued by this application, or has been changed") from None
+            # The cause contains the token, and so must not be chained.
+            raise InvalidToken("the token was not issued by this application, or it was changed") from None
         if now >= datetime.fromtimestamp(expires_at, timezone.utc):
-            raise TokenExpired("the token's time is over; ask for a new ticket and upload again")
+            raise TokenExpired("the token has expired; ask for a new ticket and upload again")
         return grant
 
 
-def _url_safe(content: bytes) -> bytes:
-    return base64.urlsafe_b64encode(content).rstrip(b"=")
-
-
-def _grant_of(
+def _grant(
     key: str,
     content_type: str,
     min_bytes: int,

@@ -94,27 +94,27 @@ def test_only_the_type_is_required(api: httpx.Client) -> None:
 
 
 BAD_REQUESTS: dict[str, tuple[dict[str, Any], int, str]] = {
-    "malformed JSON": ({"content": b'{"type": ', "headers": JSON}, 400, "malformed_request"),
-    "no body": ({"headers": JSON}, 400, "malformed_request"),
-    "not UTF-8": ({"content": b'{"type": "\xff"}', "headers": JSON}, 400, "malformed_request"),
-    "deep nesting": ({"content": b"[" * 5000, "headers": JSON}, 400, "malformed_request"),
-    "NaN": ({"content": b'{"type": "image/png", "size": NaN}', "headers": JSON}, 400, "malformed_request"),
-    "an array": ({"json": []}, 400, "malformed_request"),
-    "null": ({"json": None, "headers": JSON, "content": b"null"}, 400, "malformed_request"),
-    "missing type": ({"json": {"size": 1}}, 400, "malformed_request"),
-    "type of the wrong kind": ({"json": {"type": 1}}, 400, "malformed_request"),
-    "size as text": ({"json": {"type": "image/png", "size": "20"}}, 400, "malformed_request"),
-    "size as a fraction": ({"json": {"type": "image/png", "size": 1.5}}, 400, "malformed_request"),
-    "negative size": ({"json": {"type": "image/png", "size": -1}}, 400, "malformed_request"),
-    "absurd size": ({"json": {"type": "image/png", "size": 2**63}}, 400, "malformed_request"),
-    "absurd number": ({"content": b'{"type": "image/png", "size": 1e999}', "headers": JSON}, 400, "malformed_request"),
-    "over-long name": ({"json": {"type": "image/png", "name": "x" * 256}}, 400, "malformed_request"),
-    "hostile name": ({"json": {"type": "image/png", "name": "../../etc/passwd"}}, 400, "malformed_request"),
-    "NUL in the name": ({"json": {"type": "image/png", "name": "a\0b"}}, 400, "malformed_request"),
-    "unknown field": ({"json": {"type": "image/png", "acl": "public-read"}}, 400, "malformed_request"),
-    "key of the client's own": ({"json": {"type": "image/png", "key": "public/x"}}, 400, "malformed_request"),
-    "bad checksum": ({"json": {"type": "image/png", "sha256": "x"}}, 400, "malformed_request"),
-    "type not admitted": ({"json": {"type": "text/html"}}, 415, "type_not_admitted"),
+    "malformed JSON": ({"content": b'{"type": ', "headers": JSON}, 400, "invalid_request"),
+    "no body": ({"headers": JSON}, 400, "invalid_request"),
+    "not UTF-8": ({"content": b'{"type": "\xff"}', "headers": JSON}, 400, "invalid_request"),
+    "deep nesting": ({"content": b"[" * 5000, "headers": JSON}, 400, "invalid_request"),
+    "NaN": ({"content": b'{"type": "image/png", "size": NaN}', "headers": JSON}, 400, "invalid_request"),
+    "an array": ({"json": []}, 400, "invalid_request"),
+    "null": ({"json": None, "headers": JSON, "content": b"null"}, 400, "invalid_request"),
+    "missing type": ({"json": {"size": 1}}, 400, "invalid_request"),
+    "type of the wrong kind": ({"json": {"type": 1}}, 400, "invalid_request"),
+    "size as text": ({"json": {"type": "image/png", "size": "20"}}, 400, "invalid_request"),
+    "size as a fraction": ({"json": {"type": "image/png", "size": 1.5}}, 400, "invalid_request"),
+    "negative size": ({"json": {"type": "image/png", "size": -1}}, 400, "invalid_request"),
+    "absurd size": ({"json": {"type": "image/png", "size": 2**63}}, 400, "invalid_request"),
+    "absurd number": ({"content": b'{"type": "image/png", "size": 1e999}', "headers": JSON}, 400, "invalid_request"),
+    "over-long name": ({"json": {"type": "image/png", "name": "x" * 256}}, 400, "invalid_request"),
+    "hostile name": ({"json": {"type": "image/png", "name": "../../etc/passwd"}}, 400, "invalid_request"),
+    "NUL in the name": ({"json": {"type": "image/png", "name": "a\0b"}}, 400, "invalid_request"),
+    "unknown field": ({"json": {"type": "image/png", "acl": "public-read"}}, 400, "invalid_request"),
+    "key of the client's own": ({"json": {"type": "image/png", "key": "public/x"}}, 400, "invalid_request"),
+    "bad checksum": ({"json": {"type": "image/png", "sha256": "x"}}, 400, "invalid_request"),
+    "type not admitted": ({"json": {"type": "text/html"}}, 415, "type_not_allowed"),
     "too large": ({"json": {"type": "image/png", "size": 101}}, 413, "too_large"),
     "too small": ({"json": {"type": "image/png", "size": 9}}, 422, "too_small"),
     "1 MB body": ({"content": b'{"type": "' + b"x" * 1_000_000 + b'"}', "headers": JSON}, 413, "body_too_large"),
@@ -139,13 +139,13 @@ def test_a_bad_request_for_a_ticket_is_answered_with_its_problem(api: httpx.Clie
 def test_a_problem_names_field_value_and_limit(api: httpx.Client) -> None:
     problem = _is_problem(api.post("/upload", json={"type": "image/png", "size": 101}), 413, "too_large")
     assert (problem["field"], problem["value"], problem["limit"]) == ("size", 101, 100)
-    problem = _is_problem(api.post("/upload", json={"type": "text/html"}), 415, "type_not_admitted")
+    problem = _is_problem(api.post("/upload", json={"type": "text/html"}), 415, "type_not_allowed")
     assert (problem["field"], problem["value"], problem["limit"]) == ("type", "text/html", "image/png, text/plain")
 
 
 @pytest.mark.parametrize("body", [{}, [], {"token": 1}, {"token": None}, {"token": "x", "key": "public/x"}, "x", None])
 def test_a_completion_that_is_not_a_token_is_malformed(api: httpx.Client, body: Any) -> None:
-    _is_problem(api.post("/complete", content=json.dumps(body), headers=JSON), 400, "malformed_request")
+    _is_problem(api.post("/complete", content=json.dumps(body), headers=JSON), 400, "invalid_request")
 
 
 def test_completion_says_what_is_wrong_with_the_token_or_the_upload(api: httpx.Client) -> None:
@@ -249,7 +249,7 @@ def test_under_a_mount_the_contract_is_the_same(presigner: Presigner) -> None:
     mounted = Starlette(routes=[Mount("/files", create_app(presigner, authorize=who))])
     with serve(mounted) as url:
         assert httpx.post(f"{url}/files/upload", json={"type": "image/png"}).status_code == 200
-        _is_problem(httpx.post(f"{url}/files/upload", json={"type": "text/html"}), 415, "type_not_admitted")
+        _is_problem(httpx.post(f"{url}/files/upload", json={"type": "text/html"}), 415, "type_not_allowed")
         _is_problem(httpx.get(f"{url}/files/upload"), 405, "method_not_allowed")
         _is_problem(httpx.post(f"{url}/files/other"), 404, "not_found")
         assert httpx.post(f"{url}/upload", json={"type": "image/png"}).status_code == 404

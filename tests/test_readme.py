@@ -96,7 +96,7 @@ def _is_stored_and_completed(post: Any) -> None:
     """Use ``post(path, body, user) -> (status, json)`` as a browser would."""
     assert post("/upload", {"type": "image/png"}, None)[0] == 401
     status, problem = post("/upload", {"type": "text/html"}, "alice")
-    assert (status, problem["code"]) == (415, "type_not_admitted")
+    assert (status, problem["code"]) == (415, "type_not_allowed")
     status, ticket = post("/upload", {"type": "image/png", "size": len(PNG)}, "alice")
     assert status == 200
     assert post("/complete", {"token": ticket["token"]}, "alice")[0] == 409

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta, timezone
 import pytest
 
 from presign import CredentialsUnavailable
-from presign.refreshing import RETRY_INTERVAL, Expiring, Refreshing
+from presign.backends.expiring_credentials import RETRY_INTERVAL, ExpiringCredentials, CredentialsRenewer
 
 START = datetime(2026, 11, 23, tzinfo=timezone.utc)
 MINUTE = timedelta(minutes=1)
@@ -25,14 +25,14 @@ class Source:
         self.release.set()
         self.threads: list[str] = []
 
-    def __call__(self) -> Expiring[int]:
+    def __call__(self) -> ExpiringCredentials[int]:
         self.threads.append(threading.current_thread().name)
         self.release.wait(5)
         if self.failing:
             raise RuntimeError("the secret is hunter2")
         start = START + self.fetched * 60 * MINUTE
         self.fetched += 1
-        return Expiring(value=self.fetched, refresh_at=start + 45 * MINUTE, expires_at=start + 60 * MINUTE)
+        return ExpiringCredentials(value=self.fetched, refresh_at=start + 45 * MINUTE, expires_at=start + 60 * MINUTE)
 
 
 def _wait_for(condition: Callable[[], bool]) -> None:
@@ -44,19 +44,19 @@ def _wait_for(condition: Callable[[], bool]) -> None:
 
 def test_a_good_value_is_answered_without_fetching() -> None:
     source = Source()
-    refreshing = Refreshing(source, what="it")
+    refreshing = CredentialsRenewer(source, what="it")
     assert [refreshing.current(START + n * MINUTE).value for n in range(45)] == [1] * 45
     assert source.fetched == 1
 
 
 def test_a_value_without_an_end_is_fetched_once() -> None:
-    refreshing = Refreshing(lambda: Expiring(value="x", refresh_at=None, expires_at=None), what="it")
+    refreshing = CredentialsRenewer(lambda: ExpiringCredentials(value="x", refresh_at=None, expires_at=None), what="it")
     assert refreshing.current(START + timedelta(days=10_000)).value == "x"
 
 
 def test_the_old_value_is_answered_while_a_thread_fetches_the_new_one() -> None:
     source = Source()
-    refreshing = Refreshing(source, what="it")
+    refreshing = CredentialsRenewer(source, what="it")
     source.release.clear()
     for _ in range(100):
         assert refreshing.current(START + 50 * MINUTE).value == 1
@@ -67,13 +67,13 @@ def test_the_old_value_is_answered_while_a_thread_fetches_the_new_one() -> None:
 
 def test_an_expired_value_is_waited_for() -> None:
     source = Source()
-    refreshing = Refreshing(source, what="it")
+    refreshing = CredentialsRenewer(source, what="it")
     assert refreshing.current(START + 61 * MINUTE).value == 2
 
 
 def test_an_expired_value_that_cannot_be_renewed_is_an_error_and_is_tried_again() -> None:
     source = Source()
-    refreshing = Refreshing(source, what="the keys")
+    refreshing = CredentialsRenewer(source, what="the keys")
     source.failing = True
     with pytest.raises(CredentialsUnavailable, match="the keys expired"):
         refreshing.current(START + 61 * MINUTE)
@@ -83,7 +83,7 @@ def test_an_expired_value_that_cannot_be_renewed_is_an_error_and_is_tried_again(
 
 def test_waiting_ends_at_its_bound() -> None:
     source = Source()
-    refreshing = Refreshing(source, what="it", wait_seconds=0.05)
+    refreshing = CredentialsRenewer(source, what="it", wait_seconds=0.05)
     source.release.clear()
     began = time.monotonic()
     with pytest.raises(CredentialsUnavailable):
@@ -96,7 +96,7 @@ def test_a_failing_source_is_not_asked_at_every_call_and_its_message_is_not_logg
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     source = Source()
-    refreshing = Refreshing(source, what="it")
+    refreshing = CredentialsRenewer(source, what="it")
     source.failing = True
     with caplog.at_level(logging.WARNING, logger="presign"):
         assert refreshing.current(START + 50 * MINUTE).value == 1
@@ -112,7 +112,7 @@ def test_a_failing_source_is_not_asked_at_every_call_and_its_message_is_not_logg
 
 def test_many_threads_share_one_renewal() -> None:
     source = Source()
-    refreshing = Refreshing(source, what="it")
+    refreshing = CredentialsRenewer(source, what="it")
     seen: list[int] = []
     threads = [
         threading.Thread(target=lambda: seen.append(refreshing.current(START + 61 * MINUTE).value)) for _ in range(20)

@@ -50,7 +50,7 @@ def test_no_repr_shows_a_secret_or_what_grants_access(upload_method: str) -> Non
     ticket = presigner.issue(UploadRequest(content_type="image/png"))
     grant = presigner.policy.decide(UploadRequest(content_type="image/png"), object_id=UUID(int=1))
     signed = presigner.backend.sign_upload(grant, datetime.now(timezone.utc))
-    scope = sigv4.open_scope(access_key="a", secret_key=SECRET_KEY, date="20260101", region="r", service="s3")
+    scope = sigv4.hmac_scope(access_key="a", secret_key=SECRET_KEY, date="20260101", region="r", service="s3")
     backend: Any = presigner.backend
     held = backend._credentials.current(datetime.now(timezone.utc))
     settings = read_settings(["--secret", TOKEN_SECRET])

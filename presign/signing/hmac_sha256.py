@@ -1,4 +1,4 @@
-"""HMAC-SHA256 under a key that is used many times."""
+"""HMAC-SHA256 with a key that signs many messages."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ _OUTER_PAD = bytes(byte ^ 0x5C for byte in range(256))
 
 
 class HmacSha256Key:
-    """Signs messages with HMAC-SHA256, having hashed the key's two padded blocks once (RFC 2104, section 4).
+    """Sign messages with HMAC-SHA256 (RFC 2104, section 4).
 
-    A message then costs two copies of a hash state: about half of ``hmac.digest``, which looks the algorithm up and
-    hashes the key anew each time. The key itself is not kept, and ``repr`` shows nothing of it.
+    The key's two padded blocks are hashed once, when the key is made. A message then costs two copies of a hash state,
+    which takes about half as long as ``hmac.digest``: that function looks the algorithm up and hashes the key again for
+    every message. The key itself is not stored, and ``repr`` shows nothing of it.
     """
 
     __slots__ = ("_inner", "_outer")
@@ -27,7 +28,7 @@ class HmacSha256Key:
         return "HmacSha256Key(...)"
 
     def digest(self, message: bytes) -> bytes:
-        """Return the 32 bytes of the message's authentication code."""
+        """Return the message's authentication code, 32 bytes."""
         inner = self._inner.copy()
         inner.update(message)
         outer = self._outer.copy()
@@ -35,7 +36,7 @@ class HmacSha256Key:
         return outer.digest()
 
     def hexdigest(self, message: bytes) -> str:
-        """Return the message's authentication code in 64 lower-case hexadecimal digits."""
+        """Return the message's authentication code as 64 lower-case hexadecimal digits."""
         inner = self._inner.copy()
         inner.update(message)
         outer = self._outer.copy()

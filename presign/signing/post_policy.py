@@ -14,45 +14,46 @@ from presign.signing.sigv4 import Scope
 
 
 class FormSigner:
-    """Signs forms that differ in their object's own fields and size alone, such as all of one second.
+    """Sign forms for one bucket that start and expire at the same time.
 
-    ``timestamp`` is YYYYMMDDTHHMMSSZ, on the scope's day; ``expiration`` is an ISO 8601 time in UTC.
+    ``timestamp`` is YYYYMMDDTHHMMSSZ, on the scope's day; ``expiration`` is an ISO 8601 time in UTC. Everything that
+    these forms have in common is serialised and encoded once.
     """
 
-    __slots__ = ("_encoded_start", "_end", "_fields", "_key", "_signature_field", "_start")
+    __slots__ = ("_common_fields", "_encoded_head", "_head_rest", "_key", "_signature_field", "_tail")
 
     def __init__(
         self, *, bucket: str, scope: Scope, timestamp: str, expiration: str, session_token: str | None = None
     ) -> None:
         prefix = scope.dialect.parameter_prefix.lower()
-        self._fields = {
+        self._common_fields = {
             f"{prefix}algorithm": scope.dialect.algorithm,
             f"{prefix}credential": scope.credential,
             f"{prefix}date": timestamp,
         }
         if session_token is not None:
-            self._fields[f"{prefix}security-token"] = session_token
-        shared = orjson.dumps({"conditions": [{"bucket": bucket}, *_equalities(self._fields)]})
-        start = shared.removesuffix(b"]}") + b","
-        # Base64 takes three bytes at a time: what is left of the last three begins each policy's own part.
-        whole = len(start) - len(start) % 3
-        self._encoded_start = b2a_base64(start[:whole], newline=False)
-        self._start = start[whole:]
-        self._end = b"," + orjson.dumps({"expiration": expiration})[1:]
+            self._common_fields[f"{prefix}security-token"] = session_token
+        common = orjson.dumps({"conditions": [{"bucket": bucket}, *_equalities(self._common_fields)]})
+        head = common.removesuffix(b"]}") + b","
+        # Base64 encodes three bytes at a time, so the policy's head can be encoded once up to a multiple of three.
+        encoded_bytes = len(head) - len(head) % 3
+        self._encoded_head = b2a_base64(head[:encoded_bytes], newline=False)
+        self._head_rest = head[encoded_bytes:]
+        self._tail = b"," + orjson.dumps({"expiration": expiration})[1:]
         self._signature_field = f"{prefix}signature"
         self._key = scope.key
 
     def sign(self, fields: Mapping[str, str], *, min_bytes: int, max_bytes: int) -> dict[str, str]:
-        """Return the form that begins with ``fields``, and is good for exactly them and a size within the bounds.
+        """Return a form that begins with ``fields``; the storage accepts exactly them, and a size within the bounds.
 
-        The policy's conditions are made from the form's own fields, so that neither can hold what the other does not.
-        The bounds are in bytes, inclusive.
+        The bounds are in bytes, inclusive. The policy's conditions are made from the form's own fields, so the two
+        cannot differ.
         """
         own = orjson.dumps([*_equalities(fields), ("content-length-range", min_bytes, max_bytes)])
-        policy = self._encoded_start + b2a_base64(self._start + own[1:] + self._end, newline=False)
+        policy = self._encoded_head + b2a_base64(self._head_rest + own[1:] + self._tail, newline=False)
         return {
             **fields,
-            **self._fields,
+            **self._common_fields,
             "policy": policy.decode("ascii"),
             self._signature_field: self._key.hexdigest(policy),
         }

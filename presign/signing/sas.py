@@ -1,4 +1,4 @@
-"""Shared access signatures for one blob, by an account key (service SAS) or by a user delegation key.
+"""Shared access signatures for one blob, signed with an account key (service SAS) or a user delegation key.
 
 Sources: "Create a service SAS" and "Create a user delegation SAS", Azure Storage REST API reference.
 """
@@ -16,20 +16,20 @@ from presign.errors import ConfigurationError
 from presign.signing.hmac_sha256 import HmacSha256Key
 
 VERSION = "2020-12-06"
-"""The oldest service version that signs what this module signs, and so one that every region knows."""
+"""The oldest service version with the fields that this module signs. Every region supports it."""
 
 HEADER_BINDING_VERSION = "2026-04-06"
-"""The oldest service version whose user delegation SAS can bind request headers (``srh``)."""
+"""The oldest service version in which a user delegation SAS can bind request headers (``srh``)."""
 
 _DELEGATED_USER_VERSION = "2025-07-05"
 
 
 @dataclass(frozen=True, kw_only=True)
 class DelegationKey:
-    """A user delegation key, as "Get User Delegation Key" answers it, with the key that signs.
+    """A user delegation key, with the members of the response to "Get User Delegation Key".
 
-    Times are ``YYYY-MM-DDTHH:MM:SSZ``. ``key`` is the decoded ``Value`` (see ``decode_key``). Only that could sign, and
-    it is left out of ``repr`` with the rest that identifies the account.
+    Times are ``YYYY-MM-DDTHH:MM:SSZ``. ``key`` is the decoded ``Value`` (see ``decode_key``). ``repr`` leaves out
+    ``key`` and what identifies the account.
     """
 
     signed_oid: str = field(repr=False)
@@ -51,7 +51,7 @@ class DelegationKey:
             "sks": self.signed_service,
             "skv": self.signed_version,
         }
-        # No other user and no other agent: saoid, suoid and scid stay empty.
+        # saoid, suoid and scid stay empty: no other user or agent is named.
         object.__setattr__(self, "fields", "\n".join([*fields.values(), "", "", ""]))
         object.__setattr__(self, "query", "".join(f"&{name}={quote(value)}" for name, value in fields.items()))
 
@@ -68,13 +68,13 @@ def decode_key(key: str) -> HmacSha256Key:
 
 
 class SasSigner:
-    """Signs for blobs of one container that are granted alike until the same time, such as all of one second.
+    """Sign SAS tokens for the blobs of one container that have the same permissions, times and headers.
 
-    An account ``key`` signs service SAS, a ``DelegationKey`` user delegation SAS. ``start`` and ``expiry`` are
-    ``YYYY-MM-DDTHH:MM:SSZ``; ``protocol`` is ``https`` or empty for any; ``content_disposition`` is what a read
-    answers with; ``request_headers`` must come with the request, with exactly these values. All are signed as they
-    are, and hold no line ends. Raises ConfigurationError for request headers with a key or a ``version`` that cannot
-    bind them.
+    An account ``key`` signs a service SAS, a ``DelegationKey`` a user delegation SAS. ``start`` and ``expiry`` are
+    ``YYYY-MM-DDTHH:MM:SSZ``. ``protocol`` is ``https``, or empty for any. ``content_disposition`` becomes the header of
+    the response to a read. The client must send ``request_headers`` with exactly these values. No argument may contain
+    line ends. Raises ConfigurationError for request headers with an account key, or with a ``version`` that cannot
+    bind headers.
     """
 
     __slots__ = ("_after", "_before", "_key", "_query")
@@ -94,11 +94,12 @@ class SasSigner:
         request_headers: Mapping[str, str] | None = None,
     ) -> None:
         bound = bound_query = identity_query = ""
-        # si, the name of a stored policy, which is none; a user delegation SAS says who signs instead.
+        # A service SAS has si here, the name of a stored access policy; we use none. A user delegation SAS has the
+        # fields that say who signs.
         identity = "\n"
         if isinstance(key, DelegationKey):
             identity, identity_query = f"{key.fields}\n", key.query
-            # The fields that came with later versions: skdutid and sduoid in 2025-07-05, srh and srq in 2026-04-06.
+            # Later versions have more fields: skdutid and sduoid since 2025-07-05, srh and srq since 2026-04-06.
             if version >= _DELEGATED_USER_VERSION:
                 identity += "\n\n"
             if version >= HEADER_BINDING_VERSION:
@@ -125,8 +126,9 @@ class SasSigner:
         self._key = key.key if isinstance(key, DelegationKey) else key
 
     def sign(self, blob: str) -> str:
-        """Return the query string, without ``?``, for a blob by its name in the container, which is not encoded."""
+        """Return the query string, without ``?``, for one blob. ``blob`` is its name in the container, not encoded."""
         digest = self._key.digest(f"{self._before}{blob}{self._after}".encode())
-        # 32 bytes are 43 characters and a "=" in base64; "/" needs no encoding in a query (RFC 3986, section 3.4).
+        # The digest's 32 bytes are 43 characters and one "=" in base64. "/" needs no encoding in a query (RFC 3986,
+        # section 3.4).
         signature = b2a_base64(digest)[:43].decode().replace("+", "%2B")
         return f"{self._query}{signature}%3D"

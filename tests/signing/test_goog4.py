@@ -28,6 +28,7 @@ from google.cloud.storage._signing import generate_signed_url_v4, get_canonical_
 from google.oauth2 import service_account
 
 from presign.signing import sigv4
+from presign.signing.bucket_location import BucketLocation
 from presign.signing.post_policy import FormSigner
 
 SEED = 20260131
@@ -167,10 +168,10 @@ def sdk_url(given: UrlInput, credentials: Any) -> str:
 
 
 def our_url(given: UrlInput, scope: sigv4.Scope) -> str:
-    terms = sigv4.QueryTerms(scope=scope, timestamp=given.timestamp, expires_seconds=given.expires_seconds)
-    place = sigv4.Place.of(given.base_url, given.path_prefix)
+    url_signer = sigv4.UrlSigner(scope=scope, timestamp=given.timestamp, expires_seconds=given.expires_seconds)
+    location = BucketLocation.at(given.base_url, given.path_prefix)
     headers = {name.lower(): value for name, value in given.headers.items()}
-    return sigv4.presigned_url(place, terms, given.method, given.key, headers, given.query.items())
+    return url_signer.sign_url(location, given.method, given.key, headers, given.query.items())
 
 
 def in_order(url: str) -> list[str]:
@@ -180,7 +181,7 @@ def in_order(url: str) -> list[str]:
 
 
 def rsa_scope(key: Any, timestamp: str) -> sigv4.Scope:
-    return sigv4.make_scope(
+    return sigv4.key_scope(
         dialect=sigv4.GOOG4_RSA, access_key=EMAIL, key=key, date=timestamp[:8], region="auto", service="storage"
     )
 
@@ -247,7 +248,7 @@ def test_urls_signed_with_an_hmac_key_are_the_sdks_but_for_the_algorithm() -> No
     chance = random.Random(SEED)
     for given in url_inputs(INPUTS):
         secret = _text(chance, ASCII, 80)
-        scope = sigv4.open_scope(
+        scope = sigv4.hmac_scope(
             dialect=sigv4.GOOG4_HMAC,
             access_key=EMAIL,
             secret_key=secret,

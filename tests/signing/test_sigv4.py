@@ -21,10 +21,11 @@ from hypothesis import strategies as st
 
 from presign.errors import ConfigurationError
 from presign.signing import sigv4
+from presign.signing.bucket_location import BucketLocation
 from presign.signing.hmac_sha256 import HmacSha256Key
 from presign.signing.post_policy import FormSigner
 from presign.signing.quoting import quote_path, quote_value
-from presign.signing.timestamps import stamp_of
+from presign.signing.signing_time import signing_time
 
 EXAMPLE_ACCESS_KEY = "AKIAIOSFODNN7EXAMPLE"
 EXAMPLE_SECRET = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"
@@ -52,7 +53,7 @@ class Signing:
 
     @property
     def scope(self) -> sigv4.Scope:
-        return sigv4.open_scope(
+        return sigv4.hmac_scope(
             access_key=self.access_key,
             secret_key=self.secret,
             date=self.timestamp[:8],
@@ -107,16 +108,16 @@ def test_a_kept_hmac_key_signs_as_the_standard_library_does(key: bytes, message:
 
 
 def test_the_documented_presigned_get_of_aws_comes_out() -> None:
-    scope = sigv4.open_scope(
+    scope = sigv4.hmac_scope(
         access_key=EXAMPLE_ACCESS_KEY, secret_key=EXAMPLE_SECRET, date="20130524", region="us-east-1", service="s3"
     )
-    terms = sigv4.QueryTerms(scope=scope, timestamp="20130524T000000Z", expires_seconds=86400)
-    signer = sigv4.QuerySigner(terms, method="GET", host="examplebucket.s3.amazonaws.com", path="/test.txt", headers={})
+    url_signer = sigv4.UrlSigner(scope=scope, timestamp="20130524T000000Z", expires_seconds=86400)
+    signer = sigv4.RequestSeriesSigner(url_signer, method="GET", host="examplebucket.s3.amazonaws.com", path="/test.txt", headers={})
     assert signer.sign().endswith("&X-Amz-Signature=aeeed9bbccd4d02ee5c0109b86d86835f995330da4c265957d157751f604d404")
 
 
 def test_the_documented_get_object_of_aws_comes_out() -> None:
-    scope = sigv4.open_scope(
+    scope = sigv4.hmac_scope(
         access_key=EXAMPLE_ACCESS_KEY, secret_key=EXAMPLE_SECRET, date="20130524", region="us-east-1", service="s3"
     )
     headers = sigv4.authorized_headers(
@@ -182,7 +183,7 @@ def test_the_documented_post_policy_of_aws_comes_out() -> None:
     ]
     document = "\r\n".join(lines).encode()
     assert len(document) == 648
-    scope = sigv4.open_scope(
+    scope = sigv4.hmac_scope(
         access_key=EXAMPLE_ACCESS_KEY, secret_key=EXAMPLE_SECRET, date="20151229", region="us-east-1", service="s3"
     )
     assert scope.credential == "AKIAIOSFODNN7EXAMPLE/20151229/us-east-1/s3/aws4_request"
@@ -212,12 +213,12 @@ def test_presigned_urls_are_botocores_byte_for_byte(
     query_text = "&".join(f"{quote(name, safe='')}={quote(value, safe='~')}" for name, value in query.items())
     request = AWSRequest(method, f"https://{host}{path}{'?' if query else ''}{query_text}", headers=dict(headers))
     signing.sign(request, S3SigV4QueryAuth(signing.credentials, "s3", signing.region, expires=expires))
-    terms = sigv4.QueryTerms(
+    url_signer = sigv4.UrlSigner(
         scope=signing.scope, timestamp=signing.timestamp, expires_seconds=expires, session_token=signing.token
     )
-    place = sigv4.Place.of(f"https://{host}")
-    assert sigv4.presigned_url(place, terms, method, key, headers, query.items()) == request.url
-    signer = sigv4.QuerySigner(terms, method=method, host=host, path=path, headers=headers)
+    location = BucketLocation.at(f"https://{host}")
+    assert url_signer.sign_url(location, method, key, headers, query.items()) == request.url
+    signer = sigv4.RequestSeriesSigner(url_signer, method=method, host=host, path=path, headers=headers)
     assert f"https://{host}{path}?{signer.sign(query.items())}" == request.url
 
 
@@ -274,9 +275,9 @@ def _without(names: set[str], document: dict[str, list[object]]) -> tuple[object
 
 @pytest.mark.parametrize("seconds", [0, -1, 604_801])
 def test_a_lifetime_that_s3_would_not_take_is_refused(seconds: int) -> None:
-    scope = sigv4.open_scope(access_key="a", secret_key="s", date="20260101", region="r", service="s3")
+    scope = sigv4.hmac_scope(access_key="a", secret_key="s", date="20260101", region="r", service="s3")
     with pytest.raises(ConfigurationError, match="604800"):
-        sigv4.QueryTerms(scope=scope, timestamp="20260101T000000Z", expires_seconds=seconds)
+        sigv4.UrlSigner(scope=scope, timestamp="20260101T000000Z", expires_seconds=seconds)
 
 
 def test_the_urls_of_an_uploads_parts_are_botocores() -> None:
@@ -294,7 +295,7 @@ def test_the_urls_of_an_uploads_parts_are_botocores() -> None:
             ExpiresIn=600,
         )
         timestamp = url.split("X-Amz-Date=")[1][:16]
-        scope = sigv4.open_scope(
+        scope = sigv4.hmac_scope(
             access_key="AKIAPARTS",
             secret_key="a secret",
             date=timestamp[:8],
@@ -302,8 +303,8 @@ def test_the_urls_of_an_uploads_parts_are_botocores() -> None:
             service="s3",
         )
         host, path = "my-bucket.s3.eu-central-1.amazonaws.com", "/big%20file"
-        terms = sigv4.QueryTerms(scope=scope, timestamp=timestamp, expires_seconds=600)
-        signer = sigv4.QuerySigner(terms, method="PUT", host=host, path=path, headers={})
+        url_signer = sigv4.UrlSigner(scope=scope, timestamp=timestamp, expires_seconds=600)
+        signer = sigv4.RequestSeriesSigner(url_signer, method="PUT", host=host, path=path, headers={})
         ours = signer.sign((("uploadId", "2~a/b+c"), ("partNumber", str(number))))
         assert f"https://{host}{path}?{ours}" == url
 
@@ -313,7 +314,7 @@ def test_the_urls_of_an_uploads_parts_are_botocores() -> None:
 def test_a_signer_of_many_queries_signs_each_as_if_it_were_the_only_one(
     headers: dict[str, str], query: dict[str, str], token: str | None
 ) -> None:
-    scope = sigv4.open_scope(access_key="a", secret_key="s", date="20260101", region="r", service="s3")
+    scope = sigv4.hmac_scope(access_key="a", secret_key="s", date="20260101", region="r", service="s3")
     shared: dict[str, Any] = {
         "scope": scope,
         "timestamp": "20260101T000000Z",
@@ -326,12 +327,12 @@ def test_a_signer_of_many_queries_signs_each_as_if_it_were_the_only_one(
         "path": "/big",
         "headers": headers,
     }
-    terms = sigv4.QueryTerms(**shared)
-    of_one_signer = sigv4.QuerySigner(terms, **request)
+    url_signer = sigv4.UrlSigner(**shared)
+    of_one_signer = sigv4.RequestSeriesSigner(url_signer, **request)
     parts = [[*query.items(), ("partNumber", str(number))] for number in range(1, 10_001, 101)]
     together = [of_one_signer.sign(part) for part in parts]
-    assert together == [sigv4.QuerySigner(terms, **request).sign(part) for part in parts]
-    assert together == [sigv4.QuerySigner(sigv4.QueryTerms(**shared), **request).sign(part) for part in parts]
+    assert together == [sigv4.RequestSeriesSigner(url_signer, **request).sign(part) for part in parts]
+    assert together == [sigv4.RequestSeriesSigner(sigv4.UrlSigner(**shared), **request).sign(part) for part in parts]
     assert len(set(together)) == len(parts)
 
 
@@ -347,27 +348,27 @@ def test_quoting_is_that_of_the_standard_library(text: str) -> None:
 def test_a_second_is_written_as_strftime_does(moment: datetime) -> None:
     time = moment.replace(microsecond=0, tzinfo=timezone.utc)
     forms = [time.strftime(form) for form in ("%Y%m%dT%H%M%SZ", "%Y%m%d", "%Y-%m-%dT%H:%M:%SZ")]
-    assert list(stamp_of(int(time.timestamp()))) == [time, *forms]
+    assert list(signing_time(int(time.timestamp()))) == [time, *forms]
 
 
 def test_a_query_cannot_bring_parameters_of_the_signature() -> None:
-    scope = sigv4.open_scope(access_key="a", secret_key="s", date="20260101", region="r", service="s3")
-    terms = sigv4.QueryTerms(scope=scope, timestamp="20260101T000000Z", expires_seconds=1)
-    signer = sigv4.QuerySigner(terms, method="GET", host="h", path="/k", headers={})
+    scope = sigv4.hmac_scope(access_key="a", secret_key="s", date="20260101", region="r", service="s3")
+    url_signer = sigv4.UrlSigner(scope=scope, timestamp="20260101T000000Z", expires_seconds=1)
+    signer = sigv4.RequestSeriesSigner(url_signer, method="GET", host="h", path="/k", headers={})
     with pytest.raises(ConfigurationError, match="X-Amz-"):
         signer.sign((("X-Amz-Expires", "604800"),))
 
 
 def test_the_signing_key_of_a_day_is_derived_once() -> None:
     def scope(date: str) -> sigv4.Scope:
-        return sigv4.open_scope(access_key="once", secret_key="s", date=date, region="r", service="s3")
+        return sigv4.hmac_scope(access_key="once", secret_key="s", date=date, region="r", service="s3")
 
     assert scope("20260101") is scope("20260101")
     assert scope("20260101").key.hexdigest(b"m") != scope("20260102").key.hexdigest(b"m")
 
 
 def test_the_policy_document_is_json_with_every_field_as_a_condition() -> None:
-    scope = sigv4.open_scope(access_key="a", secret_key="s", date="20260101", region="r", service="s3")
+    scope = sigv4.hmac_scope(access_key="a", secret_key="s", date="20260101", region="r", service="s3")
     signer = FormSigner(
         bucket="b", scope=scope, timestamp="20260101T000000Z", expiration="2030-01-01T00:00:00Z", session_token="t"
     )

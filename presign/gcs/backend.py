@@ -28,16 +28,17 @@ from google.cloud import storage  # type: ignore[import-untyped]
 from google.cloud.storage.retry import DEFAULT_RETRY  # type: ignore[import-untyped]
 from google.oauth2 import service_account
 
-from presign.addresses import read_address, read_endpoint
-from presign.backend import ObjectHead, SignedUpload
-from presign.errors import ConfigurationError, CredentialsUnavailable, StorageUnavailable, shown
+from presign.backends.addresses import read_address, read_endpoint
+from presign.backends.backend import ObjectHead, SignedUpload
+from presign.errors import ConfigurationError, CredentialsUnavailable, StorageUnavailable, sanitize
 from presign.keys import check_prefix
+from presign.messages import Grant, Rule
 from presign.signing import sigv4
-from presign.signing.per_second import PerSecond
+from presign.signing.bucket_location import BucketLocation
+from presign.signing.per_second_cache import PerSecondCache
 from presign.signing.quoting import quote_path
-from presign.signing.terms import Terms
-from presign.signing.timestamps import stamp_of
-from presign.upload import Grant, Rule
+from presign.signing.signers import Signers
+from presign.signing.signing_time import signing_time
 
 UploadMethod = Literal["auto", "post", "put"]
 ServiceAccount = str | os.PathLike[str] | Mapping[str, str] | Credentials
@@ -102,7 +103,7 @@ class _HmacSigner:
     settings: str = "GCS_HMAC_ACCESS_ID and GCS_HMAC_SECRET"
 
     def scope(self, date: str) -> sigv4.Scope:
-        return sigv4.open_scope(
+        return sigv4.hmac_scope(
             access_key=self.access_id,
             secret_key=self.secret,
             date=date,
@@ -120,7 +121,7 @@ class _RsaSigner:
     settings: str = "credentials or GOOGLE_APPLICATION_CREDENTIALS"
 
     def scope(self, date: str) -> sigv4.Scope:
-        return sigv4.make_scope(
+        return sigv4.key_scope(
             dialect=sigv4.GOOG4_RSA,
             access_key=self.email,
             key=self.key,
@@ -243,7 +244,7 @@ class GCSBackend:
             )
         else:
             self._signer = hmac_key
-        self._kept = PerSecond(self._open_terms)
+        self._kept = PerSecondCache(self._open_terms)
         self._client_lock = threading.Lock()
         self._client: Any = None
 
@@ -279,8 +280,8 @@ class GCSBackend:
     ) -> str:
         """Return a signed GET; the storage answers with ``content_disposition`` where one is given."""
         query = () if content_disposition is None else (("response-content-disposition", content_disposition),)
-        terms = self._kept.get(now, expires_in).queries
-        return sigv4.presigned_url(self._public, terms, "GET", key, {}, query)
+        terms = self._kept.get(now, expires_in).urls
+        return terms.sign_url(self._public, "GET", key, {}, query)
 
     def object_url(self, key: str) -> str:
         """Return the object's own URL, on the endpoint that browsers reach."""
@@ -310,7 +311,7 @@ class GCSBackend:
             cache_control=blob.cache_control or None,
             content_encoding=blob.content_encoding or None,
             metadata={name.lower(): value for name, value in (blob.metadata or {}).items()},
-            further_headers={"content-language": blob.content_language} if blob.content_language else {},
+            unexpected_headers={"content-language": blob.content_language} if blob.content_language else {},
         )
 
     def read(self, key: str, *, offset: int, length: int, etag: str) -> bytes:
@@ -334,7 +335,7 @@ class GCSBackend:
     def _uses_post(self, grant: Grant) -> bool:
         return self._posts_create_only if grant.create_only else self._posts
 
-    def _sign_post(self, grant: Grant, terms: Terms) -> SignedUpload:
+    def _sign_post(self, grant: Grant, terms: Signers) -> SignedUpload:
         fields = {"key": grant.key, "Content-Type": grant.content_type}
         if grant.content_disposition is not None:
             fields["Content-Disposition"] = grant.content_disposition
@@ -346,7 +347,7 @@ class GCSBackend:
         signed = terms.forms.sign(fields, min_bytes=grant.min_bytes, max_bytes=grant.max_bytes)
         return SignedUpload("POST", self._public.base_url, {}, signed, terms.expires_at)
 
-    def _sign_put(self, grant: Grant, terms: Terms) -> SignedUpload:
+    def _sign_put(self, grant: Grant, terms: Signers) -> SignedUpload:
         headers = {"Content-Type": grant.content_type}
         if grant.content_disposition is not None:
             headers["Content-Disposition"] = grant.content_disposition
@@ -359,22 +360,22 @@ class GCSBackend:
         if grant.create_only:
             headers["x-goog-if-generation-match"] = "0"
         signed = {name.lower(): value for name, value in headers.items()}
-        url = sigv4.presigned_url(self._public, terms.queries, "PUT", grant.key, signed)
+        url = terms.urls.sign_url(self._public, "PUT", grant.key, signed)
         return SignedUpload("PUT", url, headers, {}, terms.expires_at)
 
-    def _open_terms(self, second: int, expires_in: timedelta) -> Terms:
+    def _open_terms(self, second: int, expires_in: timedelta) -> Signers:
         longest = self._signer.longest
         lifetime = expires_in if longest is None else min(expires_in, longest)
-        start, end = stamp_of(second), stamp_of(second + lifetime // _SECOND)
-        return Terms.of(bucket=self._bucket, scope=self._signer.scope(start.date), start=start, end=end)
+        start, end = signing_time(second), signing_time(second + lifetime // _SECOND)
+        return Signers.for_period(bucket=self._bucket, scope=self._signer.scope(start.date), start=start, end=end)
 
     def _check_signature(self) -> None:
         now = datetime.now(timezone.utc)
         # By path on the endpoint that this program reaches: a browser's own may be out of reach from here.
-        place = sigv4.Place.of_bucket(self._bucket, self._endpoint_url)
-        terms = self._kept.get(now, _CHECK_LIFETIME).queries
+        place = BucketLocation.of_bucket(self._bucket, self._endpoint_url)
+        terms = self._kept.get(now, _CHECK_LIFETIME).urls
         try:
-            url = sigv4.presigned_url(place, terms, "GET", _CHECK_KEY, {})
+            url = terms.sign_url(place, "GET", _CHECK_KEY, {})
         except CredentialsUnavailable as error:
             raise ConfigurationError(error.detail, field="credentials") from None
         try:
@@ -434,7 +435,7 @@ class GCSBackend:
                 value=self._bucket,
             )
         if status >= 400 and status not in {403, 404}:
-            raise StorageUnavailable(f"{self._endpoint_url} answered {shown(code)} for {self.name}")
+            raise StorageUnavailable(f"{self._endpoint_url} answered {sanitize(code)} for {self.name}")
 
     def _data_plane_credentials(self) -> Credentials:
         if self._credentials is None:
@@ -460,7 +461,7 @@ class GCSBackend:
         if isinstance(error, GoogleAPICallError) and error.code is not None:
             # An HTTPStatus, which Python 3.10 would write by its name.
             code = f"{error.code:d}"
-        return StorageUnavailable(f"{self.name} answered {call} with {shown(code)}")
+        return StorageUnavailable(f"{self.name} answered {call} with {sanitize(code)}")
 
     def _silent(self, error: Exception) -> StorageUnavailable:
         return StorageUnavailable(
@@ -668,7 +669,7 @@ def _place(
     public_endpoint_url: str | None,
     virtual_hosted_style: bool,
     bucket_bound_hostname: str | None,
-) -> sigv4.Place:
+) -> BucketLocation:
     if bucket_bound_hostname is not None:
         if virtual_hosted_style or public_endpoint_url is not None:
             raise ConfigurationError(
@@ -677,7 +678,7 @@ def _place(
             )
         has_scheme = "://" in bucket_bound_hostname
         url = bucket_bound_hostname if has_scheme else f"https://{bucket_bound_hostname}"
-        return sigv4.Place.of(read_endpoint("bucket_bound_hostname", url))
+        return BucketLocation.at(read_endpoint("bucket_bound_hostname", url))
     public = endpoint_url
     if public_endpoint_url is not None:
         public = read_endpoint("public_endpoint_url", public_endpoint_url)
@@ -687,7 +688,7 @@ def _place(
             field="virtual_hosted_style",
             value=bucket,
         )
-    return sigv4.Place.of_bucket(bucket, public, virtual_hosted=virtual_hosted_style)
+    return BucketLocation.of_bucket(bucket, public, virtual_hosted=virtual_hosted_style)
 
 
 def _is_skewed(date: str | None, now: datetime) -> bool:

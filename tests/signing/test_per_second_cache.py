@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from presign.signing.per_second import MOST_KEPT, PerSecond
+from presign.signing.per_second_cache import MAX_ENTRIES, PerSecondCache
 
 NOON = datetime(2026, 1, 2, 12, tzinfo=timezone.utc)
 
@@ -20,7 +20,7 @@ def test_a_value_is_made_once_in_its_second_for_each_key() -> None:
         made.append((second, key))
         return object()
 
-    kept = PerSecond(make)
+    kept = PerSecondCache(make)
     first = kept.get(NOON, "a")
     assert kept.get(NOON + timedelta(microseconds=999_999), "a") is first
     assert kept.get(NOON, "b") is not first
@@ -30,25 +30,25 @@ def test_a_value_is_made_once_in_its_second_for_each_key() -> None:
 
 @given(st.lists(st.tuples(st.integers(-3_000_000, 3_000_000), st.integers(0, 3)), max_size=40))
 def test_no_value_of_another_second_or_key_is_answered_however_the_clock_jumps(calls: list[tuple[int, int]]) -> None:
-    kept: PerSecond[int, tuple[int, int]] = PerSecond(lambda second, key: (second, key))
+    kept: PerSecondCache[int, tuple[int, int]] = PerSecondCache(lambda second, key: (second, key))
     for microseconds, key in calls:
         now = NOON + timedelta(microseconds=microseconds)
         assert kept.get(now, key) == (int(now.timestamp()), key)
 
 
 def test_times_are_the_same_whatever_their_zone() -> None:
-    kept: PerSecond[int, object] = PerSecond(lambda second, key: object())
+    kept: PerSecondCache[int, object] = PerSecondCache(lambda second, key: object())
     assert kept.get(NOON, 0) is kept.get(NOON.astimezone(timezone(timedelta(hours=5, minutes=30))), 0)
 
 
 def test_many_keys_in_one_second_are_not_all_kept() -> None:
-    kept: PerSecond[int, list[int]] = PerSecond(lambda second, key: [key])
-    for key in range(10 * MOST_KEPT):
+    kept: PerSecondCache[int, list[int]] = PerSecondCache(lambda second, key: [key])
+    for key in range(10 * MAX_ENTRIES):
         assert kept.get(NOON, key) == [key]
-    assert len(kept._latest[3]) <= MOST_KEPT
+    assert len(kept._latest[3]) <= MAX_ENTRIES
 
 
 def test_a_time_without_a_zone_is_refused() -> None:
-    kept: PerSecond[int, int] = PerSecond(lambda second, key: key)
+    kept: PerSecondCache[int, int] = PerSecondCache(lambda second, key: key)
     with pytest.raises(TypeError, match="naive"):
         kept.get(datetime(2026, 1, 2), 0)

@@ -1,13 +1,13 @@
-"""A backend from its address, importing no SDK but its own."""
+"""The registry of URL schemes: opens a backend from its address, and imports that cloud's SDK only."""
 
 from __future__ import annotations
 
 from importlib import import_module
 
-from presign.backend import Backend
+from presign.backends.backend import Backend
 from presign.errors import ConfigurationError
 
-# Where each scheme's backend is made, and the extra that brings its SDK.
+# For each scheme: the package, the function that opens the backend, and the extra that installs the SDK.
 _OPENERS = {
     "s3": ("presign.s3", "open_s3", "s3"),
     "azblob": ("presign.azure", "open_azure", "azure"),
@@ -16,13 +16,13 @@ _OPENERS = {
 
 
 def open_backend(url: str) -> tuple[Backend, str]:
-    """Return the backend and the prefix of an address; the credentials are those that the provider's SDK finds.
+    """Return the backend and the prefix that an address names; the provider's SDK finds the credentials.
 
     - ``s3://bucket/prefix/?region=...``: see ``presign.s3.open_s3``
     - ``azblob://account/container/prefix/``: see ``presign.azure.open_azure``
     - ``gs://bucket/prefix/``: see ``presign.gcs.open_gcs``
 
-    Raises ConfigurationError, which names the extra to install where the provider's SDK is missing.
+    Raises ConfigurationError; if the provider's SDK is not installed, the message names the extra to install.
     """
     scheme, separator, _ = url.partition("://")
     if not separator or scheme not in _OPENERS:

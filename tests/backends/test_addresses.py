@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from presign import ConfigurationError
-from presign.addresses import Address, read_address, read_endpoint
+from presign.backends.addresses import Address, read_address, read_endpoint
 
 EXAMPLE = "s3://bucket/prefix/?region=eu-central-1"
 

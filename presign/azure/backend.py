@@ -17,17 +17,17 @@ from azure.core.credentials import AzureNamedKeyCredential, TokenCredential
 from azure.core.exceptions import AzureError, HttpResponseError, ResourceNotFoundError
 from azure.storage.blob import BlobClient, BlobServiceClient
 
-from presign.addresses import read_address, read_endpoint
-from presign.backend import ObjectHead, SignedUpload
-from presign.errors import ConfigurationError, CredentialsUnavailable, StorageUnavailable, shown
+from presign.backends.addresses import read_address, read_endpoint
+from presign.backends.backend import ObjectHead, SignedUpload
+from presign.backends.expiring_credentials import CredentialsRenewer, ExpiringCredentials
+from presign.errors import ConfigurationError, CredentialsUnavailable, StorageUnavailable, sanitize
 from presign.keys import check_prefix
-from presign.refreshing import Expiring, Refreshing
+from presign.messages import Grant, Rule
 from presign.signing import sas
 from presign.signing.hmac_sha256 import HmacSha256Key
-from presign.signing.per_second import PerSecond
+from presign.signing.per_second_cache import PerSecondCache
 from presign.signing.quoting import quote_path
-from presign.signing.timestamps import stamp_of
-from presign.upload import Grant, Rule
+from presign.signing.signing_time import signing_time
 
 PUBLIC_CLOUD_SUFFIX = "core.windows.net"
 CLOCK_SKEW = timedelta(minutes=15)
@@ -62,7 +62,7 @@ class _Settings:
     credential: TokenCredential | None = field(repr=False)
 
 
-_HeldKey = Expiring[HmacSha256Key] | Expiring[sas.DelegationKey]
+_HeldKey = ExpiringCredentials[HmacSha256Key] | ExpiringCredentials[sas.DelegationKey]
 _Headers = tuple[tuple[str, str], ...]
 
 
@@ -130,22 +130,24 @@ class AzureBackend:
         self._binds_headers = bind_headers
         self._client_lock = threading.Lock()
         self._client: BlobServiceClient | None = None
-        self._account_key: Expiring[HmacSha256Key] | None = None
-        self._delegation_key: Refreshing[sas.DelegationKey] | None = None
+        self._account_key: ExpiringCredentials[HmacSha256Key] | None = None
+        self._delegation_key: CredentialsRenewer[sas.DelegationKey] | None = None
         if settings.account_key is not None:
             if bind_headers:
                 raise ConfigurationError(
                     "bind_headers needs an identity (credential), for an account key cannot bind headers",
                     field="bind_headers",
                 )
-            self._account_key = Expiring(value=_decoded_key(settings.account_key), refresh_at=None, expires_at=None)
+            self._account_key = ExpiringCredentials(
+                credentials=_decoded_key(settings.account_key), renew_at=None, expires_at=None
+            )
             self._credential: AzureNamedKeyCredential | TokenCredential = AzureNamedKeyCredential(
                 self._account_name, settings.account_key
             )
         else:
             self._credential = settings.credential or _default_credential()
-            self._delegation_key = Refreshing(self._fetch_delegation_key, what="the Azure user delegation key")
-        self._kept = PerSecond(self._open_signer)
+            self._delegation_key = CredentialsRenewer(self._fetch_delegation_key, what="the Azure user delegation key")
+        self._kept = PerSecondCache(self._open_signer)
 
     def __repr__(self) -> str:
         return (
@@ -251,10 +253,10 @@ class AzureBackend:
                 return None
             raise self._unavailable("Get Blob Properties", error) from None
         headers = blob.content_settings
-        further_headers = {"content-language": headers.content_language} if headers.content_language else {}
+        unexpected_headers = {"content-language": headers.content_language} if headers.content_language else {}
         if blob.blob_tier == _ARCHIVE:
             # A client may choose the tier, and of an archived blob no byte can be read to verify it.
-            further_headers["x-ms-access-tier"] = _ARCHIVE
+            unexpected_headers["x-ms-access-tier"] = _ARCHIVE
         return ObjectHead(
             size=blob.size,
             content_type=headers.content_type or "",
@@ -266,7 +268,7 @@ class AzureBackend:
             cache_control=headers.cache_control or None,
             content_encoding=headers.content_encoding or None,
             metadata={name.lower(): value for name, value in (blob.metadata or {}).items()},
-            further_headers=further_headers,
+            unexpected_headers=unexpected_headers,
         )
 
     def read(self, key: str, *, offset: int, length: int, etag: str) -> bytes:
@@ -309,7 +311,7 @@ class AzureBackend:
         signer, expires_at = self._kept.get(now, (held, permissions, expires_in, content_disposition, request_headers))
         return f"{self._base_url}{quote_path(key)}?{signer.sign(key)}", expires_at
 
-    def _current_delegation_key(self, now: datetime) -> Expiring[sas.DelegationKey]:
+    def _current_delegation_key(self, now: datetime) -> ExpiringCredentials[sas.DelegationKey]:
         assert self._delegation_key is not None  # noqa: S101  (without an account key there is always this one)
         held = self._delegation_key.current(now)
         if held.expires_at is not None and held.expires_at - now < _SECOND:
@@ -324,14 +326,14 @@ class AzureBackend:
         """Return what signs for the blobs of one second that are granted alike, and when that grant ends."""
         held, permissions, expires_in, content_disposition, request_headers = key
         last = second + expires_in // _SECOND
-        start = stamp_of(second - _SKEW_SECONDS).iso
+        start = signing_time(second - _SKEW_SECONDS).iso
         if held.expires_at is not None:
             last = min(last, int(held.expires_at.timestamp()))
-        if isinstance(held.value, sas.DelegationKey):
-            start = max(start, held.value.signed_start)
-        end = stamp_of(last)
+        if isinstance(held.credentials, sas.DelegationKey):
+            start = max(start, held.credentials.signed_start)
+        end = signing_time(last)
         signer = sas.SasSigner(
-            held.value,
+            held.credentials,
             account=self._account_name,
             container=self._container,
             permissions=permissions,
@@ -344,7 +346,7 @@ class AzureBackend:
         )
         return signer, end.time
 
-    def _fetch_delegation_key(self) -> Expiring[sas.DelegationKey]:
+    def _fetch_delegation_key(self) -> ExpiringCredentials[sas.DelegationKey]:
         now = datetime.now(timezone.utc).replace(microsecond=0)
         try:
             answer = self._service().get_user_delegation_key(now - CLOCK_SKEW, now + _DELEGATION_KEY_LIFETIME)
@@ -368,7 +370,7 @@ class AzureBackend:
             signed_version=answer.signed_version or "",
             key=sas.decode_key(answer.value or ""),
         )
-        return Expiring(value=key, refresh_at=expires_at - (expires_at - now) / 4, expires_at=expires_at)
+        return ExpiringCredentials(credentials=key, renew_at=expires_at - (expires_at - now) / 4, expires_at=expires_at)
 
     def _service(self) -> BlobServiceClient:
         with self._client_lock:
@@ -405,7 +407,9 @@ class AzureBackend:
         refused, setting = (
             ("account key", "account_key") if self._account_key is not None else ("identity", "credential")
         )
-        return ConfigurationError(f"{self._account_url} refuses the {refused} ({shown(code)}); {remedy}", field=setting)
+        return ConfigurationError(
+            f"{self._account_url} refuses the {refused} ({sanitize(code)}); {remedy}", field=setting
+        )
 
     def _unreachable(self, error: AzureError) -> StorageUnavailable:
         return StorageUnavailable(
@@ -413,7 +417,7 @@ class AzureBackend:
         )
 
     def _unavailable(self, call: str, error: AzureError) -> StorageUnavailable:
-        return StorageUnavailable(f"{self.name} answered {call} with {shown(_code(error))}")
+        return StorageUnavailable(f"{self.name} answered {call} with {sanitize(_code(error))}")
 
 
 def open_azure(url: str) -> tuple[AzureBackend, str]:
@@ -559,7 +563,7 @@ def _check_account_name(name: str) -> None:
 
 def _checked_url(setting: str, url: str) -> str:
     described = "a blob service's URL, such as https://account.blob.core.windows.net"
-    return read_endpoint(setting, url, described=described, segments=1)
+    return read_endpoint(setting, url, described=described, max_segments=1)
 
 
 def _is_address(host: str) -> bool:

@@ -25,11 +25,11 @@ from functools import partial
 from typing import Any
 from urllib.parse import quote, urlsplit
 
-from presign.backend import Backend
+from presign.backends import Backend
 from presign.errors import ConfigurationError, InvalidToken, NotUploaded, PresignError, RuleViolated
+from presign.messages import Grant, Rule, Ticket, UploadRequest
 from presign.policy import UploadPolicy
 from presign.presigner import Presigner
-from presign.upload import Grant, Rule, Ticket, UploadRequest
 
 MIN_BYTES = 10
 MAX_BYTES = 100
@@ -109,7 +109,7 @@ class Delivery:
 
         return replace(self, fields=changed(self.fields), headers=changed(self.headers))
 
-    def with_further(self, name: str, value: str) -> Delivery:
+    def with_extra(self, name: str, value: str) -> Delivery:
         """Return the same request with one more field or header."""
         if self.fields:
             return replace(self, fields={name: value, **self.fields})
@@ -240,7 +240,7 @@ def holds_the_headers(subject: Subject) -> None:
     """A header that was not granted does not end up on the object."""
     request = UploadRequest(content_type=CONTENT_TYPE)
     name = "x-ms-blob-content-encoding" if _speaks_azure(subject, request) else "Content-Encoding"
-    _refused_as_said(subject, subject.presigner(), request, Rule.HEADERS, lambda d: d.with_further(name, "gzip"))
+    _refused_as_said(subject, subject.presigner(), request, Rule.HEADERS, lambda d: d.with_extra(name, "gzip"))
 
 
 def holds_create_only(subject: Subject) -> None:

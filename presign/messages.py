@@ -1,4 +1,4 @@
-"""What travels: the browser's request, the application's decision, the ticket, and what is stored at the end."""
+"""The messages: a browser's request, the application's decision, the ticket, and the stored object."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from typing import Any, Literal
 
 import orjson
 
-from presign.errors import InvalidRequest
+from presign.errors import InvalidRequest, sanitize
+from presign.media_types import is_media_type
 
 Enforcer = Literal["storage", "completion"]
 """Who refuses a violation: the storage itself, or ``Presigner.complete``, which deletes the object."""
@@ -22,42 +23,35 @@ MAX_SIZE_BYTES = 2**63 - 1
 
 _REQUEST_MEMBERS = frozenset({"type", "size", "name", "sha256"})
 _COMPLETION_MEMBERS = frozenset({"token"})
-_TOKEN = r"[A-Za-z0-9!#$&^_.+-]{1,127}"  # noqa: S105  (the grammar's word, RFC 6838 section 4.2)
-_MEDIA_TYPE = re.compile(rf"{_TOKEN}/{_TOKEN}(?:; ?{_TOKEN}={_TOKEN})?", re.ASCII)
 _SHA256 = re.compile(r"[0-9a-f]{64}", re.ASCII)
-# A name with a bidirectional override shows another extension than it has (Unicode Technical Report 36).
+# A bidirectional override in a name makes it show another extension than it has (Unicode Technical Report 36).
 _BIDI_OVERRIDES = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
 
 class Rule(str, Enum):
-    """A constraint that a grant may carry; ``Ticket.enforced`` says who holds each."""
+    """A constraint that a grant may have; ``Ticket.enforced`` says who enforces each one."""
 
     SIZE = "size"
     """The object's size lies within the granted bounds."""
     TYPE = "type"
-    """The object carries exactly the granted content type."""
+    """The object has exactly the granted content type."""
     CHECKSUM = "checksum"
     """The object's bytes have the granted SHA-256."""
     CREATE_ONLY = "create_only"
-    """An object that exists is never overwritten. Only the storage can enforce that; no completion could verify it."""
+    """The upload never overwrites an object. Only the storage can enforce this rule; completion cannot verify it."""
     HEADERS = "headers"
-    """The object carries the granted disposition, cache control and metadata, no encoding, and nothing beside them."""
+    """The object has the granted content disposition, cache control and metadata, and no other headers."""
 
     def __str__(self) -> str:
         return self.value
 
 
-def is_media_type(value: str) -> bool:
-    """Say whether ``value`` is one exact media type, with one parameter at most (RFC 9110 section 8.3.1)."""
-    return _MEDIA_TYPE.fullmatch(value) is not None
-
-
 @dataclass(frozen=True, kw_only=True)
 class UploadRequest:
-    """What a browser asks for; nothing in it is trusted.
+    """A browser's request for a ticket; nothing in it is trusted.
 
-    ``content_type`` is a media type, ``size`` the file's size in bytes, ``name`` its name without a path, ``sha256``
-    the digest of its bytes in 64 lower-case hexadecimal digits. Raises InvalidRequest for anything else.
+    ``content_type`` is a media type, ``size`` the file's size in bytes, ``name`` the file's name without a path, and
+    ``sha256`` the digest of its bytes in 64 lower-case hexadecimal digits. Raises InvalidRequest for anything else.
     """
 
     content_type: str
@@ -67,29 +61,34 @@ class UploadRequest:
 
     def __post_init__(self) -> None:
         if not isinstance(self.content_type, str) or not is_media_type(self.content_type):
-            raise _malformed("type", self.content_type, "must be a media type such as image/png")
+            raise _invalid("type", self.content_type, "must be a media type such as image/png")
         if self.size is not None:
             if not isinstance(self.size, int) or isinstance(self.size, bool):
-                raise _malformed("size", self.size, "must be a whole number of bytes")
+                raise _invalid("size", self.size, "must be a whole number of bytes")
             if not 0 <= self.size <= MAX_SIZE_BYTES:
-                raise _malformed("size", str(self.size), f"must be between 0 and {MAX_SIZE_BYTES} bytes")
+                raise _invalid("size", str(self.size), f"must be between 0 and {MAX_SIZE_BYTES} bytes")
         if self.name is not None:
             _check_name(self.name)
         if self.sha256 is not None and not (isinstance(self.sha256, str) and _SHA256.fullmatch(self.sha256)):
-            raise _malformed("sha256", self.sha256, "must be 64 lower-case hexadecimal digits")
+            raise _invalid("sha256", self.sha256, "must be 64 lower-case hexadecimal digits")
 
     @classmethod
     def from_json(cls, body: object) -> UploadRequest:
-        """Read the HTTP contract's ``{"type", "size", "name", "sha256"}``, as bytes or parsed.
+        """Read the HTTP contract's ``{"type", "size", "name", "sha256"}``, as bytes or already parsed.
 
-        Raises InvalidRequest, also for any other member.
+        Only ``type`` is required; null means the same as an absent member. A size such as ``1270.0`` counts as a whole
+        number, as in JSON Schema. Raises InvalidRequest, also for a member that the contract does not have.
+
+        >>> UploadRequest.from_json(b'{"type": "image/png", "size": 48213}').size
+        48213
         """
         members = _members(body, known=_REQUEST_MEMBERS)
         if "type" not in members:
-            raise _malformed("type", None, "is required")
+            raise _invalid("type", None, "is required")
+        size = members.get("size")
         return cls(
             content_type=members["type"],
-            size=members.get("size"),
+            size=int(size) if isinstance(size, float) and size.is_integer() else size,
             name=members.get("name"),
             sha256=members.get("sha256"),
         )
@@ -97,29 +96,30 @@ class UploadRequest:
 
 @dataclass(frozen=True, kw_only=True)
 class CompletionRequest:
-    """What a browser sends when its upload is stored: the ticket's token, which is left out of ``repr``."""
+    """A browser's message that its file is stored: the ticket's token, which ``repr`` leaves out."""
 
     token: str = field(repr=False)
 
     def __post_init__(self) -> None:
         if not isinstance(self.token, str):
-            raise _malformed("token", self.token, "must be text")
+            raise _invalid("token", self.token, "must be text")
 
     @classmethod
     def from_json(cls, body: object) -> CompletionRequest:
-        """Read the HTTP contract's ``{"token"}``, as bytes or parsed; raises InvalidRequest."""
+        """Read the HTTP contract's ``{"token"}``, as bytes or already parsed; raises InvalidRequest."""
         members = _members(body, known=_COMPLETION_MEMBERS)
         if "token" not in members:
-            raise _malformed("token", None, "is required")
+            raise _invalid("token", None, "is required")
         return cls(token=members["token"])
 
 
 @dataclass(frozen=True, kw_only=True)
 class Grant:
-    """What the application decided: one object, and every constraint on it.
+    """The application's decision: one object that may be stored, with every constraint on it.
 
-    Sizes are in bytes, both inclusive. ``sha256`` is in hexadecimal. ``verify_content`` asks completion to compare the
-    first bytes with ``content_type``. ``owner`` is whom the ticket was issued to, and who alone may complete it.
+    Sizes are in bytes, both inclusive. ``sha256`` is in hexadecimal digits. With ``verify_content``, completion
+    compares the object's first bytes with ``content_type``. Only ``owner``, to whom the ticket is issued, may complete
+    it.
     """
 
     key: str
@@ -137,12 +137,12 @@ class Grant:
 
     @property
     def exact_bytes(self) -> int | None:
-        """The only size that is granted, in bytes, or None where a range is."""
+        """The only size that is granted, in bytes, or None if a range is granted."""
         return self.max_bytes if self.min_bytes == self.max_bytes else None
 
     @property
     def rules(self) -> tuple[Rule, ...]:
-        """The rules that this grant carries, each to be enforced by the storage or verified on completion."""
+        """The rules of this grant. The storage must enforce each one, or completion must verify it."""
         rules = [Rule.SIZE, Rule.TYPE, Rule.HEADERS]
         if self.sha256 is not None:
             rules.append(Rule.CHECKSUM)
@@ -153,11 +153,12 @@ class Grant:
 
 @dataclass(frozen=True, kw_only=True)
 class Ticket:
-    """All that a client needs to store one file, knowing no cloud.
+    """Everything that a client needs to store one file; the client need not know which cloud it talks to.
 
-    Send ``method`` to ``url``: with POST, a multipart form of ``fields`` and then ``file``, last; with PUT, the file as
-    the body under ``headers``. ``expires_at`` and ``now`` are the server's times. ``enforced`` says who refuses a
-    violation of each rule. What grants access is left out of ``repr``.
+    The client sends ``method`` to ``url``: with POST, a multipart form of ``fields`` followed by ``file``; with PUT,
+    the file as the body, with ``headers``. ``expires_at`` and ``now`` are the server's times. ``object_url`` is None
+    unless the policy says that everybody may read the object. ``enforced`` says who refuses a violation of each rule.
+    ``repr`` leaves out everything that grants access.
     """
 
     method: Literal["POST", "PUT"]
@@ -167,12 +168,12 @@ class Ticket:
     expires_at: datetime
     now: datetime
     key: str
-    object_url: str
+    object_url: str | None
     enforced: Mapping[Rule, Enforcer]
     token: str = field(repr=False)
 
-    def encode(self) -> bytes:
-        """Return the HTTP contract's answer in JSON; times are RFC 3339 in UTC."""
+    def to_json(self) -> bytes:
+        """Return the HTTP contract's response body as JSON; times are RFC 3339 in UTC."""
         return orjson.dumps(
             {
                 "method": self.method,
@@ -183,39 +184,43 @@ class Ticket:
                 "now": self.now,
                 "key": self.key,
                 "object_url": self.object_url,
-                "enforced": {rule._value_: enforcer for rule, enforcer in self.enforced.items()},
+                "enforced": {rule.value: enforcer for rule, enforcer in self.enforced.items()},
                 "token": self.token,
             },
             default=dict,
             option=orjson.OPT_UTC_Z,
         )
 
-    def as_json(self) -> dict[str, Any]:
-        """Return the HTTP contract's answer as a framework's own JSON encoder takes it."""
-        answer: dict[str, Any] = orjson.loads(self.encode())
-        return answer
+    def to_dict(self) -> dict[str, Any]:
+        """Return the HTTP contract's response body as a dictionary for a framework's own JSON encoder."""
+        members: dict[str, Any] = orjson.loads(self.to_json())
+        return members
 
 
 @dataclass(frozen=True, kw_only=True)
 class StoredObject:
-    """What the storage holds after a completed upload. ``size`` is in bytes; ``version`` is None without versioning."""
+    """An object that the storage holds after a completed upload.
+
+    ``size`` is in bytes. ``object_url`` is None unless the policy says that everybody may read the object.
+    ``version`` is None if the storage keeps no versions.
+    """
 
     key: str
-    url: str
+    object_url: str | None
     size: int
     content_type: str
     etag: str
     version: str | None = None
 
-    def encode(self) -> bytes:
-        """Return the HTTP contract's answer in JSON."""
-        return orjson.dumps(self.as_json())
+    def to_json(self) -> bytes:
+        """Return the HTTP contract's response body as JSON."""
+        return orjson.dumps(self.to_dict())
 
-    def as_json(self) -> dict[str, Any]:
-        """Return the HTTP contract's answer as a framework's own JSON encoder takes it."""
+    def to_dict(self) -> dict[str, Any]:
+        """Return the HTTP contract's response body as a dictionary for a framework's own JSON encoder."""
         return {
             "key": self.key,
-            "url": self.url,
+            "object_url": self.object_url,
             "etag": self.etag,
             "version": self.version,
             "size": self.size,
@@ -228,29 +233,30 @@ def _members(body: object, *, known: frozenset[str]) -> dict[str, Any]:
         try:
             body = orjson.loads(body)
         except orjson.JSONDecodeError:
-            # Its message repeats the document.
+            # The cause's message repeats the body.
             raise InvalidRequest("the body is not JSON") from None
     if not isinstance(body, dict):
         raise InvalidRequest("the body must be a JSON object")
     if not body.keys() <= known:
         member = min(str(member) for member in body.keys() - known)
-        raise _malformed(member, None, f"is not known; known are {', '.join(sorted(known))}")
+        raise _invalid(member, None, f"is not known; known are {', '.join(sorted(known))}")
     return body
 
 
 def _check_name(name: object) -> None:
     if not isinstance(name, str):
-        raise _malformed("name", name, "must be text")
+        raise _invalid("name", name, "must be text")
     if not 1 <= len(name) <= MAX_NAME_CHARACTERS:
-        raise _malformed("name", name, "is empty or too long", limit=MAX_NAME_CHARACTERS)
+        raise _invalid("name", name, "is empty or too long", limit=MAX_NAME_CHARACTERS)
     if name in {".", ".."} or "/" in name or "\\" in name:
-        raise _malformed("name", name, "must be a file's name, not a path")
-    # What is printable holds neither; what is not may still be a name, with a joiner or a wide space in it.
+        raise _invalid("name", name, "must be a file's name, not a path")
+    # A printable name has no control characters. A name that is not printable may still be valid: it may contain a
+    # joiner or a wide space.
     if not name.isprintable() and any(unicodedata.category(c) in {"Cc", "Cs"} or c in _BIDI_OVERRIDES for c in name):
-        raise _malformed("name", name, "holds control characters")
+        raise _invalid("name", name, "contains control characters")
 
 
-def _malformed(member: str, value: object, complaint: str, *, limit: int | None = None) -> InvalidRequest:
+def _invalid(member: str, value: object, complaint: str, *, limit: int | None = None) -> InvalidRequest:
     shown_value = value if isinstance(value, str) else None if value is None else type(value).__name__
-    name = ascii(member[:40])[1:-1]
+    name = sanitize(member[:40])
     return InvalidRequest(f"'{name}' {complaint}", field=name, value=shown_value, limit=limit)

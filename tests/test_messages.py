@@ -60,7 +60,7 @@ def test_a_malformed_request_is_refused_with_the_member_that_is_wrong(body: Any,
     with pytest.raises(InvalidRequest) as caught:
         UploadRequest.from_json(body)
     assert caught.value.field == field
-    assert caught.value.code == "malformed_request"
+    assert caught.value.code == "invalid_request"
     assert len(caught.value.detail) < 300
     assert caught.value.detail.isprintable()
 
@@ -104,8 +104,8 @@ def test_a_ticket_becomes_the_contracts_json() -> None:
         enforced={Rule.SIZE: "storage", Rule.HEADERS: "completion"},
         token="t",
     )
-    assert json.loads(ticket.encode()) == ticket.as_json()
-    assert ticket.as_json() == {
+    assert json.loads(ticket.encode()) == ticket.to_dict()
+    assert ticket.to_dict() == {
         "method": "POST",
         "url": "https://bucket.example/",
         "fields": {"key": "public/1", "policy": "p"},

@@ -9,7 +9,7 @@ from gzip import compress
 
 import pytest
 
-from presign.sniffing import FIRST_BYTES, contradiction
+from presign.media_types import FIRST_BYTES, contradiction
 
 
 def _chunk(kind: bytes, data: bytes) -> bytes:

@@ -1,0 +1,5 @@
+"""Amazon S3, and every store that speaks its protocol."""
+
+from presign.s3.backend import S3Backend, UploadMethod, open_s3
+
+__all__ = ["S3Backend", "UploadMethod", "open_s3"]

@@ -1,0 +1,357 @@
+"""The backend for one bucket on Amazon S3 or a compatible store."""
+
+from __future__ import annotations
+
+import base64
+from binascii import a2b_hex, b2a_base64
+from collections.abc import Mapping
+from datetime import datetime, timedelta, timezone
+from typing import Literal, cast
+from urllib.parse import unquote
+
+import boto3
+from botocore.awsrequest import AWSResponse
+from botocore.exceptions import BotoCoreError, ClientError, ConnectTimeoutError, ReadTimeoutError
+
+from presign.backends.addresses import read_address, read_endpoint
+from presign.backends.backend import ObjectHead, SignedUpload
+from presign.backends.expiring_credentials import ExpiringCredentials
+from presign.backends.failures import missing_bucket, storage_failed, unreachable, wrong_clock
+from presign.backends.object_headers import HeaderNames
+from presign.errors import ConfigurationError, CredentialsUnavailable, StorageUnavailable
+from presign.keys import check_prefix
+from presign.messages import Grant, Rule
+from presign.s3.session import AccessKeys, build_client, is_aws_endpoint, load_credentials, new_session, send
+from presign.signing import sigv4
+from presign.signing.bucket_location import BucketLocation
+from presign.signing.per_second_cache import PerSecondCache
+from presign.signing.quoting import quote_path
+from presign.signing.signers import Signers
+from presign.signing.signing_time import signing_time
+
+UploadMethod = Literal["auto", "post", "put"]
+
+_SECOND = timedelta(seconds=1)
+_POST_RULES = frozenset({Rule.SIZE, Rule.TYPE, Rule.HEADERS, Rule.CHECKSUM})
+# Without HEADERS: a client can add Content-Encoding, Cache-Control and similar headers to a PUT with signed headers.
+_PUT_RULES = frozenset({Rule.TYPE, Rule.CHECKSUM, Rule.CREATE_ONLY})
+# These stores answer 501 to a POST form.
+_HOSTS_WITHOUT_POST = (".r2.cloudflarestorage.com",)
+_HEADERS = HeaderNames(metadata_prefix="x-amz-meta-")
+_UNEXPECTED_HEADERS = ("content-language", "expires", "x-amz-website-redirect-location")
+_FORBIDDEN_CODES = frozenset({"AccessDenied", "AllAccessDisabled", "403"})
+_BAD_CREDENTIALS_CODES = frozenset({"InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken"})
+_WRONG_REGION_CODES = frozenset({"PermanentRedirect", "AuthorizationHeaderMalformed", "301"})
+
+
+class S3Backend:
+    """One bucket on S3 or a compatible store, with the credentials that boto3 finds.
+
+    - ``region``: the bucket's region; by default the session's, or ``AWS_REGION``.
+    - ``endpoint_url``: a compatible store's URL, as this program reaches it. By default boto3 chooses the endpoint by
+      AWS's own settings (``AWS_ENDPOINT_URL_S3``, FIPS and dual-stack endpoints included).
+    - ``public_endpoint_url``: the same store's URL as browsers reach it, if it differs (containers).
+    - ``upload_method``: ``"post"`` or ``"put"`` for every upload. ``"auto"`` chooses PUT if the grant is create-only
+      or the store is known to have no POST, and POST otherwise.
+    - ``session``: the boto3 session whose credentials sign; by default a new ``boto3.Session()``.
+
+    Credentials are loaded when the backend is built, and renewed in the background. Raises ConfigurationError.
+    """
+
+    def __init__(
+        self,
+        *,
+        bucket: str,
+        region: str | None = None,
+        endpoint_url: str | None = None,
+        public_endpoint_url: str | None = None,
+        upload_method: UploadMethod = "auto",
+        session: boto3.Session | None = None,
+    ) -> None:
+        if not bucket or "/" in bucket:
+            raise ConfigurationError("bucket must be a bucket's name", field="bucket", value=bucket)
+        if upload_method not in {"auto", "post", "put"}:
+            raise ConfigurationError(
+                "upload_method must be auto, post or put", field="upload_method", value=upload_method
+            )
+        if endpoint_url is not None:
+            endpoint_url = read_endpoint("endpoint_url", endpoint_url)
+        session = session or new_session()
+        self._client = build_client(session, region=region, endpoint_url=endpoint_url)
+        self._endpoint_url = read_endpoint("endpoint_url", self._client.meta.endpoint_url)
+        self._region = self._client.meta.region_name
+        self._is_aws = is_aws_endpoint(self._endpoint_url)
+        # A dotted bucket has no certificate as a virtual host, and another store need not have virtual hosts at all.
+        virtual_hosted = self._is_aws and "." not in bucket
+        self._location = BucketLocation.of_bucket(bucket, self._endpoint_url, virtual_hosted=virtual_hosted)
+        self._public_location = (
+            self._location
+            if public_endpoint_url is None
+            else BucketLocation.of_bucket(bucket, read_endpoint("public_endpoint_url", public_endpoint_url))
+        )
+        self._bucket = bucket
+        store_has_post = not self._public_location.host.endswith(_HOSTS_WITHOUT_POST)
+        self._posts = upload_method == "post" or (upload_method == "auto" and store_has_post)
+        self._posts_create_only = upload_method == "post"
+        self._credentials = load_credentials(session)
+        self._signers = PerSecondCache(self._make_signers)
+
+    def __repr__(self) -> str:
+        return f"S3Backend(bucket={self._bucket!r}, region={self._region!r}, endpoint={self._endpoint_url!r})"
+
+    @property
+    def name(self) -> str:
+        """The storage's name in messages."""
+        return f"s3://{self._bucket}"
+
+    @property
+    def signing_does_io(self) -> bool:
+        """False: the credentials are in memory."""
+        return False
+
+    def enforces(self, grant: Grant) -> frozenset[Rule]:
+        """Return the rules that S3 enforces.
+
+        POST: all but create-only. PUT: all but a range of sizes and the absence of other headers.
+        """
+        if self._uses_post(grant):
+            return _POST_RULES
+        return _PUT_RULES | {Rule.SIZE} if grant.exact_bytes is not None else _PUT_RULES
+
+    def sign_upload(self, grant: Grant, now: datetime) -> SignedUpload:
+        """Return a POST form whose policy covers every field, or a PUT with every header signed."""
+        signers = self._signers_at(now, grant.expires_in)
+        return self._sign_post(grant, signers) if self._uses_post(grant) else self._sign_put(grant, signers)
+
+    def sign_download(
+        self, key: str, now: datetime, *, expires_in: timedelta, content_disposition: str | None = None
+    ) -> str:
+        """Return a presigned GET; the storage sends ``content_disposition`` as a header of the response."""
+        query = () if content_disposition is None else (("response-content-disposition", content_disposition),)
+        return self._signers_at(now, expires_in).urls.sign_url(self._public_location, "GET", key, {}, query)
+
+    def object_url(self, key: str) -> str:
+        """Return the object's own URL, on the endpoint that browsers reach."""
+        return f"{self._public_location.base_url}{quote_path(key)}"
+
+    def check(self) -> None:
+        """Ask for the bucket; credentials that may not list it pass, because a signer does not need that permission."""
+        try:
+            response = self._client.list_objects_v2(Bucket=self._bucket, MaxKeys=0)
+            headers: Mapping[str, str] = response["ResponseMetadata"]["HTTPHeaders"]
+        except ClientError as error:
+            code = error.response.get("Error", {}).get("Code", "")
+            headers = error.response.get("ResponseMetadata", {}).get("HTTPHeaders", {})
+            self._check_code(code)
+        except BotoCoreError as error:
+            raise unreachable(self._endpoint_url, error) from None
+        region = headers.get("x-amz-bucket-region")
+        if self._is_aws and region is not None and region != self._region:
+            raise ConfigurationError(
+                f"the bucket {self._bucket} is in {region}, not in {self._region}; set region={region}",
+                field="region",
+                value=self._region,
+                limit=region,
+            )
+
+    def head(self, key: str, *, first_bytes: int = 0) -> ObjectHead | None:
+        """Return what HEAD says, or with ``first_bytes`` what a GET of them says, which has no checksum.
+
+        Returns None for 404, and for 403, which S3 answers for a missing object if the credentials may not list.
+        """
+        if first_bytes:
+            response = self._request("GET", key, {"range": f"bytes=0-{first_bytes - 1}"})
+        else:
+            response = self._request("HEAD", key, {"x-amz-checksum-mode": "ENABLED"})
+        if response is not None:
+            if response.status_code == 404:
+                return None
+            return _object_head(response.headers, response.content[:first_bytes] or None)
+        try:
+            described = self._client.head_object(Bucket=self._bucket, Key=key, ChecksumMode="ENABLED")
+        except ClientError as error:
+            if error.response.get("ResponseMetadata", {}).get("HTTPStatusCode") in {403, 404}:
+                return None
+            raise self._failed("HEAD", error) from None
+        except BotoCoreError as error:
+            raise self._failed("HEAD", error) from None
+        return _object_head(described["ResponseMetadata"]["HTTPHeaders"])
+
+    def read(self, key: str, *, offset: int, length: int, etag: str) -> bytes:
+        """Return a range of the object's bytes; raises StorageUnavailable if the object was replaced meanwhile."""
+        byte_range, quoted_etag = f"bytes={offset}-{offset + length - 1}", f'"{etag}"'
+        response = self._request("GET", key, {"range": byte_range, "if-match": quoted_etag})
+        if response is not None and response.status_code != 404:
+            return response.content
+        try:
+            with self._client.get_object(Bucket=self._bucket, Key=key, Range=byte_range, IfMatch=quoted_etag)[
+                "Body"
+            ] as body:
+                return body.read()
+        except (BotoCoreError, ClientError) as error:
+            raise self._failed("GET", error) from None
+
+    def delete(self, key: str) -> None:
+        """Delete the object; in a bucket with versions, this adds a delete marker."""
+        try:
+            self._client.delete_object(Bucket=self._bucket, Key=key)
+        except (BotoCoreError, ClientError) as error:
+            raise self._failed("DELETE", error) from None
+
+    def _request(self, method: str, key: str, headers: Mapping[str, str]) -> AWSResponse | None:
+        """Send one request signed here, which is faster than a call of boto3.
+
+        Return the response, or None if it was not conclusive; the caller then repeats the call through boto3, which
+        retries and explains errors. Raises StorageUnavailable if the storage did not answer in time.
+        """
+        now = datetime.now(timezone.utc)
+        quoted_key = quote_path(key)
+        try:
+            keys = self._credentials.current(now).credentials
+            time = signing_time(int(now.timestamp()))
+            signed_headers = sigv4.authorized_headers(
+                scope=self._scope(keys, time.date),
+                timestamp=time.timestamp,
+                method=method,
+                host=self._location.host,
+                path=f"{self._location.path_prefix}{quoted_key}",
+                headers=headers,
+                session_token=keys.session_token,
+            )
+            response = send(self._client, method, f"{self._location.base_url}{quoted_key}", signed_headers)
+        except (ConnectTimeoutError, ReadTimeoutError) as error:
+            # Another attempt would only double the time that the caller waits.
+            raise self._failed(method, error) from None
+        except (BotoCoreError, CredentialsUnavailable):
+            return None
+        return response if response is not None and response.status_code in {200, 206, 404} else None
+
+    def _uses_post(self, grant: Grant) -> bool:
+        return self._posts_create_only if grant.create_only else self._posts
+
+    def _sign_post(self, grant: Grant, signers: Signers) -> SignedUpload:
+        fields = {"key": grant.key, "Content-Type": grant.content_type, **_HEADERS.of_object(grant)}
+        if grant.sha256 is not None:
+            fields["x-amz-checksum-algorithm"] = "SHA256"
+            fields["x-amz-checksum-sha256"] = _base64_of_hex(grant.sha256)
+        # The response to 201 has a body with the location, also on Ceph, whose 204 lacks CORS headers.
+        fields["success_action_status"] = "201"
+        signed = signers.forms.sign(fields, min_bytes=grant.min_bytes, max_bytes=grant.max_bytes)
+        return SignedUpload("POST", self._public_location.base_url, {}, signed, signers.expires_at)
+
+    def _sign_put(self, grant: Grant, signers: Signers) -> SignedUpload:
+        headers = {"Content-Type": grant.content_type, **_HEADERS.of_object(grant)}
+        if grant.sha256 is not None:
+            headers["x-amz-checksum-sha256"] = _base64_of_hex(grant.sha256)
+        if grant.create_only:
+            headers["If-None-Match"] = "*"
+        signed = {name.lower(): value for name, value in headers.items()}
+        if grant.exact_bytes is not None:
+            # Signed, but not in the ticket: HTTP clients send it themselves, and browsers let no script set it.
+            signed["content-length"] = str(grant.exact_bytes)
+        url = signers.urls.sign_url(self._public_location, "PUT", grant.key, signed)
+        return SignedUpload("PUT", url, headers, {}, signers.expires_at)
+
+    def _signers_at(self, now: datetime, expires_in: timedelta) -> Signers:
+        return self._signers.get(now, (self._credentials.current(now), expires_in))
+
+    def _make_signers(self, unix_second: int, key: tuple[ExpiringCredentials[AccessKeys], timedelta]) -> Signers:
+        credentials, expires_in = key
+        keys = credentials.credentials
+        start, end = signing_time(unix_second), signing_time(_last_second(unix_second, expires_in, credentials))
+        return Signers.for_period(
+            bucket=self._bucket,
+            scope=self._scope(keys, start.date),
+            start=start,
+            end=end,
+            session_token=keys.session_token,
+        )
+
+    def _scope(self, keys: AccessKeys, date: str) -> sigv4.Scope:
+        return sigv4.hmac_scope(
+            access_key=keys.access_key, secret_key=keys.secret_key, date=date, region=self._region, service="s3"
+        )
+
+    def _check_code(self, code: str) -> None:
+        """Raise the error that a response's code stands for, unless the code may come from a bucket that works."""
+        if code in _FORBIDDEN_CODES or code in _WRONG_REGION_CODES:
+            return
+        if code == "NoSuchBucket":
+            raise missing_bucket(self._bucket, self._endpoint_url)
+        if code in _BAD_CREDENTIALS_CODES:
+            raise ConfigurationError(
+                f"{self._endpoint_url} refuses the AWS credentials ({code}); "
+                "check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN",
+                field="credentials",
+            )
+        if code == "RequestTimeTooSkewed":
+            raise wrong_clock()
+        raise storage_failed(self.name, "LIST", code)
+
+    def _failed(self, call: str, error: Exception) -> StorageUnavailable:
+        # Only the code: botocore's message may repeat what was signed.
+        code = (
+            error.response.get("Error", {}).get("Code", "") if isinstance(error, ClientError) else type(error).__name__
+        )
+        return storage_failed(self.name, call, code)
+
+
+def open_s3(url: str) -> tuple[S3Backend, str]:
+    """Return the backend and the prefix of ``s3://bucket/prefix/?region=...``.
+
+    Parameters are ``region``, ``endpoint_url``, ``public_endpoint_url`` and ``upload_method`` (see S3Backend). Raises
+    ConfigurationError for any other.
+    """
+    address = read_address(
+        url,
+        example="s3://bucket/prefix/?region=eu-central-1",
+        parameters={"region", "endpoint_url", "public_endpoint_url", "upload_method"},
+    )
+    parameters = address.parameters
+    prefix = check_prefix(unquote(address.path))
+    backend = S3Backend(
+        bucket=address.host,
+        region=parameters.get("region"),
+        endpoint_url=parameters.get("endpoint_url"),
+        public_endpoint_url=parameters.get("public_endpoint_url"),
+        # S3Backend checks the value.
+        upload_method=cast(UploadMethod, parameters.get("upload_method", "auto")),
+    )
+    return backend, prefix
+
+
+def _object_head(headers: Mapping[str, str], first_bytes: bytes | None = None) -> ObjectHead:
+    # In the response to a range, the object's size follows the slash: bytes 0-1023/48213.
+    size = headers["content-range"].rpartition("/")[2] if "content-range" in headers else headers["content-length"]
+    return ObjectHead(
+        size=int(size),
+        content_type=headers.get("content-type", ""),
+        etag=headers["etag"].strip('"'),
+        version=headers.get("x-amz-version-id"),
+        sha256=_hex_of_checksum(headers.get("x-amz-checksum-sha256")),
+        content_disposition=headers.get("content-disposition") or None,
+        cache_control=headers.get("cache-control") or None,
+        content_encoding=headers.get("content-encoding") or None,
+        metadata=_HEADERS.metadata(headers),
+        unexpected_headers={name: value for name in _UNEXPECTED_HEADERS if (value := headers.get(name))},
+        first_bytes=first_bytes,
+    )
+
+
+def _last_second(unix_second: int, expires_in: timedelta, credentials: ExpiringCredentials[AccessKeys]) -> int:
+    last = unix_second + expires_in // _SECOND
+    if credentials.expires_at is None:
+        return last
+    last = min(last, int(credentials.expires_at.timestamp()))
+    if last <= unix_second:
+        raise CredentialsUnavailable("the AWS credentials are about to expire")
+    return last
+
+
+def _base64_of_hex(digest: str) -> str:
+    return b2a_base64(a2b_hex(digest), newline=False).decode("ascii")
+
+
+def _hex_of_checksum(checksum: str | None) -> str | None:
+    # An object uploaded in parts has a digest of the parts' digests, followed by "-" and their number.
+    return None if not checksum or "-" in checksum else base64.b64decode(checksum).hex()

@@ -1,0 +1,128 @@
+"""Verification: a grant compared with the stored object, every rule, for every way of uploading."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+
+from presign.backends.backend import ObjectHead
+from presign.errors import RuleViolated
+from presign.media_types import FIRST_BYTES, find_mismatch
+from presign.messages import Grant, Rule
+
+ReadRange = Callable[[int, int], bytes]
+"""Returns at most ``length`` bytes of the object from ``offset`` on: ``read(offset, length)``."""
+
+_CHUNK_BYTES = 8 * 1024 * 1024
+
+
+def first_bytes_needed(grant: Grant) -> int:
+    """Return how many first bytes ``Backend.head`` should fetch for this grant.
+
+    The answer is 0 for a grant with a checksum, because S3 returns a checksum only with the whole object.
+    """
+    return FIRST_BYTES if grant.verify_content and grant.sha256 is None else 0
+
+
+def find_violation(grant: Grant, head: ObjectHead, read: ReadRange) -> RuleViolated | None:
+    """Return the first rule of ``grant`` that the object breaks, or None if it keeps all of them.
+
+    ``read`` is called only if ``head`` lacks the first bytes, or the SHA-256 that the grant needs.
+    """
+    return (
+        _size_violation(grant, head)
+        or _type_violation(grant, head)
+        or _header_violation(grant, head)
+        or _checksum_violation(grant, head, read)
+        or _content_violation(grant, head, read)
+    )
+
+
+def _size_violation(grant: Grant, head: ObjectHead) -> RuleViolated | None:
+    if grant.min_bytes <= head.size <= grant.max_bytes:
+        return None
+    return RuleViolated(
+        f"the object has {head.size} bytes, and the ticket allowed {grant.min_bytes} to {grant.max_bytes}",
+        rule=Rule.SIZE.value,
+        field="size",
+        value=head.size,
+        limit=grant.min_bytes if head.size < grant.min_bytes else grant.max_bytes,
+    )
+
+
+def _type_violation(grant: Grant, head: ObjectHead) -> RuleViolated | None:
+    if head.content_type == grant.content_type:
+        return None
+    return RuleViolated(
+        f"the object is stored as {head.content_type!a}, and the ticket allowed {grant.content_type}",
+        rule=Rule.TYPE.value,
+        field="type",
+        value=head.content_type,
+        limit=grant.content_type,
+    )
+
+
+def _header_violation(grant: Grant, head: ObjectHead) -> RuleViolated | None:
+    for name, stored, granted in (
+        ("content_disposition", head.content_disposition, grant.content_disposition),
+        ("cache_control", head.cache_control, grant.cache_control),
+        ("content_encoding", head.content_encoding, None),
+    ):
+        if stored != granted:
+            return RuleViolated(
+                f"the object's {name} differs from the ticket's",
+                rule=Rule.HEADERS.value,
+                field=name,
+                value=stored,
+                limit=granted,
+            )
+    for name, stored in head.unexpected_headers.items():
+        return RuleViolated(
+            f"the object has the header {name}, which the ticket does not allow",
+            rule=Rule.HEADERS.value,
+            field=name,
+            value=stored,
+        )
+    if dict(head.metadata) != dict(grant.metadata):
+        return RuleViolated(
+            "the object's metadata differs from the ticket's", rule=Rule.HEADERS.value, field="metadata"
+        )
+    return None
+
+
+def _checksum_violation(grant: Grant, head: ObjectHead, read: ReadRange) -> RuleViolated | None:
+    if grant.sha256 is None:
+        return None
+    stored = head.sha256 or _sha256(head.size, read)
+    if stored == grant.sha256:
+        return None
+    return RuleViolated(
+        "the object's bytes are not the bytes that the ticket was issued for",
+        rule=Rule.CHECKSUM.value,
+        field="sha256",
+        value=stored,
+        limit=grant.sha256,
+    )
+
+
+def _content_violation(grant: Grant, head: ObjectHead, read: ReadRange) -> RuleViolated | None:
+    if not grant.verify_content or not head.size:
+        return None
+    first_bytes = head.first_bytes if head.first_bytes is not None else read(0, FIRST_BYTES)
+    found = find_mismatch(grant.content_type, first_bytes)
+    if found is None:
+        return None
+    return RuleViolated(
+        f"the object's type is {grant.content_type}, but its first bytes are {found}",
+        rule=Rule.TYPE.value,
+        field="type",
+        value=found,
+        limit=grant.content_type,
+    )
+
+
+def _sha256(size: int, read: ReadRange) -> str:
+    digest = hashlib.sha256()
+    for offset in range(0, size, _CHUNK_BYTES):
+        digest.update(read(offset, _CHUNK_BYTES))
+    return digest.hexdigest()
