@@ -56,11 +56,11 @@ lock: $(VENV)/.dev ## Pin the newest versions that pyproject.toml allows
 
 clean: ## Remove what these targets installed and wrote, but not the demo's uploads
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis infra/.venv \
-		bench/express/node_modules tests/emulators/azurite/node_modules
+		bench/express/node_modules emulators/azurite_package/node_modules
 
 .PHONY: azurite
 azurite: $(VENV)/.dev
-	@$(BIN)/python -m tests.emulators.azurite
+	@$(BIN)/python -m emulators.azurite
 
 .PHONY: wrk
 wrk:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.node import NODE
-from demo_server.seaweedfs import HOST
+from emulators.ports import HOST
 
 EXPRESS = Path(__file__).with_name("express")
 ORIGIN = "http://localhost:8080"

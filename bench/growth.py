@@ -33,7 +33,7 @@ from bench.processes import address, running
 from bench.report import machine, machine_line, say, table, write
 from bench.targets import TARGET_HEADINGS, Target
 from bench.wrk import Load, drive
-from demo_server.seaweedfs import free_port
+from emulators.ports import free_port
 from presign import Presigner, UploadPolicy, UploadRequest
 from presign.errors import PresignError
 from presign.s3 import S3Backend

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import psutil
 
-from demo_server.seaweedfs import HOST, is_free
+from emulators.ports import HOST, is_free
 
 ROOT = Path(__file__).resolve().parent.parent
 START_SECONDS = 60.0

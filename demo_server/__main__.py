@@ -18,8 +18,9 @@ from dotenv import load_dotenv
 
 from demo_server.app import bad_settings, build_presigner
 from demo_server.local_storage import local_storage
-from demo_server.seaweedfs import StartFailed, is_free
 from demo_server.settings import BadSettings, Settings, read_settings
+from emulators.ports import is_free
+from emulators.seaweedfs import StartFailed
 from presign import ConfigurationError, StorageUnavailable
 
 STATUS_FAILED = 1

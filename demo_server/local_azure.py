@@ -15,8 +15,10 @@ from azure.core.exceptions import AzureError, ResourceExistsError
 from azure.storage.blob import BlobServiceClient, CorsRule, PublicAccess
 
 from demo_server.local_storage import BUCKET, PUBLIC_PREFIX
-from demo_server.seaweedfs import StartFailed, is_free, stop_leftover
-from tests.emulators import azurite
+from emulators import azurite
+from emulators.ports import is_free
+from emulators.processes import stop_leftover
+from emulators.seaweedfs import StartFailed
 
 _ACCOUNT = "presigndemo"
 _KEY_BYTES = 64

@@ -11,8 +11,9 @@ from pathlib import Path
 from urllib.parse import urlencode
 
 from demo_server.local_storage import BUCKET, PUBLIC_PREFIX
-from demo_server.seaweedfs import StartFailed, stop_leftover, stop_tree
-from tests.emulators import gcs_reference
+from emulators import gcs_reference
+from emulators.processes import stop_leftover, stop_tree
+from emulators.seaweedfs import StartFailed
 
 START_SECONDS = 30.0
 _ROOT = Path(__file__).resolve().parent.parent

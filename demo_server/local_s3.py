@@ -15,7 +15,8 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from demo_server.local_storage import BUCKET, PUBLIC_PREFIX, REGION
-from demo_server.seaweedfs import AccessKey, SeaweedFS, StartFailed, is_free
+from emulators.ports import is_free
+from emulators.seaweedfs import AccessKey, SeaweedFS, StartFailed
 from infra.policies import bucket_policy, cors_rules, local_signer_policy
 
 if TYPE_CHECKING:

@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 
-from demo_server.seaweedfs import StartFailed
 from demo_server.settings import StorageName
+from emulators.seaweedfs import StartFailed
 
 BUCKET = "presign-demo"
 """The bucket's name, and the container's on Azure."""

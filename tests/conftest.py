@@ -17,13 +17,13 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 
 from demo_server.local_storage import BUCKET, PUBLIC_PREFIX, REGION, local_storage
+from emulators.cors import CorsRule
+from emulators.s3_reference import S3Bucket, S3Reference
+from emulators.serving import serve
+from emulators.signature_v4 import HmacKey
+from emulators.wire import Answer, Attempt, Form, send
 from presign import Presigner, Ticket, UploadPolicy, UploadRequest
 from presign.s3 import S3Backend
-from tests.emulators.cors import CorsRule
-from tests.emulators.s3_reference import S3Bucket, S3Reference
-from tests.emulators.serving import serve
-from tests.emulators.signature_v4 import HmacKey
-from tests.emulators.wire import Answer, Attempt, Form, send
 
 PAGE_ORIGIN = "http://localhost:8080"
 TOKEN_SECRET = "the secret of the tests' tokens"

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import psutil
 
-from demo_server.seaweedfs import free_port, is_free
+from emulators.ports import free_port, is_free
 
 ROOT = Path(__file__).resolve().parent.parent
 START_SECONDS = 60.0

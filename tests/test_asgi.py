@@ -15,6 +15,7 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.routing import Mount
 
+from emulators.serving import serve
 from presign import (
     ConfigurationError,
     CredentialsUnavailable,
@@ -26,7 +27,6 @@ from presign import (
 )
 from presign.asgi import MAX_BODY_BYTES, create_app, openapi
 from tests.conftest import PNG, Store
-from tests.emulators.serving import serve
 
 JSON = {"Content-Type": "application/json"}
 PROBLEM_MEMBERS = {"type", "title", "status", "detail", "code"}

@@ -28,6 +28,10 @@ from azure.core.credentials import AccessToken, AzureNamedKeyCredential
 from azure.core.exceptions import ClientAuthenticationError
 from azure.storage.blob import BlobServiceClient, CorsRule
 
+from emulators.azure_reference import KEY_FIELDS, AzureReference, Blob
+from emulators.azurite import ACCOUNT_KEY, ACCOUNT_NAME, Azurite, StartFailed
+from emulators.serving import serve
+from emulators.wire import Answer, Attempt, send
 from presign import (
     ConfigurationError,
     CredentialsUnavailable,
@@ -42,10 +46,6 @@ from presign import (
     UploadRequest,
 )
 from presign.azure import AzureBackend, open_azure
-from tests.emulators.azure_reference import KEY_FIELDS, AzureReference, Blob
-from tests.emulators.azurite import ACCOUNT_KEY, ACCOUNT_NAME, Azurite, StartFailed
-from tests.emulators.serving import serve
-from tests.emulators.wire import Answer, Attempt, send
 
 PAGE = "http://localhost:8080"
 NOW = datetime(2026, 11, 23, 12, 0, 0, 700_000, tzinfo=timezone.utc)

@@ -11,14 +11,14 @@ from typing import Any
 
 import pytest
 
+from emulators.azurite import ACCOUNT_KEY, Azurite
+from emulators.gcs_reference import GcsBucket, GcsReference, generate_credentials, trusted_account
+from emulators.serving import serve
 from presign import Backend, Grant, ObjectHead, Rule, SignedUpload
 from presign.azure import AzureBackend
 from presign.gcs import GCSBackend
 from presign.testing import CHECKS, Subject
 from tests.conftest import Store
-from tests.emulators.azurite import ACCOUNT_KEY, Azurite
-from tests.emulators.gcs_reference import GcsBucket, GcsReference, generate_credentials, trusted_account
-from tests.emulators.serving import serve
 from tests.test_azure import Identity, running_account
 
 HMAC_ACCESS_ID, HMAC_SECRET = "GOOG1ECONFORMANCE00001", "an-hmac-secret-of-the-suite"

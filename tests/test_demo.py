@@ -16,11 +16,11 @@ import psutil
 import pytest
 
 from demo_server.local_storage import BUCKET, local_storage
-from demo_server.seaweedfs import free_port, is_free
 from demo_server.settings import StorageName
+from emulators.gcs_reference import generate_credentials
+from emulators.ports import free_port, is_free
 from tests.conftest import PAGE_ORIGIN, PNG, Store
 from tests.demo_process import ROOT, Demo, run_demo, running_demo
-from tests.emulators.gcs_reference import generate_credentials
 
 SECRET = "the same secret for every process"
 

@@ -26,6 +26,9 @@ from google.auth.exceptions import TransportError
 from google.cloud import storage  # type: ignore[import-untyped]
 from google.oauth2 import service_account
 
+from emulators.gcs_reference import GcsBucket, GcsReference, generate_credentials, page_rule, trusted_account
+from emulators.serving import serve
+from emulators.wire import Answer, Attempt, Form, Part, send
 from presign import (
     ConfigurationError,
     CredentialsUnavailable,
@@ -41,9 +44,6 @@ from presign import (
 )
 from presign import gcs as gcs_module
 from presign.gcs import SIGN_BLOB_LIFETIME, GCSBackend, open_gcs
-from tests.emulators.gcs_reference import GcsBucket, GcsReference, generate_credentials, page_rule, trusted_account
-from tests.emulators.serving import serve
-from tests.emulators.wire import Answer, Attempt, Form, Part, send
 
 BUCKET = "uploads"
 ACCESS_ID, HMAC_SECRET = "GOOG1EREFERENCE0000001", "an-hmac-secret-of-the-tests"

@@ -1,4 +1,4 @@
-"""The direction of imports, and that no cloud's SDK is needed for another."""
+"""The direction of imports, between presign's modules and between the rooms of the repository."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-PACKAGE = Path(__file__).resolve().parent.parent / "presign"
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGE = ROOT / "presign"
 CORE = ("errors", "upload", "keys", "policy", "sniffing", "tokens", "backend", "presigner", "asgi")
 BACKENDS = {"s3", "azure", "gcs"}
 SDKS = {
@@ -27,14 +28,27 @@ MODULES = sorted(
 )
 
 
+# What each room of the repository may import of the others.
+ROOMS = {
+    "presign": set[str](),
+    "emulators": set[str](),
+    "infra": set[str](),
+    "demo_server": {"presign", "emulators", "infra"},
+    "bench": {"presign", "emulators", "demo_server"},
+}
+
+
 def _imports(module: str) -> set[str]:
-    tree = ast.parse((PACKAGE / f"{module.replace('.', '/')}.py").read_text())
+    return _imports_of(PACKAGE / f"{module.replace('.', '/')}.py")
+
+
+def _imports_of(path: Path) -> set[str]:
     found: set[str] = set()
-    for node in ast.walk(tree):
+    for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{module} has a relative import"
+            assert node.level == 0, f"{path.relative_to(ROOT)} has a relative import"
             found.add(node.module or "")
             found |= {f"{node.module}.{alias.name}" for alias in node.names}
     return found
@@ -66,6 +80,21 @@ def test_an_sdk_is_imported_in_its_own_module_alone(module: str) -> None:
 def test_every_module_has_a_place_in_the_order() -> None:
     placed = {*CORE, *BACKENDS, "addresses", "refreshing", "testing", "opening"}
     assert {name for name in MODULES if not name.startswith("signing.")} <= placed
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_a_room_imports_only_the_rooms_that_it_stands_on_and_never_the_tests(room: str) -> None:
+    other_rooms = {*ROOMS, "tests"} - {room}
+    for path in (ROOT / room).rglob("*.py"):
+        if "node_modules" in path.parts or ".venv" in path.parts:
+            continue
+        imported = {name.partition(".")[0] for name in _imports_of(path)} & other_rooms
+        assert imported <= ROOMS[room], f"{path.relative_to(ROOT)} imports {sorted(imported - ROOMS[room])}"
+
+
+def test_every_room_with_python_code_is_named_here() -> None:
+    rooms = {path.parent.name for path in ROOT.glob("*/__*__.py")}
+    assert rooms <= {*ROOMS, "tests"}
 
 
 def test_importing_presign_imports_no_sdk_and_no_server() -> None:

@@ -10,7 +10,7 @@ import pytest
 from starlette.types import Receive, Scope, Send
 
 from demo_server.one_write import GatheringTransport, OneWriteProtocol
-from tests.emulators.serving import serve
+from emulators.serving import serve
 
 
 class Recorder:

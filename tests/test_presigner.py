@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from emulators.wire import Attempt, Form, send
 from presign import (
     ConfigurationError,
     InvalidToken,
@@ -20,7 +21,6 @@ from presign import (
 )
 from presign.s3 import S3Backend
 from tests.conftest import PNG, PNG_SHA256, Store, as_sent, png_request, seconds_ago, upload
-from tests.emulators.wire import Attempt, Form, send
 
 MECHANISMS: dict[str, dict[str, Any]] = {
     "POST": {},

@@ -20,6 +20,8 @@ from django.test import RequestFactory
 from google.auth.credentials import AnonymousCredentials
 
 from bench.summary import summary
+from emulators.azurite import Azurite
+from emulators.serving import serve
 from presign import (
     Backend,
     ConfigurationError,
@@ -33,8 +35,6 @@ from presign.azure import AzureBackend
 from presign.gcs import GCSBackend
 from presign.s3 import S3Backend
 from tests.conftest import PNG, Store
-from tests.emulators.azurite import Azurite
-from tests.emulators.serving import serve
 from tests.test_azure import Identity
 
 ROOT = Path(__file__).resolve().parent.parent

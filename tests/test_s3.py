@@ -18,12 +18,12 @@ from botocore.session import Session as CoreSession
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from emulators.s3_reference import S3Bucket, S3Reference
+from emulators.serving import serve
+from emulators.signature_v4 import HmacKey
 from presign import ConfigurationError, CredentialsUnavailable, Grant, Rule, StorageUnavailable
 from presign.s3 import S3Backend, open_s3
 from tests.conftest import PNG, Store, upload
-from tests.emulators.s3_reference import S3Bucket, S3Reference
-from tests.emulators.serving import serve
-from tests.emulators.signature_v4 import HmacKey
 
 NOW = datetime(2026, 11, 23, 12, 0, 0, 700_000, tzinfo=timezone.utc)
 SESSION = boto3.Session(aws_access_key_id="AKIAEXAMPLE", aws_secret_access_key="a secret", region_name="eu-central-1")
@@ -357,7 +357,7 @@ def test_a_store_reached_under_two_names_takes_tickets_for_the_public_one(s3_ref
 
 
 def _send(signed: Any) -> Any:
-    from tests.emulators.wire import Attempt, send
+    from emulators.wire import Attempt, send
 
     return send(Attempt(method=signed.method, url=signed.url, headers=tuple(signed.headers.items()), body=PNG))
 

@@ -12,8 +12,8 @@ from uuid import UUID
 import boto3
 import pytest
 
-from demo_server.seaweedfs import AccessKey
 from demo_server.settings import BadSettings, read_settings
+from emulators.seaweedfs import AccessKey
 from presign import ConfigurationError, Presigner, PresignError, UploadPolicy, UploadRequest
 from presign.s3 import S3Backend
 from presign.signing import sigv4

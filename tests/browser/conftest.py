@@ -14,7 +14,7 @@ import pytest
 from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
 
 from demo_server.local_storage import local_storage
-from demo_server.seaweedfs import AccessKey, SeaweedFS
+from emulators.seaweedfs import AccessKey, SeaweedFS
 from tests.conftest import read_state
 from tests.demo_process import Demo, running_demo
 

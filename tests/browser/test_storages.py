@@ -14,8 +14,8 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from demo_server.local_storage import BUCKET, local_storage
-from demo_server.seaweedfs import HOST
 from demo_server.settings import StorageName
+from emulators.ports import HOST
 from tests.browser.conftest import TYPES, expect_state, open_page, pick
 from tests.demo_process import Demo, running_demo
 

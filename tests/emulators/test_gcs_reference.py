@@ -26,15 +26,15 @@ from google.auth.exceptions import RefreshError
 from google.cloud import storage  # type: ignore[import-untyped]
 from google.oauth2 import service_account
 
-from tests.emulators.gcs_reference import (
+from emulators.gcs_reference import (
     GcsBucket,
     GcsReference,
     generate_credentials,
     page_rule,
     trusted_account,
 )
-from tests.emulators.serving import serve, settle
-from tests.emulators.wire import Answer, Attempt, Form, Part, send, send_and_hang_up
+from emulators.serving import serve, settle
+from emulators.wire import Answer, Attempt, Form, Part, send, send_and_hang_up
 
 ACCESS_ID, SECRET = "GOOG1EREFERENCE0000001", "an-hmac-secret-of-the-tests"
 PAGE = "http://localhost:8080"
@@ -901,7 +901,7 @@ def test_the_program_serves_a_bucket_with_generated_credentials_until_it_is_stop
     command = [
         sys.executable,
         "-m",
-        "tests.emulators.gcs_reference",
+        "emulators.gcs_reference",
         "--bucket",
         "uploads",
         "--credentials",

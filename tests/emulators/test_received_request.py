@@ -8,7 +8,7 @@ import pytest
 from starlette.requests import Request
 from starlette.types import Message
 
-from tests.emulators.received_request import ReceivedRequest, Refusal, body_of
+from emulators.received_request import ReceivedRequest, Refusal, body_of
 
 
 def body_received(body: bytes, *headers: tuple[bytes, bytes]) -> bytes:

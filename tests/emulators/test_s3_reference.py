@@ -21,13 +21,13 @@ from botocore.config import Config
 from botocore.credentials import Credentials
 from botocore.exceptions import ClientError
 
-from tests.emulators.cors import CorsRule
-from tests.emulators.post_policy import PostPolicy
-from tests.emulators.received_request import ReceivedRequest, Refusal
-from tests.emulators.s3_reference import POLICY_DIALECT, S3Bucket, S3Reference
-from tests.emulators.serving import serve, settle
-from tests.emulators.signature_v4 import AWS4, HmacKey, Judge
-from tests.emulators.wire import Answer, Attempt, Form, Part, send, send_and_hang_up
+from emulators.cors import CorsRule
+from emulators.post_policy import PostPolicy
+from emulators.received_request import ReceivedRequest, Refusal
+from emulators.s3_reference import POLICY_DIALECT, S3Bucket, S3Reference
+from emulators.serving import serve, settle
+from emulators.signature_v4 import AWS4, HmacKey, Judge
+from emulators.wire import Answer, Attempt, Form, Part, send, send_and_hang_up
 
 KEY_ID, SECRET = "AKIAREFERENCE0000001", "a-secret-of-the-tests"
 TEMPORARY_ID, TEMPORARY_SECRET, TOKEN = "ASIAREFERENCE0000001", "a-temporary-secret", "a/session+token=="

@@ -11,8 +11,8 @@ import pytest
 from starlette.responses import PlainTextResponse
 from starlette.types import Receive, Scope, Send
 
-from tests.emulators.serving import serve, settle
-from tests.emulators.wire import Attempt, send, send_and_hang_up
+from emulators.serving import serve, settle
+from emulators.wire import Attempt, send, send_and_hang_up
 
 
 def get(url: str) -> tuple[int, bytes]:

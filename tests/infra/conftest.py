@@ -19,7 +19,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from moto.server import ThreadedMotoServer
 
-from demo_server.seaweedfs import AccessKey, SeaweedFS, free_port
+from emulators.ports import free_port
+from emulators.seaweedfs import AccessKey, SeaweedFS
 from tests.infra.boto3_cloud import Boto3Cloud
 
 ADMIN = AccessKey(access_key_id="admin", secret_access_key="admin-secret")

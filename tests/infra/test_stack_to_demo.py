@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 import httpx
 from playwright.sync_api import sync_playwright
 
-from demo_server.seaweedfs import free_port
+from emulators.ports import free_port
 from tests.browser.conftest import FLAGS, expect_state, open_page, pick
 from tests.demo_process import Demo, running_demo
 from tests.infra.conftest import SeaweedFSWithTls, cloud_on

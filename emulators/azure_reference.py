@@ -22,9 +22,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from .body_digest import base64_or_empty, check_is_md5, check_md5
-from .object_answer import read_answer
-from .received_request import ReceivedRequest, Refusal, body_of, current_time, error_answer
+from emulators.body_digest import base64_or_empty, check_is_md5, check_md5
+from emulators.object_answer import read_answer
+from emulators.received_request import ReceivedRequest, Refusal, body_of, current_time, error_answer
 
 HEADER_BINDING_VERSION = "2026-04-06"
 DELEGATED_USER_VERSION = "2025-07-05"

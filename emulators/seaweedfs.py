@@ -5,24 +5,19 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
 import time
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.error import HTTPError, URLError
 from urllib.request import urlopen
 
-import psutil
+from emulators.ports import GRPC_OFFSET, HOST, free_port
+from emulators.processes import stop_leftover, stop_tree
 
-HOST = "127.0.0.1"
 START_SECONDS = 60.0
-STOP_SECONDS = 1.0
-_GRPC_OFFSET = 10_000
-_LAST_PORT = 65_535
 # A volume is a file that grows up to this size; a small one would end large uploads early, "no free volumes left".
 _VOLUME_MEGABYTES = 1024
 
@@ -81,7 +76,7 @@ class SeaweedFS:
         # Unix sockets have short paths, and two servers that share one delete each other's.
         self._sockets = Path(tempfile.mkdtemp(prefix="presign-weed-"))
         with self.log_path.open("ab") as log:
-            self._process = subprocess.Popen(  # noqa: S603  (our own command line)
+            self._process = subprocess.Popen(
                 self._command(config),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -114,7 +109,7 @@ class SeaweedFS:
         return self._directory / "weed.pid"
 
     def _command(self, config: Path) -> list[str]:
-        assert self._sockets is not None  # noqa: S101  (made just before)
+        assert self._sockets is not None
         data = self._directory / "data"
         data.mkdir(exist_ok=True)
         return [
@@ -155,7 +150,7 @@ class SeaweedFS:
         }
 
     def _wait_until_ready(self) -> None:
-        assert self._process is not None  # noqa: S101  (started just before)
+        assert self._process is not None
         deadline = time.monotonic() + START_SECONDS
         while not _answers(self.endpoint_url):
             if self._process.poll() is not None:
@@ -168,33 +163,8 @@ class SeaweedFS:
         return "\n".join(self.log_path.read_text(errors="replace").splitlines()[-20:])
 
 
-def free_port() -> int:
-    """Return a loopback port that is free now, and whose companion for gRPC (10,000 above) is free too."""
-    while True:
-        with socket.socket() as candidate:
-            candidate.bind((HOST, 0))
-            port: int = candidate.getsockname()[1]
-        if port + _GRPC_OFFSET > _LAST_PORT:
-            port -= _GRPC_OFFSET
-        if is_free(port) and is_free(port + _GRPC_OFFSET):
-            return port
-
-
-def is_free(port: int, host: str = HOST) -> bool:
-    """Say whether a server could listen on ``port`` now."""
-    with socket.socket() as probe:
-        if sys.platform != "win32":
-            # As servers do; without it a port counts as taken for a minute after its last connection.
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError:
-            return False
-    return True
-
-
 def _ports(server: str, port: int) -> list[str]:
-    return [f"-{server}.port={port}", f"-{server}.port.grpc={port + _GRPC_OFFSET}"]
+    return [f"-{server}.port={port}", f"-{server}.port.grpc={port + GRPC_OFFSET}"]
 
 
 def _executable() -> str:
@@ -208,35 +178,10 @@ def _executable() -> str:
 
 def _answers(url: str) -> bool:
     try:
-        with urlopen(url, timeout=2):  # noqa: S310  (our own loopback address)
+        with urlopen(url, timeout=2):
             return True
     except HTTPError as error:
         # 403 is how a store that is ready answers who has not signed; 5xx is a store that still starts.
         return error.code < 500
     except (URLError, OSError):
         return False
-
-
-def stop_leftover(pid_path: Path, directory: Path) -> None:
-    """Stop the server on ``directory`` that a killed run left behind, whose process id ``pid_path`` tells."""
-    with suppress(FileNotFoundError, ValueError, psutil.Error):
-        leftover = psutil.Process(int(pid_path.read_text()))
-        # The number may have gone to another process since.
-        if any(str(directory) in argument for argument in leftover.cmdline()):
-            stop_tree(leftover.pid)
-
-
-def stop_tree(pid: int) -> None:
-    """Stop a process and all that it started; nothing happens if it does not run."""
-    with suppress(psutil.NoSuchProcess):
-        parent = psutil.Process(pid)
-        processes = [*parent.children(recursive=True), parent]
-        for process in processes:
-            with suppress(psutil.NoSuchProcess):
-                process.terminate()
-        _, alive = psutil.wait_procs(processes, timeout=STOP_SECONDS)
-        # SIGTERM can hang; what was acknowledged to a client is on disk by then.
-        for process in alive:
-            with suppress(psutil.NoSuchProcess):
-                process.kill()
-        psutil.wait_procs(alive, timeout=STOP_SECONDS)

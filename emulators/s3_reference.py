@@ -26,12 +26,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from .body_digest import base64_or_empty, check_is_md5, check_md5, is_digest
-from .cors import CorsRule, Preflight, share
-from .form_stream import FileSink, base_name, read_form
-from .object_answer import posted_answer, read_answer
-from .post_policy import PolicyDialect, PostPolicy
-from .received_request import (
+from emulators.body_digest import base64_or_empty, check_is_md5, check_md5, is_digest
+from emulators.cors import CorsRule, Preflight, share
+from emulators.form_stream import FileSink, base_name, read_form
+from emulators.object_answer import posted_answer, read_answer
+from emulators.post_policy import PolicyDialect, PostPolicy
+from emulators.received_request import (
     ReceivedRequest,
     Refusal,
     body_of,
@@ -39,8 +39,8 @@ from .received_request import (
     error_answer,
     percent_decoded,
 )
-from .signature_v4 import AWS4, HmacKey, Judge
-from .upload_buffer import SizeRange, UploadBuffer
+from emulators.signature_v4 import AWS4, HmacKey, Judge
+from emulators.upload_buffer import SizeRange, UploadBuffer
 
 POLICY_DIALECT = PolicyDialect(
     exempt=frozenset({"x-amz-signature", "file", "policy"}),

@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Callable
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
-from .received_request import Refusal
+from emulators.received_request import Refusal
 
 LARGEST_PRE_FILE_BYTES = 20_480
 

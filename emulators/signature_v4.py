@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.hashes import SHA256
 
-from .received_request import ReceivedRequest, Refusal, percent_encoded
+from emulators.received_request import ReceivedRequest, Refusal, percent_encoded
 
 LONGEST_EXPIRY = timedelta(seconds=604_800)
 GREATEST_SKEW = timedelta(minutes=15)

@@ -11,7 +11,7 @@ from urllib.parse import urlencode, urlsplit
 
 from starlette.responses import Response
 
-from .received_request import ReceivedRequest, Refusal, percent_encoded, xml_answer
+from emulators.received_request import ReceivedRequest, Refusal, percent_encoded, xml_answer
 
 
 def read_answer(

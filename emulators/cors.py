@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from starlette.responses import Response
 
-from .received_request import ReceivedRequest
+from emulators.received_request import ReceivedRequest
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,7 +7,7 @@ import binascii
 import hashlib
 import hmac
 
-from .received_request import Refusal
+from emulators.received_request import Refusal
 
 
 def base64_or_empty(text: str) -> bytes:

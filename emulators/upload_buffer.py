@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from .received_request import Refusal
+from emulators.received_request import Refusal
 
 LARGEST_UPLOAD_BYTES = 5 * 1024**3
 

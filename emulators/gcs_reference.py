@@ -5,7 +5,7 @@ GOOG4-HMAC-SHA256 with HMAC keys), anonymous GET of a public prefix, bucket CORS
 metadata, download, delete, and the token endpoint that gives a bearer token for a service account's signed assertion.
 As in Cloud Storage, `x-goog-*` constraints bind only as headers: in the query they are signed and without effect.
 
-    python -m tests.emulators.gcs_reference --port 4443 --bucket uploads --credentials account.json --generate
+    python -m emulators.gcs_reference --port 4443 --bucket uploads --credentials account.json --generate
         --allow-origin http://localhost:8080 --public-prefix public/
 
 Sources: Cloud Storage, "PUT Object", "POST Object", "GET Object", "HTTP headers and common query string parameters for
@@ -44,14 +44,14 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
 
-from .body_digest import base64_or_empty, check_is_md5, check_md5, is_digest
-from .cors import CorsRule, Preflight, share
-from .form_stream import FileSink, base_name, read_form
-from .object_answer import posted_answer, read_answer
-from .post_policy import PolicyDialect, PostPolicy
-from .received_request import ReceivedRequest, Refusal, body_of, current_time, error_answer, percent_decoded
-from .signature_v4 import GOOG4, HmacKey, Judge, RsaKey
-from .upload_buffer import LARGEST_UPLOAD_BYTES, SizeRange, UploadBuffer
+from emulators.body_digest import base64_or_empty, check_is_md5, check_md5, is_digest
+from emulators.cors import CorsRule, Preflight, share
+from emulators.form_stream import FileSink, base_name, read_form
+from emulators.object_answer import posted_answer, read_answer
+from emulators.post_policy import PolicyDialect, PostPolicy
+from emulators.received_request import ReceivedRequest, Refusal, body_of, current_time, error_answer, percent_decoded
+from emulators.signature_v4 import GOOG4, HmacKey, Judge, RsaKey
+from emulators.upload_buffer import LARGEST_UPLOAD_BYTES, SizeRange, UploadBuffer
 
 POLICY_DIALECT = PolicyDialect(
     exempt=frozenset({"x-goog-signature", "file", "policy"}),
@@ -599,7 +599,7 @@ def trusted_account(path: Path) -> dict[str, rsa.RSAPublicKey]:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Serve one bucket until interrupted; the first line of output is the base URL, from then on connections work."""
-    parser = argparse.ArgumentParser(prog="python -m tests.emulators.gcs_reference")
+    parser = argparse.ArgumentParser(prog="python -m emulators.gcs_reference")
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=0, help="0 takes a free one")
     parser.add_argument("--bucket", required=True)
