@@ -53,7 +53,7 @@ def build_presigner(settings: Settings) -> Presigner:
             expires_in=settings.expiry,
             create_only=settings.create_only,
             require_sha256=settings.require_sha256,
-            disposition=settings.disposition,
+            content_disposition=settings.disposition,
         )
         return Presigner(backend=backend, policy=policy, secret=settings.secret.get_secret_value())
     except ConfigurationError as error:

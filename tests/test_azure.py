@@ -355,7 +355,7 @@ def test_a_policy_that_needs_more_than_the_storage_enforces_is_refused_at_start(
 
 def test_an_upload_is_accepted_and_completed(account: Account) -> None:
     presigner = account.presigner(
-        disposition="inline", cache_control="max-age=60", metadata={"tenant": "7"}, create_only=True
+        content_disposition="inline", cache_control="max-age=60", metadata={"tenant": "7"}, create_only=True
     )
     sha256 = hashlib.sha256(PNG).hexdigest()
     ticket = presigner.issue(png_request(size=len(PNG), name="Katze ö.png", sha256=sha256))
@@ -364,7 +364,7 @@ def test_an_upload_is_accepted_and_completed(account: Account) -> None:
     stored = presigner.complete(ticket.token)
     assert (stored.key, stored.size, stored.content_type) == (ticket.key, len(PNG), "image/png")
     assert f'"{stored.etag}"' == answer.headers["etag"]
-    assert stored.url == ticket.object_url
+    assert stored.object_url == ticket.object_url
     assert presigner.complete(ticket.token) == stored
     head = account.backend().head(ticket.key)
     assert head is not None
@@ -607,7 +607,7 @@ VIOLATIONS: dict[str, tuple[Rule, Callable[[Attempt], Attempt]]] = {
 
 @pytest.mark.parametrize(("rule", "change"), VIOLATIONS.values(), ids=VIOLATIONS)
 def test_a_violating_upload_is_deleted_at_completion(account: Account, rule: Rule, change: Change) -> None:
-    presigner = account.presigner(metadata={"tenant": "7"}, disposition="inline", cache_control="no-store")
+    presigner = account.presigner(metadata={"tenant": "7"}, content_disposition="inline", cache_control="no-store")
     ticket = presigner.issue(png_request())
     assert ticket.enforced[rule] == "completion"
     assert account.send(change(as_sent(ticket))).status == 201

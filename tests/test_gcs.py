@@ -421,7 +421,7 @@ def test_complete_answers_what_is_stored_and_again_the_same(gcs: Reference, kind
     stored = gate.complete(ticket.token)
     assert (stored.key, stored.size, stored.content_type) == (ticket.key, len(PNG), "image/png")
     assert stored.version == str(gcs.objects[ticket.key].generation)
-    assert stored.url == ticket.object_url
+    assert stored.object_url == ticket.object_url
     assert gate.complete(ticket.token) == stored
 
 

@@ -63,7 +63,7 @@ def test_100_000_names_and_prefixes_never_escape_collide_or_need_escaping() -> N
             prefix = "public/"
         policy = policies.setdefault(
             prefix,
-            UploadPolicy(content_types={"image/png"}, max_bytes=9, prefix=prefix, disposition="attachment"),
+            UploadPolicy(content_types={"image/png"}, max_bytes=9, prefix=prefix, content_disposition="attachment"),
         )
         try:
             request = UploadRequest(content_type="image/png", name=name)
@@ -105,7 +105,7 @@ def test_any_name_that_is_admitted_survives_in_the_disposition(name: str) -> Non
             )
         )
         return
-    policy = UploadPolicy(content_types={"image/png"}, max_bytes=9, prefix="public/", disposition="inline")
+    policy = UploadPolicy(content_types={"image/png"}, max_bytes=9, prefix="public/", content_disposition="inline")
     disposition = policy.decide(request, object_id=UUID(int=1)).content_disposition
     assert disposition is not None
     _, _, extended = disposition.partition("filename*=UTF-8''")

@@ -9,7 +9,7 @@ from gzip import compress
 
 import pytest
 
-from presign.media_types import FIRST_BYTES, contradiction
+from presign.media_types import FIRST_BYTES, find_mismatch
 
 
 def _chunk(kind: bytes, data: bytes) -> bytes:
@@ -70,7 +70,7 @@ GENUINE = {
 
 @pytest.mark.parametrize("content_type", sorted(GENUINE))
 def test_nothing_speaks_against_a_genuine_file(content_type: str) -> None:
-    assert contradiction(content_type, GENUINE[content_type][:FIRST_BYTES]) is None
+    assert find_mismatch(content_type, GENUINE[content_type][:FIRST_BYTES]) is None
 
 
 @pytest.mark.parametrize(
@@ -78,7 +78,7 @@ def test_nothing_speaks_against_a_genuine_file(content_type: str) -> None:
 )
 @pytest.mark.parametrize("actual", ["image/gif", "text/plain", "application/gzip", "audio/mpeg"])
 def test_a_file_without_its_types_signature_is_found_out(content_type: str, actual: str) -> None:
-    assert contradiction(content_type, GENUINE[actual]) is not None
+    assert find_mismatch(content_type, GENUINE[actual]) is not None
 
 
 @pytest.mark.parametrize(
@@ -99,18 +99,18 @@ def test_a_file_without_its_types_signature_is_found_out(content_type: str, actu
     "content_type", ["text/plain", "text/csv", "application/octet-stream", "image/png", "video/mp4"]
 )
 def test_markup_that_browsers_would_run_hides_in_no_other_type(content_type: str, markup: bytes) -> None:
-    assert contradiction(content_type, markup) == "markup (html, svg or xml)"
+    assert find_mismatch(content_type, markup) == "markup (html, svg or xml)"
 
 
 def test_markup_is_what_an_active_type_holds() -> None:
-    assert contradiction("image/svg+xml", b"<svg/>") is None
-    assert contradiction("text/html;charset=utf-8", b"<!doctype html>") is None
+    assert find_mismatch("image/svg+xml", b"<svg/>") is None
+    assert find_mismatch("text/html;charset=utf-8", b"<!doctype html>") is None
 
 
 @pytest.mark.parametrize("text", [b"1 < 2 and <3", b"a <html> b", b"<notatag>", b"<", b""])
 def test_text_that_is_no_markup_passes(text: bytes) -> None:
-    assert contradiction("text/plain", text) is None
+    assert find_mismatch("text/plain", text) is None
 
 
 def test_an_empty_file_shows_no_signature() -> None:
-    assert contradiction("image/png", b"") == "an unknown format"
+    assert find_mismatch("image/png", b"") == "an unknown format"

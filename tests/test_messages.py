@@ -104,7 +104,7 @@ def test_a_ticket_becomes_the_contracts_json() -> None:
         enforced={Rule.SIZE: "storage", Rule.HEADERS: "completion"},
         token="t",
     )
-    assert json.loads(ticket.encode()) == ticket.to_dict()
+    assert json.loads(ticket.to_json()) == ticket.to_dict()
     assert ticket.to_dict() == {
         "method": "POST",
         "url": "https://bucket.example/",

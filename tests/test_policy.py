@@ -119,7 +119,7 @@ def test_a_grant_carries_all_that_the_policy_says() -> None:
         create_only=True,
         cache_control="max-age=60",
         metadata={"tenant": "7"},
-        disposition="attachment",
+        content_disposition="attachment",
         expires_in=timedelta(seconds=90),
         verify_content=False,
     )

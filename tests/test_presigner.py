@@ -41,7 +41,7 @@ def _presigner_and_request(store: Store, mechanism: str, **policy: Any) -> Any:
 @pytest.mark.parametrize("mechanism", MECHANISMS)
 def test_a_file_sent_with_its_ticket_is_stored_and_completed(store: Store, mechanism: str) -> None:
     presigner, request = _presigner_and_request(
-        store, mechanism, cache_control="max-age=60", metadata={"tenant": "7"}, disposition="inline"
+        store, mechanism, cache_control="max-age=60", metadata={"tenant": "7"}, content_disposition="inline"
     )
     ticket = presigner.issue(request)
     assert ticket.method == mechanism.replace(",", "").split()[0]
@@ -49,9 +49,9 @@ def test_a_file_sent_with_its_ticket_is_stored_and_completed(store: Store, mecha
     assert answer.status in (200, 201), answer.body
     stored = presigner.complete(ticket.token)
     assert (stored.key, stored.size, stored.content_type) == (ticket.key, len(PNG), "image/png")
-    assert stored.url == ticket.object_url
+    assert stored.object_url == ticket.object_url
     assert presigner.complete(ticket.token) == stored, "completing again answers the same"
-    public = send(Attempt(method="GET", url=stored.url))
+    public = send(Attempt(method="GET", url=stored.object_url))
     assert (public.status, public.body) == (200, PNG)
     assert public.headers["cache-control"] == "max-age=60"
     assert public.headers["content-disposition"] == "inline"

@@ -65,7 +65,7 @@ def test_a_flag_is_true_or_false_and_by_default_false() -> None:
     ],
 )
 def test_an_endpoint_has_one_spelling(url: str, segments: int, endpoint: str) -> None:
-    assert read_endpoint("endpoint_url", url, segments=segments) == endpoint
+    assert read_endpoint("endpoint_url", url, max_segments=segments) == endpoint
 
 
 @pytest.mark.parametrize(
@@ -92,4 +92,4 @@ def test_an_endpoint_that_makes_no_sense_is_refused_without_being_repeated(url: 
 
 def test_a_path_is_taken_as_far_as_it_is_asked_for() -> None:
     with pytest.raises(ConfigurationError, match="account_url must be an account's URL"):
-        read_endpoint("account_url", "https://example.com/a/b", described="an account's URL", segments=1)
+        read_endpoint("account_url", "https://example.com/a/b", described="an account's URL", max_segments=1)
