@@ -58,6 +58,7 @@ class Store:
             "max_bytes": 100,
             "min_bytes": 10,
             "prefix": PUBLIC_PREFIX,
+            "public_read": True,
         }
         return Presigner(
             backend=self.backend(upload_method=upload_method),

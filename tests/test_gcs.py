@@ -198,7 +198,11 @@ def test_an_upload_that_sends_the_ticket_is_stored_with_all_that_was_granted(
     assert head is not None
     assert (head.size, head.content_type, head.sha256) == (len(PNG), "image/png", None)
     assert (head.content_disposition, head.cache_control) == ('inline; filename="a b.png"', "max-age=60")
-    assert (head.metadata, head.content_encoding, head.unexpected_headers) == ({"owner": "alice", "a_b": "x y"}, None, {})
+    assert (head.metadata, head.content_encoding, head.unexpected_headers) == (
+        {"owner": "alice", "a_b": "x y"},
+        None,
+        {},
+    )
     assert head.version == str(gcs.objects[EVERYTHING.key].generation)
 
 

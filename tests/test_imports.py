@@ -11,16 +11,34 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "presign"
-CORE = ("errors", "upload", "keys", "policy", "sniffing", "tokens", "backend", "presigner", "asgi")
-BACKENDS = {"s3", "azure", "gcs"}
+# Each room may import the rooms before it, and nothing after it.
+ORDER = (
+    "errors",
+    "signing",
+    "media_types",
+    "keys",
+    "messages",
+    "policy",
+    "tokens",
+    "backends",
+    "verification",
+    "presigner",
+    "http",
+    "asgi",
+    "testing",
+)
+# A cloud's package stands beside the order: it knows what every cloud shares, and no other room knows it.
+CLOUDS = {"s3", "azure", "gcs"}
+ROOMS_OF_A_CLOUD = {"signing", "errors", "keys", "messages", "backends"}
 SDKS = {
     "boto3": {"s3"},
     "botocore": {"s3"},
     "azure": {"azure"},
     "google": {"gcs"},
-    "cryptography": {"gcs", "signing.sigv4"},
+    "cryptography": {"gcs"},
     "starlette": {"asgi"},
 }
+PACKAGES = {path.parent.name for path in PACKAGE.glob("*/__init__.py")}
 MODULES = sorted(
     str(path.relative_to(PACKAGE).with_suffix("")).replace("/", ".")
     for path in PACKAGE.rglob("*.py")
@@ -56,30 +74,43 @@ def _imports_of(path: Path) -> set[str]:
 
 def _own(module: str) -> set[str]:
     names = {name.removeprefix("presign.") for name in _imports(module) if name.startswith("presign.")}
-    return {name for name in names if name in MODULES}
+    return {name for name in names if name in MODULES or name in PACKAGES}
 
 
-@pytest.mark.parametrize("module", CORE)
-def test_a_core_module_imports_only_those_before_it_and_no_backend(module: str) -> None:
-    before = set(CORE[: CORE.index(module)])
-    assert _own(module) <= before
+def _room(module: str) -> str:
+    return module.partition(".")[0]
 
 
-@pytest.mark.parametrize("module", [name for name in MODULES if name.startswith("signing.")])
-def test_a_signer_imports_nothing_of_presign_but_errors_and_signers(module: str) -> None:
-    assert {name for name in _own(module) if not name.startswith("signing.")} <= {"errors"}
+@pytest.mark.parametrize("module", [name for name in MODULES if _room(name) in ORDER])
+def test_a_module_imports_only_rooms_before_its_own_and_no_cloud(module: str) -> None:
+    room = _room(module)
+    allowed = set(ORDER[: ORDER.index(room) + 1])
+    assert {_room(name) for name in _own(module)} <= allowed
+
+
+@pytest.mark.parametrize("module", [name for name in MODULES if _room(name) in CLOUDS])
+def test_a_cloud_imports_only_what_every_cloud_shares(module: str) -> None:
+    assert {_room(name) for name in _own(module)} <= {*ROOMS_OF_A_CLOUD, _room(module)}
+
+
+@pytest.mark.parametrize("package", sorted(path.parent.name for path in PACKAGE.glob("*/__init__.py")))
+def test_a_package_only_hands_names_on(package: str) -> None:
+    tree = ast.parse((PACKAGE / package / "__init__.py").read_text())
+    for node in tree.body:
+        is_docstring = isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+        is_all = isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__"
+        assert is_docstring or is_all or isinstance(node, ast.ImportFrom), f"{package}: {ast.unparse(node)}"
 
 
 @pytest.mark.parametrize("module", MODULES)
 def test_an_sdk_is_imported_in_its_own_module_alone(module: str) -> None:
     for name in _imports(module):
         root = name.partition(".")[0]
-        assert root not in SDKS or module in SDKS[root], f"{module} imports {name}"
+        assert root not in SDKS or _room(module) in SDKS[root], f"{module} imports {name}"
 
 
-def test_every_module_has_a_place_in_the_order() -> None:
-    placed = {*CORE, *BACKENDS, "addresses", "refreshing", "testing", "opening"}
-    assert {name for name in MODULES if not name.startswith("signing.")} <= placed
+def test_every_room_has_a_place_in_the_order() -> None:
+    assert {_room(name) for name in MODULES} <= {*ORDER, *CLOUDS}
 
 
 @pytest.mark.parametrize("room", ROOMS)

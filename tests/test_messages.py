@@ -16,6 +16,17 @@ def test_a_request_is_read_from_the_contracts_json() -> None:
     assert request == UploadRequest(content_type="image/png", size=3, name="cat.png", sha256="0" * 64)
 
 
+def test_null_means_the_same_as_an_absent_member() -> None:
+    body = {"type": "image/png", "size": None, "name": None, "sha256": None}
+    assert UploadRequest.from_json(body) == UploadRequest(content_type="image/png")
+
+
+@pytest.mark.parametrize("size", ["1270.0", "1.27e3", "1270"])
+def test_a_size_may_be_written_in_each_way_that_json_schema_calls_an_integer(size: str) -> None:
+    request = UploadRequest.from_json(f'{{"type": "image/png", "size": {size}}}'.encode())
+    assert (request.size, type(request.size)) == (1270, int)
+
+
 @pytest.mark.parametrize(
     ("body", "field"),
     [
@@ -35,6 +46,9 @@ def test_a_request_is_read_from_the_contracts_json() -> None:
         ({"type": "image/png", "size": "1"}, "size"),
         ({"type": "image/png", "size": 1.5}, "size"),
         ({"type": "image/png", "size": True}, "size"),
+        ({"type": "image/png", "size": 1e30}, "size"),
+        ({"type": "image/png", "size": float("inf")}, "size"),
+        ({"type": "image/png", "size": float("nan")}, "size"),
         ({"type": "image/png", "size": -1}, "size"),
         ({"type": "image/png", "size": 2**63}, "size"),
         ({"type": "image/png", "size": 10**400}, "size"),

@@ -17,7 +17,7 @@ from presign import (
     UploadPolicy,
     UploadRequest,
 )
-from presign.policy import is_active
+from presign.media_types import is_active
 
 ID = UUID(int=1)
 
@@ -51,7 +51,7 @@ def _policy(**changes: Any) -> UploadPolicy:
         ({"expires_in": timedelta(0)}, "expires_in"),
         ({"expires_in": timedelta(hours=1, seconds=1)}, "expires_in"),
         ({"prefix": "public"}, "prefix"),
-        ({"disposition": "inline; filename=x"}, "disposition"),
+        ({"content_disposition": "inline; filename=x"}, "content_disposition"),
         ({"cache_control": "no-cache\r\nX: y"}, "cache_control"),
         ({"cache_control": ""}, "cache_control"),
         ({"metadata": {"Bad": "x"}}, "metadata"),
@@ -60,6 +60,22 @@ def _policy(**changes: Any) -> UploadPolicy:
         ({"metadata": {"a": " x"}}, "metadata"),
         ({"metadata": {"a": ""}}, "metadata"),
         ({"metadata": {"a": "x" * 3000}}, "metadata"),
+        ({"metadata": {"a": 1}}, "metadata"),
+        ({"metadata": "a=b"}, "metadata"),
+        ({"max_bytes": 10e6}, "max_bytes"),
+        ({"max_bytes": "10MB"}, "max_bytes"),
+        ({"max_bytes": True}, "max_bytes"),
+        ({"max_bytes": 2**70}, "max_bytes"),
+        ({"min_bytes": 1.0}, "min_bytes"),
+        ({"expires_in": 60}, "expires_in"),
+        ({"max_expires_in": "1h"}, "max_expires_in"),
+        ({"require_at_storage": {"sizes"}}, "require_at_storage"),
+        ({"require_at_storage": "size"}, "require_at_storage"),
+        ({"require_at_storage": Rule.SIZE}, "require_at_storage"),
+        ({"prefix": None}, "prefix"),
+        ({"cache_control": 60}, "cache_control"),
+        ({"content_types": {1}}, "content_types"),
+        ({"content_types": None}, "content_types"),
     ],
 )
 def test_a_policy_that_makes_no_sense_is_refused_with_the_setting(changes: dict[str, Any], field: str) -> None:
@@ -68,8 +84,8 @@ def test_a_policy_that_makes_no_sense_is_refused_with_the_setting(changes: dict[
     assert caught.value.field == field
 
 
-def test_an_unknown_rule_is_refused() -> None:
-    with pytest.raises(ValueError, match="colour"):
+def test_an_unknown_rule_is_refused_with_the_rules_that_exist() -> None:
+    with pytest.raises(ConfigurationError, match=r"colour.*the rules are size, type, checksum, create_only, headers"):
         _policy(require_at_storage={"colour"})
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta, timezone
 from typing import Any
+from uuid import UUID
 
 import pytest
 
@@ -159,7 +160,7 @@ def test_another_owner_cannot_complete_and_nothing_is_deleted(store: Store) -> N
     ticket = presigner.issue(png_request(), owner="alice")
     assert upload(ticket, b"x" * 20).status == 201
     for stranger in ("mallory", None):
-        with pytest.raises(InvalidToken, match="somebody else"):
+        with pytest.raises(InvalidToken, match="another owner"):
             presigner.complete(ticket.token, owner=stranger)
     assert store.holds(ticket.key)
 
@@ -229,7 +230,24 @@ def test_of_200_replays_at_once_under_create_only_exactly_one_wins(store: Store)
     winners = [body for body, answer in zip(bodies, answers, strict=True) if answer.status == 200]
     assert len(winners) == 1
     assert {answer.status for answer in answers} <= {200, 409, 412}
+    assert ticket.object_url is not None
     assert send(Attempt(method="GET", url=ticket.object_url)).body == winners[0]
+
+
+def test_only_objects_that_everybody_may_read_have_an_object_url(store: Store) -> None:
+    for public_read in (False, True):
+        presigner = store.presigner(public_read=public_read)
+        ticket = presigner.issue(png_request())
+        assert upload(ticket, PNG).status == 201
+        expected = presigner.backend.object_url(ticket.key) if public_read else None
+        assert (ticket.object_url, presigner.complete(ticket.token).object_url) == (expected, expected)
+
+
+@pytest.mark.parametrize("owner", [UUID(int=7), 7, b"alice", "\ud800"])
+def test_an_owner_that_is_no_text_is_refused_when_the_ticket_is_issued(s3_reference: Store, owner: Any) -> None:
+    with pytest.raises(ConfigurationError, match=r"owner must be text .*str\(user\.id\)") as caught:
+        s3_reference.presigner().issue(png_request(), owner=owner)
+    assert caught.value.field == "owner"
 
 
 def test_private_objects_are_read_with_a_presigned_url_that_ends(store: Store) -> None:

@@ -18,7 +18,7 @@ import boto3
 from botocore.awsrequest import AWSPreparedRequest, AWSResponse, HeadersDict
 from botocore.config import Config
 from botocore.credentials import Credentials, RefreshableCredentials
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import BotoCoreError, ClientError, InvalidRegionError
 from botocore.loaders import create_loader
 
 from presign.backends.expiring_credentials import CredentialsRenewer, ExpiringCredentials
@@ -89,6 +89,8 @@ def build_client(session: boto3.Session, *, region: str | None, endpoint_url: st
                 retries={"mode": "standard", "total_max_attempts": _ATTEMPTS},
             ),
         )
+    except InvalidRegionError:
+        raise _bad_region(chosen_region) from None
     except (BotoCoreError, ValueError) as error:
         raise _unusable_settings(error) from None
     if is_aws_endpoint(client.meta.endpoint_url):
@@ -145,7 +147,11 @@ def _check_aws_region(region: str | None) -> None:
     for partition in _aws_partitions():
         if region in partition["regions"] or re.fullmatch(partition["regionRegex"], region):
             return
-    raise ConfigurationError(f"region {region!a} is not one of AWS's regions", field="region", value=region)
+    raise _bad_region(region)
+
+
+def _bad_region(region: str | None) -> ConfigurationError:
+    return ConfigurationError(f"region {region!a} is not one of AWS's regions", field="region", value=region)
 
 
 @lru_cache(maxsize=1)
@@ -162,7 +168,6 @@ def _aws_domains() -> frozenset[str]:
 
 def _unusable_settings(error: Exception) -> ConfigurationError:
     return ConfigurationError(
-        f"the AWS settings cannot be used ({type(error).__name__}); check region, AWS_PROFILE and the files that it "
-        "names",
+        f"the AWS settings cannot be used ({type(error).__name__}); check AWS_PROFILE and the files that it names",
         field="credentials",
     )

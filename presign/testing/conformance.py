@@ -187,7 +187,9 @@ class Delivery:
 def accepts_what_was_granted(subject: Subject) -> None:
     """A file sent with its ticket is stored as granted, completed, and completed again with the same answer."""
     for declared in ({}, {"size": len(BODY)}, {"size": len(BODY), "sha256": hashlib.sha256(BODY).hexdigest()}):
-        presigner = subject.presigner(content_disposition="attachment", cache_control="max-age=60", metadata={"tenant": "7"})
+        presigner = subject.presigner(
+            content_disposition="attachment", cache_control="max-age=60", metadata={"tenant": "7"}
+        )
         ticket = presigner.issue(UploadRequest(content_type=CONTENT_TYPE, name="notes \u00fc.txt", **declared))
         _require(ticket.expires_at > ticket.now, "the ticket has expired when it is issued")
         _accepted(subject, Delivery.of(ticket, BODY))

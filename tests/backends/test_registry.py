@@ -8,7 +8,7 @@ import pytest
 
 from presign import ConfigurationError, open_backend
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 ADDRESSES = {
     "s3": ("s3://bucket/public/?region=eu-central-1", {"AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "s"}),
     "azure": ("azblob://account/uploads/public/", {"AZURE_STORAGE_KEY": "a2V5"}),

@@ -112,7 +112,9 @@ def test_the_documented_presigned_get_of_aws_comes_out() -> None:
         access_key=EXAMPLE_ACCESS_KEY, secret_key=EXAMPLE_SECRET, date="20130524", region="us-east-1", service="s3"
     )
     url_signer = sigv4.UrlSigner(scope=scope, timestamp="20130524T000000Z", expires_seconds=86400)
-    signer = sigv4.RequestSeriesSigner(url_signer, method="GET", host="examplebucket.s3.amazonaws.com", path="/test.txt", headers={})
+    signer = sigv4.RequestSeriesSigner(
+        url_signer, method="GET", host="examplebucket.s3.amazonaws.com", path="/test.txt", headers={}
+    )
     assert signer.sign().endswith("&X-Amz-Signature=aeeed9bbccd4d02ee5c0109b86d86835f995330da4c265957d157751f604d404")
 
 

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta, timezone
 import pytest
 
 from presign import CredentialsUnavailable
-from presign.backends.expiring_credentials import RETRY_INTERVAL, ExpiringCredentials, CredentialsRenewer
+from presign.backends.expiring_credentials import RETRY_INTERVAL, CredentialsRenewer, ExpiringCredentials
 
 START = datetime(2026, 11, 23, tzinfo=timezone.utc)
 MINUTE = timedelta(minutes=1)
@@ -32,7 +32,9 @@ class Source:
             raise RuntimeError("the secret is hunter2")
         start = START + self.fetched * 60 * MINUTE
         self.fetched += 1
-        return ExpiringCredentials(credentials=self.fetched, renew_at=start + 45 * MINUTE, expires_at=start + 60 * MINUTE)
+        return ExpiringCredentials(
+            credentials=self.fetched, renew_at=start + 45 * MINUTE, expires_at=start + 60 * MINUTE
+        )
 
 
 def _wait_for(condition: Callable[[], bool]) -> None:
@@ -50,7 +52,9 @@ def test_a_good_value_is_answered_without_fetching() -> None:
 
 
 def test_a_value_without_an_end_is_fetched_once() -> None:
-    refreshing = CredentialsRenewer(lambda: ExpiringCredentials(credentials="x", renew_at=None, expires_at=None), what="it")
+    refreshing = CredentialsRenewer(
+        lambda: ExpiringCredentials(credentials="x", renew_at=None, expires_at=None), what="it"
+    )
     assert refreshing.current(START + timedelta(days=10_000)).credentials == "x"
 
 
@@ -115,7 +119,8 @@ def test_many_threads_share_one_renewal() -> None:
     refreshing = CredentialsRenewer(source, what="it")
     seen: list[int] = []
     threads = [
-        threading.Thread(target=lambda: seen.append(refreshing.current(START + 61 * MINUTE).credentials)) for _ in range(20)
+        threading.Thread(target=lambda: seen.append(refreshing.current(START + 61 * MINUTE).credentials))
+        for _ in range(20)
     ]
     for thread in threads:
         thread.start()
