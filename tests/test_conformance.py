@@ -114,10 +114,10 @@ SUBJECTS: dict[str, Callable[[pytest.FixtureRequest], Subject]] = {
     "GCS PUT, HMAC": _gcs("put", hmac_access_id=HMAC_ACCESS_ID, hmac_secret=HMAC_SECRET),
 }
 LAX = {
-    (name, "holds_the_headers"): "SeaweedFS 4.48 stores form fields that no condition covers; Amazon S3 refuses them"
+    (name, "enforces_the_headers"): "SeaweedFS 4.48 stores form fields that no condition covers; Amazon S3 refuses them"
     for name in ("S3 auto on SeaweedFS", "S3 POST on SeaweedFS")
 } | {
-    ("S3 PUT on SeaweedFS", "begins_the_ticket_at_its_time"): "SeaweedFS 4.48 accepts a date in the future; S3 does not"
+    ("S3 PUT on SeaweedFS", "refuses_a_ticket_before_its_start"): "SeaweedFS 4.48 accepts a date in the future; S3 does not"
 }
 
 
@@ -220,18 +220,18 @@ class ReadsFromTheStart(Broken):
 @pytest.mark.parametrize(
     ("broken", "found_by"),
     [
-        (IgnoresTheSize, "holds_the_bounds_of_size"),
-        (IgnoresTheType, "accepts_what_was_granted"),
-        (ClaimsTheChecksum, "holds_the_checksum"),
-        (OverwritesAllTheSame, "holds_create_only"),
-        (NeverEnds, "ends_the_ticket_at_its_time"),
-        (BeginsAtOnce, "begins_the_ticket_at_its_time"),
-        (SignsAnotherKey, "accepts_what_was_granted"),
-        (SaysThatAllIsWell, "holds_the_bounds_of_size"),
-        (KeepsWhatItShouldDelete, "reads_and_deletes_what_it_names"),
-        (SeesNothingMissing, "completes_only_what_is_there"),
-        (ReadsFromTheStart, "reads_and_deletes_what_it_names"),
-        (BringsOtherBytes, "reads_and_deletes_what_it_names"),
+        (IgnoresTheSize, "enforces_the_size_range"),
+        (IgnoresTheType, "accepts_a_valid_upload"),
+        (ClaimsTheChecksum, "enforces_the_checksum"),
+        (OverwritesAllTheSame, "enforces_create_only"),
+        (NeverEnds, "refuses_an_expired_ticket"),
+        (BeginsAtOnce, "refuses_a_ticket_before_its_start"),
+        (SignsAnotherKey, "accepts_a_valid_upload"),
+        (SaysThatAllIsWell, "enforces_the_size_range"),
+        (KeepsWhatItShouldDelete, "reads_and_deletes_the_named_object"),
+        (SeesNothingMissing, "completes_only_an_existing_upload"),
+        (ReadsFromTheStart, "reads_and_deletes_the_named_object"),
+        (BringsOtherBytes, "reads_and_deletes_the_named_object"),
     ],
 )
 def test_a_backend_that_is_broken_on_purpose_is_found_out(

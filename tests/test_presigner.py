@@ -97,7 +97,7 @@ def _violations() -> dict[str, tuple[Rule, Any]]:
         "too large": (Rule.SIZE, sent(PNG + b"x" * 100)),
         "encoding": (Rule.HEADERS, sent(PNG, content_encoding="gzip")),
         "cache control": (Rule.HEADERS, sent(PNG, cache_control="max-age=31536000")),
-        "disposition": (Rule.HEADERS, sent(PNG, content_disposition='attachment; filename="x.exe"')),
+        "content_disposition": (Rule.HEADERS, sent(PNG, content_disposition='attachment; filename="x.exe"')),
         "not a png": (Rule.TYPE, sent(b"GIF89a" + b"\0" * 20)),
         "html": (Rule.TYPE, sent(b"<script>alert(1)</script>")),
     }

@@ -20,7 +20,7 @@ from emulators.wire import Attempt, Form, Part, send
 from presign import Presigner, RuleViolated, Ticket
 from tests.conftest import PNG, PNG_SHA256, Store, as_sent, png_request, seconds_ago, upload
 
-POLICY: dict[str, Any] = {"cache_control": "max-age=60", "metadata": {"tenant": "7"}, "disposition": "inline"}
+POLICY: dict[str, Any] = {"cache_control": "max-age=60", "metadata": {"tenant": "7"}, "content_disposition": "inline"}
 OTHER_SHA256 = base64.b64encode(hashlib.sha256(PNG[:-1] + b"!").digest()).decode()
 REFUSED = {400, 403, 404, 405, 411, 412, 501}
 
