@@ -117,7 +117,10 @@ LAX = {
     (name, "enforces_the_headers"): "SeaweedFS 4.48 stores form fields that no condition covers; Amazon S3 refuses them"
     for name in ("S3 auto on SeaweedFS", "S3 POST on SeaweedFS")
 } | {
-    ("S3 PUT on SeaweedFS", "refuses_a_ticket_before_its_start"): "SeaweedFS 4.48 accepts a date in the future; S3 does not"
+    (
+        "S3 PUT on SeaweedFS",
+        "refuses_a_ticket_before_its_start",
+    ): "SeaweedFS 4.48 accepts a date in the future; S3 does not"
 }
 
 

@@ -1,4 +1,4 @@
-"""What the README shows works as it stands there."""
+"""The examples, tables and figures of the README and of docs/ are true."""
 
 from __future__ import annotations
 
@@ -39,18 +39,21 @@ from tests.test_azure import Identity
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text()
+PAGES = {path.name: path.read_text() for path in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]}
 
 
-def _example(name: str) -> str:
-    match = re.search(rf"<!-- example: {name} -->\n\n?```python\n(.*?)```", README, re.DOTALL)
-    assert match, name
-    return match[1]
+def _example(name: str, language: str = "python") -> str:
+    pattern = rf"<!-- example: {name} -->\n```{language}\n(.*?)```"
+    found = [match for page in PAGES.values() for match in re.findall(pattern, page, re.DOTALL)]
+    assert len(found) == 1, f"{len(found)} examples have the name {name}"
+    example: str = found[0]
+    return example
 
 
 def _run(name: str, **given: Any) -> Any:
     module = ModuleType(f"readme_{name}")
     module.__dict__.update(given)
-    exec(compile(_example(name), f"README.md ({name})", "exec"), module.__dict__)
+    exec(compile(_example(name), f"the example {name}", "exec"), module.__dict__)
     return module
 
 
@@ -133,8 +136,34 @@ def test_the_django_example_stores_and_completes(presigner: Presigner) -> None:
     _is_stored_and_completed(post)
 
 
-def test_every_option_that_the_readme_names_exists() -> None:
-    named = set(re.findall(r"`(?:UploadPolicy\()?([a-z_]+)=", README))
+@pytest.mark.usefixtures("_bucket_of_the_example")
+def test_the_json_examples_have_the_members_of_the_contract(s3_reference: Store) -> None:
+    presigner = _run("fastapi").presigner
+    request = json.loads(_example("request", "json"))
+    ticket = presigner.issue(UploadRequest.from_json(request)).to_dict()
+    shown = json.loads(_example("ticket", "json"))
+    assert shown.keys() == ticket.keys()
+    assert (shown["method"], shown["url"], shown["enforced"]) == (ticket["method"], ticket["url"], ticket["enforced"])
+    assert shown["fields"].items() - ticket["fields"].items() == {
+        (name, value) for name, value in shown["fields"].items() if value.endswith("...")
+    }
+    presigner = s3_reference.presigner()
+    answer = presigner.issue(UploadRequest(content_type="image/png", size=len(PNG))).to_dict()
+    assert httpx.post(answer["url"], data=answer["fields"], files={"file": PNG}).status_code == 201
+    stored = presigner.complete(answer["token"]).to_dict()
+    assert json.loads(_example("stored", "json")).keys() == stored.keys()
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_link_to_a_file_leads_somewhere(page: str) -> None:
+    folder = ROOT if page == "README.md" else ROOT / "docs"
+    targets = [target for target in re.findall(r"\]\(([^)#]+)[^)]*\)", PAGES[page]) if "://" not in target]
+    for target in targets:
+        assert (folder / target).exists(), target
+
+
+def test_every_option_that_the_docs_name_exists() -> None:
+    named = {name for page in PAGES.values() for name in re.findall(r"`(?:UploadPolicy\()?([a-z][a-z_]+)=", page)}
     backends = (S3Backend, AzureBackend, GCSBackend)
     options = {name for backend in backends for name in backend.__init__.__annotations__}
     known = {*UploadPolicy.__dataclass_fields__, *options, "secret", "authorize"}
@@ -143,7 +172,7 @@ def test_every_option_that_the_readme_names_exists() -> None:
 
 
 def test_the_table_of_enforcement_is_what_the_code_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    table = re.search(r"<!-- table: enforcement -->\n(.*?)<!-- end of table -->", README, re.DOTALL)
+    table = re.search(r"<!-- table: enforcement -->\n(.*?)<!-- end of table -->", PAGES["enforcement.md"], re.DOTALL)
     assert table
     with Azurite(directory=tmp_path, https=True) as azurite:
         monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(azurite.certificate))
@@ -194,9 +223,9 @@ def test_the_table_of_figures_is_what_was_measured() -> None:
     assert summary() in README
 
 
-def test_the_make_targets_that_the_readme_names_exist() -> None:
+def test_the_make_targets_that_the_docs_name_exist() -> None:
     makefile = (ROOT / "Makefile").read_text()
-    for target in set(re.findall(r"make ([a-z-]+)", README)):
+    for target in {target for page in PAGES.values() for target in re.findall(r"`make ([a-z-]+)", page)}:
         assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
 
 
