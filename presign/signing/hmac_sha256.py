@@ -37,8 +37,4 @@ class HmacSha256Key:
 
     def hexdigest(self, message: bytes) -> str:
         """Return the message's authentication code as 64 lower-case hexadecimal digits."""
-        inner = self._inner.copy()
-        inner.update(message)
-        outer = self._outer.copy()
-        outer.update(inner.digest())
-        return outer.hexdigest()
+        return self.digest(message).hex()
