@@ -108,7 +108,8 @@ export const ENGLISH = {
     unsupported_media_type: ({ details }) =>
       `${withReason("The server did not accept the request", details.reason)} ${ASK_OPERATOR} for help.`,
     unauthenticated: () => "You are not signed in. Sign in and try again.",
-    forbidden: () => `You are not allowed to upload here. ${ASK_OPERATOR} for permission.`,
+    forbidden: ({ details }) =>
+      `${withReason("You are not allowed to upload here", details.reason)} ${ASK_OPERATOR} for permission.`,
     invalid_token: () => "The server does not recognize this upload as yours. Try again to upload the file.",
     token_expired: () => "The upload took too long, so the server no longer confirms it. Try again.",
     not_uploaded: () => "The server did not find the file in the storage. Try again.",

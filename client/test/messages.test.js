@@ -54,6 +54,11 @@ test("a name that the server does not accept leads to the advice to rename the f
   );
 });
 
+test("what the application said when it forbade the upload is in the message", () => {
+  const message = messageOf("forbidden", { reason: "your 5 GB are used" });
+  assert.match(message, /^You are not allowed to upload here: your 5 GB are used\. Ask/);
+});
+
 test("each broken rule has its own reason", () => {
   const messages = ["size", "type", "checksum", "headers", "unknown", "constructor"].map((rule) =>
     messageOf("rule_violated", { file: FILE, rule }),
