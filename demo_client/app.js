@@ -1,21 +1,26 @@
-/** The page: files come in, rows come up, three uploads run at once. */
+/** The page: take files, show a row for each, and run three uploads at the same time. */
 
-import { canHash } from "./checksum.js";
-import { contentType, typeName } from "./content_type.js";
-import { UploadError } from "./errors.js";
-import { createQueue } from "./queue.js";
+import {
+  canHash,
+  contentType,
+  createQueue,
+  formatBytes,
+  MAX_HASHED_BYTES,
+  shortenName,
+  typeName,
+  upload,
+  UploadError,
+} from "../client/index.js";
 import { Row } from "./row.js";
-import { dropped, loadSettings, refusal } from "./settings.js";
-import { bytes } from "./units.js";
-import { upload } from "./upload.js";
+import { checkFile, loadSettings, readDrop } from "./settings.js";
 
-const AT_ONCE = 3;
-const ANNOUNCEMENT_STAYS_MS = 10_000;
+const MAX_CONCURRENT_UPLOADS = 3;
+const ANNOUNCEMENT_MS = 10_000;
 
 const $ = (/** @type {string} */ id) => /** @type {HTMLElement} */ (document.getElementById(id));
 const input = /** @type {HTMLInputElement} */ ($("files"));
-const toggle = /** @type {HTMLInputElement} */ ($("sha256"));
-const enqueue = createQueue(AT_ONCE);
+const checksumToggle = /** @type {HTMLInputElement} */ ($("sha256"));
+const enqueue = createQueue(MAX_CONCURRENT_UPLOADS);
 
 /** @type {Set<Row>} */
 const rows = new Set();
@@ -24,11 +29,11 @@ let settings = null;
 
 /* Settings. */
 
-/** Loaded once; after a failure the next one who asks tries again. */
+/** Load the settings once. After a failure, the next call loads them again. */
 function currentSettings() {
   settings ??= loadSettings().then(showSettings, (error) => {
     settings = null;
-    warn(error.message);
+    showBanner(error.message);
     throw error;
   });
   return settings;
@@ -37,67 +42,81 @@ function currentSettings() {
 /** @param {import("./settings.js").Settings} loaded */
 function showSettings(loaded) {
   $("banner").hidden = true;
-  $("limits").textContent = limits(loaded);
-  $("place").textContent = `${loaded.storage ? `Storage: ${loaded.storage} · ` : ""}Server: ${new URL(loaded.api).host}`;
-  offerHashing(loaded.sha256 === "required");
+  $("limits").textContent = describeLimits(loaded);
+  const server = `Server: ${new URL(loaded.api).host}`;
+  $("servers").textContent = loaded.storage ? `Storage: ${loaded.storage} · ${server}` : server;
+  showChecksumOption(loaded.sha256 === "required");
   return loaded;
 }
 
 /** @param {import("./settings.js").Settings} settings */
-function limits({ types, min_bytes = 1, max_bytes }) {
+function describeLimits({ types, min_bytes = 1, max_bytes }) {
   const names = [...new Set((types ?? []).map(typeName))];
-  const least = min_bytes > 1 ? `at least ${bytes(min_bytes)}` : "";
-  const most = max_bytes ? `up to ${bytes(max_bytes)} each` : "";
+  const least = min_bytes > 1 ? `at least ${formatBytes(min_bytes)}` : "";
+  const most = max_bytes ? `up to ${formatBytes(max_bytes)} each` : "";
   return [names.join(", "), least, most].filter(Boolean).join(" · ");
 }
 
 /** @param {boolean} required */
-function offerHashing(required) {
+function showChecksumOption(required) {
   if (required) {
-    toggle.checked = true;
-    toggle.disabled = true;
-    $("sha256-note").textContent = "This server requires it. Up to 512 MiB.";
+    checksumToggle.checked = true;
+    checksumToggle.disabled = true;
+    $("sha256-note").textContent = `This server requires it. For files up to ${formatBytes(MAX_HASHED_BYTES)}.`;
   } else if (!canHash()) {
-    toggle.disabled = true;
-    $("sha256-note").textContent = "Browsers compute checksums on https and localhost only.";
+    checksumToggle.disabled = true;
+    $("sha256-note").textContent = "Browsers compute checksums only on https and localhost. Open this page there.";
   }
 }
 
 /** @param {string} message */
-function warn(message) {
+function showBanner(message) {
   $("banner-text").textContent = message;
   $("banner").hidden = false;
 }
 
 /* Rows. */
 
-/**
- * @param {File} file
- * @param {UploadError | null} [refused]
- */
-function add(file, refused = null) {
-  const name = file.name || "unnamed file";
+/** @param {File} file */
+function addFile(file) {
   let running = new AbortController();
-  const row = new Row(name, file.size, (action) => {
-    if (action === "cancel") running.abort();
-    if (action === "retry") start();
-    if (action === "remove") remove(row);
-    if (action === "copied") announce(`The link to ${name} is copied.`);
+  const row = addRow(file, {
+    cancel: () => running.abort(),
+    retry: start,
   });
-  rows.add(row);
-  $("rows").append(row.element);
-  if (refused) fail(row, refused);
-  else start();
+  start();
 
   function start() {
     running = new AbortController();
     const { signal } = running;
-    const sha256 = toggle.checked;
+    const sha256 = checksumToggle.checked;
     row.show("waiting");
-    signal.addEventListener("abort", () => cancel(row));
+    signal.addEventListener("abort", () => showCancelled(row));
     enqueue(() => run(row, file, { signal, sha256 }), signal);
-    tally();
+    showTotals();
   }
+}
+
+/** @param {File} folder */
+function addFolder(folder) {
+  const row = addRow(folder);
+  const reason = `“${shortenName(folder.name)}” is a folder, and only files can be uploaded.`;
+  showFailed(row, `${reason} Open it and choose the files in it.`, { retryable: false });
+}
+
+/**
+ * @param {File} file
+ * @param {Partial<Record<"cancel" | "retry", () => void>>} [actions]
+ */
+function addRow(file, actions = {}) {
+  const row = new Row(file, {
+    ...actions,
+    remove: () => removeRow(row),
+    copied: () => announce(`The link to ${row.name} is copied.`),
+  });
+  rows.add(row);
+  $("rows").append(row.element);
+  return row;
 }
 
 /**
@@ -107,65 +126,68 @@ function add(file, refused = null) {
  */
 async function run(row, file, { signal, sha256 }) {
   try {
-    const { api, ...rules } = await currentSettings();
-    const refused = refusal({ name: file.name, type: contentType(file), size: file.size }, { api, ...rules });
-    if (refused) throw refused;
+    const current = await currentSettings();
+    const refusal = checkFile({ name: file.name, type: contentType(file), size: file.size }, current);
+    if (refusal) throw refusal;
     if (signal.aborted) return;
     announce(`Uploading ${row.name}.`);
     const stored = await upload(file, {
-      api,
+      api: current.api,
       signal,
-      sha256: sha256 || rules.sha256 === "required",
-      onProgress: (progress) => row.progress(progress),
+      sha256: sha256 || current.sha256 === "required",
+      onProgress: (progress) => row.showProgress(progress),
       onState: (state, wait) => {
-        if (wait) row.countDown(wait);
+        if (wait) row.showWait(wait);
         else row.show(state);
-        tally();
+        showTotals();
       },
     });
-    row.finish(stored);
+    row.showStored(stored);
     announce(`${row.name} is stored.`);
-    tally();
+    showTotals();
   } catch (error) {
-    if (!signal.aborted) fail(row, /** @type {Error} */ (error));
+    if (signal.aborted) return;
+    const { message } = /** @type {Error} */ (error);
+    showFailed(row, message, { retryable: error instanceof UploadError ? error.retryable : true });
   }
 }
 
-/** @param {Row} row @param {Error} error */
-function fail(row, error) {
-  row.fail(error.message, error instanceof UploadError ? error.retryable : true);
-  announce(`${row.name} failed. ${error.message}`);
-  tally();
+/** @param {Row} row @param {string} message @param {{retryable: boolean}} options */
+function showFailed(row, message, { retryable }) {
+  row.showFailed(message, retryable);
+  announce(`${row.name} failed. ${message}`);
+  showTotals();
 }
 
 /** @param {Row} row */
-function cancel(row) {
+function showCancelled(row) {
   row.show("cancelled", row.state === "verifying" ? "Cancelled. The file may be in the storage already." : "Cancelled");
-  tally();
+  showTotals();
 }
 
 /** @param {Row} row */
-function remove(row) {
+function removeRow(row) {
   const neighbour = row.element.nextElementSibling ?? row.element.previousElementSibling;
   const focused = row.element.contains(document.activeElement);
   rows.delete(row);
   row.element.remove();
-  tally();
+  showTotals();
   if (focused) ([...rows].find(({ element }) => element === neighbour) ?? input).focus();
 }
 
-function clear() {
-  for (const row of rows) if (row.settled) remove(row);
+function removeFinished() {
+  for (const row of rows) if (row.finished) removeRow(row);
   (rows.size ? $("uploads-title") : input).focus();
 }
 
-function tally() {
+function showTotals() {
   const states = [...rows].map((row) => row.state);
   const count = (/** @type {string[]} */ ...wanted) => states.filter((state) => wanted.includes(state)).length;
   const [stored, failed, waiting] = [count("done"), count("failed"), count("waiting")];
   const active = states.length - stored - failed - waiting - count("cancelled");
-  const parts = [active && `${active} uploading`, waiting && `${waiting} waiting`, stored && `${stored} stored`, failed && `${failed} failed`];
-  $("tally").textContent = parts.filter(Boolean).join(", ");
+  const totals = { uploading: active, waiting, stored, failed };
+  const texts = Object.entries(totals).map(([name, total]) => total > 0 && `${total} ${name}`);
+  $("totals").textContent = texts.filter(Boolean).join(", ");
   $("uploads").hidden = rows.size === 0;
   $("clear").hidden = rows.size < 2 || active + waiting === rows.size;
 }
@@ -175,19 +197,19 @@ function announce(text) {
   const line = document.createElement("p");
   line.textContent = text;
   $("announcer").append(line);
-  setTimeout(() => line.remove(), ANNOUNCEMENT_STAYS_MS);
+  setTimeout(() => line.remove(), ANNOUNCEMENT_MS);
 }
 
-/* Picking, dropping, pasting. */
+/* Ways to add files: choose, drop, paste. */
 
-function picked() {
-  for (const file of input.files ?? []) add(file);
-  // The same file chosen again is a change only if the choice was forgotten.
+function onChange() {
+  for (const file of input.files ?? []) addFile(file);
+  // The browser reports no change when the same file is chosen again, unless the input is empty before.
   input.value = "";
 }
 
 /** @param {DragEvent} event */
-function draggedOver(event) {
+function onDragOver(event) {
   if (!event.dataTransfer?.types.includes("Files")) return;
   event.preventDefault();
   event.dataTransfer.dropEffect = "copy";
@@ -195,35 +217,35 @@ function draggedOver(event) {
 }
 
 /** @param {DragEvent} event */
-function draggedOut(event) {
+function onDragLeave(event) {
   if (event.relatedTarget === null) $("dropzone").classList.remove("over");
 }
 
 /** @param {DragEvent} event */
-function droppedIn(event) {
+function onDrop(event) {
   $("dropzone").classList.remove("over");
   if (!event.dataTransfer?.types.includes("Files")) return;
-  // Anywhere on the page: a drop beside the zone would otherwise leave the page for the file.
+  // The whole page takes drops, because the browser opens a file that is dropped anywhere else.
   event.preventDefault();
-  for (const { file, refused } of dropped(event.dataTransfer)) add(file, refused);
+  for (const { file, isFolder } of readDrop(event.dataTransfer)) (isFolder ? addFolder : addFile)(file);
 }
 
 /** @param {ClipboardEvent} event */
-function pasted(event) {
-  for (const file of event.clipboardData?.files ?? []) add(file);
+function onPaste(event) {
+  for (const file of event.clipboardData?.files ?? []) addFile(file);
 }
 
 /** @param {BeforeUnloadEvent} event */
-function leaving(event) {
-  if ([...rows].some((row) => !row.settled)) event.preventDefault();
+function onBeforeUnload(event) {
+  if ([...rows].some((row) => !row.finished)) event.preventDefault();
 }
 
-input.addEventListener("change", picked);
-document.addEventListener("dragover", draggedOver);
-document.addEventListener("dragleave", draggedOut);
-document.addEventListener("drop", droppedIn);
-document.addEventListener("paste", pasted);
-window.addEventListener("beforeunload", leaving);
-$("clear").addEventListener("click", clear);
+input.addEventListener("change", onChange);
+document.addEventListener("dragover", onDragOver);
+document.addEventListener("dragleave", onDragLeave);
+document.addEventListener("drop", onDrop);
+document.addEventListener("paste", onPaste);
+window.addEventListener("beforeunload", onBeforeUnload);
+$("clear").addEventListener("click", removeFinished);
 $("banner-retry").addEventListener("click", () => currentSettings().catch(() => {}));
 currentSettings().catch(() => {});

@@ -1,26 +1,27 @@
-/** How fast an upload is, and how long it still takes. Pure: the time is an argument. */
+/** The speed of an upload, measured over the last seconds. */
 
 const WINDOW_MS = 5000;
-const FIRST_WORD_AFTER_MS = 800;
+const MIN_MEASURED_MS = 800;
 
 export class Rate {
-  /** @type {{at: number, loaded: number}[]} */
+  /** @type {{atMs: number, loaded: number}[]} */
   #samples = [];
 
   /**
+   * Add a measurement.
    * @param {number} loaded bytes; fewer than before means that a new attempt began
-   * @param {number} at milliseconds on a monotonic clock
+   * @param {number} atMs on a monotonic clock
    */
-  add(loaded, at) {
+  add(loaded, atMs) {
     if (loaded < (this.#samples.at(-1)?.loaded ?? 0)) this.#samples = [];
-    this.#samples.push({ at, loaded });
-    while (this.#samples.length > 2 && at - this.#samples[1].at > WINDOW_MS) this.#samples.shift();
+    this.#samples.push({ atMs, loaded });
+    while (this.#samples.length > 2 && atMs - this.#samples[1].atMs > WINDOW_MS) this.#samples.shift();
   }
 
-  /** Bytes per second, or null while it is too early to tell. */
-  get speed() {
+  /** The speed, or null while too little was measured. */
+  get bytesPerSecond() {
     const [first, last] = [this.#samples[0], this.#samples.at(-1)];
-    if (!first || !last || last.at - first.at < FIRST_WORD_AFTER_MS || last.loaded === first.loaded) return null;
-    return ((last.loaded - first.loaded) * 1000) / (last.at - first.at);
+    if (!first || !last || last.atMs - first.atMs < MIN_MEASURED_MS || last.loaded === first.loaded) return null;
+    return ((last.loaded - first.loaded) * 1000) / (last.atMs - first.atMs);
   }
 }

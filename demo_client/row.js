@@ -1,20 +1,21 @@
-/** One upload in the list: shows a state, offers what can be done in it. Everything from outside goes in as text. */
+/**
+ * One upload in the list: show its state, and the buttons for what the user can do. Names and messages are inserted as
+ * text, never as HTML.
+ */
 
-import { extension } from "./content_type.js";
-import { tryingAgain } from "./errors.js";
+import { describeRetry, extension, formatBytes, formatDuration, shortenName } from "../client/index.js";
 import { Rate } from "./rate.js";
-import { bytes, duration, shortened } from "./units.js";
 
 /**
- * @typedef {import("./upload.js").State | "waiting" | "done" | "failed" | "cancelled"} RowState
- * @typedef {"cancel" | "retry" | "remove" | "copied"} Action
+ * @typedef {import("../client/upload.js").State | "waiting" | "done" | "failed" | "cancelled"} RowState
+ * @typedef {Partial<Record<"cancel" | "retry" | "remove" | "copied", () => void>>} Actions
  */
 
 /** @type {Record<RowState, string>} */
-const WORDS = {
+const STATE_TEXTS = {
   waiting: "Waiting",
-  hashing: "Hashing…",
-  asking: "Asking for a ticket…",
+  hashing: "Computing the checksum…",
+  requesting: "Requesting a ticket…",
   uploading: "Uploading",
   retrying: "Trying again",
   verifying: "Verifying…",
@@ -24,7 +25,7 @@ const WORDS = {
 };
 
 /** @type {Record<string, string>} */
-const RULES = {
+const RULE_TEXTS = {
   size: "Size",
   type: "Content type",
   checksum: "Checksum",
@@ -33,34 +34,33 @@ const RULES = {
 };
 
 /** @type {Record<string, string>} */
-const PLACES = {
+const ENFORCER_TEXTS = {
   storage: "by the storage, while it received the file",
   completion: "by the server, after the upload",
 };
 
-const SETTLED = new Set(["done", "failed", "cancelled"]);
+const FINISHED = new Set(["done", "failed", "cancelled"]);
 
 export class Row {
   /** @type {ReturnType<typeof setInterval> | undefined} */
   #countdown;
   #rate = new Rate();
+  #file;
 
-  /**
-   * @param {string} name
-   * @param {number} size bytes
-   * @param {(action: Action) => void} onAction
-   */
-  constructor(name, size, onAction) {
+  /** @param {File} file @param {Actions} actions */
+  constructor(file, actions) {
+    this.#file = file;
+    const name = file.name || "unnamed file";
     const template = /** @type {HTMLTemplateElement} */ (document.getElementById("row"));
     this.element = /** @type {HTMLLIElement} */ (template.content.firstElementChild?.cloneNode(true));
     this.name = name;
-    this.#find("bdi").textContent = shortened(name);
+    this.#find("bdi").textContent = shortenName(name);
     this.#find(".name").title = name;
     this.#find(".badge").textContent = extension(name).slice(0, 4).toUpperCase() || "FILE";
-    this.#find(".size").textContent = bytes(size);
+    this.#find(".size").textContent = formatBytes(file.size);
     this.#find("progress").setAttribute("aria-label", `Upload of ${name}`);
-    this.#nameButtons();
-    this.element.addEventListener("click", (event) => this.#clicked(event, onAction));
+    this.#labelButtons();
+    this.element.addEventListener("click", (event) => this.#onClick(event, actions));
     this.show("waiting");
   }
 
@@ -69,61 +69,62 @@ export class Row {
     return /** @type {RowState} */ (this.element.dataset.state);
   }
 
-  get settled() {
-    return SETTLED.has(this.state);
+  get finished() {
+    return FINISHED.has(this.state);
   }
 
   /**
    * @param {RowState} state
-   * @param {string} [message] instead of the state's own word
+   * @param {string} [message] instead of the state's own text
    */
-  show(state, message = WORDS[state]) {
+  show(state, message = STATE_TEXTS[state]) {
     clearInterval(this.#countdown);
     this.element.dataset.state = state;
-    this.#say(message);
-    this.#count();
-    this.#find("progress").hidden = this.settled;
-    this.#offer({ cancel: !this.settled, retry: state === "cancelled", remove: this.settled });
+    this.#showMessage(message);
+    this.#showFigures();
+    this.#find("progress").hidden = this.finished;
+    this.#showButtons({ cancel: !this.finished, retry: state === "cancelled", remove: this.finished });
   }
 
   /** @param {{loaded: number, total: number}} progress */
-  progress({ loaded, total }) {
+  showProgress({ loaded, total }) {
     const percent = total ? Math.floor((loaded / total) * 100) : 0;
     this.#bar.value = percent;
     this.#rate.add(loaded, performance.now());
     if (this.state !== "uploading") return;
-    if (loaded === total && total > 0) return this.#count("100 %", "waiting for the storage");
-    this.#count(`${percent} %`, ...this.#pace(total - loaded));
+    if (loaded === total && total > 0) return this.#showFigures("100 %", "waiting for the storage");
+    this.#showFigures(`${percent} %`, ...this.#speedFigures(total - loaded));
   }
 
-  /** @param {import("./retry.js").Wait} wait */
-  countDown(wait) {
-    this.show("retrying", tryingAgain(wait));
+  /** @param {import("../client/retry.js").Wait} wait */
+  showWait(wait) {
+    this.show("retrying", describeRetry(wait));
     const until = performance.now() + wait.seconds * 1000;
     this.#countdown = setInterval(() => {
       const seconds = Math.max(0, (until - performance.now()) / 1000);
-      this.#say(tryingAgain({ ...wait, seconds }));
+      this.#showMessage(describeRetry({ ...wait, seconds }));
     }, 500);
   }
 
   /** @param {string} message @param {boolean} retryable */
-  fail(message, retryable) {
+  showFailed(message, retryable) {
     this.show("failed", message);
-    this.#offer({ cancel: false, retry: retryable, remove: true });
+    this.#showButtons({ cancel: false, retry: retryable, remove: true });
   }
 
-  /** @param {import("./upload.js").Uploaded} stored */
-  finish(stored) {
+  /** @param {import("../client/upload.js").UploadResult} stored */
+  showStored(stored) {
     this.show("done");
     this.#bar.value = 100;
-    this.#find(".size").textContent = `${bytes(stored.size)} · ${stored.type}`;
-    this.#showLink(stored.url);
+    this.#find(".size").textContent = `${formatBytes(stored.size)} · ${stored.type}`;
+    this.#showLink(stored.object_url);
     this.#showPreview(stored);
-    this.#find(".enforced").replaceChildren(...Object.entries(stored.enforced ?? {}).flatMap(([rule, place]) => enforcement(rule, place)));
+    const rules = Object.entries(stored.enforced ?? {});
+    this.#find(".enforced").replaceChildren(...rules.flatMap(([rule, enforcer]) => ruleElements(rule, enforcer)));
     this.#find(".result").hidden = false;
   }
 
-  /** The row, not a button in it: a key meant for the button that just went must not press another. */
+  /** Focus the row and no button in it: a key press for a button that just disappeared must not press another one. */
   focus() {
     this.element.focus();
   }
@@ -138,40 +139,44 @@ export class Row {
   }
 
   /** @param {string} message */
-  #say(message) {
+  #showMessage(message) {
     this.#find(".message").textContent = message;
   }
 
   /** @param {...string} figures */
-  #count(...figures) {
+  #showFigures(...figures) {
     this.#find(".figures").textContent = figures.join(" · ");
   }
 
-  #nameButtons() {
+  #labelButtons() {
     for (const button of this.element.querySelectorAll("button")) {
-      button.setAttribute("aria-label", `${button.textContent} ${button.dataset.action === "copy" ? "to " : ""}${this.name}`);
+      const target = button.dataset.action === "copy" ? `to ${this.name}` : this.name;
+      button.setAttribute("aria-label", `${button.textContent} ${target}`);
     }
   }
 
-  /** @param {{cancel: boolean, retry: boolean, remove: boolean}} offers */
-  #offer(offers) {
+  /** @param {{cancel: boolean, retry: boolean, remove: boolean}} visible */
+  #showButtons(visible) {
     const focused = document.activeElement;
-    for (const [action, offered] of Object.entries(offers)) this.#find(`[data-action="${action}"]`).hidden = !offered;
+    for (const [action, isVisible] of Object.entries(visible)) {
+      this.#find(`[data-action="${action}"]`).hidden = !isVisible;
+    }
     if (this.element.contains(focused) && !focused?.checkVisibility()) this.focus();
   }
 
-  /** @param {number} left bytes */
-  #pace(left) {
-    const { speed } = this.#rate;
-    return speed === null ? [] : [`${bytes(Math.round(speed))}/s`, `${duration(left / speed)} left`];
+  /** @param {number} remaining bytes */
+  #speedFigures(remaining) {
+    const { bytesPerSecond } = this.#rate;
+    if (bytesPerSecond === null) return [];
+    return [`${formatBytes(Math.round(bytesPerSecond))}/s`, `${formatDuration(remaining / bytesPerSecond)} left`];
   }
 
-  /** @param {MouseEvent} event @param {(action: Action) => void} onAction */
-  #clicked(event, onAction) {
+  /** @param {MouseEvent} event @param {Actions} actions */
+  #onClick(event, actions) {
     const button = /** @type {Element} */ (event.target).closest("button");
     if (!button) return;
-    if (button.dataset.action === "copy") this.#copy(button).then((copied) => copied && onAction("copied"));
-    else onAction(/** @type {Action} */ (button.dataset.action));
+    if (button.dataset.action === "copy") this.#copy(button).then((copied) => copied && actions.copied?.());
+    else actions[/** @type {keyof Actions} */ (button.dataset.action)]?.();
   }
 
   /** @param {HTMLButtonElement} button */
@@ -182,7 +187,7 @@ export class Row {
       button.textContent = "Copied";
       return true;
     } catch {
-      // No permission, or no https: the selected link can be copied by hand.
+      // Without permission or https the page cannot copy. The user can copy the selected link.
       getSelection()?.selectAllChildren(link);
       button.textContent = "Selected";
       return false;
@@ -202,21 +207,28 @@ export class Row {
     link.textContent = url;
   }
 
-  /** @param {import("./upload.js").Uploaded} stored */
-  #showPreview({ url, type }) {
-    if (!url || !/^image\/(?!svg)/.test(type)) return;
+  /**
+   * Show the stored picture. A private object cannot be read, so its preview is the chosen file.
+   * @param {import("../client/upload.js").UploadResult} stored
+   */
+  #showPreview({ object_url, type }) {
+    if (!/^image\/(?!svg)/.test(type)) return;
     const image = /** @type {HTMLImageElement} */ (this.#find(".preview"));
+    const localUrl = object_url === null ? URL.createObjectURL(this.#file) : null;
     image.alt = `Preview of ${this.name}`;
-    image.onload = () => (image.hidden = false);
-    image.src = url;
+    image.onload = () => {
+      image.hidden = false;
+      if (localUrl) URL.revokeObjectURL(localUrl);
+    };
+    image.src = object_url ?? localUrl ?? "";
   }
 }
 
-/** @param {string} rule @param {string} place */
-function enforcement(rule, place) {
+/** @param {string} rule @param {string} enforcer */
+function ruleElements(rule, enforcer) {
   const term = document.createElement("dt");
-  term.textContent = RULES[rule] ?? rule;
+  term.textContent = RULE_TEXTS[rule] ?? rule;
   const description = document.createElement("dd");
-  description.textContent = PLACES[place] ?? place;
+  description.textContent = ENFORCER_TEXTS[enforcer] ?? enforcer;
   return [term, description];
 }

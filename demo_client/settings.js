@@ -1,56 +1,56 @@
-/** What the page's own origin tells about the server, and what can be refused before anybody is asked. */
+/** The page's settings, and the checks that need no request. */
 
-import { isFolder, tooLarge, tooSmall, typeNotAdmitted, UploadError } from "./errors.js";
+import { UploadError } from "../client/index.js";
 
 /**
  * @typedef {object} Settings
  * @property {string} api
- * @property {string[]} [types] admitted content types
+ * @property {string[]} [types] allowed media types
  * @property {number} [min_bytes]
  * @property {number} [max_bytes]
  * @property {"optional" | "required"} [sha256]
- * @property {string} [storage] what people call it
+ * @property {string} [storage] a name of the storage for people
  */
 
 /** @returns {Promise<Settings>} */
 export async function loadSettings() {
   try {
     const response = await fetch("config.json", { cache: "no-store" });
-    if (!response.ok) throw new Error(`config.json: ${response.status}`);
+    if (!response.ok) throw new Error(`config.json: HTTP status ${response.status}`);
     const settings = await response.json();
-    if (!URL.canParse(settings?.api)) throw new Error("config.json names no api");
+    if (!URL.canParse(settings?.api)) throw new Error("config.json has no valid api");
     return settings;
   } catch (error) {
-    const message = "The page's settings could not be loaded, so it does not know where to upload to.";
-    throw new UploadError("settings_unavailable", message, { retryable: true, cause: error });
+    const reason = "The page's settings could not be loaded, so the page does not know where to upload.";
+    throw new Error(`${reason} Check that the demo is running and try again.`, { cause: error });
   }
 }
 
 /**
- * A courtesy that saves a round trip: the server decides.
- * @param {import("./errors.js").Subject} file
+ * Return the error that the server would give for this file, or null. The server decides; this saves a request.
+ * @param {import("../client/types.js").FileInfo} file
  * @param {Settings} settings
  * @returns {UploadError | null}
  */
-export function refusal(file, { types, min_bytes = 1, max_bytes = Infinity }) {
-  if (types?.length && !types.includes(file.type)) return typeNotAdmitted(file, types);
-  if (file.size > max_bytes) return tooLarge(file, max_bytes);
-  if (file.size < min_bytes) return tooSmall(file, min_bytes);
+export function checkFile(file, { types = [], min_bytes = 1, max_bytes = Infinity }) {
+  if (types.length && !types.includes(file.type)) {
+    return new UploadError("type_not_allowed", { details: { file, allowedTypes: types } });
+  }
+  if (file.size > max_bytes) return new UploadError("too_large", { details: { file, limit: max_bytes } });
+  if (file.size < min_bytes) return new UploadError("too_small", { details: { file, limit: min_bytes } });
   return null;
 }
 
 /**
- * Folders have to be recognised while the drop event lasts.
+ * Return what was dropped. A folder is recognizable only while the drop event is handled.
  * @param {DataTransfer} transfer
- * @returns {{file: File, refused: UploadError | null}[]}
+ * @returns {{file: File, isFolder: boolean}[]}
  */
-export function dropped(transfer) {
+export function readDrop(transfer) {
   const items = Array.from(transfer.items).filter((item) => item.kind === "file");
-  const found = [];
-  for (const item of items) {
+  return items.map((item) => {
     const entry = item.webkitGetAsEntry?.();
     const file = item.getAsFile() ?? new File([], entry?.name ?? "folder");
-    found.push({ file, refused: entry?.isDirectory ? isFolder(entry.name) : null });
-  }
-  return found;
+    return { file, isFolder: entry?.isDirectory ?? false };
+  });
 }

@@ -1,4 +1,4 @@
-"""The page: the files of ``demo_client/`` on an origin of their own, and what they need to know."""
+"""The page: the files of ``demo_client/`` and ``client/`` on an origin of their own, and the page's settings."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from demo_server.settings import read_settings
 
 _LOCAL_STORAGES = {"s3": "SeaweedFS", "azblob": "Azurite", "gs": "the reference GCS server"}
-CLIENT_DIRECTORY = Path(__file__).resolve().parent.parent / "demo_client"
+_ROOT = Path(__file__).resolve().parent.parent
+PAGE_DIRECTORY = _ROOT / "demo_client"
+CLIENT_DIRECTORY = _ROOT / "client"
 _HEADERS = (
     # Uploads go to whatever host the ticket names, and previews come from there.
     (b"content-security-policy", b"default-src 'none'; script-src 'self'; style-src 'self'; connect-src *; "
@@ -44,7 +46,9 @@ def create_page() -> ASGIApp:
         Starlette(
             routes=[
                 Route("/config.json", configuration),
-                Mount("/", StaticFiles(directory=CLIENT_DIRECTORY, html=True)),
+                # The page imports "../client/index.js", which is the same file here and in the source tree.
+                Mount("/client", StaticFiles(directory=CLIENT_DIRECTORY)),
+                Mount("/", StaticFiles(directory=PAGE_DIRECTORY, html=True)),
             ]
         )
     )

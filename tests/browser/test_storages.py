@@ -1,4 +1,4 @@
-"""The page on each storage that the demo brings along: the same files, and the same refusal of foreign pages."""
+"""The page on each storage that the demo can start: the same uploads, and other pages are refused."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from emulators.ports import HOST
 from tests.browser.conftest import TYPES, expect_state, open_page, pick
 from tests.demo_process import Demo, running_demo
 
-# As demo_client/storage.js sends: listening for progress makes the browser ask the storage before any upload.
+# As client/storage.js sends it: the listener for progress makes the browser send a CORS preflight.
 SEND = """([ticket, content]) => new Promise((resolve) => {
     const file = new Blob([content]);
     const form = new FormData();
@@ -38,20 +38,20 @@ CONTENT = "thirty-one bytes of a text file"
 
 @dataclass(frozen=True, kw_only=True)
 class Provisioned:
-    """A running storage, whose CORS rules admit the page on one port."""
+    """A running storage, whose CORS rules allow the page on one port."""
 
     page_port: str
     environment: dict[str, str] = field(repr=False)
 
     def demo(self, directory: Path, *arguments: str) -> AbstractContextManager[Demo]:
-        """The demo on this storage, with the page that it admits."""
+        """Run the demo on this storage, with the page on the allowed port."""
         settings = {"PRESIGN_PAGE_PORT": self.page_port, "PRESIGN_TYPES": TYPES, **self.environment}
         return running_demo(directory, *arguments, **settings)
 
 
 @pytest.fixture(scope="module", params=get_args(StorageName))
 def storage(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Provisioned]:
-    # Kept from others while the demos come and go.
+    # The port stays reserved while demos start and stop, so that no other program takes it.
     with socket.socket() as reserved:
         reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         reserved.bind((HOST, 0))
@@ -63,7 +63,7 @@ def storage(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 
 
 @pytest.mark.parametrize("arguments", [[], ["--create-only"], ["--create-only", "--require-sha256"]], ids=" ".join)
-def test_a_picture_goes_into_every_storage_and_is_shown(
+def test_every_storage_takes_a_picture_from_the_page_which_shows_it(
     page: Page, storage: Provisioned, arguments: list[str], tmp_path: Path, png: Path
 ) -> None:
     with storage.demo(tmp_path, *arguments) as demo:
@@ -79,25 +79,25 @@ def test_a_picture_goes_into_every_storage_and_is_shown(
 
 
 @pytest.mark.parametrize("arguments", [[], ["--create-only"]], ids=" ".join)
-def test_an_upload_whose_answers_were_lost_is_sent_again_and_found_in_every_storage(
+def test_an_upload_whose_responses_were_lost_is_sent_again_and_completed_on_every_storage(
     page: Page, storage: Provisioned, arguments: list[str], tmp_path: Path, png: Path
 ) -> None:
     answers: dict[str, list[int]] = {"storage": [], "complete": []}
     session = page.context.new_cdp_session(page)
 
-    def lose_the_first_answers(paused: dict[str, Any]) -> None:
-        how, fate = "Fetch.continueRequest", {"requestId": paused["requestId"]}
+    def lose_the_first_responses(paused: dict[str, Any]) -> None:
+        command, parameters = "Fetch.continueRequest", {"requestId": paused["requestId"]}
         if paused["request"]["method"] in {"POST", "PUT"}:
             seen = answers["storage" if f"/{BUCKET}/" in paused["request"]["url"] else "complete"]
             seen.append(paused["responseStatusCode"])
             if len(seen) == 1:
-                how, fate = "Fetch.failRequest", {**fate, "errorReason": "ConnectionReset"}
-        session.send(how, fate)
+                command, parameters = "Fetch.failRequest", {**parameters, "errorReason": "ConnectionReset"}
+        session.send(command, parameters)
 
     with storage.demo(tmp_path, *arguments) as demo:
         open_page(page, demo)
-        # Not page.route, which sends a form without the file's bytes, and every request with a Cache-Control.
-        session.on("Fetch.requestPaused", lose_the_first_answers)
+        # Not page.route, which loses the file in a form, and adds a Cache-Control to every request.
+        session.on("Fetch.requestPaused", lose_the_first_responses)
         urls = (f"*/{BUCKET}/*", f"{demo.api}/complete")
         session.send("Fetch.enable", {"patterns": [{"urlPattern": url, "requestStage": "Response"} for url in urls]})
         row = pick(page, png)
@@ -110,7 +110,7 @@ def test_an_upload_whose_answers_were_lost_is_sent_again_and_found_in_every_stor
 
 
 @pytest.mark.parametrize("arguments", [[], ["--create-only"]], ids=" ".join)
-def test_every_storage_takes_a_ticket_from_the_page_and_not_from_a_foreign_origin(
+def test_every_storage_takes_uploads_from_the_page_and_from_no_other_origin(
     page: Page, storage: Provisioned, arguments: list[str], tmp_path: Path
 ) -> None:
     with storage.demo(tmp_path, *arguments) as demo:
@@ -123,10 +123,11 @@ def test_every_storage_takes_a_ticket_from_the_page_and_not_from_a_foreign_origi
         assert page.evaluate(SEND, [ticket, CONTENT]) in {200, 201}
         completed = httpx.post(f"{demo.api}/complete", json={"token": ticket["token"]})
         assert completed.status_code == 200, completed.text
-        assert httpx.get(completed.json()["url"]).text == CONTENT
+        assert ticket["object_url"] in completed.json().values()
+        assert httpx.get(ticket["object_url"]).text == CONTENT
 
 
-def test_every_storage_without_cors_for_the_page_is_named_as_such(
+def test_missing_cors_rules_are_named_for_every_storage(
     page: Page, storage: Provisioned, tmp_path: Path, png: Path
 ) -> None:
     with running_demo(tmp_path, PRESIGN_TYPES=TYPES, **storage.environment) as elsewhere:

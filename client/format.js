@@ -1,12 +1,12 @@
-/** Sizes and durations as people read them. Pure. */
+/** Sizes, durations and names as text for people. */
 
 const UNITS = ["bytes", "KiB", "MiB", "GiB", "TiB"];
 
 /**
- * 48213 -> "47.1 KiB". Binary units, since every limit in a storage policy is set in them.
+ * 48213 -> "47.1 KiB".
  * @param {number} count
  */
-export function bytes(count) {
+export function formatBytes(count) {
   if (count === 1) return "1 byte";
   const power = count < 1024 ? 0 : Math.min(UNITS.length - 1, Math.floor(Math.log2(count) / 10));
   const digits = power === 0 ? 0 : 1;
@@ -15,21 +15,21 @@ export function bytes(count) {
 }
 
 /**
- * Two sizes that differ, in words that differ: 1 GiB and one byte more are both "1 GiB" when rounded.
+ * Format two different sizes so that their texts differ too: rounded, 1 GiB and one byte more are both "1 GiB".
  * @param {number} one
  * @param {number} other
  * @returns {[string, string]}
  */
-export function distinctBytes(one, other) {
-  if (one === other || bytes(one) !== bytes(other)) return [bytes(one), bytes(other)];
+export function formatDifferentBytes(one, other) {
+  if (one === other || formatBytes(one) !== formatBytes(other)) return [formatBytes(one), formatBytes(other)];
   return [`${one.toLocaleString("en")} bytes`, `${other.toLocaleString("en")} bytes`];
 }
 
 /**
- * 75 -> "1 min 15 s".
+ * 75 -> "1 min 15 s". Less than a second is "1 s".
  * @param {number} seconds
  */
-export function duration(seconds) {
+export function formatDuration(seconds) {
   const whole = Math.max(1, Math.round(seconds));
   if (whole < 60) return `${whole} s`;
   if (whole < 3600) return `${Math.floor(whole / 60)} min ${whole % 60} s`;
@@ -37,13 +37,13 @@ export function duration(seconds) {
 }
 
 /**
- * A long name keeps its beginning and its extension.
+ * Shorten a long name in its middle, so that its beginning and its extension stay.
  * @param {string} name
- * @param {number} [length]
+ * @param {number} [length] characters
  */
-export function shortened(name, length = 72) {
-  const letters = Array.from(name);
-  if (letters.length <= length) return name;
+export function shortenName(name, length = 72) {
+  const characters = Array.from(name);
+  if (characters.length <= length) return name;
   const tail = 16;
-  return `${letters.slice(0, length - tail - 1).join("")}…${letters.slice(-tail).join("")}`;
+  return `${characters.slice(0, length - tail - 1).join("")}…${characters.slice(-tail).join("")}`;
 }

@@ -1,0 +1,27 @@
+/**
+ * Upload a file from the browser straight into object storage, with a ticket from the application's server.
+ *
+ *     import { upload, UploadError } from "./client/index.js";
+ *
+ *     const controller = new AbortController();
+ *     try {
+ *       const stored = await upload(file, {
+ *         api: "https://app.example.com/files",
+ *         signal: controller.signal,
+ *         onProgress: ({ loaded, total }) => { ... },
+ *       });
+ *       console.log(stored.key, stored.object_url, stored.enforced);
+ *     } catch (error) {
+ *       if (error instanceof UploadError) console.log(error.code, error.message, error.retryable);
+ *     }
+ *
+ * This file only hands names on. It is the only file that a page imports.
+ */
+
+export { canHash, MAX_HASHED_BYTES } from "./checksum.js";
+export { contentType, extension, typeName } from "./content_type.js";
+export { UploadError } from "./errors.js";
+export { formatBytes, formatDuration, shortenName } from "./format.js";
+export { describeError, describeRetry, ENGLISH } from "./messages.js";
+export { createQueue } from "./queue.js";
+export { upload } from "./upload.js";

@@ -1,0 +1,99 @@
+/** Try again after a transient failure: exponential backoff with full jitter, and a limited number of attempts. */
+
+import { UploadError } from "./errors.js";
+
+/**
+ * @typedef {object} Wait
+ * @property {UploadError} error the failure
+ * @property {number} seconds the length of the wait
+ * @property {number} attempt the number of the next attempt, from 2
+ * @property {number} attempts the largest number of attempts
+ *
+ * @typedef {object} RetryOptions
+ * @property {AbortSignal} [signal]
+ * @property {(wait: Wait) => void} [onWait]
+ * @property {number} [attempts]
+ * @property {number} [maxFirstWaitSeconds] doubles with each attempt
+ * @property {() => number} [random] in [0, 1)
+ */
+
+const MIN_WAIT_SECONDS = 0.5;
+const MAX_RETRY_AFTER_SECONDS = 300;
+
+/**
+ * Return what `attempt` returns. Repeat it after a transient UploadError; throw any other error, and the last one.
+ *
+ * With the defaults the four waits take 30 seconds on average. A wait ends early when the browser comes back online.
+ * @template T
+ * @param {() => Promise<T>} attempt
+ * @param {RetryOptions} [options]
+ * @returns {Promise<T>}
+ */
+export async function retry(
+  attempt,
+  { signal, onWait, attempts = 5, maxFirstWaitSeconds = 4, random = Math.random } = {},
+) {
+  let previous = null;
+  for (let number = 1; ; number += 1) {
+    signal?.throwIfAborted();
+    try {
+      return await attempt();
+    } catch (error) {
+      signal?.throwIfAborted();
+      if (number === attempts || !shouldRetry(error, previous)) throw error;
+      const seconds = waitSeconds(error, maxFirstWaitSeconds * 2 ** (number - 1) * random());
+      onWait?.({ error, seconds, attempt: number + 1, attempts });
+      await pause(seconds, { signal, endWhenOnline: error.retryAfter === null });
+      previous = error;
+    }
+  }
+}
+
+/**
+ * @param {unknown} error
+ * @param {UploadError | null} previous
+ * @returns {error is UploadError}
+ */
+function shouldRetry(error, previous) {
+  if (!(error instanceof UploadError) || !error.transient) return false;
+  if ((error.retryAfter ?? 0) > MAX_RETRY_AFTER_SECONDS) return false;
+  // Missing CORS rules are not transient, but a server that is starting looks the same. A second time is proof.
+  return !(error.code.endsWith("_cors") && error.code === previous?.code);
+}
+
+/** @param {UploadError} error @param {number} backoff seconds */
+function waitSeconds(error, backoff) {
+  return Math.max(MIN_WAIT_SECONDS, backoff, error.retryAfter ?? 0);
+}
+
+/**
+ * @param {number} seconds
+ * @param {{signal?: AbortSignal, endWhenOnline: boolean}} options
+ * @returns {Promise<void>}
+ */
+function pause(seconds, { signal, endWhenOnline }) {
+  return new Promise((resolve, reject) => {
+    const listeners = new AbortController();
+    const end = (/** @type {() => void} */ settle) => {
+      listeners.abort();
+      clearTimeout(timer);
+      settle();
+    };
+    const timer = setTimeout(() => end(resolve), seconds * 1000);
+    signal?.addEventListener("abort", () => end(() => reject(signal.reason)), { signal: listeners.signal });
+    if (endWhenOnline) globalThis.addEventListener?.("online", () => end(resolve), { signal: listeners.signal });
+  });
+}
+
+/**
+ * Return the seconds that a Retry-After header asks for, from a number or a date; null without a valid header.
+ * @param {string | null | undefined} header
+ * @param {number} [now] milliseconds since 1970
+ * @returns {number | null}
+ */
+export function parseRetryAfter(header, now = Date.now()) {
+  if (!header) return null;
+  if (/^\d+$/.test(header.trim())) return Number(header);
+  const until = Date.parse(header);
+  return Number.isNaN(until) ? null : Math.max(0, (until - now) / 1000);
+}

@@ -1,0 +1,145 @@
+/** Send a file to the storage exactly as its ticket says, with progress. Nothing here depends on a cloud. */
+
+import { fromStorage, UploadError } from "./errors.js";
+import { isReachable, pageOrigin } from "./reachability.js";
+import { parseRetryAfter } from "./retry.js";
+
+/**
+ * @typedef {import("./types.js").FileInfo} FileInfo
+ * @typedef {import("./types.js").Ticket} Ticket
+ * @typedef {(loaded: number, total: number) => void} OnProgress bytes of the file
+ */
+
+/** XMLHttpRequest detects no connection that stopped moving, so these limit the time without progress. */
+const SEND_IDLE_TIMEOUT_MS = 60_000;
+const RESPONSE_TIMEOUT_MS = 300_000;
+
+/** The browser sets these itself, and reports an error when a page sets them. */
+const HEADERS_SET_BY_BROWSER = new Set(["content-length", "host"]);
+
+/**
+ * Origins that received bytes from this page. CORS works there, so a later failure has another cause.
+ * @type {Set<string>}
+ */
+const originsWithCors = new Set();
+
+/**
+ * Send the file once; throw an UploadError unless the storage accepts it.
+ * @param {Ticket} ticket
+ * @param {Blob} blob
+ * @param {FileInfo} file for the error's details
+ * @param {{signal?: AbortSignal, onProgress?: OnProgress}} [options]
+ * @returns {Promise<void>}
+ */
+export async function sendFile(ticket, blob, file, { signal, onProgress } = {}) {
+  signal?.throwIfAborted();
+  const { xhr, sentFraction } = await transmit(ticket, blob, { signal, onProgress });
+  signal?.throwIfAborted();
+  if (xhr.status === 0) throw await explainMissingResponse(ticket, blob, file, sentFraction);
+  if (xhr.status < 200 || xhr.status > 299) {
+    throw fromStorage(xhr.status, xhr.responseText, file, parseRetryAfter(readHeader(xhr, "retry-after")));
+  }
+}
+
+/**
+ * Resolve when the storage responded (status > 0) or the request failed (status 0). Never reject.
+ * fetch() reports no upload progress, so this uses XMLHttpRequest.
+ * @param {Ticket} ticket
+ * @param {Blob} blob
+ * @param {{signal?: AbortSignal, onProgress?: OnProgress}} options
+ * @returns {Promise<{xhr: XMLHttpRequest, sentFraction: number}>} `sentFraction` of the body, from 0 to 1
+ */
+function transmit(ticket, blob, { signal, onProgress }) {
+  return new Promise((resolve) => {
+    const xhr = new XMLHttpRequest();
+    const abort = () => xhr.abort();
+    const timeout = createTimeout(abort);
+    let sentFraction = 0;
+    xhr.upload.onprogress = ({ loaded, total }) => {
+      sentFraction = total ? loaded / total : 0;
+      if (loaded > 0) originsWithCors.add(new URL(ticket.url).origin);
+      timeout.restart(sentFraction < 1 ? SEND_IDLE_TIMEOUT_MS : RESPONSE_TIMEOUT_MS);
+      // A form is longer than its file, so the file's own count can only be derived from the fraction.
+      onProgress?.(Math.round(sentFraction * blob.size), blob.size);
+    };
+    xhr.onloadend = () => {
+      timeout.stop();
+      signal?.removeEventListener("abort", abort);
+      resolve({ xhr, sentFraction });
+    };
+    signal?.addEventListener("abort", abort);
+    xhr.open(ticket.method, ticket.url);
+    setHeaders(xhr, ticket.headers ?? {});
+    timeout.restart(SEND_IDLE_TIMEOUT_MS);
+    xhr.send(requestBody(ticket, blob));
+  });
+}
+
+/** @param {Ticket} ticket @param {Blob} blob */
+function requestBody(ticket, blob) {
+  // A slice has no type, so the browser adds no Content-Type header that is missing in the ticket.
+  if (ticket.method === "PUT") return blob.slice();
+  const form = new FormData();
+  for (const [name, value] of Object.entries(ticket.fields ?? {})) form.append(name, value);
+  // S3 and Google ignore every field after the file, so the file comes last.
+  form.append("file", blob);
+  return form;
+}
+
+/** @param {XMLHttpRequest} xhr @param {Record<string, string>} headers */
+function setHeaders(xhr, headers) {
+  for (const [name, value] of Object.entries(headers)) {
+    if (!HEADERS_SET_BY_BROWSER.has(name.toLowerCase())) xhr.setRequestHeader(name, value);
+  }
+}
+
+/** @param {() => void} onTimeout */
+function createTimeout(onTimeout) {
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  let timer;
+  const stop = () => clearTimeout(timer);
+  const restart = (/** @type {number} */ ms) => {
+    stop();
+    timer = setTimeout(onTimeout, ms);
+  };
+  return { restart, stop };
+}
+
+/**
+ * Return the error for a request without a response. The browser does not tell the cause, so each one is tested.
+ * @param {Ticket} ticket
+ * @param {Blob} blob
+ * @param {FileInfo} file
+ * @param {number} sentFraction
+ */
+async function explainMissingResponse(ticket, blob, file, sentFraction) {
+  const readError = await tryToRead(blob);
+  if (readError) return new UploadError("file_unreadable", { details: { file }, cause: readError });
+  const { origin } = new URL(ticket.url);
+  if (!(await isReachable(origin))) return new UploadError("storage_unreachable", { details: { origin } });
+  if (sentFraction === 0 && !originsWithCors.has(origin)) {
+    return new UploadError("storage_cors", { details: { origin: pageOrigin() } });
+  }
+  return new UploadError(sentFraction === 1 ? "response_lost" : "connection_lost");
+}
+
+/** @param {Blob} blob @returns {Promise<unknown>} the error, or null when the file is readable */
+async function tryToRead(blob) {
+  try {
+    await blob.slice(0, 1).arrayBuffer();
+    return null;
+  } catch (error) {
+    return error;
+  }
+}
+
+/**
+ * Return a header that CORS exposes, or null. getResponseHeader() writes an error to the console for any other header.
+ * @param {XMLHttpRequest} xhr
+ * @param {string} name lower case
+ */
+function readHeader(xhr, name) {
+  const lines = xhr.getAllResponseHeaders().split("\r\n");
+  const line = lines.find((header) => header.toLowerCase().startsWith(`${name}:`));
+  return line ? line.slice(name.length + 1).trim() : null;
+}

@@ -1,0 +1,86 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+
+import { completeUpload, requestTicket } from "../api.js";
+import { startServer, unusedOrigin } from "./servers.js";
+
+const FILE = { name: "cat.png", type: "image/png", size: 2048 };
+const TICKET = { method: "PUT", url: "https://storage.example/key", fields: {}, headers: {}, token: "the token" };
+const STORED = {
+  key: "a/key",
+  object_url: "https://storage.example/key",
+  etag: '"e"',
+  version: null,
+  size: 2048,
+  type: "image/png",
+};
+
+test("the request for a ticket holds what the contract names, as JSON", async (t) => {
+  const { origin, requests } = await startServer(t, () => ({ body: TICKET }));
+  assert.deepEqual(await requestTicket(`${origin}/files/`, FILE, "ab".repeat(32)), TICKET);
+  const [{ method, path, headers, body }] = requests;
+  assert.deepEqual([method, path, headers["content-type"]], ["POST", "/files/upload", "application/json"]);
+  assert.deepEqual(JSON.parse(body.toString()), { ...FILE, sha256: "ab".repeat(32) });
+});
+
+test("a member without a value is left out", async (t) => {
+  const { origin, requests } = await startServer(t, () => ({ body: TICKET }));
+  await requestTicket(origin, { ...FILE, name: "" }, null);
+  assert.deepEqual(JSON.parse(requests[0].body.toString()), { type: "image/png", size: 2048 });
+});
+
+test("half of a surrogate pair in a name becomes a character that JSON can hold", async (t) => {
+  const { origin, requests } = await startServer(t, () => ({ body: TICKET }));
+  await requestTicket(origin, { ...FILE, name: "cat\ud83d.png" }, null);
+  assert.equal(JSON.parse(requests[0].body.toString()).name, "cat\ufffd.png");
+});
+
+test("completion returns the stored object, and null for a private object's URL", async (t) => {
+  const { origin, requests } = await startServer(t, () => ({ body: { ...STORED, object_url: null } }));
+  assert.deepEqual(await completeUpload(origin, "the token", FILE), { ...STORED, object_url: null });
+  assert.deepEqual([requests[0].path, requests[0].body.toString()], ["/complete", '{"token":"the token"}']);
+});
+
+test("the URL of an older server's stored object is found under its older name", async (t) => {
+  const { object_url: url, ...others } = STORED;
+  const { origin } = await startServer(t, () => ({ body: { url, ...others } }));
+  assert.deepEqual(await completeUpload(origin, "the token", FILE), STORED);
+});
+
+test("a problem document becomes its error, with the Retry-After", async (t) => {
+  const { origin } = await startServer(t, () => ({
+    status: 503,
+    headers: { "Content-Type": "application/problem+json", "Retry-After": "5" },
+    body: { code: "credentials_unavailable", detail: "no credentials" },
+  }));
+  await assert.rejects(requestTicket(origin, FILE, null), { code: "credentials_unavailable", retryAfter: 5 });
+});
+
+test("a response that is no JSON object, or no usable ticket, is an error with its reason", async (t) => {
+  const unusableTickets = [{ ...TICKET, method: "DELETE" }, { ...TICKET, url: "key" }];
+  const bodies = ["<html>Sign in to this network</html>", "null", '"text"', ...unusableTickets];
+  const { origin } = await startServer(t, (_, number) => ({ body: bodies[number - 1] }));
+  for (const body of bodies) {
+    await assert.rejects(requestTicket(origin, FILE, null), { code: "invalid_response" }, JSON.stringify(body));
+  }
+});
+
+test("a server that is down is named with its origin", async () => {
+  const origin = await unusedOrigin();
+  await assert.rejects(requestTicket(`${origin}/files`, FILE, null), {
+    code: "server_unreachable",
+    details: { origin },
+    transient: true,
+  });
+});
+
+test("a server that gives this page no response although it is up is a matter of CORS", async (t) => {
+  // Node.js applies no CORS rules. As in a browser, the request fails, and the opaque one succeeds.
+  const { origin } = await startServer(t, () => ({ disconnect: true }));
+  await assert.rejects(requestTicket(origin, FILE, null), { code: "server_cors" });
+});
+
+test("an abort is thrown as it is", async (t) => {
+  const { origin } = await startServer(t, () => ({ body: TICKET }));
+  await assert.rejects(requestTicket(origin, FILE, null, AbortSignal.abort()), { name: "AbortError" });
+});

@@ -1,0 +1,102 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+
+import { RETRY_BY_CODE, UploadError } from "../errors.js";
+import { describeError, describeRetry } from "../messages.js";
+
+/** @typedef {import("../errors.js").ErrorCode} ErrorCode */
+
+const CODES = /** @type {ErrorCode[]} */ (Object.keys(RETRY_BY_CODE));
+const FILE = { name: "cat.png", type: "image/png", size: 2048 };
+const DETAILS = {
+  file: FILE,
+  limit: 1024,
+  allowedTypes: ["image/png", "application/zip"],
+  status: 403,
+  storageCode: "AccessDenied",
+  reason: "Said by the other side.",
+  origin: "https://a.example",
+};
+const ACTION = /\b(Try again|Choose|Check|Ask the operator|Open this page|Sign in|Rename|Give|Reload)\b/;
+
+/** @param {ErrorCode} code @param {import("../types.js").ErrorDetails} details */
+const messageOf = (code, details) => new UploadError(code, { details }).message;
+
+test("every message is whole sentences that end with what the user can do", () => {
+  for (const code of CODES) {
+    for (const details of [DETAILS, {}]) {
+      const message = messageOf(code, details);
+      const sentences = message.split(/(?<=\.) /);
+      assert.ok(sentences.length >= 2, `${code}: ${message}`);
+      for (const sentence of sentences) assert.match(sentence, /^[A-Z“].*\.$/, `${code}: ${message}`);
+      assert.match(sentences.slice(1).join(" "), ACTION, `${code}: ${message}`);
+    }
+  }
+});
+
+test("no message shows a missing value or speaks of a demo", () => {
+  for (const code of CODES) {
+    assert.doesNotMatch(messageOf(code, DETAILS), /undefined|null|NaN|demo/i, code);
+  }
+});
+
+test("an empty file is called empty, and a small one too small", () => {
+  assert.match(messageOf("too_small", { file: { ...FILE, size: 0 }, limit: 10 }), /“cat.png” is empty/);
+  const small = messageOf("too_small", { file: { ...FILE, size: 3 }, limit: 10 });
+  assert.match(small, /it has 3 bytes.*the minimum is 10 bytes/);
+});
+
+test("a name that the server does not accept leads to the advice to rename the file", () => {
+  const details = { field: "name", reason: "'name' holds control characters" };
+  assert.equal(
+    messageOf("invalid_request", details),
+    "The server did not accept the request: 'name' holds control characters. Rename the file and choose it again.",
+  );
+});
+
+test("what the application said when it forbade the upload is in the message", () => {
+  const message = messageOf("forbidden", { reason: "your 5 GB are used" });
+  assert.match(message, /^You are not allowed to upload here: your 5 GB are used\. Ask/);
+});
+
+test("each broken rule has its own reason", () => {
+  const messages = ["size", "type", "checksum", "headers", "unknown", "constructor"].map((rule) =>
+    messageOf("rule_violated", { file: FILE, rule }),
+  );
+  assert.equal(new Set(messages).size, 5);
+  for (const message of messages) assert.match(message, /“cat.png” was deleted from the storage, because /);
+});
+
+test("a wait that the server asked for is in the message", () => {
+  const error = new UploadError("too_many_requests", { retryAfter: 90 });
+  assert.equal(error.message, "There are too many uploads at the moment. Try again in 1 min 30 s.");
+});
+
+test("the wait before another attempt names its reason, its length and the attempt", () => {
+  const error = new UploadError("connection_lost");
+  assert.equal(
+    describeRetry({ error, seconds: 2.2, attempt: 2, attempts: 5 }),
+    "The connection to the storage was lost. Trying again in 2 s (attempt 2 of 5).",
+  );
+});
+
+test("every failure that is repeated has a reason of its own for the wait", () => {
+  for (const code of CODES.filter((code) => RETRY_BY_CODE[code] === "automatic")) {
+    const text = describeRetry({ error: new UploadError(code), seconds: 1, attempt: 2, attempts: 5 });
+    assert.doesNotMatch(text, /The upload failed/, code);
+  }
+});
+
+test("a page replaces single messages, and the others stay English", () => {
+  const error = new UploadError("too_large", { details: { file: FILE, limit: 1024 } });
+  const german = {
+    errors: {
+      /** @param {import("../messages.js").DescribableError} error */
+      too_large: ({ details }) => `Die Datei ist zu groß (höchstens ${details.limit} Bytes).`,
+    },
+    retry: () => "Neuer Versuch.",
+  };
+  assert.equal(describeError(error, german), "Die Datei ist zu groß (höchstens 1024 Bytes).");
+  assert.equal(describeError(new UploadError("cancelled"), german), describeError(new UploadError("cancelled")));
+  assert.equal(describeRetry({ error, seconds: 1, attempt: 2, attempts: 5 }, german), "Neuer Versuch.");
+});

@@ -1,0 +1,184 @@
+import assert from "node:assert/strict";
+import { before, test } from "node:test";
+
+import { upload, UploadError } from "../index.js";
+import { startServer } from "./servers.js";
+import { NodeXMLHttpRequest } from "./xml_http_request.js";
+
+/** @typedef {import("./servers.js").PlannedResponse} PlannedResponse */
+
+const BLOB = new File(["bytes"], "cat.png", { type: "image/png" });
+const STORED = {
+  key: "a/key",
+  object_url: "https://cdn.example/a/key",
+  etag: '"e"',
+  version: null,
+  size: 5,
+  type: "image/png",
+};
+const ENFORCED = { size: "storage", type: "storage" };
+const NOT_UPLOADED = { status: 409, body: { code: "not_uploaded", detail: "nothing there" } };
+const EXPIRED = { status: 403, body: "<Error><Code>AccessDenied</Code><Message>Request has expired</Message></Error>" };
+const EXISTS = { status: 412, body: "<Error><Code>PreconditionFailed</Code></Error>" };
+const REFUSED = { status: 403, body: "<Error><Code>AccessDenied</Code><Message>no</Message></Error>" };
+
+before(() => Object.assign(globalThis, { XMLHttpRequest: NodeXMLHttpRequest }));
+
+/**
+ * Upload through a server and a storage, each of which gives its responses in turn and then repeats the last one.
+ * @param {import("node:test").TestContext} t
+ * @param {{stored?: PlannedResponse[], completed?: PlannedResponse[], lifetimeMs?: number,
+ *   options?: Partial<import("../upload.js").UploadOptions>}} plan
+ */
+async function run(t, { stored = [{}], completed = [{ body: STORED }], lifetimeMs = 60_000, options = {} }) {
+  // The shortest waits.
+  t.mock.method(Math, "random", () => 0);
+  const storage = await startServer(t, (_, number) => stored[Math.min(number, stored.length) - 1]);
+  const now = "2026-03-02T10:00:00Z";
+  const ticket = (/** @type {number} */ number) => ({
+    method: "PUT",
+    url: `${storage.origin}/key-${number}`,
+    fields: {},
+    headers: {},
+    now,
+    expires_at: new Date(Date.parse(now) + lifetimeMs).toISOString(),
+    key: `key-${number}`,
+    object_url: `${storage.origin}/key-${number}`,
+    enforced: ENFORCED,
+    token: `token-${number}`,
+  });
+  const counts = { "/upload": 0, "/complete": 0 };
+  const server = await startServer(t, ({ path }) => {
+    const number = (counts[/** @type {keyof typeof counts} */ (path)] += 1);
+    return path === "/upload" ? { body: ticket(number) } : completed[Math.min(number, completed.length) - 1];
+  });
+  /** @type {string[]} */
+  const states = [];
+  const result = upload(BLOB, { api: server.origin, onState: (state) => states.push(state), ...options });
+  // So that a test can look at the requests before it looks at the result.
+  const [outcome] = await Promise.allSettled([result]);
+  return {
+    outcome: outcome.status === "fulfilled" ? outcome.value : /** @type {UploadError} */ (outcome.reason),
+    states,
+    tickets: counts["/upload"],
+    completions: server.requests.filter(({ path }) => path === "/complete").map(tokenOf),
+    stored: storage.requests.map(({ path }) => path),
+    storage,
+    server,
+  };
+}
+
+/** @param {import("./servers.js").ReceivedRequest} request */
+function tokenOf({ body }) {
+  return JSON.parse(body.toString()).token;
+}
+
+test("an upload asks for a ticket, sends the file, completes, and returns what is stored", async (t) => {
+  const { outcome, states, completions, storage } = await run(t, {});
+  assert.deepEqual(outcome, { ...STORED, enforced: ENFORCED });
+  assert.deepEqual(states, ["requesting", "uploading", "verifying"]);
+  assert.deepEqual(completions, ["token-1"]);
+  assert.equal(storage.requests[0].body.toString(), "bytes");
+});
+
+test("a private object has no URL, even where the ticket and the storage name one", async (t) => {
+  const stored = [{ status: 201, headers: { Location: "https://storage.example/a/key" } }];
+  const { outcome } = await run(t, { stored, completed: [{ body: { ...STORED, object_url: null } }] });
+  assert.equal(/** @type {any} */ (outcome).object_url, null);
+});
+
+test("with a checksum the ticket is asked for exactly these bytes", async (t) => {
+  const { states, server } = await run(t, { options: { sha256: true } });
+  assert.equal(states[0], "hashing");
+  assert.match(JSON.parse(server.requests[0].body.toString()).sha256, /^[0-9a-f]{64}$/);
+});
+
+test("progress starts at zero and ends at the file's size", async (t) => {
+  /** @type {number[]} */
+  const loaded = [];
+  await run(t, { options: { onProgress: (progress) => loaded.push(progress.loaded) } });
+  assert.deepEqual([loaded[0], loaded.at(-1)], [0, 5]);
+});
+
+test("a transient failure of the storage is repeated with the same ticket", async (t) => {
+  const { outcome, states, tickets, stored } = await run(t, { stored: [{ status: 503 }, {}] });
+  assert.deepEqual(outcome, { ...STORED, enforced: ENFORCED });
+  assert.equal(tickets, 1);
+  assert.deepEqual(stored, ["/key-1", "/key-1"]);
+  assert.deepEqual(states, ["requesting", "uploading", "retrying", "uploading", "verifying"]);
+});
+
+test("an expired ticket is replaced once", async (t) => {
+  const { outcome, stored, completions } = await run(t, { stored: [EXPIRED, {}] });
+  assert.deepEqual(outcome, { ...STORED, enforced: ENFORCED });
+  assert.deepEqual(stored, ["/key-1", "/key-2"]);
+  assert.deepEqual(completions, ["token-2"]);
+});
+
+test("a second expired ticket is the end", async (t) => {
+  const { outcome, tickets } = await run(t, { stored: [EXPIRED] });
+  assert.ok(outcome instanceof UploadError);
+  assert.deepEqual([outcome.code, tickets], ["ticket_expired", 2]);
+});
+
+test("a ticket that expired before the file was sent is not used", async (t) => {
+  const { outcome, stored, tickets } = await run(t, { lifetimeMs: -1 });
+  assert.equal(/** @type {UploadError} */ (outcome).code, "ticket_expired");
+  assert.deepEqual([stored, tickets], [[], 2]);
+});
+
+test("a file that is already there is this file, and is completed", async (t) => {
+  const { outcome, completions } = await run(t, { stored: [EXISTS] });
+  assert.deepEqual(outcome, { ...STORED, enforced: ENFORCED });
+  assert.deepEqual(completions, ["token-1"]);
+});
+
+test("after a lost response the server is asked, and the file is not sent again if it is there", async (t) => {
+  const { outcome, stored, completions } = await run(t, { stored: [{ disconnect: true }] });
+  assert.deepEqual(outcome, { ...STORED, enforced: ENFORCED });
+  assert.deepEqual([stored, completions], [["/key-1"], ["token-1"]]);
+});
+
+test("after a lost response the file is sent again if it is not there", async (t) => {
+  const { outcome, stored } = await run(t, {
+    stored: [{ disconnect: true }, {}],
+    completed: [NOT_UPLOADED, { body: STORED }],
+  });
+  assert.deepEqual(outcome, { ...STORED, enforced: ENFORCED });
+  assert.deepEqual(stored, ["/key-1", "/key-1"]);
+});
+
+test("a refusal by the storage is no failure when the file is there", async (t) => {
+  const { outcome, completions } = await run(t, { stored: [REFUSED] });
+  assert.deepEqual(outcome, { ...STORED, enforced: ENFORCED });
+  assert.deepEqual(completions, ["token-1"]);
+});
+
+test("a refusal by the storage is thrown when the file is not there", async (t) => {
+  const { outcome } = await run(t, { stored: [REFUSED], completed: [NOT_UPLOADED] });
+  assert.ok(outcome instanceof UploadError);
+  assert.deepEqual([outcome.code, outcome.details.storageCode], ["storage_refused", "AccessDenied"]);
+});
+
+test("a rule that the stored file breaks is thrown with the rule", async (t) => {
+  const completed = [{ status: 422, body: { code: "rule_violated", rule: "type", detail: "…", limit: "image/png" } }];
+  const { outcome } = await run(t, { completed });
+  assert.ok(outcome instanceof UploadError);
+  assert.deepEqual([outcome.code, outcome.details.rule, outcome.retryable], ["rule_violated", "type", false]);
+});
+
+test("an abort is a cancelled upload, and sends nothing any more", async (t) => {
+  const controller = new AbortController();
+  const onState = (/** @type {string} */ state) => state === "uploading" && controller.abort();
+  const { outcome, stored, completions } = await run(t, { options: { signal: controller.signal, onState } });
+  assert.equal(/** @type {UploadError} */ (outcome).code, "cancelled");
+  assert.deepEqual([stored, completions], [[], []]);
+});
+
+test("a programming error is thrown as an UploadError with its cause", async () => {
+  const error = await upload(BLOB, { api: "not a URL" }).catch((error) => error);
+  assert.ok(error instanceof UploadError);
+  assert.equal(error.code, "unexpected");
+  assert.match(error.message, /Invalid URL/);
+  assert.ok(error.cause instanceof TypeError);
+});

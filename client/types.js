@@ -1,0 +1,50 @@
+/**
+ * The types that more than one file uses. The first three are the HTTP contract between client and server.
+ *
+ * @typedef {object} Ticket all that a client needs to store one file
+ * @property {"POST" | "PUT"} method POST: send a form with `fields` and the file. PUT: send the file with `headers`.
+ * @property {string} url
+ * @property {Record<string, string>} fields
+ * @property {Record<string, string>} headers
+ * @property {string} expires_at RFC 3339, UTC
+ * @property {string} now the server's time when it signed the ticket
+ * @property {string} key
+ * @property {string | null} object_url null when the object is private
+ * @property {Record<string, "storage" | "completion">} enforced who refuses an upload that breaks each rule
+ * @property {string} token identifies the upload when the server is asked to complete it
+ *
+ * @typedef {object} StoredObject
+ * @property {string} key
+ * @property {string | null} object_url null when the object is private
+ * @property {string | null} etag
+ * @property {string | null} version null when the bucket has no versioning
+ * @property {number} size bytes
+ * @property {string} type media type
+ *
+ * @typedef {object} Problem the server's error response (RFC 9457)
+ * @property {string} [title]
+ * @property {string} [detail]
+ * @property {string} [code]
+ * @property {string} [field] the member of the request that is wrong
+ * @property {unknown} [limit] bytes for a size, a list of media types for a type
+ * @property {string} [rule] the broken rule
+ *
+ * @typedef {object} FileInfo what the server and the messages are told about a file
+ * @property {string} name "" when it has none
+ * @property {string} type media type
+ * @property {number} size bytes
+ *
+ * @typedef {object} ErrorDetails the values that belong to an error; which of them are set depends on the code
+ * @property {FileInfo} [file]
+ * @property {number} [limit] bytes
+ * @property {string[]} [allowedTypes] media types
+ * @property {string} [rule] the broken rule, such as "size"
+ * @property {string} [field] the member of the request that the server did not accept
+ * @property {number} [status] HTTP status
+ * @property {string} [problemCode] the server's own code, when the client does not know it
+ * @property {string} [storageCode] the storage's own code, such as "AccessDenied"
+ * @property {string} [reason] what the server, the storage or the browser said, for developers
+ * @property {string} [origin] of the server or the storage that cannot be reached, or of the page that CORS excludes
+ */
+
+export {};

@@ -1,0 +1,185 @@
+/** The whole upload of one file: get a ticket, send the file to the storage, complete the upload. */
+
+import { completeUpload, requestTicket } from "./api.js";
+import { sha256 } from "./checksum.js";
+import { contentType } from "./content_type.js";
+import { UploadError } from "./errors.js";
+import { retry } from "./retry.js";
+import { sendFile } from "./storage.js";
+
+/**
+ * @typedef {import("./retry.js").Wait} Wait
+ * @typedef {import("./types.js").FileInfo} FileInfo
+ * @typedef {import("./types.js").StoredObject} StoredObject
+ * @typedef {import("./types.js").Ticket} Ticket
+ *
+ * @typedef {"hashing" | "requesting" | "uploading" | "retrying" | "verifying"} State
+ *
+ * @typedef {object} UploadOptions
+ * @property {string} api URL of the server that issues tickets, such as "https://app.example.com/files"
+ * @property {AbortSignal} [signal] cancels requests and waits
+ * @property {(progress: {loaded: number, total: number}) => void} [onProgress] bytes; at 0 again with each attempt
+ * @property {(state: State, wait?: Wait) => void} [onState] `wait` comes with "retrying"
+ * @property {boolean} [sha256] ask for a ticket that allows only these bytes; for files up to MAX_HASHED_BYTES
+ * @property {number} [attempts] for each request, 5 by default
+ *
+ * @typedef {StoredObject & {enforced: Ticket["enforced"]}} UploadResult
+ *
+ * @typedef {object} IssuedTicket
+ * @property {Ticket} ticket
+ * @property {number} expiresAtMs on the clock of performance.now(), so that a wrong system clock does not matter
+ */
+
+/** A ticket that expires again at once shows a wrong clock or a connection that is too slow. */
+const MAX_TICKET_RENEWALS = 1;
+
+/**
+ * Upload one file, and return what is stored.
+ *
+ * A transient failure (no connection, 5xx, 429) is repeated: five attempts in about 30 seconds for each request. An
+ * expired ticket is replaced once. Throws an UploadError, with the code "cancelled" when the signal was aborted.
+ * @param {Blob & {name?: string}} blob
+ * @param {UploadOptions} options
+ * @returns {Promise<UploadResult>}
+ */
+export async function upload(blob, options) {
+  try {
+    return await new Upload(blob, options).run();
+  } catch (error) {
+    if (options.signal?.aborted) throw new UploadError("cancelled", { cause: error });
+    if (error instanceof UploadError) throw error;
+    const reason = error instanceof Error ? error.message : String(error);
+    throw new UploadError("unexpected", { details: { reason }, cause: error });
+  }
+}
+
+class Upload {
+  /**
+   * @param {Blob & {name?: string}} blob
+   * @param {UploadOptions} options
+   */
+  constructor(blob, options) {
+    this.blob = blob;
+    this.options = options;
+    /** @type {FileInfo} */
+    this.file = { name: blob.name ?? "", type: contentType(blob), size: blob.size };
+    /** @type {string | null} */
+    this.sha256 = null;
+  }
+
+  /** @returns {Promise<UploadResult>} */
+  async run() {
+    this.options.signal?.throwIfAborted();
+    if (this.options.sha256) this.sha256 = await this.hash();
+    const { issued, completed } = await this.store();
+    const stored = completed ?? (await this.withRetries("verifying", () => this.complete(issued)));
+    return { ...stored, enforced: issued.ticket.enforced };
+  }
+
+  async hash() {
+    this.options.onState?.("hashing");
+    const digest = await sha256(this.blob, this.file);
+    this.options.signal?.throwIfAborted();
+    return digest;
+  }
+
+  /**
+   * Store the file under a ticket, and under a new one if the first expires.
+   * @returns {Promise<{issued: IssuedTicket, completed: StoredObject | null}>}
+   */
+  async store() {
+    for (let renewals = 0; ; renewals += 1) {
+      const issued = await this.withRetries("requesting", () => this.requestTicket());
+      try {
+        return { issued, completed: await this.withRetries("uploading", () => this.send(issued)) };
+      } catch (error) {
+        if (renewals === MAX_TICKET_RENEWALS || !isTicketExpired(error)) throw error;
+      }
+    }
+  }
+
+  /** @returns {Promise<IssuedTicket>} */
+  async requestTicket() {
+    // The time before the request, so that the ticket is never believed to be valid for longer than it is.
+    const requestedAtMs = performance.now();
+    const ticket = await requestTicket(this.options.api, this.file, this.sha256, this.options.signal);
+    const lifetimeMs = Date.parse(ticket.expires_at) - Date.parse(ticket.now);
+    return { ticket, expiresAtMs: requestedAtMs + lifetimeMs };
+  }
+
+  /**
+   * @param {IssuedTicket} issued
+   * @returns {Promise<StoredObject | null>} the object if the upload had to be completed to know that it is stored
+   */
+  async send(issued) {
+    if (hasExpired(issued)) throw new UploadError("ticket_expired");
+    this.reportProgress(0, this.blob.size);
+    try {
+      await sendFile(issued.ticket, this.blob, this.file, {
+        signal: this.options.signal,
+        onProgress: (loaded, total) => this.reportProgress(loaded, total),
+      });
+      return null;
+    } catch (error) {
+      if (!(error instanceof UploadError)) throw error;
+      // Each ticket has its own key, so the object is this file. An earlier response was lost: this code sent the file
+      // again, or the browser did after a broken connection. Completion verifies the object.
+      if (error.code === "already_exists") return null;
+      if (error.code === "storage_refused" && hasExpired(issued)) throw new UploadError("ticket_expired");
+      // Some storages refuse a second upload of the same key with a code of their own.
+      if (error.code === "response_lost" || error.code === "storage_refused") {
+        return this.completeIfStored(issued, error);
+      }
+      throw error;
+    }
+  }
+
+  /**
+   * Complete the upload although the storage did not confirm it: asking the server costs less than sending again.
+   * @param {IssuedTicket} issued
+   * @param {UploadError} failure is thrown if the file is not in the storage
+   */
+  async completeIfStored(issued, failure) {
+    try {
+      return await this.complete(issued);
+    } catch (error) {
+      if (error instanceof UploadError && (error.transient || error.code === "not_uploaded")) throw failure;
+      throw error;
+    }
+  }
+
+  /** @param {IssuedTicket} issued */
+  complete(issued) {
+    return completeUpload(this.options.api, issued.ticket.token, this.file, this.options.signal);
+  }
+
+  /**
+   * @template T
+   * @param {State} state
+   * @param {() => Promise<T>} attempt
+   * @returns {Promise<T>}
+   */
+  withRetries(state, attempt) {
+    const { signal, attempts, onState } = this.options;
+    const announcedAttempt = () => {
+      onState?.(state);
+      return attempt();
+    };
+    return retry(announcedAttempt, { signal, attempts, onWait: (wait) => onState?.("retrying", wait) });
+  }
+
+  /** @param {number} loaded @param {number} total */
+  reportProgress(loaded, total) {
+    this.options.onProgress?.({ loaded, total });
+  }
+}
+
+/** @param {IssuedTicket} issued */
+function hasExpired(issued) {
+  return performance.now() >= issued.expiresAtMs;
+}
+
+/** @param {unknown} error */
+function isTicketExpired(error) {
+  return error instanceof UploadError && error.code === "ticket_expired";
+}
