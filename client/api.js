@@ -41,9 +41,7 @@ export async function requestTicket(api, file, sha256, signal) {
  * @returns {Promise<StoredObject>}
  */
 export async function completeUpload(api, token, file, signal) {
-  // Older servers name the member `url`.
-  const { url = null, ...stored } = await post(api, "/complete", { token }, file, signal);
-  return { object_url: url, ...stored };
+  return post(api, "/complete", { token }, file, signal);
 }
 
 /**

@@ -65,9 +65,6 @@ const STORAGE_CODES = /** @type {const} */ ({
 
 export const RETRY_BY_CODE = { ...CLIENT_CODES, ...SERVER_CODES, ...STORAGE_CODES };
 
-/** The names that older servers use. @type {Record<string, ErrorCode>} */
-const OLDER_SERVER_CODES = { malformed_request: "invalid_request", type_not_admitted: "type_not_allowed" };
-
 /**
  * Everything that upload() throws.
  *
@@ -113,7 +110,6 @@ export function fromProblem(status, problem, file, retryAfter = null) {
  */
 function serverCode(status, problemCode = "") {
   if (Object.hasOwn(SERVER_CODES, problemCode)) return /** @type {ErrorCode} */ (problemCode);
-  if (Object.hasOwn(OLDER_SERVER_CODES, problemCode)) return OLDER_SERVER_CODES[problemCode];
   if (status === 429) return "too_many_requests";
   return status >= 500 && status !== 501 ? "server_failed" : "request_refused";
 }
@@ -122,8 +118,6 @@ function serverCode(status, problemCode = "") {
 function limitDetails(limit) {
   if (typeof limit === "number") return { limit };
   if (Array.isArray(limit)) return { allowedTypes: limit.map(String) };
-  // Older servers join the types into one text.
-  if (typeof limit === "string") return { allowedTypes: limit.split(", ") };
   return {};
 }
 

@@ -41,12 +41,6 @@ test("completion returns the stored object, and null for a private object's URL"
   assert.deepEqual([requests[0].path, requests[0].body.toString()], ["/complete", '{"token":"the token"}']);
 });
 
-test("the URL of an older server's stored object is found under its older name", async (t) => {
-  const { object_url: url, ...others } = STORED;
-  const { origin } = await startServer(t, () => ({ body: { url, ...others } }));
-  assert.deepEqual(await completeUpload(origin, "the token", FILE), STORED);
-});
-
 test("a problem document becomes its error, with the Retry-After", async (t) => {
   const { origin } = await startServer(t, () => ({
     status: 503,

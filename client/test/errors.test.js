@@ -34,13 +34,6 @@ test("a problem's limit is bytes for a size and a list for a type", () => {
   assert.match(type.message, /PNG, TXT/);
 });
 
-test("the codes and the list of types of older servers are understood", () => {
-  assert.equal(fromProblem(400, { code: "malformed_request" }, FILE).code, "invalid_request");
-  const type = fromProblem(415, { code: "type_not_admitted", limit: "image/png, text/plain" }, FILE);
-  assert.equal(type.code, "type_not_allowed");
-  assert.deepEqual(type.details.allowedTypes, ["image/png", "text/plain"]);
-});
-
 test("a code that the client does not know is kept, with what the server said", () => {
   const error = fromProblem(403, { code: "quota_exceeded", detail: "your 5 GB are used." }, FILE);
   assert.equal(error.code, "request_refused");

@@ -61,8 +61,6 @@ def _answer_as_for_a_private_object(page: Page, demo: Demo) -> None:
             return
         body = session.send("Fetch.getResponseBody", request_id)
         answer = json.loads(base64.b64decode(body["body"]) if body["base64Encoded"] else body["body"])
-        if paused["request"]["url"].endswith("/complete"):
-            answer.pop("url", None)
         answer["object_url"] = None
         answered = {
             "responseCode": paused["responseStatusCode"],
