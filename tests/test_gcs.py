@@ -42,7 +42,6 @@ from presign import (
     UploadPolicy,
     UploadRequest,
 )
-from presign import gcs as gcs_module
 from presign.gcs import SIGN_BLOB_LIFETIME, GCSBackend, open_gcs
 
 BUCKET = "uploads"
@@ -832,7 +831,7 @@ def test_a_signature_that_takes_too_long_is_an_error_in_time(
     gcs: Reference, iam: Iam, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     iam.delay_seconds = 1.0
-    monkeypatch.setattr(gcs_module, "SIGN_BLOB_SECONDS", 0.2)
+    monkeypatch.setattr("presign.gcs.signing_keys.SIGN_BLOB_SECONDS", 0.2)
     backend = workload(gcs)
     started = time.monotonic()
     with pytest.raises(CredentialsUnavailable, match=r"did not sign within 0\.2 seconds"):
@@ -943,7 +942,6 @@ def test_a_server_that_answers_errors_is_unavailable_within_bounds(
         def log_message(self, *arguments: object) -> None:
             pass
 
-    monkeypatch.setattr(gcs_module, "_RETRY", gcs_module._RETRY.with_timeout(0.5))
     with http_server(Handler) as url:
         backend = gcs.backend("hmac", endpoint_url=url, credentials=AnonymousCredentials())  # type: ignore[no-untyped-call]
         calls: list[Callable[[], object]] = [
@@ -999,7 +997,7 @@ def test_a_url_with_anything_unknown_is_refused(rest: str, complaint: str) -> No
 def test_no_repr_shows_what_signs_or_what_was_signed(gcs: Reference, kind: str, method: str) -> None:
     backend = gcs.backend(kind, upload_method=method)
     signed = backend.sign_upload(EVERYTHING, now())
-    shown = " ".join(map(repr, [backend, backend._signer, backend._signer.scope("20260101"), signed]))
+    shown = " ".join(map(repr, [backend, backend._identity, backend._identity.scope("20260101"), signed]))
     granting = ("policy", "x-goog-signature", "x-goog-credential", "x-goog-date")
     fields = [signed.fields[name] for name in granting if name in signed.fields]
     secrets = [HMAC_SECRET, gcs.info["private_key"], "PRIVATE KEY", "Signature=", *fields]
