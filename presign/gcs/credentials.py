@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeGuard
 
 import google.auth
 from google.auth.credentials import AnonymousCredentials, Credentials, with_scopes_if_required
@@ -23,6 +24,7 @@ CREDENTIALS_SETTINGS = "credentials or GOOGLE_APPLICATION_CREDENTIALS"
 
 _READ_WRITE_SCOPE = "https://www.googleapis.com/auth/devstorage.read_write"
 _CLOUD_PLATFORM_SCOPE = "https://www.googleapis.com/auth/cloud-platform"
+_EMAIL = re.compile(r"[^@/\s]+@[^@/\s]+", re.ASCII)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,6 +67,8 @@ def read_credentials(source: CredentialsSource) -> Credentials:
     for name in ("client_email", "private_key", "token_uri"):
         if not isinstance(members.get(name), str):
             raise not_a_service_account(f"has no {name}")
+    if not is_email(members["client_email"]):
+        raise not_a_service_account("has a client_email that is no email address")
     try:
         return _with_scope(
             service_account.Credentials.from_service_account_info(dict(members))  # type: ignore[no-untyped-call]
@@ -101,6 +105,11 @@ def verifying_credentials(given: Credentials | None, endpoint_url: str) -> Crede
     return AnonymousCredentials()  # type: ignore[no-untyped-call]
 
 
+def is_email(value: object) -> TypeGuard[str]:
+    """Say whether this is an email address that can be part of a credential scope."""
+    return isinstance(value, str) and value.isascii() and _EMAIL.fullmatch(value) is not None
+
+
 def find_account_email(credentials: Credentials, request: Callable[..., Any]) -> str:
     """Return the email address of the credentials' own service account; raises ConfigurationError.
 
@@ -116,7 +125,7 @@ def find_account_email(credentials: Credentials, request: Callable[..., Any]) ->
                 field="service_account_email",
             ) from None
     email = getattr(credentials, "signer_email", None) or getattr(credentials, "service_account_email", None)
-    if not isinstance(email, str) or "@" not in email:
+    if not is_email(email):
         raise ConfigurationError(
             "these Google credentials have no private key and name no service account; set service_account_email to "
             "the service account that should sign, or use a service account's JSON or an HMAC key",

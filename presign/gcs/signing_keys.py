@@ -16,7 +16,13 @@ from google.auth.transport.requests import Request
 from google.oauth2 import service_account
 
 from presign.errors import ConfigurationError, CredentialsUnavailable
-from presign.gcs.credentials import CREDENTIALS_SETTINGS, HmacCredentials, find_account_email, not_a_service_account
+from presign.gcs.credentials import (
+    CREDENTIALS_SETTINGS,
+    HmacCredentials,
+    find_account_email,
+    is_email,
+    not_a_service_account,
+)
 from presign.signing import sigv4
 
 SIGN_BLOB_SECONDS = 10.0
@@ -77,6 +83,12 @@ def service_account_identity(credentials: Credentials, service_account_email: st
     ``service_account_email`` is the service account that ``signBlob`` signs as; by default, the credentials' own.
     Raises ConfigurationError.
     """
+    if service_account_email is not None and not is_email(service_account_email):
+        raise ConfigurationError(
+            "service_account_email must be a service account's email address",
+            field="service_account_email",
+            value=service_account_email,
+        )
     if isinstance(credentials, service_account.Credentials):
         if service_account_email not in {None, credentials.service_account_email}:
             raise ConfigurationError(
