@@ -82,10 +82,12 @@ def _is_endpoint(parts: SplitResult, max_segments: int) -> bool:
 
 
 def _split(url: str) -> SplitResult | None:
-    """Return the URL's parts, or None if it is not a URL."""
+    """Return the URL's parts, or None if it is not a URL, or not even text."""
+    if not isinstance(url, str):
+        return None
     try:
         parts = urlsplit(url)
         _ = parts.port
-    except (ValueError, AttributeError):
+    except ValueError:
         return None
     return parts

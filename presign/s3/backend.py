@@ -6,7 +6,7 @@ import base64
 from binascii import a2b_hex, b2a_base64
 from collections.abc import Mapping
 from datetime import datetime, timedelta, timezone
-from typing import Literal, cast
+from typing import cast
 from urllib.parse import unquote
 
 import boto3
@@ -18,6 +18,8 @@ from presign.backends.backend import ObjectHead, SignedUpload
 from presign.backends.expiring_credentials import ExpiringCredentials
 from presign.backends.failures import missing_bucket, storage_failed, unreachable, wrong_clock
 from presign.backends.object_headers import HeaderNames
+from presign.backends.settings import check_texts
+from presign.backends.signature_v4_requests import SignatureV4Requests, UploadMethod
 from presign.errors import ConfigurationError, CredentialsUnavailable, StorageUnavailable
 from presign.keys import check_prefix
 from presign.messages import Grant, Rule
@@ -28,8 +30,6 @@ from presign.signing.per_second_cache import PerSecondCache
 from presign.signing.quoting import quote_path
 from presign.signing.signers import Signers
 from presign.signing.signing_time import signing_time
-
-UploadMethod = Literal["auto", "post", "put"]
 
 _SECOND = timedelta(seconds=1)
 _POST_RULES = frozenset({Rule.SIZE, Rule.TYPE, Rule.HEADERS, Rule.CHECKSUM})
@@ -68,12 +68,9 @@ class S3Backend:
         upload_method: UploadMethod = "auto",
         session: boto3.Session | None = None,
     ) -> None:
+        check_texts({"bucket": bucket, "region": region})
         if not bucket or "/" in bucket:
             raise ConfigurationError("bucket must be a bucket's name", field="bucket", value=bucket)
-        if upload_method not in {"auto", "post", "put"}:
-            raise ConfigurationError(
-                "upload_method must be auto, post or put", field="upload_method", value=upload_method
-            )
         if endpoint_url is not None:
             endpoint_url = read_endpoint("endpoint_url", endpoint_url)
         session = session or new_session()
@@ -84,15 +81,18 @@ class S3Backend:
         # A dotted bucket has no certificate as a virtual host, and another store need not have virtual hosts at all.
         virtual_hosted = self._is_aws and "." not in bucket
         self._location = BucketLocation.of_bucket(bucket, self._endpoint_url, virtual_hosted=virtual_hosted)
-        self._public_location = (
+        public_location = (
             self._location
             if public_endpoint_url is None
             else BucketLocation.of_bucket(bucket, read_endpoint("public_endpoint_url", public_endpoint_url))
         )
+        self._browser_requests = SignatureV4Requests(
+            location=public_location,
+            header_names=_HEADERS,
+            upload_method=upload_method,
+            store_has_post=not public_location.host.endswith(_HOSTS_WITHOUT_POST),
+        )
         self._bucket = bucket
-        store_has_post = not self._public_location.host.endswith(_HOSTS_WITHOUT_POST)
-        self._posts = upload_method == "post" or (upload_method == "auto" and store_has_post)
-        self._posts_create_only = upload_method == "post"
         self._credentials = load_credentials(session)
         self._signers = PerSecondCache(self._make_signers)
 
@@ -114,25 +114,28 @@ class S3Backend:
 
         POST: all but create-only. PUT: all but a range of sizes and the absence of other headers.
         """
-        if self._uses_post(grant):
+        if self._browser_requests.uses_post(grant):
             return _POST_RULES
         return _PUT_RULES | {Rule.SIZE} if grant.exact_bytes is not None else _PUT_RULES
 
     def sign_upload(self, grant: Grant, now: datetime) -> SignedUpload:
         """Return a POST form whose policy covers every field, or a PUT with every header signed."""
         signers = self._signers_at(now, grant.expires_in)
-        return self._sign_post(grant, signers) if self._uses_post(grant) else self._sign_put(grant, signers)
+        if self._browser_requests.uses_post(grant):
+            return self._browser_requests.sign_post(grant, signers, _checksum_fields(grant))
+        exact_bytes = grant.exact_bytes
+        automatic_headers = {} if exact_bytes is None else {"content-length": str(exact_bytes)}
+        return self._browser_requests.sign_put(grant, signers, _put_headers(grant), automatic_headers)
 
     def sign_download(
         self, key: str, now: datetime, *, expires_in: timedelta, content_disposition: str | None = None
     ) -> str:
         """Return a presigned GET; the storage sends ``content_disposition`` as a header of the response."""
-        query = () if content_disposition is None else (("response-content-disposition", content_disposition),)
-        return self._signers_at(now, expires_in).urls.sign_url(self._public_location, "GET", key, {}, query)
+        return self._browser_requests.sign_download(key, self._signers_at(now, expires_in), content_disposition)
 
     def object_url(self, key: str) -> str:
         """Return the object's own URL, on the endpoint that browsers reach."""
-        return f"{self._public_location.base_url}{quote_path(key)}"
+        return self._browser_requests.object_url(key)
 
     def check(self) -> None:
         """Ask for the bucket; credentials that may not list it pass, because a signer does not need that permission."""
@@ -226,32 +229,6 @@ class S3Backend:
             return None
         return response if response is not None and response.status_code in {200, 206, 404} else None
 
-    def _uses_post(self, grant: Grant) -> bool:
-        return self._posts_create_only if grant.create_only else self._posts
-
-    def _sign_post(self, grant: Grant, signers: Signers) -> SignedUpload:
-        fields = {"key": grant.key, "Content-Type": grant.content_type, **_HEADERS.of_object(grant)}
-        if grant.sha256 is not None:
-            fields["x-amz-checksum-algorithm"] = "SHA256"
-            fields["x-amz-checksum-sha256"] = _base64_of_hex(grant.sha256)
-        # The response to 201 has a body with the location, also on Ceph, whose 204 lacks CORS headers.
-        fields["success_action_status"] = "201"
-        signed = signers.forms.sign(fields, min_bytes=grant.min_bytes, max_bytes=grant.max_bytes)
-        return SignedUpload("POST", self._public_location.base_url, {}, signed, signers.expires_at)
-
-    def _sign_put(self, grant: Grant, signers: Signers) -> SignedUpload:
-        headers = {"Content-Type": grant.content_type, **_HEADERS.of_object(grant)}
-        if grant.sha256 is not None:
-            headers["x-amz-checksum-sha256"] = _base64_of_hex(grant.sha256)
-        if grant.create_only:
-            headers["If-None-Match"] = "*"
-        signed = {name.lower(): value for name, value in headers.items()}
-        if grant.exact_bytes is not None:
-            # Signed, but not in the ticket: HTTP clients send it themselves, and browsers let no script set it.
-            signed["content-length"] = str(grant.exact_bytes)
-        url = signers.urls.sign_url(self._public_location, "PUT", grant.key, signed)
-        return SignedUpload("PUT", url, headers, {}, signers.expires_at)
-
     def _signers_at(self, now: datetime, expires_in: timedelta) -> Signers:
         return self._signers.get(now, (self._credentials.current(now), expires_in))
 
@@ -318,6 +295,21 @@ def open_s3(url: str) -> tuple[S3Backend, str]:
         upload_method=cast(UploadMethod, parameters.get("upload_method", "auto")),
     )
     return backend, prefix
+
+
+def _checksum_fields(grant: Grant) -> dict[str, str]:
+    if grant.sha256 is None:
+        return {}
+    return {"x-amz-checksum-algorithm": "SHA256", "x-amz-checksum-sha256": _base64_of_hex(grant.sha256)}
+
+
+def _put_headers(grant: Grant) -> dict[str, str]:
+    headers: dict[str, str] = {}
+    if grant.sha256 is not None:
+        headers["x-amz-checksum-sha256"] = _base64_of_hex(grant.sha256)
+    if grant.create_only:
+        headers["If-None-Match"] = "*"
+    return headers
 
 
 def _object_head(headers: Mapping[str, str], first_bytes: bytes | None = None) -> ObjectHead:

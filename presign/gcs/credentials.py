@@ -1,0 +1,187 @@
+"""Google credentials: an HMAC key, a service account's JSON, or what google-auth finds; and their scopes."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeGuard
+
+import google.auth
+from google.auth.credentials import AnonymousCredentials, Credentials, with_scopes_if_required
+from google.auth.exceptions import GoogleAuthError
+from google.oauth2 import service_account
+
+from presign.errors import ConfigurationError
+from presign.gcs.endpoints import GOOGLE_ENDPOINT
+
+CredentialsSource = str | os.PathLike[str] | Mapping[str, str] | Credentials
+"""A service account's JSON, as a path or as a mapping of its members; or credentials of google-auth."""
+
+CREDENTIALS_SETTINGS = "credentials or GOOGLE_APPLICATION_CREDENTIALS"
+
+_READ_WRITE_SCOPE = "https://www.googleapis.com/auth/devstorage.read_write"
+_CLOUD_PLATFORM_SCOPE = "https://www.googleapis.com/auth/cloud-platform"
+_EMAIL = re.compile(r"[^@/\s]+@[^@/\s]+", re.ASCII)
+
+
+@dataclass(frozen=True, kw_only=True)
+class HmacCredentials:
+    """An HMAC key; ``settings`` names the two settings that it comes from. ``repr`` leaves out the secret."""
+
+    access_id: str
+    secret: str = field(repr=False)
+    settings: str
+
+
+def read_hmac_credentials(access_id: str | None, secret: str | None) -> HmacCredentials | None:
+    """Return the HMAC key that GCSBackend got, or None if it got none; raises ConfigurationError."""
+    return _hmac_credentials(access_id, secret, settings="hmac_access_id and hmac_secret")
+
+
+def hmac_credentials_from_environment() -> HmacCredentials | None:
+    """Return the HMAC key of ``GCS_HMAC_ACCESS_ID`` and ``GCS_HMAC_SECRET``, or None; raises ConfigurationError."""
+    return _hmac_credentials(
+        os.environ.get("GCS_HMAC_ACCESS_ID") or None,
+        os.environ.get("GCS_HMAC_SECRET") or None,
+        settings="GCS_HMAC_ACCESS_ID and GCS_HMAC_SECRET",
+    )
+
+
+def read_credentials(source: CredentialsSource) -> Credentials:
+    """Return the credentials of ``source``, with the scope that reads and deletes objects.
+
+    Raises ConfigurationError.
+    """
+    if isinstance(source, Credentials):
+        return _with_scope(source)
+    members = source if isinstance(source, Mapping) else _read_file(source)
+    if not isinstance(members, Mapping):
+        raise not_a_service_account("is not a JSON object")
+    if members.get("type") != "service_account":
+        raise not_a_service_account(
+            "is of another type; to use another type, set GOOGLE_APPLICATION_CREDENTIALS to its path"
+        )
+    for name in ("client_email", "private_key", "token_uri"):
+        if not isinstance(members.get(name), str):
+            raise not_a_service_account(f"has no {name}")
+    if not is_email(members["client_email"]):
+        raise not_a_service_account("has a client_email that is no email address")
+    try:
+        return _with_scope(
+            service_account.Credentials.from_service_account_info(dict(members))  # type: ignore[no-untyped-call]
+        )
+    # google-auth and cryptography raise many kinds of exceptions for a malformed key.
+    except Exception:
+        raise not_a_service_account("has a private_key that is no RSA key in PEM form") from None
+
+
+def default_credentials() -> Credentials:
+    """Return the credentials that google-auth finds (Application Default Credentials); raises ConfigurationError."""
+    try:
+        credentials, _ = google.auth.default(scopes=[_CLOUD_PLATFORM_SCOPE])
+    # google-auth raises many kinds of exceptions for a malformed file, and not all of them are its own.
+    except Exception as error:
+        raise ConfigurationError(
+            f"no usable Google credentials found ({type(error).__name__}): set GOOGLE_APPLICATION_CREDENTIALS to the "
+            "path of a service account's JSON, or GCS_HMAC_ACCESS_ID and GCS_HMAC_SECRET to sign with an HMAC key",
+            field="credentials",
+        ) from None
+    return credentials
+
+
+def verifying_credentials(given: Credentials | None, endpoint_url: str) -> Credentials:
+    """Return the credentials that read and delete objects at ``endpoint_url``, where an HMAC key is not accepted.
+
+    These are the ``given`` ones; or else the default credentials at Google, and anonymous ones on an emulator. Raises
+    ConfigurationError.
+    """
+    if given is not None:
+        return given
+    if endpoint_url == GOOGLE_ENDPOINT:
+        return default_credentials()
+    return AnonymousCredentials()  # type: ignore[no-untyped-call]
+
+
+def is_email(value: object) -> TypeGuard[str]:
+    """Say whether this is an email address that can be part of a credential scope."""
+    return isinstance(value, str) and value.isascii() and _EMAIL.fullmatch(value) is not None
+
+
+def find_account_email(credentials: Credentials, request: Callable[..., Any]) -> str:
+    """Return the email address of the credentials' own service account; raises ConfigurationError.
+
+    ``request`` is google-auth's transport: Compute Engine, Cloud Run and GKE ask their metadata server for the address.
+    """
+    if getattr(credentials, "service_account_email", None) == "default":
+        try:
+            credentials.refresh(request)  # type: ignore[no-untyped-call]
+        except GoogleAuthError as error:
+            raise ConfigurationError(
+                f"the metadata server does not say which service account this is ({type(error).__name__}); "
+                "attach one to the workload, or set service_account_email",
+                field="service_account_email",
+            ) from None
+    email = getattr(credentials, "signer_email", None) or getattr(credentials, "service_account_email", None)
+    if not is_email(email):
+        raise ConfigurationError(
+            "these Google credentials have no private key and name no service account; set service_account_email to "
+            "the service account that should sign, or use a service account's JSON or an HMAC key",
+            field="service_account_email",
+        )
+    return email
+
+
+def not_a_service_account(complaint: str) -> ConfigurationError:
+    """Return the error for ``credentials`` that are no service account's JSON; ``complaint`` continues "this ..."."""
+    return ConfigurationError(
+        f"credentials must be a service account's JSON, and this {complaint}; "
+        f"download a key of the service account, as JSON, and check {CREDENTIALS_SETTINGS}",
+        field="credentials",
+    )
+
+
+def _hmac_credentials(access_id: str | None, secret: str | None, *, settings: str) -> HmacCredentials | None:
+    if access_id is None and secret is None:
+        return None
+    if not access_id or not secret:
+        raise ConfigurationError(f"{settings} must both be set, or neither", field="hmac_access_id")
+    both = access_id + secret
+    if not both.isascii() or "/" in access_id or both.split() != [both]:
+        raise ConfigurationError(
+            f"{settings} must be an HMAC key's access id and secret, as the console shows them", field="hmac_access_id"
+        )
+    return HmacCredentials(access_id=access_id, secret=secret, settings=settings)
+
+
+def _read_file(path: str | os.PathLike[str]) -> object:
+    # Without this check, open() would take a number for a file descriptor.
+    if not isinstance(path, str | os.PathLike):
+        raise ConfigurationError(
+            "credentials must be the path of a service account's JSON, its members, or credentials of google-auth",
+            field="credentials",
+            value=type(path).__name__,
+        )
+    try:
+        with open(path, encoding="utf-8") as file:
+            content = file.read()
+    except UnicodeDecodeError:
+        raise not_a_service_account("is not JSON") from None
+    except (OSError, ValueError) as error:
+        raise ConfigurationError(
+            f"credentials must be the path of a service account's JSON ({type(error).__name__}); "
+            f"check {CREDENTIALS_SETTINGS}",
+            field="credentials",
+        ) from None
+    try:
+        return json.loads(content)
+    except (ValueError, RecursionError):
+        raise not_a_service_account("is not JSON") from None
+
+
+def _with_scope(credentials: Credentials) -> Credentials:
+    scope = _READ_WRITE_SCOPE if isinstance(credentials, service_account.Credentials) else _CLOUD_PLATFORM_SCOPE
+    scoped: Credentials = with_scopes_if_required(credentials, [scope])  # type: ignore[no-untyped-call]
+    return scoped
