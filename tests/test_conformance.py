@@ -18,8 +18,8 @@ from presign import Backend, Grant, ObjectHead, Rule, SignedUpload
 from presign.azure import AzureBackend
 from presign.gcs import GCSBackend
 from presign.testing import CHECKS, Subject
+from tests.azure.accounts import Identity, prepare_account
 from tests.conftest import Store
-from tests.test_azure import Identity, running_account
 
 HMAC_ACCESS_ID, HMAC_SECRET = "GOOG1ECONFORMANCE00001", "an-hmac-secret-of-the-suite"
 
@@ -27,7 +27,7 @@ HMAC_ACCESS_ID, HMAC_SECRET = "GOOG1ECONFORMANCE00001", "an-hmac-secret-of-the-s
 @pytest.fixture(scope="module")
 def azurite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Azurite]:
     with Azurite(directory=tmp_path_factory.mktemp("azurite")) as running:
-        running_account(running, {"account_key": ACCOUNT_KEY})
+        prepare_account(running, {"account_key": ACCOUNT_KEY})
         yield running
 
 
@@ -38,7 +38,7 @@ def azurite_with_identities(tmp_path_factory: pytest.TempPathFactory) -> Iterato
         pytest.MonkeyPatch.context() as patch,
     ):
         patch.setenv("REQUESTS_CA_BUNDLE", str(running.certificate))
-        running_account(running, {"credential": Identity()})
+        prepare_account(running, {"credential": Identity()})
         yield running
 
 

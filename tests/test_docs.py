@@ -34,8 +34,8 @@ from presign import (
 from presign.azure import AzureBackend
 from presign.gcs import GCSBackend
 from presign.s3 import S3Backend
+from tests.azure.accounts import Identity
 from tests.conftest import PNG, Store
-from tests.test_azure import Identity
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text()

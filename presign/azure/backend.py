@@ -1,87 +1,69 @@
-"""Azure Blob Storage: block blobs uploaded with shared access signatures."""
+"""The backend for one container of an Azure storage account."""
 
 from __future__ import annotations
 
-import ipaddress
-import os
 import re
-import threading
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 from datetime import datetime, timedelta, timezone
-from email.utils import parsedate_to_datetime
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 from azure.core import MatchConditions
-from azure.core.credentials import AzureNamedKeyCredential, TokenCredential
-from azure.core.exceptions import AzureError, HttpResponseError, ResourceNotFoundError
-from azure.storage.blob import BlobClient, BlobServiceClient
+from azure.core.credentials import TokenCredential
+from azure.core.exceptions import AzureError, ResourceNotFoundError
+from azure.storage.blob import BlobClient, BlobProperties
 
-from presign.backends.addresses import read_address, read_endpoint
+from presign.azure.account import read_account
+from presign.azure.client import build_client, refuse_late_responses
+from presign.azure.delegation_key import SigningKey, fetch_delegation_key
+from presign.azure.failures import call_failed, explain_failure, lacks_permission
+from presign.backends.addresses import read_address
 from presign.backends.backend import ObjectHead, SignedUpload
 from presign.backends.expiring_credentials import CredentialsRenewer, ExpiringCredentials
-from presign.errors import ConfigurationError, CredentialsUnavailable, StorageUnavailable, sanitize
+from presign.backends.failures import MAX_CLOCK_SKEW, check_clock
+from presign.backends.lazy_client import LazyClient
+from presign.backends.object_headers import HeaderNames
+from presign.errors import ConfigurationError, CredentialsUnavailable, StorageUnavailable
 from presign.keys import check_prefix
 from presign.messages import Grant, Rule
 from presign.signing import sas
-from presign.signing.hmac_sha256 import HmacSha256Key
 from presign.signing.per_second_cache import PerSecondCache
 from presign.signing.quoting import quote_path
-from presign.signing.signing_time import signing_time
-
-PUBLIC_CLOUD_SUFFIX = "core.windows.net"
-CLOCK_SKEW = timedelta(minutes=15)
-"""How far a signature's start lies in the past, for a storage whose clock is behind (Azure's own advice)."""
+from presign.signing.signing_time import SigningTime, signing_time
 
 _SECOND = timedelta(seconds=1)
-_SKEW_SECONDS = CLOCK_SKEW // _SECOND
-_DELEGATION_KEY_LIFETIME = timedelta(hours=24)
-_ARCHIVE = "Archive"
+_CLOCK_SKEW_SECONDS = MAX_CLOCK_SKEW // _SECOND
 _CONTAINER = re.compile(r"(?=.{3,63}\Z)[a-z0-9]+(?:-[a-z0-9]+)*|\$root|\$web", re.ASCII)
-_ACCOUNT = re.compile(r"[a-z0-9]{3,24}", re.ASCII)
-# ACCOUNT.blob.SUFFIX, and ACCOUNT.zNN.blob.SUFFIX for accounts with Azure DNS zone endpoints.
-_ACCOUNT_HOST = re.compile(r"([a-z0-9]{3,24})(?:\.z[0-9]+)?\.blob\..+", re.ASCII)
-_DEVELOPMENT_ACCOUNT = "devstoreaccount1"
-_DEVELOPMENT_URL = f"http://127.0.0.1:10000/{_DEVELOPMENT_ACCOUNT}"
-# Public, the same in every emulator: "Use the Azurite emulator", well-known storage account and key.
-_DEVELOPMENT_KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
-_KEY_REMEDY = "check the account key (AZURE_STORAGE_KEY or AZURE_STORAGE_CONNECTION_STRING)"
-_ROLE_REMEDY = (
-    "give it the roles Storage Blob Delegator on the account and Storage Blob Data Contributor on the container"
+_HEADERS = HeaderNames(
+    metadata_prefix="x-ms-meta-",
+    content_disposition="x-ms-blob-content-disposition",
+    cache_control="x-ms-blob-cache-control",
 )
-_NOT_PERMITTED = frozenset({"AuthorizationPermissionMismatch", "InsufficientAccountPermissions"})
-_ALWAYS_RULES = frozenset({Rule.CREATE_ONLY})
+_ARCHIVE_TIER = "Archive"
+_UNBOUND_RULES = frozenset({Rule.CREATE_ONLY})
 _BOUND_RULES = frozenset({Rule.CREATE_ONLY, Rule.TYPE, Rule.SIZE})
 
-
-@dataclass(frozen=True, kw_only=True)
-class _Settings:
-    account_name: str | None
-    account_url: str | None
-    account_key: str | None = field(repr=False)
-    credential: TokenCredential | None = field(repr=False)
-
-
-_HeldKey = ExpiringCredentials[HmacSha256Key] | ExpiringCredentials[sas.DelegationKey]
-_Headers = tuple[tuple[str, str], ...]
+_RequestHeaders = tuple[tuple[str, str], ...]
+# What a signature permits beside the blob's name: permissions, lifetime, content disposition, request headers.
+_Permission = tuple[str, timedelta, str, _RequestHeaders]
 
 
 class AzureBackend:
     """One container of an Azure storage account, with the account key or the identity that signs for it.
 
-    - ``account_name``: by default what ``account_url`` or the connection string says, else ``AZURE_STORAGE_ACCOUNT``.
-    - ``account_url``: of the blob service, as this program reaches it; by default
+    - ``account_name``: by default the name in ``account_url`` or the connection string, or ``AZURE_STORAGE_ACCOUNT``.
+    - ``account_url``: the blob service's URL, as this program reaches it; by default
       ``https://ACCOUNT.blob.core.windows.net``. An emulator has the account in the path:
       ``http://127.0.0.1:10000/devstoreaccount1``.
-    - ``public_account_url``: the same account as browsers reach it, where that differs (containers, own domains).
-    - ``endpoint_suffix``: of a sovereign cloud, such as ``core.chinacloudapi.cn``.
+    - ``public_account_url``: the same service's URL as browsers reach it, if it differs (containers, own domains).
+    - ``endpoint_suffix``: the domain of a sovereign cloud, such as ``core.chinacloudapi.cn``.
     - One of ``connection_string``, ``account_key`` (base64) and ``credential`` (of azure-identity). By default
       ``AZURE_STORAGE_CONNECTION_STRING``, else ``AZURE_STORAGE_KEY``, else ``DefaultAzureCredential()``.
-    - ``bind_headers``: with an identity, bind the upload's headers and exact length to the signature (``srh``), from
-      service version 2026-04-06 on. Regions and emulators that do not know that version refuse such uploads.
+    - ``bind_headers``: if an identity signs, bind the upload's headers and exact length to the signature (``srh``).
+      This needs service version 2026-04-06; regions and emulators without that version refuse such uploads.
 
     An account key signs service SAS. An identity signs user delegation SAS, with a delegation key that is fetched when
-    the backend is built and renewed in the background. Raises ConfigurationError and StorageUnavailable.
+    the backend is built, and renewed in the background. Raises ConfigurationError and StorageUnavailable.
     """
 
     def __init__(
@@ -97,116 +79,81 @@ class AzureBackend:
         credential: TokenCredential | None = None,
         bind_headers: bool = False,
     ) -> None:
-        if not _CONTAINER.fullmatch(container):
-            raise ConfigurationError(
-                "container must be a container's name: 3 to 63 lower-case letters, digits and single hyphens",
-                field="container",
-                value=container,
-            )
-        settings = _settings(
+        _check_container(container)
+        account = read_account(
             account_name=account_name,
             account_url=account_url,
+            public_account_url=public_account_url,
             endpoint_suffix=endpoint_suffix,
             connection_string=connection_string,
             account_key=account_key,
             credential=credential,
         )
-        self._account_name, self._account_url = _account(
-            settings.account_name, settings.account_url, endpoint_suffix or PUBLIC_CLOUD_SUFFIX
-        )
-        public_url = _checked_url("public_account_url", public_account_url or self._account_url)
-        scheme, host = urlsplit(public_url).scheme, urlsplit(public_url).hostname or ""
-        if scheme != "https" and not _is_loopback(host):
-            raise ConfigurationError(
-                "browsers must reach the account by https, except on this machine itself; "
-                "correct account_url, or set public_account_url",
-                field="public_account_url",
-                value=public_url,
-            )
+        _check_bind_headers(bind_headers, signs_with_account_key=account.key is not None)
+        self._account = account
         self._container = container
-        self._protocol = "https" if scheme == "https" else ""
-        self._base_url = f"{public_url}/{container}/"
-        self._version = sas.HEADER_BINDING_VERSION if bind_headers else sas.VERSION
+        self._base_url = f"{account.public_url}/{container}/"
+        self._protocol = "https" if account.public_url.startswith("https://") else ""
         self._binds_headers = bind_headers
-        self._client_lock = threading.Lock()
-        self._client: BlobServiceClient | None = None
-        self._account_key: ExpiringCredentials[HmacSha256Key] | None = None
-        self._delegation_key: CredentialsRenewer[sas.DelegationKey] | None = None
-        if settings.account_key is not None:
-            if bind_headers:
-                raise ConfigurationError(
-                    "bind_headers needs an identity (credential), for an account key cannot bind headers",
-                    field="bind_headers",
-                )
-            self._account_key = ExpiringCredentials(
-                credentials=_decoded_key(settings.account_key), renew_at=None, expires_at=None
-            )
-            self._credential: AzureNamedKeyCredential | TokenCredential = AzureNamedKeyCredential(
-                self._account_name, settings.account_key
-            )
-        else:
-            self._credential = settings.credential or _default_credential()
-            self._delegation_key = CredentialsRenewer(self._fetch_delegation_key, what="the Azure user delegation key")
-        self._kept = PerSecondCache(self._open_signer)
+        self._version = sas.HEADER_BINDING_VERSION if bind_headers else sas.VERSION
+        self._client = LazyClient(lambda: build_client(account, api_version=self._version))
+        self._credentials: CredentialsRenewer[SigningKey] = CredentialsRenewer(
+            self._load_signing_key,
+            what="the Azure user delegation key" if account.key is None else "the Azure account key",
+        )
+        self._signers = PerSecondCache(self._make_signer)
 
     def __repr__(self) -> str:
         return (
-            f"AzureBackend(account_name={self._account_name!r}, container={self._container!r}, "
-            f"account_url={self._account_url!r})"
+            f"AzureBackend(account_name={self._account.name!r}, container={self._container!r}, "
+            f"account_url={self._account.url!r})"
         )
 
     @property
     def name(self) -> str:
-        """What to call this storage in messages."""
-        return f"azblob://{self._account_name}/{self._container}"
+        """The storage's name in messages."""
+        return self._account.storage_name(self._container)
 
     @property
     def signing_does_io(self) -> bool:
-        """False: credentials are at hand."""
+        """False: the signing key is in memory."""
         return False
 
     def enforces(self, grant: Grant) -> frozenset[Rule]:
-        """Return what Azure enforces: create-only, and with bound headers the type and the size where one is granted.
+        """Return the rules that Azure enforces: create-only; with bound headers and an exact size, type and size too.
 
-        A signature that may create a blob may also copy one from elsewhere (Put Blob From URL, Copy Blob), which takes
-        size and type from there. Only a bound length other than 0 shuts that out, and without it nothing else is
-        claimed.
+        A client may use the signature for Put Blob From URL or Copy Blob, which take size and type from another blob.
+        Those requests have no body, so a bound length above 0 prevents them. Without such a length, the storage
+        enforces create-only alone.
         """
-        return _BOUND_RULES if self._binds_headers and grant.exact_bytes else _ALWAYS_RULES
+        return _BOUND_RULES if self._binds_headers and grant.exact_bytes else _UNBOUND_RULES
 
     def sign_upload(self, grant: Grant, now: datetime) -> SignedUpload:
         """Return a Put Blob that can create the blob, and never overwrite one.
 
-        The signature permits creating alone (``sp=c``) for every grant: keys are new, so nothing asks for more.
+        The permission is ``sp=c`` (create) for every grant: each upload has a new key, so no upload overwrites a blob.
         """
         headers = {
             "x-ms-blob-type": "BlockBlob",
             "Content-Type": grant.content_type,
             "x-ms-blob-content-type": grant.content_type,
+            **_HEADERS.of_object(grant),
         }
-        if grant.content_disposition is not None:
-            headers["x-ms-blob-content-disposition"] = grant.content_disposition
-        if grant.cache_control is not None:
-            headers["x-ms-blob-cache-control"] = grant.cache_control
-        for name, value in grant.metadata.items():
-            headers[f"x-ms-meta-{name}"] = value
         if grant.create_only:
-            # Not needed by Azure, and by Azurite, which looks first and writes later.
+            # Azure does not need this header. Azurite looks for the blob long before it writes it, so without the
+            # header two uploads at the same time could both succeed.
             headers["If-None-Match"] = "*"
-        bound: _Headers = ()
-        if self._binds_headers:
-            bound = tuple((name.lower(), value) for name, value in headers.items())
-            if grant.exact_bytes is not None:
-                # Bound, and not in the ticket: every HTTP client sends it by itself, and browsers let no script set it.
-                bound += (("content-length", str(grant.exact_bytes)),)
-        url, expires_at = self._signed_url(grant.key, "c", now, grant.expires_in, request_headers=bound)
+        bound = self._bound_headers(grant, headers) if self._binds_headers else ()
+        url, expires_at = self._sign(grant.key, now, ("c", grant.expires_in, "", bound))
         return SignedUpload("PUT", url, headers, {}, expires_at)
 
     def sign_download(
         self, key: str, now: datetime, *, expires_in: timedelta, content_disposition: str | None = None
     ) -> str:
-        """Return a URL for Get Blob; the storage answers with ``content_disposition`` where one is given."""
-        url, _ = self._signed_url(key, "r", now, expires_in, content_disposition or "")
+        """Return a URL for Get Blob; the storage sends ``content_disposition`` as a header of the response."""
+        _check_one_line("key", key)
+        _check_one_line("content_disposition", content_disposition or "")
+        url, _ = self._sign(key, now, ("r", expires_in, content_disposition or "", ()))
         return url
 
     def object_url(self, key: str) -> str:
@@ -214,127 +161,86 @@ class AzureBackend:
         return f"{self._base_url}{quote_path(key)}"
 
     def check(self) -> None:
-        """Ask for the container's properties; an identity that may not read them passes, for a signer need not."""
-        answers: list[object] = []
+        """Ask for the container's properties.
+
+        An identity that may not read them passes, because a signer does not need that permission.
+        """
+        responses: list[Any] = []
         try:
-            self._service().get_container_client(self._container).get_container_properties(
-                raw_response_hook=lambda answer: answers.append(answer.http_response)
+            self._client.get().get_container_client(self._container).get_container_properties(
+                raw_response_hook=responses.append
             )
-        except HttpResponseError as error:
-            code = _code(error)
-            if error.response is None:
-                raise self._refused(code) from None
-            _check_clock(error.response)
-            if code == "ContainerNotFound":
-                raise ConfigurationError(
-                    f"the container {self._container} does not exist at {self._account_url}; "
-                    "create it, or correct its name",
-                    field="container",
-                    value=self._container,
-                ) from None
-            if code in _NOT_PERMITTED and self._account_key is None:
-                return
-            if error.status_code in {401, 403}:
-                raise self._refused(code) from None
-            raise self._unavailable("Get Container Properties", error) from None
         except AzureError as error:
-            raise self._unreachable(error) from None
-        for answer in answers:
-            _check_clock(answer)
+            if self._account.key is not None or not lacks_permission(error):
+                call = "Get Container Properties"
+                raise explain_failure(self._account, self._container, call, error, _utc_now()) from None
+        for response in responses:
+            check_clock(response.http_response.headers.get("Date"), _utc_now())
 
     def head(self, key: str, *, first_bytes: int = 0) -> ObjectHead | None:
-        """Return what Get Blob Properties says; None for 404, and where the identity may not read."""
+        """Return what Get Blob Properties says; None for 404, and if the identity may not read."""
         try:
-            blob = self._blob(key).get_blob_properties()
+            properties = self._blob(key).get_blob_properties()
         except ResourceNotFoundError:
             return None
         except AzureError as error:
-            if _code(error) in _NOT_PERMITTED:
+            if lacks_permission(error):
                 return None
-            raise self._unavailable("Get Blob Properties", error) from None
-        headers = blob.content_settings
-        unexpected_headers = {"content-language": headers.content_language} if headers.content_language else {}
-        if blob.blob_tier == _ARCHIVE:
-            # A client may choose the tier, and of an archived blob no byte can be read to verify it.
-            unexpected_headers["x-ms-access-tier"] = _ARCHIVE
-        return ObjectHead(
-            size=blob.size,
-            content_type=headers.content_type or "",
-            etag=(blob.etag or "").strip('"'),
-            version=blob.version_id,
-            # Azure keeps no SHA-256, only an MD5 that the client may choose freely.
-            sha256=None,
-            content_disposition=headers.content_disposition or None,
-            cache_control=headers.cache_control or None,
-            content_encoding=headers.content_encoding or None,
-            metadata={name.lower(): value for name, value in (blob.metadata or {}).items()},
-            unexpected_headers=unexpected_headers,
-        )
+            raise self._failed("Get Blob Properties", error) from None
+        return _object_head(properties)
 
     def read(self, key: str, *, offset: int, length: int, etag: str) -> bytes:
-        """Return a range of the blob's bytes; raises StorageUnavailable if it has been replaced meanwhile."""
+        """Return a range of the blob's bytes; raises StorageUnavailable if the blob was replaced meanwhile."""
         try:
-            content: bytes = (
-                self._blob(key)
-                .download_blob(
-                    offset,
-                    length,
-                    etag=f'"{etag}"',
-                    match_condition=MatchConditions.IfNotModified,
-                    max_concurrency=1,
-                )
-                .readall()
+            stream = self._blob(key).download_blob(
+                offset,
+                length,
+                etag=f'"{etag}"',
+                match_condition=MatchConditions.IfNotModified,
+                max_concurrency=1,
+                raw_response_hook=refuse_late_responses(),
             )
+            content: bytes = stream.readall()
         except AzureError as error:
-            raise self._unavailable("Get Blob", error) from None
+            raise self._failed("Get Blob", error) from None
         return content
 
     def delete(self, key: str) -> None:
-        """Delete the blob and its snapshots, which whoever may create a blob may also make; soft delete keeps them."""
+        """Delete the blob, and its snapshots, because a client that may create a blob may also make snapshots of it.
+
+        An account with soft delete keeps both for a while.
+        """
         try:
             self._blob(key).delete_blob(delete_snapshots="include")
         except ResourceNotFoundError:
             return
         except AzureError as error:
-            raise self._unavailable("Delete Blob", error) from None
+            raise self._failed("Delete Blob", error) from None
 
-    def _signed_url(
-        self,
-        key: str,
-        permissions: str,
-        now: datetime,
-        expires_in: timedelta,
-        content_disposition: str = "",
-        request_headers: _Headers = (),
-    ) -> tuple[str, datetime]:
-        held = self._account_key or self._current_delegation_key(now)
-        signer, expires_at = self._kept.get(now, (held, permissions, expires_in, content_disposition, request_headers))
+    def _bound_headers(self, grant: Grant, headers: Mapping[str, str]) -> _RequestHeaders:
+        bound = tuple((name.lower(), value) for name, value in headers.items())
+        if grant.exact_bytes is None:
+            return bound
+        # Bound, but not in the ticket: HTTP clients send it themselves, and browsers let no script set it.
+        return (*bound, ("content-length", str(grant.exact_bytes)))
+
+    def _sign(self, key: str, now: datetime, permission: _Permission) -> tuple[str, datetime]:
+        signer, expires_at = self._signers.get(now, (self._credentials.current(now), permission))
         return f"{self._base_url}{quote_path(key)}?{signer.sign(key)}", expires_at
 
-    def _current_delegation_key(self, now: datetime) -> ExpiringCredentials[sas.DelegationKey]:
-        assert self._delegation_key is not None  # noqa: S101  (without an account key there is always this one)
-        held = self._delegation_key.current(now)
-        if held.expires_at is not None and held.expires_at - now < _SECOND:
-            raise CredentialsUnavailable("the Azure user delegation key is about to expire")
-        return held
-
-    def _open_signer(
-        self,
-        second: int,
-        key: tuple[_HeldKey, str, timedelta, str, _Headers],
+    def _make_signer(
+        self, unix_second: int, key: tuple[ExpiringCredentials[SigningKey], _Permission]
     ) -> tuple[sas.SasSigner, datetime]:
-        """Return what signs for the blobs of one second that are granted alike, and when that grant ends."""
-        held, permissions, expires_in, content_disposition, request_headers = key
-        last = second + expires_in // _SECOND
-        start = signing_time(second - _SKEW_SECONDS).iso
-        if held.expires_at is not None:
-            last = min(last, int(held.expires_at.timestamp()))
-        if isinstance(held.credentials, sas.DelegationKey):
-            start = max(start, held.credentials.signed_start)
-        end = signing_time(last)
+        """Return the signer for one second's blobs with the same permission, and the time at which it expires."""
+        credentials, (permissions, expires_in, content_disposition, request_headers) = key
+        # The start lies in the past, because the storage's clock may be behind.
+        start = signing_time(unix_second - _CLOCK_SKEW_SECONDS).iso
+        end = _compute_end(unix_second, expires_in, credentials.expires_at)
+        if isinstance(credentials.credentials, sas.DelegationKey):
+            start = max(start, credentials.credentials.signed_start)
         signer = sas.SasSigner(
-            held.credentials,
-            account=self._account_name,
+            credentials.credentials,
+            account=self._account.name,
             container=self._container,
             permissions=permissions,
             start=start,
@@ -346,78 +252,17 @@ class AzureBackend:
         )
         return signer, end.time
 
-    def _fetch_delegation_key(self) -> ExpiringCredentials[sas.DelegationKey]:
-        now = datetime.now(timezone.utc).replace(microsecond=0)
-        try:
-            answer = self._service().get_user_delegation_key(now - CLOCK_SKEW, now + _DELEGATION_KEY_LIFETIME)
-        except HttpResponseError as error:
-            code = _code(error)
-            if error.response is not None:
-                _check_clock(error.response)
-                if error.status_code not in {401, 403}:
-                    raise self._unavailable("Get User Delegation Key", error) from None
-            raise self._refused(code) from None
-        except AzureError as error:
-            raise self._unreachable(error) from None
-        signed_expiry = answer.signed_expiry or ""
-        expires_at = datetime.strptime(signed_expiry, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=timezone.utc)
-        key = sas.DelegationKey(
-            signed_oid=answer.signed_oid or "",
-            signed_tid=answer.signed_tid or "",
-            signed_start=answer.signed_start or "",
-            signed_expiry=signed_expiry,
-            signed_service=answer.signed_service or "",
-            signed_version=answer.signed_version or "",
-            key=sas.decode_key(answer.value or ""),
-        )
-        return ExpiringCredentials(credentials=key, renew_at=expires_at - (expires_at - now) / 4, expires_at=expires_at)
-
-    def _service(self) -> BlobServiceClient:
-        with self._client_lock:
-            if self._client is None:
-                self._client = BlobServiceClient(
-                    self._account_url,
-                    credential=self._credential,
-                    # A region may not know the SDK's newest version yet.
-                    api_version=self._version,
-                    connection_timeout=5,
-                    read_timeout=30,
-                    retry_total=2,
-                    # Waits of a second or two; by default they are of 15 and 18.
-                    initial_backoff=0,
-                    increment_base=1,
-                    random_jitter_range=1,
-                )
-            return self._client
+    def _load_signing_key(self) -> ExpiringCredentials[SigningKey]:
+        if self._account.key is not None:
+            return ExpiringCredentials(credentials=self._account.key, renew_at=None, expires_at=None)
+        now = _utc_now().replace(microsecond=0)
+        return fetch_delegation_key(self._client.get(), self._account, self._container, now)
 
     def _blob(self, key: str) -> BlobClient:
-        return self._service().get_blob_client(self._container, key)
+        return self._client.get().get_blob_client(self._container, key)
 
-    def _refused(self, code: str) -> ConfigurationError:
-        if code == "KeyBasedAuthenticationNotPermitted":
-            remedy = "the account does not allow keys: allow key access, or pass an identity (credential)"
-        elif self._account_key is not None:
-            remedy = _KEY_REMEDY
-        elif code in _NOT_PERMITTED:
-            remedy = _ROLE_REMEDY
-        else:
-            remedy = "check AZURE_CLIENT_ID, AZURE_TENANT_ID and what else the identity comes from"
-        if code == "AuthorizationFailure":
-            remedy += ", and the account's network rules"
-        refused, setting = (
-            ("account key", "account_key") if self._account_key is not None else ("identity", "credential")
-        )
-        return ConfigurationError(
-            f"{self._account_url} refuses the {refused} ({sanitize(code)}); {remedy}", field=setting
-        )
-
-    def _unreachable(self, error: AzureError) -> StorageUnavailable:
-        return StorageUnavailable(
-            f"{self._account_url} does not answer ({type(error).__name__}); check the account's name and the network"
-        )
-
-    def _unavailable(self, call: str, error: AzureError) -> StorageUnavailable:
-        return StorageUnavailable(f"{self.name} answered {call} with {sanitize(_code(error))}")
+    def _failed(self, call: str, error: AzureError) -> StorageUnavailable:
+        return call_failed(self._account, self._container, call, error)
 
 
 def open_azure(url: str) -> tuple[AzureBackend, str]:
@@ -435,7 +280,7 @@ def open_azure(url: str) -> tuple[AzureBackend, str]:
     )
     container, _, path = address.path.partition("/")
     if not container:
-        raise ConfigurationError(f"must look like {example}", field="url")
+        raise ConfigurationError(f"the address must look like {example}", field="url")
     parameters = address.parameters
     bind_headers = address.flag("bind_headers")
     prefix = check_prefix(unquote(path))
@@ -450,169 +295,67 @@ def open_azure(url: str) -> tuple[AzureBackend, str]:
     return backend, prefix
 
 
-def _settings(
-    *,
-    account_name: str | None,
-    account_url: str | None,
-    endpoint_suffix: str | None,
-    connection_string: str | None,
-    account_key: str | None,
-    credential: TokenCredential | None,
-) -> _Settings:
-    if sum(given is not None for given in (connection_string, account_key, credential)) > 1:
+def _check_container(container: str) -> None:
+    if not isinstance(container, str) or not _CONTAINER.fullmatch(container):
         raise ConfigurationError(
-            "give one of connection_string, account_key and credential, not more", field="credential"
-        )
-    setting = "connection_string"
-    if connection_string is None and account_key is None and credential is None:
-        setting = "AZURE_STORAGE_CONNECTION_STRING"
-        connection_string = os.environ.get(setting) or None
-        if connection_string is None:
-            account_key = os.environ.get("AZURE_STORAGE_KEY") or None
-            own_account = os.environ.get("AZURE_STORAGE_ACCOUNT") or None
-            if account_key is not None and own_account is not None and (account_name or own_account) != own_account:
-                raise ConfigurationError(
-                    f"AZURE_STORAGE_KEY belongs to the account {own_account} (AZURE_STORAGE_ACCOUNT), "
-                    f"not to {account_name}",
-                    field="account_name",
-                    value=account_name,
-                    limit=own_account,
-                )
-    if endpoint_suffix is not None and (account_url is not None or connection_string is not None):
-        raise ConfigurationError(
-            "endpoint_suffix makes the account's URL, which account_url or the connection string gives already",
-            field="endpoint_suffix",
-            value=endpoint_suffix,
-        )
-    if connection_string is not None:
-        own_account, own_url, account_key = _read_connection_string(setting, connection_string)
-        if account_name not in {None, own_account}:
-            raise ConfigurationError(
-                f"{setting} is for the account {own_account}, not for {account_name}",
-                field="account_name",
-                value=account_name,
-                limit=own_account,
-            )
-        account_name, account_url = own_account, account_url or own_url
-    return _Settings(account_name=account_name, account_url=account_url, account_key=account_key, credential=credential)
-
-
-def _read_connection_string(setting: str, connection_string: str) -> tuple[str, str, str]:
-    pairs = [part.partition("=") for part in connection_string.strip().strip(";").split(";")]
-    values = {name.strip().lower(): value.strip() for name, _, value in pairs}
-    if values.get("usedevelopmentstorage", "").lower() == "true":
-        return _DEVELOPMENT_ACCOUNT, _DEVELOPMENT_URL, _DEVELOPMENT_KEY
-    name, key = values.get("accountname"), values.get("accountkey")
-    if not name or not key:
-        # The string itself is a secret.
-        raise ConfigurationError(
-            f"{setting} must have AccountName=...;AccountKey=..., as the portal shows it under Access keys; "
-            "a shared access signature can sign no others",
-            field=setting,
-        )
-    protocol = values.get("defaultendpointsprotocol") or "https"
-    suffix = values.get("endpointsuffix") or PUBLIC_CLOUD_SUFFIX
-    return name, values.get("blobendpoint") or f"{protocol}://{name}.blob.{suffix}", key
-
-
-def _account(name: str | None, url: str | None, suffix: str) -> tuple[str, str]:
-    if url is None:
-        name = name or os.environ.get("AZURE_STORAGE_ACCOUNT") or None
-        if name is None:
-            raise ConfigurationError(
-                "account_name is not set: pass account_name, or set AZURE_STORAGE_ACCOUNT", field="account_name"
-            )
-        _check_account_name(name)
-        return name, _checked_url("endpoint_suffix", f"https://{name}.blob.{suffix}")
-    url = _checked_url("account_url", url)
-    parts = urlsplit(url)
-    of_host = _ACCOUNT_HOST.fullmatch(parts.hostname or "")
-    named_by_url = parts.path.removeprefix("/") or (of_host[1] if of_host else None)
-    if named_by_url is None and _is_address(parts.hostname or ""):
-        raise ConfigurationError(
-            "account_url without a host's name has the account as its path, such as "
-            "http://127.0.0.1:10000/devstoreaccount1",
-            field="account_url",
-            value=url,
-        )
-    name = name or named_by_url or os.environ.get("AZURE_STORAGE_ACCOUNT") or None
-    if name is None:
-        raise ConfigurationError(
-            "account_name is not set, and account_url does not say it: pass account_name, or set AZURE_STORAGE_ACCOUNT",
-            field="account_name",
-        )
-    if named_by_url not in {None, name}:
-        raise ConfigurationError(
-            f"account_url is that of the account {named_by_url}, not of {name}",
-            field="account_url",
-            value=url,
-            limit=name,
-        )
-    _check_account_name(name)
-    return name, url
-
-
-def _check_account_name(name: str) -> None:
-    if not _ACCOUNT.fullmatch(name):
-        raise ConfigurationError(
-            "account_name must be a storage account's name: 3 to 24 lower-case letters and digits",
-            field="account_name",
-            value=name,
+            "container must be a container's name: 3 to 63 lower-case letters, digits and single hyphens",
+            field="container",
+            value=container if isinstance(container, str) else type(container).__name__,
         )
 
 
-def _checked_url(setting: str, url: str) -> str:
-    described = "a blob service's URL, such as https://account.blob.core.windows.net"
-    return read_endpoint(setting, url, described=described, max_segments=1)
+def _check_bind_headers(bind_headers: bool, *, signs_with_account_key: bool) -> None:
+    if not isinstance(bind_headers, bool):
+        raise ConfigurationError("bind_headers must be True or False", field="bind_headers")
+    if bind_headers and signs_with_account_key:
+        raise ConfigurationError(
+            "bind_headers needs an identity (credential), because an account key cannot bind headers",
+            field="bind_headers",
+        )
 
 
-def _is_address(host: str) -> bool:
+def _object_head(properties: BlobProperties) -> ObjectHead:
+    headers = properties.content_settings
+    unexpected_headers = {"content-language": headers.content_language} if headers.content_language else {}
+    if properties.blob_tier == _ARCHIVE_TIER:
+        # A client may choose the tier, and an archived blob cannot be read, and so not verified.
+        unexpected_headers["x-ms-access-tier"] = _ARCHIVE_TIER
+    return ObjectHead(
+        size=properties.size,
+        content_type=headers.content_type or "",
+        etag=(properties.etag or "").strip('"'),
+        version=properties.version_id,
+        # Azure stores no SHA-256. It stores an MD5, but the client may choose its value.
+        sha256=None,
+        content_disposition=headers.content_disposition or None,
+        cache_control=headers.cache_control or None,
+        content_encoding=headers.content_encoding or None,
+        metadata={name.lower(): value for name, value in (properties.metadata or {}).items()},
+        unexpected_headers=unexpected_headers,
+    )
+
+
+def _compute_end(unix_second: int, expires_in: timedelta, credentials_expire_at: datetime | None) -> SigningTime:
+    """Return the time at which a signature expires: after ``expires_in``, but not later than its key."""
+    if not isinstance(expires_in, timedelta) or expires_in < _SECOND:
+        raise ConfigurationError("expires_in must be a timedelta of at least one second", field="expires_in")
+    last = unix_second + expires_in // _SECOND
+    if credentials_expire_at is not None:
+        key_last = int(credentials_expire_at.timestamp())
+        if key_last <= unix_second + 1:
+            raise CredentialsUnavailable("the Azure user delegation key is about to expire")
+        last = min(last, key_last)
     try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return host == "localhost"
-    return True
+        return signing_time(last)
+    except (OverflowError, ValueError):
+        raise ConfigurationError("expires_in ends after the year 9999; shorten it", field="expires_in") from None
 
 
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost" or host.endswith(".localhost")
+def _check_one_line(field: str, value: str) -> None:
+    # A signature covers values that are separated by line ends; a value with one could be read as two.
+    if "\n" in value or "\r" in value:
+        raise ConfigurationError(f"{field} must not contain line ends", field=field)
 
 
-def _decoded_key(account_key: str) -> HmacSha256Key:
-    try:
-        return sas.decode_key(account_key)
-    except ConfigurationError as error:
-        raise ConfigurationError(f"{error.detail}; {_KEY_REMEDY}", field="account_key") from None
-
-
-def _default_credential() -> TokenCredential:
-    try:
-        from azure.identity import DefaultAzureCredential
-    except ImportError:
-        raise ConfigurationError(
-            "no account key is set, and for an identity azure-identity is missing: pip install presign[azure]",
-            field="credential",
-        ) from None
-    return DefaultAzureCredential()
-
-
-def _check_clock(response: Any) -> None:
-    try:
-        theirs = parsedate_to_datetime(response.headers["Date"])
-        skew = abs(theirs - datetime.now(timezone.utc))
-    except (KeyError, TypeError, ValueError):
-        return
-    if skew >= CLOCK_SKEW:
-        raise ConfigurationError(
-            "this machine's clock is more than 15 minutes off; set it, for no signature will be accepted",
-            field="clock",
-        ) from None
-
-
-def _code(error: AzureError) -> str:
-    # Only the code: a message may repeat what was signed.
-    code: Any = getattr(error, "error_code", None)
-    return str(getattr(code, "value", code) or type(error).__name__)
+def _utc_now() -> datetime:
+    return datetime.now(timezone.utc)

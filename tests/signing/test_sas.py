@@ -1,9 +1,9 @@
 """Shared access signatures: byte for byte those of azure-storage-blob, and of the documented fields where it has none.
 
 azure-storage-blob signs its own newest version alone: 16 fields with an account key, 28 with a user delegation key. The
-24 and 26 fields of earlier versions come from its string to sign without the fields that came later, and are accepted
-by Azurite in test_azure.py. Bound request headers (`srh`) are parity only: no server that runs offline checks them,
-but the verifier in emulators/, which was written from the documentation.
+24 and 26 fields of earlier versions come from its string to sign without the fields that came later, and Azurite
+accepts them in tests/azure/test_uploads.py. Bound request headers (`srh`) are parity only: no server that runs offline
+checks them, but the verifier in emulators/, which was written from the documentation.
 """
 
 from __future__ import annotations
