@@ -145,7 +145,9 @@ class S3Backend:
         except ClientError as error:
             code = error.response.get("Error", {}).get("Code", "")
             headers = error.response.get("ResponseMetadata", {}).get("HTTPHeaders", {})
-            self._check_code(code)
+            failure = self._failure_of(code)
+            if failure is not None:
+                raise failure from None
         except BotoCoreError as error:
             raise unreachable(self._endpoint_url, error) from None
         region = headers.get("x-amz-bucket-region")
@@ -249,28 +251,27 @@ class S3Backend:
             access_key=keys.access_key, secret_key=keys.secret_key, date=date, region=self._region, service="s3"
         )
 
-    def _check_code(self, code: str) -> None:
-        """Raise the error that a response's code stands for, unless the code may come from a bucket that works."""
+    def _failure_of(self, code: str) -> ConfigurationError | StorageUnavailable | None:
+        """Return the error that a response's code stands for, or None if a bucket that works may send that code."""
         if code in _FORBIDDEN_CODES or code in _WRONG_REGION_CODES:
-            return
+            return None
         if code == "NoSuchBucket":
-            raise missing_bucket(self._bucket, self._endpoint_url)
+            return missing_bucket(self._bucket, self._endpoint_url)
         if code in _BAD_CREDENTIALS_CODES:
-            raise ConfigurationError(
+            return ConfigurationError(
                 f"{self._endpoint_url} refuses the AWS credentials ({code}); "
                 "check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN",
                 field="credentials",
             )
         if code == "RequestTimeTooSkewed":
-            raise wrong_clock()
-        raise storage_failed(self.name, "LIST", code)
+            return wrong_clock()
+        return storage_failed(self.name, "LIST", code)
 
     def _failed(self, call: str, error: Exception) -> StorageUnavailable:
+        if not isinstance(error, ClientError):
+            return unreachable(self._endpoint_url, error)
         # Only the code: botocore's message may repeat what was signed.
-        code = (
-            error.response.get("Error", {}).get("Code", "") if isinstance(error, ClientError) else type(error).__name__
-        )
-        return storage_failed(self.name, call, code)
+        return storage_failed(self.name, call, error.response.get("Error", {}).get("Code", ""))
 
 
 def open_s3(url: str) -> tuple[S3Backend, str]:

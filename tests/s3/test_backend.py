@@ -483,5 +483,5 @@ def test_a_storage_that_goes_on_refusing_or_is_gone_is_unavailable() -> None:
             backend.head("public/1")
         with pytest.raises(StorageUnavailable, match="GET"):
             backend.read("public/1", offset=0, length=4, etag="x")
-    with pytest.raises(StorageUnavailable, match="HEAD"):
+    with pytest.raises(StorageUnavailable, match="does not answer"):
         backend.head("public/1")
