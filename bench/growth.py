@@ -30,8 +30,7 @@ from bench.rounds import Implementation, Sample, alternate
 from bench.server_processes import running
 from bench.ticket_servers import AWS, BUCKET, PRESIGN, REGION
 from bench.wrk import P50, P99, RATE, load
-from presign import NotUploaded, Presigner, PresignError, UploadPolicy, UploadRequest
-from presign.backend import ObjectHead
+from presign import NotUploaded, ObjectHead, Presigner, PresignError, UploadPolicy, UploadRequest
 from presign.s3 import S3Backend
 
 LOOPS = ("uvloop", "asyncio")
