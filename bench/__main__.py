@@ -1,4 +1,4 @@
-"""``python -m bench``: every measurement, one after the other; ``python -m bench.sign --help`` and so on for one."""
+"""Run every benchmark, one after the other: ``python -m bench``."""
 
 from __future__ import annotations
 
@@ -6,18 +6,11 @@ import sys
 from collections.abc import Sequence
 
 from bench import growth, serve, sign, transfer
-from bench.report import say
-
-MEASUREMENTS = {"sign": sign.main, "serve": serve.main, "transfer": transfer.main, "growth": growth.main}
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run them with what ``arguments`` hold (only ``--check``), and fail if one fails."""
-    statuses = []
-    for name, measure in MEASUREMENTS.items():
-        say(f"== {name}")
-        statuses.append(measure(arguments))
-    return max(statuses)
+    """Run all benchmarks with options that all of them have, and return 1 if one of them does."""
+    return max([benchmark(arguments) for benchmark in (sign.main, serve.main, transfer.main, growth.main)])
 
 
 if __name__ == "__main__":

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Makes sure that there is wrk, which drives the servers that are measured: the system's own, else Debian's package.
+# Installs wrk, which loads the measured servers, unless it is on PATH.
 set -eu
 if command -v wrk >/dev/null; then exit 0; fi
 if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then

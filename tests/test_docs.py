@@ -219,7 +219,7 @@ def _enforcers(backend: Backend, declared: dict[str, Any]) -> dict[Rule, str]:
         return enforced() | {Rule.CREATE_ONLY: "refused at start"}
 
 
-def test_the_table_of_figures_is_what_was_measured() -> None:
+def test_the_table_of_figures_shows_the_committed_results() -> None:
     assert summary() in README
 
 

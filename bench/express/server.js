@@ -1,4 +1,4 @@
-// The classic ticket server: Express, @aws-sdk/client-s3 and createPresignedPost. README.md says what it is for.
+// The ticket server that most people write: Express, @aws-sdk/client-s3 and createPresignedPost. See README.md.
 import cluster from "node:cluster";
 import { randomUUID } from "node:crypto";
 
@@ -27,9 +27,9 @@ function serve() {
 
   app.post("/upload", async (request, response) => {
     const { type, size } = request.body ?? {};
-    if (!TYPES.has(type)) return response.status(415).json({ error: "type not admitted" });
+    if (!TYPES.has(type)) return response.status(415).json({ error: "type not allowed" });
     if (size !== undefined && !(Number.isInteger(size) && size >= MIN_BYTES && size <= MAX_BYTES)) {
-      return response.status(413).json({ error: "size not admitted" });
+      return response.status(413).json({ error: "size not allowed" });
     }
     const key = `public/${randomUUID()}`;
     const { url, fields } = await createPresignedPost(s3, {

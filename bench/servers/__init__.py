@@ -1,1 +1,1 @@
-"""Servers that presign's own is measured beside; ``bench/express/`` is the one that is not Python."""
+"""Applications in Python that presign is compared with; ``bench/express/`` is the one in JavaScript."""

@@ -1,4 +1,4 @@
-"""An endpoint that reads the request and answers ``{}``: what the server itself costs, with nothing behind it."""
+"""An ASGI application that reads the request and answers ``{}``, to measure what the server alone costs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Message = MutableMapping[str, Any]
 async def app(
     scope: Message, receive: Callable[[], Awaitable[Message]], send: Callable[[Message], Awaitable[None]]
 ) -> None:
-    """Answer every request; an ASGI application without a framework."""
+    """Answer every request."""
     if scope["type"] != "http":
         return
     while (await receive()).get("more_body"):

