@@ -24,7 +24,7 @@ def open_backend(url: str) -> tuple[Backend, str]:
 
     Raises ConfigurationError; if the provider's SDK is not installed, the message names the extra to install.
     """
-    scheme, separator, _ = url.partition("://")
+    scheme, separator, _ = url.partition("://") if isinstance(url, str) else ("", "", "")
     if not separator or scheme not in _OPENERS:
         schemes = ", ".join(f"{name}://" for name in _OPENERS)
         raise ConfigurationError(f"the address must begin with one of {schemes}", field="url")

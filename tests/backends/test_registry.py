@@ -3,6 +3,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,8 +21,8 @@ ADDRESSES = {
 SDKS = {"s3": "boto3", "azure": "azure.storage.blob", "gcs": "google.cloud.storage"}
 
 
-@pytest.mark.parametrize("address", ["", "bucket", "ftp://bucket/", "s3:/bucket", "S3://bucket/", "://"])
-def test_an_address_of_no_known_storage_is_refused_with_those_that_are(address: str) -> None:
+@pytest.mark.parametrize("address", [None, 5, "", "bucket", "ftp://bucket/", "s3:/bucket", "S3://bucket/", "://"])
+def test_an_address_of_an_unknown_scheme_is_refused_with_the_schemes_that_exist(address: Any) -> None:
     with pytest.raises(ConfigurationError, match="s3://, azblob://, gs://"):
         open_backend(address)
 
