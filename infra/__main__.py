@@ -39,7 +39,11 @@ address = pulumi.Output.all(uploads.bucket, uploads.region).apply(
         outputs[0], settings.public_prefix, region=outputs[1], endpoint_url=settings.endpoint_url
     )
 )
-environment: dict[str, pulumi.Input[str]] = {"PRESIGN_BUCKET": address, "AWS_DEFAULT_REGION": uploads.region}
+environment: dict[str, pulumi.Input[str]] = {
+    "PRESIGN_BUCKET": address,
+    "PRESIGN_PUBLIC_READ": "true" if settings.public_read else "false",
+    "AWS_DEFAULT_REGION": uploads.region,
+}
 # The demo server compares whole origins and knows no wildcards, so it gets only the origins without one.
 if exact_origins := [origin for origin in settings.allowed_origins if "*" not in origin]:
     environment["PRESIGN_ALLOWED_ORIGINS"] = ",".join(exact_origins)

@@ -198,6 +198,14 @@ MUTANTS = [
         new="pulumi.Output.unsecret(pulumi.Output.all(**environment).apply(env_file_text))",
         caught_by=provisioning.test_the_secret_key_and_the_env_file_are_the_only_secret_outputs,
     ),
+    Mutant(
+        name="the env file of a private bucket says that reads are public",
+        file="__main__.py",
+        old='"true" if settings.public_read else "false"',
+        new='"true"',
+        caught_by=provisioning.test_the_env_file_of_a_private_bucket_says_that_reads_are_not_public,
+        config=UPLOAD_ONLY,
+    ),
     READS_WITHOUT_VERIFICATION,
     replace(
         READS_WITHOUT_VERIFICATION,

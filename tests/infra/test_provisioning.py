@@ -319,12 +319,17 @@ def test_the_outputs_contain_the_bucket_and_a_complete_env_file(stack: DeployedS
         "presignBucket": f"s3://{stack.bucket}/public/?region=eu-central-1",
         "env": (
             f"PRESIGN_BUCKET=s3://{stack.bucket}/public/?region=eu-central-1\n"
+            "PRESIGN_PUBLIC_READ=true\n"
             "AWS_DEFAULT_REGION=eu-central-1\n"
             "PRESIGN_ALLOWED_ORIGINS=https://app.example.com,http://localhost:8080\n"
             f"AWS_ACCESS_KEY_ID={key}\n"
             f"AWS_SECRET_ACCESS_KEY={secret}"
         ),
     }
+
+
+def test_the_env_file_of_a_private_bucket_says_that_reads_are_not_public(private_stack: DeployedStack) -> None:
+    assert "\nPRESIGN_PUBLIC_READ=false\n" in private_stack.run.outputs["env"]
 
 
 def test_the_secret_key_and_the_env_file_are_the_only_secret_outputs(stack: DeployedStack) -> None:

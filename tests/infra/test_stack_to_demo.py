@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
@@ -31,7 +32,9 @@ class DemoOnStack:
 
 
 @contextmanager
-def demo_on_a_new_stack(directory: Path, server: SeaweedFSWithTls) -> Iterator[DemoOnStack]:
+def demo_on_a_new_stack(
+    directory: Path, server: SeaweedFSWithTls, *, public_read: bool = True
+) -> Iterator[DemoOnStack]:
     """Deploy a stack for the demo's page, and run the demo with the stack's ``env`` output.
 
     Two settings differ from the output. The demo signs PUT requests, because SeaweedFS refuses form POSTs of this
@@ -44,6 +47,7 @@ def demo_on_a_new_stack(directory: Path, server: SeaweedFSWithTls) -> Iterator[D
         {
             "allowedOrigins": [f"http://127.0.0.1:{page_port}", page],
             "aws:endpoints": [{"s3": cloud.endpoint_url}],
+            "publicRead": public_read,
         },
     )
     (directory / ".env").write_text(stack.run.outputs["env"], encoding="utf-8")
@@ -56,19 +60,34 @@ def demo_on_a_new_stack(directory: Path, server: SeaweedFSWithTls) -> Iterator[D
     assert stack.run.outputs["secretAccessKey"] not in demo.log
 
 
+def upload_over_http(demo: Demo, http: httpx.Client) -> dict[str, Any]:
+    """Upload a picture as a client of the API does, and return the ticket."""
+    issued = httpx.post(f"{demo.api}/upload", json={"type": "image/png", "size": len(PNG), "name": "cat.png"})
+    assert issued.status_code == 200, issued.text
+    ticket: dict[str, Any] = issued.json()
+    assert http.request(ticket["method"], ticket["url"], headers=ticket["headers"], content=PNG).status_code == 200
+    completed = httpx.post(f"{demo.api}/complete", json={"token": ticket["token"]})
+    assert completed.status_code == 200, completed.text
+    return ticket
+
+
 def test_the_demo_runs_with_the_env_output_and_uploads_a_file_into_the_bucket(
     tmp_path: Path, seaweedfs: SeaweedFSWithTls, http: httpx.Client
 ) -> None:
     with demo_on_a_new_stack(tmp_path, seaweedfs) as running:
-        api = running.demo.api
-        issued = httpx.post(f"{api}/upload", json={"type": "image/png", "size": len(PNG), "name": "cat.png"})
-        assert issued.status_code == 200, issued.text
-        ticket = issued.json()
-        assert http.request(ticket["method"], ticket["url"], headers=ticket["headers"], content=PNG).status_code == 200
-        completed = httpx.post(f"{api}/complete", json={"token": ticket["token"]})
-        assert completed.status_code == 200, completed.text
+        ticket = upload_over_http(running.demo, http)
     assert ticket["object_url"].startswith(f"{running.stack.cloud.endpoint_url}/{running.stack.bucket}/public/")
     assert http.get(ticket["object_url"]).content == PNG
+
+
+def test_the_demo_on_a_private_stack_gives_out_no_link_to_the_object(
+    tmp_path: Path, seaweedfs: SeaweedFSWithTls, http: httpx.Client
+) -> None:
+    with demo_on_a_new_stack(tmp_path, seaweedfs, public_read=False) as running:
+        ticket = upload_over_http(running.demo, http)
+    assert ticket["object_url"] is None
+    object_url = ticket["url"].partition("?")[0]
+    assert http.get(object_url).status_code == 403
 
 
 def upload_in_browser(demo: Demo, picture: Path) -> str:
