@@ -1,15 +1,15 @@
-"""Provisions what a back end that uses presign needs on AWS: a bucket for uploads and an identity that signs them."""
+"""The Pulumi program: a bucket for uploads on AWS, and an identity that signs them for a back end with presign."""
 
 from __future__ import annotations
 
 import pulumi
 
-import config
-from env_file import env_text, presign_bucket
+from env_file import bucket_address, env_file_text
+from stack_settings import read_settings
 from upload_bucket import UploadBucket
 from upload_signer import UploadSigner
 
-settings = config.read()
+settings = read_settings()
 
 uploads = UploadBucket(
     "uploads",
@@ -35,10 +35,16 @@ signer = UploadSigner(
 )
 
 address = pulumi.Output.all(uploads.bucket, uploads.region).apply(
-    lambda known: presign_bucket(known[0], settings.public_prefix, region=known[1], endpoint_url=settings.endpoint_url)
+    lambda outputs: bucket_address(
+        outputs[0], settings.public_prefix, region=outputs[1], endpoint_url=settings.endpoint_url
+    )
 )
-environment: dict[str, pulumi.Input[str]] = {"PRESIGN_BUCKET": address, "AWS_DEFAULT_REGION": uploads.region}
-# The demo server compares origins word for word; a rule with a wildcard is the bucket's alone.
+environment: dict[str, pulumi.Input[str]] = {
+    "PRESIGN_BUCKET": address,
+    "PRESIGN_PUBLIC_READ": "true" if settings.public_read else "false",
+    "AWS_DEFAULT_REGION": uploads.region,
+}
+# The demo server compares whole origins and knows no wildcards, so it gets only the origins without one.
 if exact_origins := [origin for origin in settings.allowed_origins if "*" not in origin]:
     environment["PRESIGN_ALLOWED_ORIGINS"] = ",".join(exact_origins)
 
@@ -53,4 +59,4 @@ if signer.access_key_id is not None and signer.secret_access_key is not None:
     pulumi.export("secretAccessKey", signer.secret_access_key)
 if signer.policy_arn is not None:
     pulumi.export("policyArn", signer.policy_arn)
-pulumi.export("env", pulumi.Output.secret(pulumi.Output.all(**environment).apply(env_text)))
+pulumi.export("env", pulumi.Output.secret(pulumi.Output.all(**environment).apply(env_file_text)))

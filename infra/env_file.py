@@ -1,4 +1,4 @@
-"""What the demo server reads: the bucket's address, and the text of a `.env` file."""
+"""What the demo server needs to know about the stack: the bucket's address, and the text of a ``.env`` file."""
 
 from __future__ import annotations
 
@@ -6,26 +6,27 @@ import shlex
 from collections.abc import Mapping
 from urllib.parse import quote, urlencode
 
-# Outside these a shell or a .env reader might see more than a value; an empty one is quoted as well.
-_PLAIN = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-.,:/?=@%+*")
+# A value that has only these characters needs no quotes, neither in a shell nor in a .env file.
+_UNQUOTED = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-.,:/?=@%+*")
 
 
-def presign_bucket(bucket: str, prefix: str, *, region: str, endpoint_url: str | None = None) -> str:
-    """Answers the address of a bucket's prefix as `presign` takes it: `s3://bucket/public/?region=eu-central-1`.
+def bucket_address(bucket: str, prefix: str, *, region: str, endpoint_url: str | None = None) -> str:
+    """Return the address of a bucket and a prefix for presign, such as ``s3://bucket/public/?region=eu-central-1``.
 
-    `endpoint_url` joins the query when the store is not AWS's own.
+    If the store is not AWS itself, ``endpoint_url`` says where it is, and the address contains it.
     """
     query = {"region": region} | ({"endpoint_url": endpoint_url} if endpoint_url else {})
     return f"s3://{bucket}/{quote(prefix)}?{urlencode(query)}"
 
 
-def env_text(values: Mapping[str, str]) -> str:
-    """Answers `values` as a `.env` file without a last newline, since `pulumi stack output` prints one.
+def env_file_text(variables: Mapping[str, str]) -> str:
+    """Return the text of a ``.env`` file with ``variables``, without a newline at the end.
 
-    Values are quoted only where a shell would need it: `docker run --env-file` takes quotes literally.
+    ``pulumi stack output`` prints that newline. A value has quotes only if a shell needs them, because
+    ``docker run --env-file`` treats quotes as part of the value.
     """
-    return "\n".join(f"{name}={_quoted(value)}" for name, value in values.items())
+    return "\n".join(f"{name}={_quote_for_shell(value)}" for name, value in variables.items())
 
 
-def _quoted(value: str) -> str:
-    return value if value and set(value) <= _PLAIN else shlex.quote(value)
+def _quote_for_shell(value: str) -> str:
+    return value if value and set(value) <= _UNQUOTED else shlex.quote(value)

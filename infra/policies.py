@@ -1,11 +1,11 @@
-"""What presign's bucket and its signer may do, as pure functions that return plain dictionaries.
+"""Policies, CORS rules and lifecycle rules for the upload bucket and its signer, as pure functions.
 
-No cloud SDK is imported here, so that the Pulumi program (`infra/`), the local demo and the tests all provision from
-the same source. Every shape is the one of AWS's own APIs: policy documents as IAM reads them, CORS and lifecycle rules
-as boto3's `put_bucket_cors` and `put_bucket_lifecycle_configuration` take them.
+The Pulumi program (``infra/``), the local demo and the tests all use these functions, so no cloud SDK is imported here.
+The results have the shapes of AWS's own APIs: policies are IAM policy documents, and the rules are what boto3's
+``put_bucket_cors`` and ``put_bucket_lifecycle_configuration`` take.
 
-To a caller without `s3:ListBucket`, S3 answers a HEAD for a missing object with 403, not 404. The signer is
-deliberately not given `s3:ListBucket`, so whoever looks an object up with its key has to read both as "not there".
+The signer does not get ``s3:ListBucket``. Without it, S3 answers a HEAD request for a missing object with 403 instead
+of 404. Code that looks up an object with the signer's key must therefore treat both as "no such object".
 https://docs.aws.amazon.com/AmazonS3/latest/API/API_HeadObject.html
 """
 
@@ -17,18 +17,19 @@ from typing import Any
 
 POLICY_LANGUAGE_VERSION = "2012-10-17"
 
-# A subset of what presign takes as a prefix: `*`, `?` and `${...}` are wildcards inside a policy's Resource.
+# Some prefixes that presign accepts are refused here: `*`, `?` and `${...}` are wildcards in a policy's Resource.
 _SEGMENT = re.compile(r"[A-Za-z0-9!_.'()=@+,-]+", re.ASCII)
 
-# A user's inline policies share 2,048 characters, and two statements repeat the prefix.
+# All inline policies of a user together have at most 2,048 characters, and the prefix is in up to three statements.
 _MAX_PREFIX_LENGTH = 256
 
 
 def require_prefix(prefix: str, *, name: str = "prefix") -> str:
-    """Answers `prefix` unchanged when it names a folder, as in `public/`; raises ValueError, naming `name`, otherwise.
+    """Return ``prefix`` if it is the path of a folder, such as ``public/``; raise ValueError otherwise.
 
-    Without its trailing slash `public` would also open `publicity/`; with a leading slash it would match no key that
-    presign makes; a wildcard would open more than it says.
+    ``name`` is what the error message calls the prefix. Without the slash at the end, ``public`` would also cover
+    ``publicity/``. With a slash at the beginning, the prefix would match no key of presign. With a wildcard, it would
+    cover more than it seems to.
     """
     if not prefix.endswith("/"):
         raise ValueError(f'{name} must end with a slash, as in "public/"; it is "{prefix}"')
@@ -45,19 +46,19 @@ def require_prefix(prefix: str, *, name: str = "prefix") -> str:
 
 
 def objects_arn(bucket_arn: str, prefix: str) -> str:
-    """Answers the ARN pattern of every object under `prefix`, for example `arn:aws:s3:::media/public/*`."""
+    """Return the ARN pattern of all objects under ``prefix``, such as ``arn:aws:s3:::media/public/*``."""
     return f"{bucket_arn}/{require_prefix(prefix)}*"
 
 
 def policy_document(*statements: dict[str, Any]) -> dict[str, Any]:
-    """Answers an IAM policy document that holds exactly `statements`, at least one."""
+    """Return an IAM policy document with exactly ``statements``; raise ValueError if there are none."""
     if not statements:
         raise ValueError("a policy document needs at least one statement")
     return {"Version": POLICY_LANGUAGE_VERSION, "Statement": list(statements)}
 
 
 def public_read_statement(bucket_arn: str, public_prefix: str) -> dict[str, Any]:
-    """Lets everybody read, and only read, the objects under `public_prefix`; listing is not included."""
+    """Return the statement that lets everybody read the objects under ``public_prefix``, but not list them."""
     return {
         "Sid": "PublicReadUnderPrefix",
         "Effect": "Allow",
@@ -68,7 +69,7 @@ def public_read_statement(bucket_arn: str, public_prefix: str) -> dict[str, Any]
 
 
 def deny_plain_http_statement(bucket_arn: str) -> dict[str, Any]:
-    """Refuses every request that did not come over TLS, whoever signed it.
+    """Return the statement that denies every request without TLS, including correctly signed ones.
 
     https://docs.aws.amazon.com/AmazonS3/latest/userguide/security-best-practices.html
     """
@@ -85,10 +86,10 @@ def deny_plain_http_statement(bucket_arn: str) -> dict[str, Any]:
 def bucket_policy(
     bucket_arn: str, public_prefix: str, *, public_read: bool, deny_plain_http: bool = True
 ) -> dict[str, Any]:
-    """Answers the bucket's policy: no plain http and, with `public_read`, anonymous reads under `public_prefix`.
+    """Return the bucket's policy: no plain http and, with ``public_read``, anonymous reads under ``public_prefix``.
 
-    `deny_plain_http=False` is for a store on the loopback interface that speaks no TLS. A private bucket without TLS
-    has no statement left, hence no policy: that combination raises ValueError.
+    Use ``deny_plain_http=False`` only for a local store that does not speak TLS. If ``public_read`` is False as well,
+    the policy would have no statement, and ValueError is raised.
     """
     require_prefix(public_prefix)
     statements = []
@@ -106,16 +107,18 @@ def signer_policy(
     allow_verification: bool,
     signature_max_age_minutes: int | None = None,
 ) -> dict[str, Any]:
-    """Answers what the signing identity may do: upload under `prefix`, nothing else.
+    """Return the policy of the identity that signs uploads: it may upload under ``prefix``, and nothing else.
 
-    A presigned request can do no more than its signer, so this policy bounds every ticket. A POST and a PUT, with
-    checksum, type or metadata, both need `s3:PutObject` alone; the other two actions are for uploads in parts.
+    A presigned request cannot do more than its signer, so this policy limits every ticket. A POST and a PUT need only
+    ``s3:PutObject``, also if they carry a checksum, a type or metadata. The two other upload actions are for uploads in
+    parts.
 
-    `allow_verification` adds what completing an upload needs: reading the object's head and first bytes, and deleting
-    an object that broke its ticket.
+    ``allow_verification`` also allows what completing an upload needs: reading an object, and deleting an object that
+    broke a rule of its ticket.
 
-    `signature_max_age_minutes` refuses requests whose signature is older than that, whatever their own expiry says. AWS
-    evaluates it for presigned URLs and signed requests; a browser form (POST) keeps the expiry in its policy document.
+    ``signature_max_age_minutes`` denies requests whose signature is older, even if the request itself expires later.
+    AWS applies this limit to presigned URLs and to signed requests. It does not apply it to form POSTs, whose policy
+    document has its own expiry.
     https://docs.aws.amazon.com/AmazonS3/latest/API/bucket-policy-s3-sigv4-conditions.html
     """
     under_prefix = objects_arn(bucket_arn, prefix)
@@ -137,16 +140,15 @@ def signer_policy(
             }
         )
     if signature_max_age_minutes is not None:
-        if signature_max_age_minutes < 1:
-            raise ValueError(f"signature_max_age_minutes must be at least 1; it is {signature_max_age_minutes}")
+        _require_at_least_one("signature_max_age_minutes", signature_max_age_minutes)
         statements.append(
             {
                 "Sid": "DenyOldSignatures",
                 "Effect": "Deny",
-                # What is granted here and no more: a role may carry this policy beside others of its own.
+                # Only the actions that this policy allows: a role may be allowed more by other policies.
                 "Action": [action for statement in statements for action in statement["Action"]],
                 "Resource": under_prefix,
-                # Milliseconds. A Deny whose key is absent does not match, so other requests are untouched.
+                # In milliseconds. A request without a signature age does not match, so it is not denied.
                 "Condition": {"NumericGreaterThan": {"s3:signatureAge": str(signature_max_age_minutes * 60_000)}},
             }
         )
@@ -154,11 +156,14 @@ def signer_policy(
 
 
 def local_signer_policy(bucket_arn: str, prefix: str, *, allow_verification: bool) -> dict[str, Any]:
-    """Answers `signer_policy` as SeaweedFS takes it for a user's inline policy; the Pulumi program never writes it.
+    """Return ``signer_policy`` in the form that SeaweedFS needs for a user's inline policy.
 
-    SeaweedFS checks the form POST against the bucket before it has read the key, so the upload statement names the
-    bucket's own ARN as well, which on AWS would grant nothing more. It does not know `s3:ListMultipartUploadParts` in
-    an inline policy and lets whoever may put a part list the parts.
+    The local demo uses it; the Pulumi program never does. It differs from ``signer_policy`` in two points:
+
+    - The upload statement also names the bucket's own ARN, because SeaweedFS checks a form POST against the bucket
+      before it reads the key. On AWS this would allow nothing more.
+    - ``s3:ListMultipartUploadParts`` is missing, because SeaweedFS does not know it in an inline policy. There, a user
+      who may upload parts may also list them.
     """
     document = signer_policy(bucket_arn, prefix, allow_verification=allow_verification)
     upload, *others = document["Statement"]
@@ -171,9 +176,9 @@ def local_signer_policy(bucket_arn: str, prefix: str, *, allow_verification: boo
 
 
 def cors_rules(allowed_origins: Sequence[str]) -> list[dict[str, Any]]:
-    """Answers the bucket's CORS rules: pages of `allowed_origins` may upload and read, with any header.
+    """Return the bucket's CORS rules: pages of ``allowed_origins`` may upload and read, with any header.
 
-    `Location` and `ETag` are exposed because the page reads them off the answer to an upload.
+    A page reads ``Location`` and ``ETag`` from the response to an upload, so these headers are exposed.
     """
     if not allowed_origins:
         raise ValueError("allowed_origins must name at least one origin")
@@ -188,12 +193,11 @@ def cors_rules(allowed_origins: Sequence[str]) -> list[dict[str, Any]]:
 
 
 def lifecycle_rules(abort_uploads_after_days: int) -> list[dict[str, Any]]:
-    """Answers the bucket's lifecycle rules: parts of uploads that nobody finished go away after so many days.
+    """Return the bucket's lifecycle rules: S3 deletes the parts of unfinished uploads after this many days.
 
-    Such parts are invisible in listings and are billed until they are aborted.
+    No listing of objects shows such parts, but AWS bills them until the upload is aborted.
     """
-    if abort_uploads_after_days < 1:
-        raise ValueError(f"abort_uploads_after_days must be at least 1; it is {abort_uploads_after_days}")
+    _require_at_least_one("abort_uploads_after_days", abort_uploads_after_days)
     return [
         {
             "ID": "AbortIncompleteUploads",
@@ -202,3 +206,8 @@ def lifecycle_rules(abort_uploads_after_days: int) -> list[dict[str, Any]]:
             "AbortIncompleteMultipartUpload": {"DaysAfterInitiation": abort_uploads_after_days},
         }
     ]
+
+
+def _require_at_least_one(name: str, value: int) -> None:
+    if value < 1:
+        raise ValueError(f"{name} must be at least 1; it is {value}")

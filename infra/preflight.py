@@ -1,7 +1,8 @@
-"""Says what is missing for `pulumi preview` or `pulumi up`, in full sentences; runs the command when nothing is.
+"""Run ``pulumi preview`` or ``pulumi up``, or explain what is missing for it.
 
-`python infra/preflight.py preview|up [arguments for pulumi]`. Exits with 1 when something is missing, else as pulumi
-does. Nothing is installed, logged in or created here: each of these is a decision that costs or keeps something.
+Usage: ``python infra/preflight.py preview|up [arguments for pulumi]``. The exit code is 1 if something is missing, and
+pulumi's own otherwise. This script installs nothing, logs in nowhere and creates no stack, because each of these is the
+user's decision.
 """
 
 from __future__ import annotations
@@ -15,67 +16,76 @@ from pathlib import Path
 
 PROJECT = Path(__file__).resolve().parent.parent
 
-_INSTALL = (
-    "The `pulumi` command is not on PATH. Install it as https://www.pulumi.com/docs/install/ says, version 3.190 or "
-    "later, or let the Python SDK do it: "
-    'python -c "from pulumi.automation import PulumiCommand; print(PulumiCommand.install().command)" '
-    "and put the folder that it prints on PATH."
+_INSTALL_PULUMI = (
+    "The `pulumi` command is not on PATH. Install version 3.190 or later as described at "
+    "https://www.pulumi.com/docs/install/. Or let the Python SDK install it, and add the folder that this command "
+    "prints to PATH: .venv/bin/python -c "
+    '"import os, pulumi.automation as a; print(os.path.dirname(a.PulumiCommand.install().command))"'
 )
-_LOGIN = (
-    "Pulumi does not know where to keep the stack's state. Run `pulumi login --local` for a folder on this machine, "
-    "`pulumi login s3://BUCKET` for a bucket of yours, or `pulumi login` for Pulumi Cloud."
+_LOG_IN = (
+    "Pulumi does not know where to keep the stack's state. Run `pulumi login --local` to keep it in a folder on this "
+    "machine, `pulumi login s3://BUCKET` to keep it in a bucket of yours, or `pulumi login` to keep it in Pulumi Cloud."
 )
-_STACK = (
-    "No stack is selected. Run `pulumi stack init dev` for a new one (or `pulumi stack init local` to rehearse against "
-    "a local server), or `pulumi stack select NAME`."
+_SELECT_STACK = (
+    "No stack is selected. Run `pulumi stack init dev` to create one, or `pulumi stack select NAME` to use one that "
+    "exists. `pulumi stack init local` creates a stack that needs no AWS account, only a local server."
 )
-_ENCRYPTED = (
-    "The stack's secrets are encrypted with a passphrase. Set PULUMI_CONFIG_PASSPHRASE, or "
-    "PULUMI_CONFIG_PASSPHRASE_FILE to a file that holds it. Whoever loses it loses the stack's secrets."
+_ENABLE_DECRYPTION = (
+    "The stack's secrets are encrypted with a passphrase. Set PULUMI_CONFIG_PASSPHRASE to the passphrase, or "
+    "PULUMI_CONFIG_PASSPHRASE_FILE to the path of a file that contains it. Without the passphrase, nobody can decrypt "
+    "the secrets."
 )
-_REGION = "No region is chosen. Run `pulumi config set aws:region eu-central-1`, with the region that you want."
-_CREDENTIALS = (
-    "No AWS credentials were found. Set AWS_PROFILE to a profile of `aws configure` or `aws sso login`, or "
-    "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY. They need to manage S3 buckets and IAM users in the account."
+_SET_REGION = (
+    "No region is chosen. Run `pulumi config set aws:region eu-central-1`, with the AWS region of your choice."
+)
+_PROVIDE_CREDENTIALS = (
+    "No AWS credentials were found. Set AWS_PROFILE to a profile that `aws configure` or `aws sso login` created, or "
+    "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY. They need permission to manage S3 buckets and IAM users."
 )
 _INSTALL_PACKAGES = "The program's Python packages are not installed. Run `pulumi install`."
 
-Ask = Callable[[Sequence[str]], "str | None"]
-"""Runs pulumi with arguments and answers what it prints, or None when it exits with an error."""
+AskPulumi = Callable[[Sequence[str]], "str | None"]
+"""Runs pulumi with the given arguments, and returns what it prints, or None if it exits with an error."""
 
 
-def missing(
-    environ: Mapping[str, str], ask: Ask, *, pulumi_found: bool, credentials_found: bool, project: Path = PROJECT
+def missing_steps(
+    environ: Mapping[str, str],
+    ask_pulumi: AskPulumi,
+    *,
+    pulumi_found: bool,
+    credentials_found: bool,
+    project: Path = PROJECT,
 ) -> list[str]:
-    """Answers what has to be done before the stack can be previewed, one instruction each, none when all is there.
+    """Return one instruction for each step that ``pulumi preview`` still needs; the list is empty if there is none.
 
-    Later questions are left out while they cannot be answered: without the command there is no login to ask for.
+    A step that cannot be checked yet is left out. For example, the login cannot be checked without the command.
     """
+    credentials = [] if credentials_found else [_PROVIDE_CREDENTIALS]
     if not pulumi_found:
-        return [_INSTALL] + ([] if credentials_found else [_CREDENTIALS])
+        return [_INSTALL_PULUMI, *credentials]
     packages = [] if (project / "infra" / ".venv").exists() else [_INSTALL_PACKAGES]
-    if ask(["whoami", "--non-interactive"]) is None:
-        return [_LOGIN, *packages] + ([] if credentials_found else [_CREDENTIALS])
-    stack = ask(["stack", "--show-name", "--non-interactive"])
+    if ask_pulumi(["whoami", "--non-interactive"]) is None:
+        return [_LOG_IN, *packages, *credentials]
+    stack = ask_pulumi(["stack", "--show-name", "--non-interactive"])
     if stack is None:
-        return [_STACK, *packages] + ([] if credentials_found else [_CREDENTIALS])
+        return [_SELECT_STACK, *packages, *credentials]
 
-    complaints = packages
-    settings = project / f"Pulumi.{stack.strip().split('/')[-1]}.yaml"
-    text = settings.read_text(encoding="utf-8") if settings.exists() else ""
-    if "encryptionsalt:" in text and not (
+    steps = packages
+    settings_file = project / f"Pulumi.{stack.strip().split('/')[-1]}.yaml"
+    settings = settings_file.read_text(encoding="utf-8") if settings_file.exists() else ""
+    if "encryptionsalt:" in settings and not (
         "PULUMI_CONFIG_PASSPHRASE" in environ or environ.get("PULUMI_CONFIG_PASSPHRASE_FILE")
     ):
-        complaints.append(_ENCRYPTED)
-    if "aws:region:" not in text and not (environ.get("AWS_REGION") or environ.get("AWS_DEFAULT_REGION")):
-        complaints.append(_REGION)
-    if not credentials_found and "aws:accessKey:" not in text and "aws:profile:" not in text:
-        complaints.append(_CREDENTIALS)
-    return complaints
+        steps.append(_ENABLE_DECRYPTION)
+    if "aws:region:" not in settings and not (environ.get("AWS_REGION") or environ.get("AWS_DEFAULT_REGION")):
+        steps.append(_SET_REGION)
+    if "aws:accessKey:" not in settings and "aws:profile:" not in settings:
+        steps += credentials
+    return steps
 
 
 def _credentials_found(environ: Mapping[str, str]) -> bool:
-    """Answers whether the AWS SDK's own chain finds credentials; without the SDK, whether their usual places exist."""
+    """Return whether the AWS SDK finds credentials or, without the SDK, whether a usual variable or file exists."""
     try:
         from botocore.session import Session
     except ImportError:
@@ -89,13 +99,13 @@ def _credentials_found(environ: Mapping[str, str]) -> bool:
         return bool(usual_variables & environ.keys()) or (Path.home() / ".aws" / "credentials").exists()
     try:
         return Session().get_credentials() is not None
-    except Exception as error:  # an expired login or an unknown profile: the SDK's own sentence is the best one
-        _say(f"AWS credentials: {error}")
+    except Exception as error:  # an expired login or an unknown profile; the SDK's own message explains it best
+        _print_error(f"AWS credentials: {error}")
         return False
 
 
 def _ask_pulumi(arguments: Sequence[str]) -> str | None:
-    answer = subprocess.run(  # noqa: S603  (the command whose presence was just checked)
+    ended = subprocess.run(  # noqa: S603  (the caller has checked that this command exists)
         ["pulumi", *arguments],  # noqa: S607
         cwd=PROJECT,
         stdin=subprocess.DEVNULL,
@@ -103,29 +113,32 @@ def _ask_pulumi(arguments: Sequence[str]) -> str | None:
         text=True,
         check=False,
     )
-    return answer.stdout if answer.returncode == 0 else None
+    return ended.stdout if ended.returncode == 0 else None
 
 
-def _say(line: str) -> None:
+def _print_error(line: str) -> None:
     sys.stderr.write(f"{line}\n")
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Runs `pulumi` with `arguments`, first `preview` or `up`, or explains what is missing; answers the exit code."""
+    """Run ``pulumi`` with ``arguments``, or explain what is missing; return the exit code.
+
+    The first argument must be ``preview`` or ``up``.
+    """
     if not arguments or arguments[0] not in {"preview", "up"}:
-        _say("usage: python infra/preflight.py preview|up [arguments for pulumi]")
+        _print_error("usage: python infra/preflight.py preview|up [arguments for pulumi]")
         return 2
-    complaints = missing(
+    steps = missing_steps(
         os.environ,
         _ask_pulumi,
         pulumi_found=shutil.which("pulumi") is not None,
         credentials_found=_credentials_found(os.environ),
     )
-    if complaints:
-        _say(f"Before `pulumi {arguments[0]}` can run:")
-        for complaint in complaints:
-            _say(f"- {complaint}")
-        _say("docs/provisioning.md has the whole way, from nothing to an uploaded file.")
+    if steps:
+        _print_error(f"Before `pulumi {arguments[0]}` can run:")
+        for step in steps:
+            _print_error(f"- {step}")
+        _print_error("docs/provisioning.md describes every step.")
         return 1
     return subprocess.run(["pulumi", *arguments], cwd=PROJECT, check=False).returncode  # noqa: S603, S607
 

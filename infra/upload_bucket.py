@@ -1,4 +1,4 @@
-"""The bucket that browsers upload to, as one component."""
+"""The component for the bucket that browsers upload to."""
 
 from __future__ import annotations
 
@@ -12,15 +12,18 @@ import policies
 
 
 class UploadBucket(pulumi.ComponentResource):
-    """A bucket whose objects under one prefix everybody may read, if wanted, and nothing else is public.
+    """A bucket for uploads. Everybody may read the objects under one prefix; nothing else is public.
 
-    `allowed_origins` are the origins of the pages that upload, as browsers send them, without a path.
-    `public_prefix` ends with a slash; a ValueError says so otherwise.
-    `public_read=False` keeps the whole bucket private: no public statement, and every public access block stays on.
-    `abort_uploads_after_days` is when the parts of an unfinished upload go away.
-    `bucket_name` is left to auto-naming unless given, so that a replacement never collides with its predecessor.
-    `force_destroy` deletes the objects along with the bucket; without it AWS refuses to delete a bucket that has any.
-    `protect` makes the engine refuse to delete the bucket itself, while its rules can still be changed.
+    - ``allowed_origins``: the origins of the pages that upload, such as ``https://app.example.com``, without a path.
+    - ``public_prefix``: where uploads go, with a slash at the end.
+    - ``public_read``: with False, the whole bucket is private, and all of AWS's public access blocks stay on.
+    - ``abort_uploads_after_days``: S3 deletes the parts of an unfinished upload after this many days.
+    - ``bucket_name``: by default, Pulumi chooses a unique name, so a new bucket can replace this one at any time.
+    - ``force_destroy``: deleting the bucket also deletes its objects. Without it, AWS refuses to delete a bucket that
+      has objects.
+    - ``protect``: the engine refuses to delete the bucket. Its rules can still be changed.
+
+    Raises ValueError for a prefix, origins or a number of days that cannot work.
     """
 
     bucket: pulumi.Output[str]
@@ -45,7 +48,7 @@ class UploadBucket(pulumi.ComponentResource):
     ) -> None:
         policies.require_prefix(public_prefix, name="public_prefix")
         super().__init__("presign:aws:UploadBucket", name, {}, opts)
-        of_this = pulumi.ResourceOptions(parent=self)
+        child_options = pulumi.ResourceOptions(parent=self)
 
         bucket = s3.Bucket(
             f"{name}-bucket",
@@ -55,12 +58,12 @@ class UploadBucket(pulumi.ComponentResource):
             opts=pulumi.ResourceOptions(parent=self, protect=protect),
         )
 
-        # ACLs are off: who may read is in the bucket's policy and in no object's ACL.
+        # This turns ACLs off, so only policies decide who may read an object.
         ownership = s3.BucketOwnershipControls(
             f"{name}-ownership",
             bucket=bucket.bucket,
             rule=s3.BucketOwnershipControlsRuleArgs(object_ownership="BucketOwnerEnforced"),
-            opts=of_this,
+            opts=child_options,
         )
         access_block = s3.BucketPublicAccessBlock(
             f"{name}-access-block",
@@ -69,7 +72,7 @@ class UploadBucket(pulumi.ComponentResource):
             ignore_public_acls=True,
             block_public_policy=not public_read,
             restrict_public_buckets=not public_read,
-            opts=of_this,
+            opts=child_options,
         )
         s3.BucketPolicy(
             f"{name}-policy",
@@ -77,7 +80,7 @@ class UploadBucket(pulumi.ComponentResource):
             policy=bucket.arn.apply(
                 lambda arn: json.dumps(policies.bucket_policy(arn, public_prefix, public_read=public_read))
             ),
-            # AWS puts its own access block on every new bucket and refuses a public policy while that one stands.
+            # AWS blocks public policies on every new bucket. So the policy must wait until this block is replaced.
             opts=pulumi.ResourceOptions(parent=self, depends_on=[access_block, ownership]),
         )
 
@@ -93,7 +96,7 @@ class UploadBucket(pulumi.ComponentResource):
                     )
                 )
             ],
-            opts=of_this,
+            opts=child_options,
         )
         s3.BucketCorsConfiguration(
             f"{name}-cors",
@@ -107,7 +110,7 @@ class UploadBucket(pulumi.ComponentResource):
                 )
                 for rule in policies.cors_rules(allowed_origins)
             ],
-            opts=of_this,
+            opts=child_options,
         )
         s3.BucketLifecycleConfiguration(
             f"{name}-lifecycle",
@@ -125,7 +128,7 @@ class UploadBucket(pulumi.ComponentResource):
                 )
                 for rule in policies.lifecycle_rules(abort_uploads_after_days)
             ],
-            opts=of_this,
+            opts=child_options,
         )
 
         self.bucket = bucket.bucket

@@ -1,4 +1,4 @@
-"""The identity that signs uploads, as one component."""
+"""The component for the identity that signs uploads."""
 
 from __future__ import annotations
 
@@ -12,22 +12,25 @@ import policies
 
 
 class UploadSigner(pulumi.ComponentResource):
-    """An IAM user with an access key that may upload under one prefix of one bucket, and little else.
+    """An IAM user with an access key, which may upload under one prefix of one bucket.
 
-    `allow_verification` lets it also read and delete there, which completing an upload needs.
-    `signature_max_age_minutes` makes AWS refuse presigned URLs whose signature is older, whatever their expiry says.
-    `create_user=False` makes a managed policy instead, to attach to a role: then there is no key to keep or rotate.
+    - ``allow_verification``: the user may also read and delete objects under the prefix. Completing an upload needs it.
+    - ``signature_max_age_minutes``: AWS refuses presigned URLs whose signature is older, even if they expire later.
+    - ``create_user``: with False, a managed policy is created instead of the user. Attach it to a role; then there is
+      no access key to keep or to rotate.
+    - ``access_key_generation``: the number of the access key in use. A higher number replaces it with a new one.
+    - ``keep_previous_access_key``: the access key with the number before it also stays valid. AWS allows a user at most
+      two keys.
 
-    The access key is numbered by `access_key_generation`. Counting it up with `keep_previous_access_key=True` issues a
-    new key beside the old one; turning that off again deletes the old one. AWS allows a user two keys at a time.
+    Raises ValueError for a prefix, an age or a generation that cannot work.
     """
 
     access_key_id: pulumi.Output[str] | None
-    """The key's id, or None with `create_user=False`."""
+    """The access key's id, or None with ``create_user=False``."""
     secret_access_key: pulumi.Output[str] | None
-    """The key's secret, marked as one, or None with `create_user=False`."""
+    """The access key's secret, as a secret output, or None with ``create_user=False``."""
     policy_arn: pulumi.Output[str] | None
-    """The managed policy to attach to a role, with `create_user=False` alone."""
+    """The ARN of the managed policy to attach to a role, or None with ``create_user=True``."""
 
     def __init__(
         self,
@@ -47,7 +50,7 @@ class UploadSigner(pulumi.ComponentResource):
         if keep_previous_access_key and access_key_generation < 2:
             raise ValueError("keep_previous_access_key needs an access_key_generation of at least 2")
         super().__init__("presign:aws:UploadSigner", name, {}, opts)
-        of_this = pulumi.ResourceOptions(parent=self)
+        child_options = pulumi.ResourceOptions(parent=self)
         policy = pulumi.Output.from_input(bucket_arn).apply(
             lambda arn: json.dumps(
                 policies.signer_policy(
@@ -66,18 +69,18 @@ class UploadSigner(pulumi.ComponentResource):
                 description=f"Sign uploads under {prefix} of one bucket.",
                 policy=policy,
                 tags=tags,
-                opts=of_this,
+                opts=child_options,
             )
             self.policy_arn = managed.arn
             self.register_outputs({"policyArn": self.policy_arn})
             return
 
-        user = iam.User(f"{name}-user", tags=tags, opts=of_this)
-        # Inline: the policy belongs to this user alone and goes away with it.
-        iam.UserPolicy(f"{name}-policy", user=user.name, policy=policy, opts=of_this)
+        user = iam.User(f"{name}-user", tags=tags, opts=child_options)
+        # An inline policy belongs to this user alone. Nobody can attach it to another identity.
+        iam.UserPolicy(f"{name}-policy", user=user.name, policy=policy, opts=child_options)
         if keep_previous_access_key:
-            iam.AccessKey(f"{name}-access-key-{access_key_generation - 1}", user=user.name, opts=of_this)
-        key = iam.AccessKey(f"{name}-access-key-{access_key_generation}", user=user.name, opts=of_this)
+            iam.AccessKey(f"{name}-access-key-{access_key_generation - 1}", user=user.name, opts=child_options)
+        key = iam.AccessKey(f"{name}-access-key-{access_key_generation}", user=user.name, opts=child_options)
         self.access_key_id = key.id
         self.secret_access_key = pulumi.Output.secret(key.secret)
         self.register_outputs({"accessKeyId": self.access_key_id, "secretAccessKey": self.secret_access_key})

@@ -1,8 +1,8 @@
-"""Applies what a Pulumi program registers to a running server, through boto3, one API call for each resource.
+"""Apply the resources of a Pulumi program to a running server with boto3, usually with one API call each.
 
-A resource type that is not here, or an input that no call applies, raises NotApplied: the tests only vouch for what
-really took effect. Two things that AWS does and the servers do not are added: every new bucket gets AWS's own public
-access block, and a public policy is refused while that, or the program's own, stands.
+An unknown resource type and an input that no call uses raise NotApplied, so no test can pass without the real effect.
+This module adds two things that AWS does and the servers do not: every new bucket gets a public access block, and a
+public policy is refused as long as the block forbids it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 from pulumi.runtime.mocks import MockCallArgs, MockResourceArgs, Mocks
 
-# One session reads the services' descriptions once.
+# All clients share a session, because a session reads the services' descriptions only once.
 _SESSION = boto3.session.Session()
 
 _ALL_BLOCKED = {
@@ -30,15 +30,15 @@ _ALL_BLOCKED = {
 
 
 class NotApplied(Exception):
-    """The program asked for something that no test has applied, so nothing can be said about it."""
+    """The program uses a resource type, an input or a provider function that this module does not apply."""
 
 
 class Boto3Cloud(Mocks):
-    """AWS as far as the program needs it, on the server at `endpoint_url`, with an administrator's key.
+    """The parts of AWS that the program needs, on the server at ``endpoint_url``, with an administrator's key.
 
-    `ca_file` verifies a server that speaks TLS. `user_policies="managed"` writes a user's inline policy, word for word,
-    as a managed policy attached to this user alone, for a server whose inline policies know only some statements.
-    `stores_access_block=False` keeps the public access block in memory, for a server without that API.
+    ``ca_file`` verifies a server that speaks TLS. ``user_policies="managed"`` is for a server whose inline policies
+    accept only some statements: the same document becomes a managed policy, attached to this user only.
+    ``stores_access_block=False`` is for a server without the API for public access blocks: they are kept in memory.
     """
 
     def __init__(
@@ -60,14 +60,14 @@ class Boto3Cloud(Mocks):
         self.access_blocks: dict[str, dict[str, bool]] = {}
         self._user_policies = user_policies
         self._stores_access_block = stores_access_block
-        # Generated names end in random digits, as the engine's do, so that runs share a server without meeting.
+        # Like the engine's, the generated names end in random digits. So several runs can use the same server.
         self._suffix = uuid4().hex[:7]
-        # Resources that wait for nothing of each other come on threads of their own. SeaweedFS reads a bucket's CORS,
-        # encryption and tags, changes one and writes all; two at once, and one of them is lost.
+        # Independent resources arrive on several threads at once. SeaweedFS keeps a bucket's CORS rules, encryption and
+        # tags together: it reads all, changes one and writes all. Two calls at once would lose a change.
         self._one_at_a_time = threading.Lock()
 
     def client(self, service: str, access_key: str, secret_key: str, *, endpoint_url: str | None = None) -> Any:
-        """Answers a boto3 client of this server for somebody's key, always signing with SigV4."""
+        """Return a boto3 client of this server that signs with the given key, and with SigV4."""
         return _SESSION.client(
             service,  # type: ignore[call-overload]
             endpoint_url=endpoint_url or self.endpoint_url,
@@ -83,7 +83,7 @@ class Boto3Cloud(Mocks):
         )
 
     def call(self, args: MockCallArgs) -> Any:
-        raise NotApplied(f"the program calls {args.token}, which nobody answers here")
+        raise NotApplied(f"the program calls {args.token}, which is not supported here")
 
     def new_resource(self, args: MockResourceArgs) -> tuple[str | None, dict[str, Any]]:
         if not args.custom:
@@ -102,28 +102,28 @@ class Boto3Cloud(Mocks):
             "aws:iam/policy:Policy": self._policy,
         }
         if args.typ not in appliers:
-            raise NotApplied(f"nobody applies a {args.typ}")
+            raise NotApplied(f"the resource type {args.typ} is not supported here")
         inputs = _Inputs(args.typ, args.inputs)
         with self._one_at_a_time:
             identifier, state = appliers[args.typ](args.name, inputs)
-        inputs.refuse_leftovers()
+        inputs.require_all_used()
         return identifier, {**args.inputs, **state}
 
     def _bucket(self, name: str, inputs: _Inputs) -> tuple[str, dict[str, Any]]:
         bucket = inputs.take("bucket", default=f"{name}-{self._suffix}")
-        inputs.take("forceDestroy", default=False)  # concerns deletion alone; `Run.resources` shows it
-        elsewhere = (
+        inputs.take("forceDestroy", default=False)  # only deletion uses it; tests find it in `ProgramRun.resources`
+        location = (
             {"CreateBucketConfiguration": {"LocationConstraint": self.region}} if self.region != "us-east-1" else {}
         )
-        self.s3.create_bucket(Bucket=bucket, **elsewhere)
-        self._block(bucket, _ALL_BLOCKED)
+        self.s3.create_bucket(Bucket=bucket, **location)
+        self._put_access_block(bucket, _ALL_BLOCKED)
         if tags := inputs.take("tags", default={}):
             self.s3.put_bucket_tagging(Bucket=bucket, Tagging={"TagSet": _tag_set(tags)})
         return bucket, {"bucket": bucket, "arn": f"arn:aws:s3:::{bucket}", "region": self.region}
 
     def _ownership(self, name: str, inputs: _Inputs) -> tuple[str, dict[str, Any]]:
         bucket = inputs.take("bucket")
-        rule = inputs.inner("rule")
+        rule = inputs.nested("rule")
         self.s3.put_bucket_ownership_controls(
             Bucket=bucket, OwnershipControls={"Rules": [{"ObjectOwnership": rule.take("objectOwnership")}]}
         )
@@ -131,7 +131,7 @@ class Boto3Cloud(Mocks):
 
     def _access_block(self, name: str, inputs: _Inputs) -> tuple[str, dict[str, Any]]:
         bucket = inputs.take("bucket")
-        self._block(
+        self._put_access_block(
             bucket,
             {
                 "BlockPublicAcls": inputs.take("blockPublicAcls", default=False),
@@ -142,7 +142,7 @@ class Boto3Cloud(Mocks):
         )
         return bucket, {}
 
-    def _block(self, bucket: str, block: dict[str, bool]) -> None:
+    def _put_access_block(self, bucket: str, block: dict[str, bool]) -> None:
         self.access_blocks[bucket] = block
         if self._stores_access_block:
             self.s3.put_public_access_block(Bucket=bucket, PublicAccessBlockConfiguration=block)
@@ -165,10 +165,10 @@ class Boto3Cloud(Mocks):
         rules = [
             {
                 "ApplyServerSideEncryptionByDefault": {
-                    "SSEAlgorithm": rule.inner("applyServerSideEncryptionByDefault").take("sseAlgorithm")
+                    "SSEAlgorithm": rule.nested("applyServerSideEncryptionByDefault").take("sseAlgorithm")
                 }
             }
-            for rule in inputs.each("rules")
+            for rule in inputs.nested_list("rules")
         ]
         self.s3.put_bucket_encryption(Bucket=bucket, ServerSideEncryptionConfiguration={"Rules": rules})
         return bucket, {}
@@ -182,7 +182,7 @@ class Boto3Cloud(Mocks):
                 "AllowedHeaders": rule.take("allowedHeaders", default=[]),
                 "ExposeHeaders": rule.take("exposeHeaders", default=[]),
             }
-            for rule in inputs.each("corsRules")
+            for rule in inputs.nested_list("corsRules")
         ]
         self.s3.put_bucket_cors(Bucket=bucket, CORSConfiguration={"CORSRules": rules})
         return bucket, {}
@@ -193,13 +193,15 @@ class Boto3Cloud(Mocks):
             {
                 "ID": rule.take("id"),
                 "Status": rule.take("status"),
-                "Filter": {"Prefix": rule.inner("filter").take("prefix")},
+                "Filter": {"Prefix": rule.nested("filter").take("prefix")},
                 "AbortIncompleteMultipartUpload": {
-                    # Numbers arrive as floats.
-                    "DaysAfterInitiation": int(rule.inner("abortIncompleteMultipartUpload").take("daysAfterInitiation"))
+                    # The mock monitor passes all numbers as floats.
+                    "DaysAfterInitiation": int(
+                        rule.nested("abortIncompleteMultipartUpload").take("daysAfterInitiation")
+                    )
                 },
             }
-            for rule in inputs.each("rules")
+            for rule in inputs.nested_list("rules")
         ]
         self.s3.put_bucket_lifecycle_configuration(Bucket=bucket, LifecycleConfiguration={"Rules": rules})
         return bucket, {}
@@ -234,34 +236,35 @@ class Boto3Cloud(Mocks):
 
 
 class _Inputs:
-    """Inputs that remember which of them were taken, all the way down."""
+    """The inputs of a resource, which remember which of them were used, also in nested inputs."""
 
-    def __init__(self, where: str, values: Mapping[str, Any]) -> None:
-        self._where = where
-        self._values = dict(values)
-        self._inner: list[_Inputs] = []
+    def __init__(self, path: str, values: Mapping[str, Any]) -> None:
+        self._path = path
+        self._unused = dict(values)
+        self._nested: list[_Inputs] = []
 
     def take(self, name: str, **default: Any) -> Any:
-        if name not in self._values and "default" not in default:
-            raise NotApplied(f"{self._where} lacks {name}")
-        return self._values.pop(name, default.get("default"))
+        """Return an input and mark it as used; raise NotApplied if it is absent and no ``default`` is given."""
+        if name not in self._unused and "default" not in default:
+            raise NotApplied(f"{self._path} lacks {name}")
+        return self._unused.pop(name, default.get("default"))
 
-    def inner(self, name: str) -> _Inputs:
-        return self._remember(name, self.take(name))
+    def nested(self, name: str) -> _Inputs:
+        return self._add_nested(name, self.take(name))
 
-    def each(self, name: str) -> list[_Inputs]:
-        return [self._remember(name, value) for value in self.take(name)]
+    def nested_list(self, name: str) -> list[_Inputs]:
+        return [self._add_nested(name, value) for value in self.take(name)]
 
-    def _remember(self, name: str, values: Mapping[str, Any]) -> _Inputs:
-        inner = _Inputs(f"{self._where}.{name}", values)
-        self._inner.append(inner)
-        return inner
+    def _add_nested(self, name: str, values: Mapping[str, Any]) -> _Inputs:
+        nested = _Inputs(f"{self._path}.{name}", values)
+        self._nested.append(nested)
+        return nested
 
-    def refuse_leftovers(self) -> None:
-        if self._values:
-            raise NotApplied(f"{self._where} has inputs that nobody applies: {sorted(self._values)}")
-        for inner in self._inner:
-            inner.refuse_leftovers()
+    def require_all_used(self) -> None:
+        if self._unused:
+            raise NotApplied(f"{self._path} has inputs that no call uses: {sorted(self._unused)}")
+        for nested in self._nested:
+            nested.require_all_used()
 
 
 def _tag_set(tags: Mapping[str, str]) -> list[dict[str, str]]:

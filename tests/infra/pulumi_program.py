@@ -1,4 +1,4 @@
-"""Runs a Pulumi program as the engine would, but for the engine: settings in, registered resources and outputs out."""
+"""Run a Pulumi program without the engine: settings go in, registered resources and outputs come out."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import contextvars
 import json
 import os
 import runpy
+import shutil
 import sys
 import warnings
 from collections.abc import Iterator, Mapping
@@ -23,53 +24,59 @@ from pulumi.runtime import rpc, settings
 from pulumi.runtime.mocks import MockMonitor, Mocks, set_mocks
 from pulumi.runtime.stack import run_in_stack
 
-# These modules load on first use and then warn of deprecated classes that they define; a program that uses one of those
-# still warns.
+# On first use, these modules load and warn about deprecated classes of their own. They are loaded here without the
+# warnings. A program that uses a deprecated class still causes a warning.
 with warnings.catch_warnings():
     warnings.simplefilter("ignore", DeprecationWarning)
     _LOADED = (pulumi_aws.iam.User, pulumi_aws.s3.Bucket, pulumi_aws.sqs.Queue)
 
 ROOT = Path(__file__).resolve().parents[2]
 INFRA = ROOT / "infra"
+PROVISIONING_PAGE = ROOT / "docs" / "provisioning.md"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Registered:
-    """One resource as the program asked the engine for it; `after` has the names of what it has to wait for."""
+class RegisteredResource:
+    """A resource as the program registered it. It waits for the resources that ``dependencies`` names."""
 
     type: str
     name: str
     parent: str
     protect: bool
-    after: frozenset[str]
+    dependencies: frozenset[str]
     inputs: Mapping[str, Any] = field(repr=False)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Run:
-    """What one run of a program asked for and exported."""
+class ProgramRun:
+    """The resources and the outputs of one run of a program."""
 
-    resources: Mapping[str, Registered]
+    resources: Mapping[str, RegisteredResource]
     outputs: Mapping[str, Any]
     secret_outputs: frozenset[str]
 
 
-def declared_defaults(project_file: Path = ROOT / "Pulumi.yaml") -> dict[str, Any]:
-    """Answers the defaults that Pulumi.yaml declares, as the engine fills them in before the program runs."""
-    declared = yaml.safe_load(project_file.read_text(encoding="utf-8"))["config"]
-    return {key: entry["default"] for key, entry in declared.items()}
+def read_config(file_name: str) -> dict[str, Any]:
+    """Return the ``config`` section of a file in the project's folder, such as ``Pulumi.yaml``."""
+    config: dict[str, Any] = yaml.safe_load((ROOT / file_name).read_text(encoding="utf-8"))["config"]
+    return config
 
 
-def run_program(directory: Path, cloud: Mocks, config: Mapping[str, Any] | None = None) -> Run:
-    """Runs the program in `directory` with Pulumi.yaml's defaults and `config`; `cloud` applies what it registers.
+def copy_program(directory: Path) -> Path:
+    """Copy the program into ``directory``, without its virtual environment, and return the copy's folder."""
+    return shutil.copytree(INFRA, directory / "infra", ignore=shutil.ignore_patterns(".*", "__pycache__"))
 
-    Keys without a namespace are the project's. Whatever the program or the cloud raises comes through.
+
+def run_program(directory: Path, cloud: Mocks, config: Mapping[str, Any] | None = None) -> ProgramRun:
+    """Run the program in ``directory`` with Pulumi.yaml's defaults and ``config``; ``cloud`` applies its resources.
+
+    Keys without a namespace belong to the project. Exceptions of the program and of the cloud are raised here.
     """
-    values = {f"presign:{key}": value for key, value in declared_defaults().items()}
+    values = {f"presign:{key}": declared["default"] for key, declared in read_config("Pulumi.yaml").items()}
     values |= {key if ":" in key else f"presign:{key}": value for key, value in (config or {}).items()}
     encoded = {key: value if isinstance(value, str) else json.dumps(value) for key, value in values.items()}
-    # Pulumi keeps its state in context variables: a context of its own per run, and nothing leaks into the next. A
-    # thread of its own, since a browser that other tests keep open occupies the event loop of this one.
+    # Pulumi keeps its state in context variables. Each run has its own context, so no state leaks into the next run.
+    # It also has its own thread, because other tests may keep a browser open, which occupies this thread's event loop.
     with (
         _own_modules(directory),
         mock.patch.dict(os.environ, {"PULUMI_CONFIG": json.dumps(encoded)}),
@@ -78,11 +85,11 @@ def run_program(directory: Path, cloud: Mocks, config: Mapping[str, Any] | None 
         return thread.submit(contextvars.Context().run, _run_in_context, directory, cloud).result()
 
 
-def _run_in_context(directory: Path, cloud: Mocks) -> Run:
+def _run_in_context(directory: Path, cloud: Mocks) -> ProgramRun:
     monitor = _RecordingMonitor(cloud)
-    # set_mocks would make a stack on an event loop of its own, and run_in_stack refuses a second stack.
+    # Without this, set_mocks would create a stack on its own event loop, and run_in_stack refuses a second stack.
     settings.set_root_resource(object())  # type: ignore[arg-type]
-    # This set is shared by all contexts, and a run that failed leaves tasks of its closed loop behind.
+    # All contexts share this collection, and a failed run leaves tasks of its closed event loop in it.
     settings.SETTINGS.outputs.clear()
     set_mocks(cloud, project="presign", stack="test", monitor=monitor)
     settings.set_root_resource(None)  # type: ignore[arg-type]
@@ -90,17 +97,17 @@ def _run_in_context(directory: Path, cloud: Mocks) -> Run:
     def program() -> None:
         runpy.run_path(str(directory), run_name="__main__")
 
-    # The mock monitor answers on threads, gives each an event loop and closes none of them.
+    # The mock monitor runs on threads. It would give each thread an event loop and never close it.
     loops: list[asyncio.AbstractEventLoop] = []
 
-    def give_loop() -> None:
+    def set_event_loop() -> None:
         loops.append(asyncio.new_event_loop())
         asyncio.set_event_loop(loops[-1])
 
     async def main() -> None:
         loop = asyncio.get_running_loop()
-        loop.set_default_executor(ThreadPoolExecutor(initializer=give_loop))
-        # A failure comes through as an exception; each output that hangs on it would log it once more.
+        loop.set_default_executor(ThreadPoolExecutor(initializer=set_event_loop))
+        # A failure is raised as an exception. Every output that depends on it would also log it.
         loop.set_exception_handler(lambda loop, context: None)
         await run_in_stack(program)
 
@@ -114,7 +121,7 @@ def _run_in_context(directory: Path, cloud: Mocks) -> Run:
 
 @contextmanager
 def _own_modules(directory: Path) -> Iterator[None]:
-    """Lets the program import its siblings afresh, and takes them out of `sys.modules` afterwards."""
+    """Let the program import its own modules anew, and remove them from ``sys.modules`` afterwards."""
     siblings = {path.stem for path in directory.glob("*.py")} - {"__main__"}
     before = {name: sys.modules.pop(name) for name in siblings if name in sys.modules}
     try:
@@ -126,16 +133,16 @@ def _own_modules(directory: Path) -> Iterator[None]:
 
 
 class _RecordingMonitor(MockMonitor):
-    """The mock monitor, which also records requests and honours `additional_secret_outputs`, as the engine does."""
+    """A mock monitor that records requests and, like the engine, respects ``additional_secret_outputs``."""
 
     def __init__(self, mocks: Mocks) -> None:
         super().__init__(mocks)
-        self._resources: dict[str, Registered] = {}
+        self._resources: dict[str, RegisteredResource] = {}
         self._outputs: dict[str, Any] = {}
         self._secret_outputs: set[str] = set()
 
-    def run(self) -> Run:
-        return Run(
+    def run(self) -> ProgramRun:
+        return ProgramRun(
             resources=dict(self._resources), outputs=self._outputs, secret_outputs=frozenset(self._secret_outputs)
         )
 
@@ -153,12 +160,12 @@ class _RecordingMonitor(MockMonitor):
                 secret.fields[rpc._special_sig_key].string_value = rpc._special_secret_sig
                 secret.fields["value"].CopyFrom(plain)
         assert request.name not in self._resources, f"two resources are named {request.name}"
-        self._resources[request.name] = Registered(
+        self._resources[request.name] = RegisteredResource(
             type=request.type,
             name=request.name,
             parent=_name(request.parent),
             protect=request.protect,
-            after=frozenset(_name(urn) for urn in request.dependencies),
+            dependencies=frozenset(_name(urn) for urn in request.dependencies),
             inputs=inputs,
         )
         return response
@@ -178,5 +185,5 @@ def _name(urn: str) -> str:
 
 
 def _refuse_unknowns(value: Any, where: str) -> None:
-    assert rpc.UNKNOWN not in json.dumps(value, default=repr), f"{where} holds a value that is not known"
-    assert "pulumi.output" not in json.dumps(value, default=repr).lower(), f"{where} holds an output that was printed"
+    assert rpc.UNKNOWN not in json.dumps(value, default=repr), f"{where} contains an unknown value"
+    assert "pulumi.output" not in json.dumps(value, default=repr).lower(), f"{where} contains an output as text"

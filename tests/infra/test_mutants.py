@@ -1,10 +1,9 @@
-"""Mistakes made on purpose in copies of the program: each must be caught by the test that is named beside it."""
+"""Deliberate mistakes in copies of the program. Each of them must fail the test that guards against it."""
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ from tests.infra import test_effective_access as access
 from tests.infra import test_provisioning as provisioning
 from tests.infra.boto3_cloud import Boto3Cloud
 from tests.infra.conftest import SeaweedFSWithTls, cloud_on
-from tests.infra.pulumi_program import INFRA
+from tests.infra.pulumi_program import copy_program
 from tests.infra.test_provisioning import deploy
 
 UPLOAD_ONLY = {"publicRead": False, "allowVerification": False}
@@ -24,7 +23,10 @@ UPLOAD_ONLY = {"publicRead": False, "allowVerification": False}
 
 @dataclass(frozen=True, kw_only=True)
 class Mutant:
-    """One text of one file replaced by another, and the test that then fails, or what the cloud refuses it with."""
+    """A copy of the program in which ``new`` replaces ``old`` in one file.
+
+    ``caught_by`` is the test that must fail for a stack with ``config``, or the cloud's error message.
+    """
 
     name: str
     file: str
@@ -34,98 +36,113 @@ class Mutant:
     config: Mapping[str, Any] = field(default_factory=dict)
 
 
+SIGNER_WITH_ALL_ACTIONS = Mutant(
+    name="the signer may do everything under the prefix",
+    file="policies.py",
+    old='["s3:PutObject", "s3:AbortMultipartUpload", "s3:ListMultipartUploadParts"]',
+    new='["s3:*"]',
+    caught_by=provisioning.test_the_signer_policy_allows_uploads_and_verification_under_the_prefix_and_nothing_else,
+)
+SIGNER_OF_THE_WHOLE_BUCKET = Mutant(
+    name="the signer may write to the whole bucket, shown by IAM",
+    file="policies.py",
+    old="under_prefix = objects_arn(bucket_arn, prefix)",
+    new='under_prefix = f"{bucket_arn}/*"',
+    caught_by=provisioning.test_iam_denies_the_access_key_everything_else,
+)
+PREFIX_WITHOUT_SLASH = Mutant(
+    name="the prefix has no slash at the end",
+    file="policies.py",
+    old='return f"{bucket_arn}/{require_prefix(prefix)}*"',
+    new='return f"{bucket_arn}/{require_prefix(prefix)[:-1]}*"',
+    caught_by=provisioning.test_iam_denies_the_access_key_everything_else,
+)
+READS_WITHOUT_VERIFICATION = Mutant(
+    name="the signer may read without verification",
+    file="policies.py",
+    old='"s3:AbortMultipartUpload", "s3:ListMultipartUploadParts"],',
+    new='"s3:AbortMultipartUpload", "s3:ListMultipartUploadParts", "s3:GetObject"],',
+    caught_by=provisioning.test_without_verification_the_signer_may_only_upload,
+    config=UPLOAD_ONLY,
+)
+PLAIN_HTTP_ALLOWED = Mutant(
+    name="the bucket policy allows plain http",
+    file="policies.py",
+    old='{"aws:SecureTransport": "false"}',
+    new='{"aws:SecureTransport": "true"}',
+    caught_by=provisioning.test_the_bucket_policy_allows_public_reads_under_the_prefix_and_denies_plain_http,
+)
+
 MUTANTS = [
-    Mutant(
-        name="the signer may do everything under the prefix",
-        file="policies.py",
-        old='["s3:PutObject", "s3:AbortMultipartUpload", "s3:ListMultipartUploadParts"]',
-        new='["s3:*"]',
-        caught_by=provisioning.test_the_signer_may_upload_and_verify_under_the_prefix_and_that_is_its_whole_policy,
-    ),
-    Mutant(
-        name="the signer may do everything, as IAM decides",
-        file="policies.py",
-        old='["s3:PutObject", "s3:AbortMultipartUpload", "s3:ListMultipartUploadParts"]',
-        new='["s3:*"]',
-        caught_by=provisioning.test_iam_refuses_reads_and_deletes_without_verification,
+    SIGNER_WITH_ALL_ACTIONS,
+    replace(
+        SIGNER_WITH_ALL_ACTIONS,
+        name="the signer may do everything under the prefix, shown by IAM",
+        caught_by=provisioning.test_without_verification_iam_denies_reads_and_deletes,
         config=UPLOAD_ONLY,
     ),
-    Mutant(
-        name="the signer's resource is the whole bucket",
-        file="policies.py",
-        old="under_prefix = objects_arn(bucket_arn, prefix)",
-        new='under_prefix = f"{bucket_arn}/*"',
-        caught_by=provisioning.test_iam_refuses_the_key_everything_else,
-    ),
-    Mutant(
-        name="the signer's resource is the whole bucket, word for word",
-        file="policies.py",
-        old="under_prefix = objects_arn(bucket_arn, prefix)",
-        new='under_prefix = f"{bucket_arn}/*"',
+    SIGNER_OF_THE_WHOLE_BUCKET,
+    replace(
+        SIGNER_OF_THE_WHOLE_BUCKET,
+        name="the signer may write to the whole bucket",
         caught_by=provisioning.test_without_verification_the_signer_may_only_upload,
         config=UPLOAD_ONLY,
     ),
+    PREFIX_WITHOUT_SLASH,
     Mutant(
-        name="a prefix without its slash",
-        file="policies.py",
-        old='return f"{bucket_arn}/{require_prefix(prefix)}*"',
-        new='return f"{bucket_arn}/{require_prefix(prefix)[:-1]}*"',
-        caught_by=provisioning.test_iam_refuses_the_key_everything_else,
-    ),
-    Mutant(
-        name="public reads without the slash",
+        name="the public prefix has no slash at the end",
         file="policies.py",
         old='"Resource": objects_arn(bucket_arn, public_prefix),',
         new='"Resource": objects_arn(bucket_arn, public_prefix).replace("/*", "*"),',
-        caught_by=provisioning.test_the_bucket_policy_opens_reads_under_the_prefix_and_refuses_plain_http,
+        caught_by=provisioning.test_the_bucket_policy_allows_public_reads_under_the_prefix_and_denies_plain_http,
     ),
     Mutant(
-        name="the access block left as AWS makes it",
+        name="AWS's own access block still forbids a public policy",
         file="upload_bucket.py",
         old="block_public_policy=not public_read,",
         new="block_public_policy=True,",
         caught_by="public policies are blocked",
     ),
     Mutant(
-        name="no access block of the program's own",
+        name="the program has no access block",
         file="upload_bucket.py",
         old="access_block = s3.BucketPublicAccessBlock(",
         new="access_block = ownership if public_read else s3.BucketPublicAccessBlock(",
         caught_by="public policies are blocked",
     ),
     Mutant(
-        name="the access block left on behind a public policy",
+        name="the access block still restricts a bucket with a public policy",
         file="upload_bucket.py",
         old="restrict_public_buckets=not public_read,",
         new="restrict_public_buckets=True,",
-        caught_by=provisioning.test_a_public_bucket_blocks_acls_and_lets_its_policy_be_public,
+        caught_by=provisioning.test_a_bucket_with_public_reads_blocks_public_acls_and_allows_a_public_policy,
     ),
     Mutant(
-        name="the access block removed from a private bucket",
+        name="the access block does not restrict a private bucket",
         file="upload_bucket.py",
         old="restrict_public_buckets=not public_read,",
         new="restrict_public_buckets=False,",
-        caught_by=provisioning.test_a_private_bucket_keeps_every_block_and_has_no_public_statement,
+        caught_by=provisioning.test_a_private_bucket_has_every_access_block_and_no_public_statement,
         config=UPLOAD_ONLY,
     ),
     Mutant(
-        name="public ACLs let in",
+        name="public ACLs are allowed",
         file="upload_bucket.py",
         old="block_public_acls=True,",
         new="block_public_acls=False,",
-        caught_by=provisioning.test_a_public_bucket_blocks_acls_and_lets_its_policy_be_public,
+        caught_by=provisioning.test_a_bucket_with_public_reads_blocks_public_acls_and_allows_a_public_policy,
     ),
     Mutant(
-        name="the policy waits for nothing",
+        name="the bucket policy waits for nothing",
         file="upload_bucket.py",
         old="depends_on=[access_block, ownership]",
         new="depends_on=[]",
         caught_by=provisioning.test_the_bucket_policy_waits_for_the_access_block_and_the_ownership_controls,
-        # A public policy would race the access block, and sometimes be refused before its order is looked at.
+        # A stack without a public policy. Otherwise the cloud may refuse the policy before the test checks the order.
         config=UPLOAD_ONLY,
     ),
     Mutant(
-        name="the policy does not wait for the access block",
+        name="the bucket policy does not wait for the access block",
         file="upload_bucket.py",
         old="depends_on=[access_block, ownership]",
         new="depends_on=[ownership]",
@@ -133,96 +150,88 @@ MUTANTS = [
         config=UPLOAD_ONLY,
     ),
     Mutant(
-        name="objects owned by whoever writes them",
+        name="an object belongs to its writer",
         file="upload_bucket.py",
         old='"BucketOwnerEnforced"',
         new='"ObjectWriter"',
         caught_by=provisioning.test_the_bucket_owner_owns_every_object,
     ),
     Mutant(
-        name="a bucket that is not protected",
+        name="the bucket is not protected",
         file="upload_bucket.py",
         old="opts=pulumi.ResourceOptions(parent=self, protect=protect),",
         new="opts=pulumi.ResourceOptions(parent=self),",
-        caught_by=provisioning.test_the_bucket_alone_is_protected_by_default,
+        caught_by=provisioning.test_only_the_bucket_is_protected_by_default,
     ),
     Mutant(
-        name="a CORS method missing",
+        name="a CORS method is missing",
         file="policies.py",
         old='["GET", "PUT", "POST", "HEAD"]',
         new='["GET", "PUT", "HEAD"]',
-        caught_by=provisioning.test_the_cors_rule_is_exactly_the_one_that_uploads_need,
+        caught_by=provisioning.test_the_cors_rule_allows_exactly_what_uploads_need,
     ),
     Mutant(
-        name="an exposed header missing",
+        name="an exposed header is missing",
         file="policies.py",
         old='["Location", "ETag"]',
         new='["Location"]',
-        caught_by=provisioning.test_the_cors_rule_is_exactly_the_one_that_uploads_need,
+        caught_by=provisioning.test_the_cors_rule_allows_exactly_what_uploads_need,
     ),
     Mutant(
-        name="the exposed headers dropped on the way to Pulumi",
+        name="the exposed headers do not reach Pulumi",
         file="upload_bucket.py",
         old='                    expose_headers=rule["ExposeHeaders"],\n',
         new="",
-        caught_by=provisioning.test_the_cors_rule_is_exactly_the_one_that_uploads_need,
+        caught_by=provisioning.test_the_cors_rule_allows_exactly_what_uploads_need,
     ),
     Mutant(
-        name="the secret exported plain",
+        name="the secret access key is a plain output",
         file="__main__.py",
         old='pulumi.export("secretAccessKey", signer.secret_access_key)',
         new='pulumi.export("secretAccessKey", pulumi.Output.unsecret(signer.secret_access_key))',
         caught_by=provisioning.test_the_secret_key_and_the_env_file_are_the_only_secret_outputs,
     ),
     Mutant(
-        name="the env file exported plain",
+        name="the env file is a plain output",
         file="__main__.py",
-        old="pulumi.Output.secret(pulumi.Output.all(**environment).apply(env_text))",
-        new="pulumi.Output.unsecret(pulumi.Output.all(**environment).apply(env_text))",
+        old="pulumi.Output.secret(pulumi.Output.all(**environment).apply(env_file_text))",
+        new="pulumi.Output.unsecret(pulumi.Output.all(**environment).apply(env_file_text))",
         caught_by=provisioning.test_the_secret_key_and_the_env_file_are_the_only_secret_outputs,
     ),
     Mutant(
-        name="reads without verification",
-        file="policies.py",
-        old='"s3:AbortMultipartUpload", "s3:ListMultipartUploadParts"],',
-        new='"s3:AbortMultipartUpload", "s3:ListMultipartUploadParts", "s3:GetObject"],',
-        caught_by=provisioning.test_without_verification_the_signer_may_only_upload,
+        name="the env file of a private bucket says that reads are public",
+        file="__main__.py",
+        old='"true" if settings.public_read else "false"',
+        new='"true"',
+        caught_by=provisioning.test_the_env_file_of_a_private_bucket_says_that_reads_are_not_public,
         config=UPLOAD_ONLY,
     ),
-    Mutant(
-        name="reads without verification, as IAM decides",
-        file="policies.py",
-        old='"s3:AbortMultipartUpload", "s3:ListMultipartUploadParts"],',
-        new='"s3:AbortMultipartUpload", "s3:ListMultipartUploadParts", "s3:GetObject"],',
-        caught_by=provisioning.test_iam_refuses_reads_and_deletes_without_verification,
-        config=UPLOAD_ONLY,
+    READS_WITHOUT_VERIFICATION,
+    replace(
+        READS_WITHOUT_VERIFICATION,
+        name="the signer may read without verification, shown by IAM",
+        caught_by=provisioning.test_without_verification_iam_denies_reads_and_deletes,
     ),
     Mutant(
-        name="verification although it was turned off",
+        name="the signer may verify although the setting is off",
         file="__main__.py",
         old="    allow_verification=settings.allow_verification,\n",
         new="",
         caught_by=provisioning.test_without_verification_the_signer_may_only_upload,
         config=UPLOAD_ONLY,
     ),
+    PLAIN_HTTP_ALLOWED,
     Mutant(
-        name="plain http let in",
-        file="policies.py",
-        old='{"aws:SecureTransport": "false"}',
-        new='{"aws:SecureTransport": "true"}',
-        caught_by=provisioning.test_the_bucket_policy_opens_reads_under_the_prefix_and_refuses_plain_http,
-    ),
-    Mutant(
-        name="a policy language version that does not exist",
+        name="the version of the policy language does not exist",
         file="policies.py",
         old='"2012-10-17"',
         new='"2024-10-17"',
         caught_by="Syntax errors in policy",
     ),
     Mutant(
-        name="a child that is not one",
+        name="a resource is not a child of its component",
         file="upload_signer.py",
-        old='iam.User(f"{name}-user", tags=tags, opts=of_this)',
+        old='iam.User(f"{name}-user", tags=tags, opts=child_options)',
         new='iam.User(f"{name}-user", tags=tags)',
         caught_by=provisioning.test_every_resource_is_a_child_of_its_component,
     ),
@@ -230,9 +239,8 @@ MUTANTS = [
 
 
 def mutated_program(mutant: Mutant, directory: Path) -> Path:
-    """Copies the program to `directory` with the mutant's text in place of the original, which must occur once."""
-    program = directory / "infra"
-    shutil.copytree(INFRA, program, ignore=shutil.ignore_patterns(".*", "__pycache__"))
+    """Copy the program to ``directory`` with the mutant's change; the original text must occur exactly once."""
+    program = copy_program(directory)
     source = (program / mutant.file).read_text(encoding="utf-8")
     assert source.count(mutant.old) == 1, f"{mutant.name}: {mutant.file} has the text {source.count(mutant.old)} times"
     (program / mutant.file).write_text(source.replace(mutant.old, mutant.new), encoding="utf-8")
@@ -258,9 +266,7 @@ def test_a_mistake_in_the_program_fails_the_test_that_guards_against_it(
 def test_a_copy_without_a_mistake_passes_every_test_that_catches_one(
     config: Mapping[str, Any], tmp_path: Path, moto_cloud: Boto3Cloud
 ) -> None:
-    program = tmp_path / "infra"
-    shutil.copytree(INFRA, program, ignore=shutil.ignore_patterns(".*", "__pycache__"))
-    stack = deploy(moto_cloud, {"allowedOrigins": provisioning.ORIGINS, **config}, program=program)
+    stack = deploy(moto_cloud, {"allowedOrigins": provisioning.ORIGINS, **config}, program=copy_program(tmp_path))
     guards = {mutant.caught_by for mutant in MUTANTS if mutant.config == config}
     assert guards
     for guard in guards:
@@ -269,39 +275,34 @@ def test_a_copy_without_a_mistake_passes_every_test_that_catches_one(
 
 
 MUTANTS_OVER_HTTP = [
-    Mutant(
-        name="a prefix without its slash",
-        file="policies.py",
-        old='return f"{bucket_arn}/{require_prefix(prefix)}*"',
-        new='return f"{bucket_arn}/{require_prefix(prefix)[:-1]}*"',
-        caught_by=lambda stack, server, http: access.test_a_url_presigned_with_the_issued_key_uploads_nowhere_else(
+    replace(
+        PREFIX_WITHOUT_SLASH,
+        caught_by=lambda stack, server, http: access.test_a_url_presigned_with_the_access_key_uploads_nowhere_else(
             stack, http, "publicity/x"
         ),
     ),
-    Mutant(
-        name="plain http let in",
-        file="policies.py",
-        old='{"aws:SecureTransport": "false"}',
+    replace(
+        PLAIN_HTTP_ALLOWED,
         new='{"aws:SecureTransport": "never"}',
-        caught_by=lambda stack, server, http: access.test_plain_http_is_refused_to_everybody_even_with_a_good_signature(
+        caught_by=lambda stack, server, http: access.test_plain_http_is_refused_even_with_a_valid_signature(
             stack, server
         ),
     ),
     Mutant(
-        name="every origin let in",
+        name="the CORS rule allows every origin",
         file="policies.py",
         old='"AllowedOrigins": list(allowed_origins),',
         new='"AllowedOrigins": ["*"],',
-        caught_by=lambda stack, server, http: access.test_a_foreign_origin_fails_the_preflight(
+        caught_by=lambda stack, server, http: access.test_the_preflight_request_of_another_origin_is_refused(
             stack, http, "PUT", "https://evil.example.com"
         ),
     ),
     Mutant(
-        name="the whole bucket public",
+        name="the whole bucket is public",
         file="policies.py",
         old='"Resource": objects_arn(bucket_arn, public_prefix),',
         new='"Resource": f"{bucket_arn}/*",',
-        caught_by=lambda stack, server, http: access.test_everybody_can_do_nothing_but_read_under_the_prefix(
+        caught_by=lambda stack, server, http: access.test_without_a_signature_only_reads_under_the_prefix_are_allowed(
             stack, http
         ),
     ),
@@ -309,7 +310,7 @@ MUTANTS_OVER_HTTP = [
 
 
 @pytest.mark.parametrize("mutant", MUTANTS_OVER_HTTP, ids=lambda mutant: mutant.name)
-def test_a_mistake_shows_over_http_as_well(
+def test_a_mistake_in_the_program_also_shows_over_http(
     mutant: Mutant, tmp_path: Path, seaweedfs: SeaweedFSWithTls, http: httpx.Client
 ) -> None:
     assert not isinstance(mutant.caught_by, str)

@@ -1,4 +1,4 @@
-"""The policy documents by themselves: their exact shape, their limits, and what a linter for IAM makes of them."""
+"""The policy documents: their exact content, their limits, and the findings of an IAM linter."""
 
 from __future__ import annotations
 
@@ -32,32 +32,32 @@ DOCUMENTS = {
     "plain local bucket": bucket_policy(ARN, "public/", public_read=True, deny_plain_http=False),
     "signer": signer_policy(ARN, "public/", allow_verification=True),
     "upload-only signer": signer_policy(ARN, "public/", allow_verification=False),
-    "signer with a largest age": signer_policy(
+    "signer with a maximum signature age": signer_policy(
         ARN, "media/originals/", allow_verification=True, signature_max_age_minutes=15
     ),
 }
 
 
 @pytest.mark.parametrize("name", DOCUMENTS)
-def test_the_linter_for_iam_finds_nothing(name: str) -> None:
+def test_the_iam_linter_finds_no_problem(name: str) -> None:
     findings = parliament.analyze_policy_string(json.dumps(DOCUMENTS[name])).findings
     assert [str(finding) for finding in findings] == []
 
 
 @pytest.mark.parametrize(
-    "broken",
+    "mistake",
     [
         {"Action": "s3:PutObjects"},
         {"Resource": ARN},
         {"Condition": {"Bool": {"aws:SecureTransports": "false"}}},
     ],
 )
-def test_the_linter_for_iam_would_find_a_slip(broken: dict[str, Any]) -> None:
-    statement = {"Effect": "Allow", "Action": "s3:PutObject", "Resource": f"{ARN}/public/*", **broken}
+def test_the_iam_linter_finds_a_mistake(mistake: dict[str, Any]) -> None:
+    statement = {"Effect": "Allow", "Action": "s3:PutObject", "Resource": f"{ARN}/public/*", **mistake}
     assert parliament.analyze_policy_string(json.dumps(policy_document(statement))).findings
 
 
-def test_a_signer_without_verification_has_one_statement_of_three_actions() -> None:
+def test_without_verification_the_signer_policy_has_one_statement_with_three_actions() -> None:
     assert signer_policy(ARN, "public/", allow_verification=False) == {
         "Version": "2012-10-17",
         "Statement": [
@@ -71,7 +71,7 @@ def test_a_signer_without_verification_has_one_statement_of_three_actions() -> N
     }
 
 
-def test_the_local_signer_differs_by_the_buckets_arn_and_one_action_alone() -> None:
+def test_the_local_signer_policy_differs_only_in_the_buckets_arn_and_one_action() -> None:
     aws = signer_policy(ARN, "public/", allow_verification=True)["Statement"]
     local = local_signer_policy(ARN, "public/", allow_verification=True)["Statement"]
     assert local[1:] == aws[1:]
@@ -82,26 +82,24 @@ def test_the_local_signer_differs_by_the_buckets_arn_and_one_action_alone() -> N
     }
 
 
-def test_a_document_fits_into_the_quota_of_inline_policies_whatever_the_prefix() -> None:
-    longest = "p" * 255 + "/"
-    document = signer_policy(f"arn:aws-us-gov:s3:::{'b' * 63}", longest, allow_verification=True)
-    document["Statement"] += signer_policy(
-        f"arn:aws-us-gov:s3:::{'b' * 63}", longest, allow_verification=False, signature_max_age_minutes=10080
-    )["Statement"][1:]
-    # https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_iam-quotas.html counts without white space.
+def test_the_largest_signer_policy_fits_into_the_quota_for_inline_policies() -> None:
+    document = signer_policy(
+        f"arn:aws-us-gov:s3:::{'b' * 63}", "p" * 255 + "/", allow_verification=True, signature_max_age_minutes=10080
+    )
+    # AWS does not count white space. https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_iam-quotas.html
     assert len("".join(json.dumps(document).split())) <= 2048
 
 
 @pytest.mark.parametrize(
     "prefix", ["", "public", "/", "/public/", "a//b/", "../", "a/./b/", "*/", "a?/", "$/", "ü/", "a b/"]
 )
-def test_a_prefix_that_means_something_else_is_refused(prefix: str) -> None:
+def test_a_prefix_that_is_not_the_path_of_a_folder_is_refused(prefix: str) -> None:
     with pytest.raises(ValueError, match=r"^prefix must"):
         require_prefix(prefix)
 
 
 @given(st.text(max_size=20), st.text(max_size=20))
-def test_a_taken_prefix_never_widens_the_resource(prefix: str, tail: str) -> None:
+def test_no_accepted_prefix_is_a_wildcard_in_the_policy(prefix: str, tail: str) -> None:
     try:
         require_prefix(prefix + tail)
     except ValueError:
@@ -118,16 +116,16 @@ def test_a_policy_without_statements_is_refused() -> None:
 
 
 @pytest.mark.parametrize("minutes", [0, -1])
-def test_a_largest_signature_age_is_at_least_a_minute(minutes: int) -> None:
+def test_a_maximum_signature_age_below_one_minute_is_refused(minutes: int) -> None:
     with pytest.raises(ValueError, match=f"at least 1; it is {minutes}"):
         signer_policy(ARN, "public/", allow_verification=True, signature_max_age_minutes=minutes)
 
 
-def test_cors_needs_an_origin() -> None:
+def test_cors_rules_without_an_origin_are_refused() -> None:
     with pytest.raises(ValueError, match="at least one origin"):
         cors_rules([])
 
 
-def test_unfinished_uploads_are_kept_for_a_day_at_least() -> None:
+def test_lifecycle_rules_that_delete_parts_before_one_day_are_refused() -> None:
     with pytest.raises(ValueError, match="at least 1; it is 0"):
         lifecycle_rules(0)

@@ -1,4 +1,4 @@
-"""What `make infra-preview` and `make infra-up` say when something is missing, with a stand-in for pulumi."""
+"""The instructions of `make infra-preview` and `make infra-up` for what is missing. A script stands in for pulumi."""
 
 from __future__ import annotations
 
@@ -10,64 +10,67 @@ from pathlib import Path
 
 import pytest
 
-from infra.preflight import missing
+from infra.preflight import missing_steps
 from tests.infra.pulumi_program import INFRA
 
 
-def project_with(directory: Path, settings: str | None, *, packages: bool = True) -> Path:
-    if packages:
-        (directory / "infra" / ".venv").mkdir(parents=True)
+def project_with(directory: Path, settings: str | None) -> Path:
+    """Prepare ``directory`` as a project with installed packages and, unless it is None, the settings of a stack."""
+    (directory / "infra" / ".venv").mkdir(parents=True)
     if settings is not None:
         (directory / "Pulumi.dev.yaml").write_text(settings, encoding="utf-8")
     return directory
 
 
-def answers(*, login: bool = True, stack: str | None = "dev\n") -> Mapping[str, str | None]:
+def pulumi_output(*, login: bool = True, stack: str | None = "dev\n") -> Mapping[str, str | None]:
+    """Return what pulumi prints for each command, or None for a command that fails."""
     return {"whoami": "someone\n" if login else None, "stack": stack}
 
 
 def first_words(
     directory: Path,
     *,
-    told: Mapping[str, str | None] | None = None,
+    output: Mapping[str, str | None] | None = None,
     environ: Mapping[str, str] | None = None,
     pulumi: bool = True,
     credentials: bool = True,
 ) -> list[str]:
-    """Answers how each instruction begins, enough to tell them apart."""
-    said = told or answers()
+    """Return the first four words of each instruction."""
+    printed = output or pulumi_output()
 
-    def ask(arguments: Sequence[str]) -> str | None:
-        return said[arguments[0]]
+    def ask_pulumi(arguments: Sequence[str]) -> str | None:
+        return printed[arguments[0]]
 
-    complaints = missing(environ or {}, ask, pulumi_found=pulumi, credentials_found=credentials, project=directory)
-    return [" ".join(complaint.split()[:4]) for complaint in complaints]
+    steps = missing_steps(
+        environ or {}, ask_pulumi, pulumi_found=pulumi, credentials_found=credentials, project=directory
+    )
+    return [" ".join(step.split()[:4]) for step in steps]
 
 
-def test_nothing_is_missing_when_everything_is_there(tmp_path: Path) -> None:
+def test_a_complete_setup_needs_no_instructions(tmp_path: Path) -> None:
     project = project_with(tmp_path, "config:\n  aws:region: eu-central-1\n")
     assert first_words(project) == []
 
 
-def test_without_the_command_its_installation_is_explained(tmp_path: Path) -> None:
+def test_a_missing_pulumi_command_is_explained(tmp_path: Path) -> None:
     assert first_words(tmp_path, pulumi=False, credentials=False) == [
         "The `pulumi` command is",
         "No AWS credentials were",
     ]
 
 
-def test_without_a_login_and_packages_both_are_explained(tmp_path: Path) -> None:
-    assert first_words(tmp_path, told=answers(login=False)) == [
+def test_a_missing_login_and_missing_packages_are_explained_together(tmp_path: Path) -> None:
+    assert first_words(tmp_path, output=pulumi_output(login=False)) == [
         "Pulumi does not know",
         "The program's Python packages",
     ]
 
 
-def test_without_a_stack_its_creation_is_explained(tmp_path: Path) -> None:
-    assert first_words(project_with(tmp_path, None), told=answers(stack=None)) == ["No stack is selected."]
+def test_a_missing_stack_is_explained(tmp_path: Path) -> None:
+    assert first_words(project_with(tmp_path, None), output=pulumi_output(stack=None)) == ["No stack is selected."]
 
 
-def test_a_stack_encrypted_with_a_passphrase_needs_it_in_the_environment(tmp_path: Path) -> None:
+def test_an_encrypted_stack_needs_its_passphrase_in_the_environment(tmp_path: Path) -> None:
     project = project_with(tmp_path, "encryptionsalt: v1:x\nconfig:\n  aws:region: eu-central-1\n")
     assert first_words(project) == ["The stack's secrets are"]
     assert first_words(project, environ={"PULUMI_CONFIG_PASSPHRASE": ""}) == []
@@ -105,7 +108,7 @@ def test_a_machine_with_nothing_gets_instructions_and_no_traceback(tmp_path: Pat
     assert ended.stdout == ""
 
 
-def test_an_unknown_aws_profile_is_explained_and_not_raised(tmp_path: Path) -> None:
+def test_an_unknown_aws_profile_gets_an_explanation_and_no_traceback(tmp_path: Path) -> None:
     ended = run_preflight("preview", path=tmp_path, environ={"AWS_PROFILE": "nobody"})
     assert ended.returncode == 1
     assert "nobody" in ended.stderr
@@ -113,7 +116,7 @@ def test_an_unknown_aws_profile_is_explained_and_not_raised(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("arguments", [(), ("destroy",)])
-def test_another_command_is_refused_with_the_usage(tmp_path: Path, arguments: tuple[str, ...]) -> None:
+def test_an_unknown_command_is_refused_with_the_usage(tmp_path: Path, arguments: tuple[str, ...]) -> None:
     ended = run_preflight(*arguments, path=tmp_path)
     assert ended.returncode == 2
     assert ended.stderr.startswith("usage: ")

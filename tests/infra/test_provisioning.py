@@ -1,4 +1,4 @@
-"""What the program provisions, read back from moto. The mutants call these tests as well, each with a broken stack."""
+"""The resources that the program creates, read back from moto. test_mutants.py runs some of these tests as well."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from botocore.exceptions import ClientError
 from pulumi.runtime.mocks import MockResourceArgs
 
 from tests.infra.boto3_cloud import Boto3Cloud, NotApplied
-from tests.infra.pulumi_program import INFRA, Run, run_program
+from tests.infra.pulumi_program import INFRA, ProgramRun, run_program
 
 ORIGINS = ["https://app.example.com", "http://localhost:8080"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Deployed:
-    """A run of the program together with the cloud that it made its resources on."""
+class DeployedStack:
+    """A run of the program, and the cloud that has its resources."""
 
-    run: Run
+    run: ProgramRun
     cloud: Boto3Cloud
 
     @property
@@ -38,50 +38,58 @@ class Deployed:
     def inputs(self, name: str) -> Mapping[str, Any]:
         return self.run.resources[name].inputs
 
-    def signer(self, service: str) -> Any:
+    @property
+    def signer_user(self) -> str:
+        """The name of the IAM user that signs."""
+        return str(self.inputs("uploads-signer-policy")["user"])
+
+    def signer_client(self, service: str) -> Any:
+        """Return a boto3 client that signs with the stack's access key."""
         return self.cloud.client(service, self.run.outputs["accessKeyId"], self.run.outputs["secretAccessKey"])
 
 
-def deploy(cloud: Boto3Cloud, config: Mapping[str, Any] | None = None, *, program: Path = INFRA) -> Deployed:
-    return Deployed(run=run_program(program, cloud, {"aws:region": cloud.region, **(config or {})}), cloud=cloud)
+def deploy(cloud: Boto3Cloud, config: Mapping[str, Any] | None = None, *, program: Path = INFRA) -> DeployedStack:
+    """Run ``program`` with ``config``, in the region of ``cloud``."""
+    return DeployedStack(run=run_program(program, cloud, {"aws:region": cloud.region, **(config or {})}), cloud=cloud)
 
 
 @contextmanager
-def iam_decides(stack: Deployed) -> Iterator[None]:
-    """Lets moto check every request against its signer's policies, as AWS does, which it leaves out otherwise.
+def iam_enforced(stack: DeployedStack) -> Iterator[None]:
+    """Let moto check every request against the policies of its signer, as AWS does. By default, moto checks nothing.
 
-    The bucket's policy is put aside meanwhile: moto overlooks conditions, so that the refusal of plain http would
-    refuse every request. SeaweedFS shows both at work, in test_effective_access.py.
+    The bucket policy is removed during this time: moto ignores conditions, so the statement against plain http would
+    deny every request. In test_effective_access.py, SeaweedFS enforces the bucket policy and the signer's policy.
     """
-    reset = f"{stack.cloud.endpoint_url}/moto-api/reset-auth"
+    reset_url = f"{stack.cloud.endpoint_url}/moto-api/reset-auth"
     policy = stack.cloud.s3.get_bucket_policy(Bucket=stack.bucket)["Policy"]
     stack.cloud.s3.delete_bucket_policy(Bucket=stack.bucket)
     headers = {"Content-Type": "text/plain"}
-    urlopen(Request(reset, data=b"0", headers=headers)).close()
+    urlopen(Request(reset_url, data=b"0", headers=headers)).close()
     try:
         yield
     finally:
-        urlopen(Request(reset, data=b"inf", headers=headers)).close()
+        urlopen(Request(reset_url, data=b"inf", headers=headers)).close()
         stack.cloud.s3.put_bucket_policy(Bucket=stack.bucket, Policy=policy)
 
 
-def refusal_code(call: Callable[[], object]) -> str:
-    with pytest.raises(ClientError) as refused:
+def error_code(call: Callable[[], object]) -> str:
+    """Return the code of the error that ``call`` must get from the server."""
+    with pytest.raises(ClientError) as error:
         call()
-    return str(refused.value.response["Error"]["Code"])
+    return str(error.value.response["Error"]["Code"])
 
 
 @pytest.fixture(scope="module")
-def stack(moto_url: str) -> Deployed:
+def stack(moto_url: str) -> DeployedStack:
     return deploy(Boto3Cloud(moto_url), {"allowedOrigins": ORIGINS})
 
 
 @pytest.fixture(scope="module")
-def private_stack(moto_url: str) -> Deployed:
+def private_stack(moto_url: str) -> DeployedStack:
     return deploy(Boto3Cloud(moto_url), {"publicRead": False, "allowVerification": False})
 
 
-def test_the_program_makes_exactly_the_resources_that_it_documents(stack: Deployed) -> None:
+def test_the_program_creates_the_documented_resources_and_no_others(stack: DeployedStack) -> None:
     assert {name: resource.type for name, resource in stack.run.resources.items()} == {
         "uploads": "presign:aws:UploadBucket",
         "uploads-bucket": "aws:s3/bucket:Bucket",
@@ -100,38 +108,38 @@ def test_the_program_makes_exactly_the_resources_that_it_documents(stack: Deploy
     }
 
 
-def test_every_resource_is_a_child_of_its_component(stack: Deployed) -> None:
+def test_every_resource_is_a_child_of_its_component(stack: DeployedStack) -> None:
     for name, resource in stack.run.resources.items():
         if name not in {"uploads", "uploads-signer"}:
             assert resource.parent == ("uploads-signer" if name.startswith("uploads-signer") else "uploads"), name
 
 
-def test_the_bucket_policy_waits_for_the_access_block_and_the_ownership_controls(stack: Deployed) -> None:
+def test_the_bucket_policy_waits_for_the_access_block_and_the_ownership_controls(stack: DeployedStack) -> None:
     assert {"uploads-access-block", "uploads-ownership", "uploads-bucket"} <= stack.run.resources[
         "uploads-policy"
-    ].after
+    ].dependencies
 
 
-def test_everything_about_the_bucket_waits_for_the_bucket(stack: Deployed) -> None:
+def test_all_settings_of_the_bucket_wait_for_the_bucket(stack: DeployedStack) -> None:
     for name in ("ownership", "access-block", "encryption", "cors", "lifecycle"):
-        assert stack.run.resources[f"uploads-{name}"].after == {"uploads-bucket"}
+        assert stack.run.resources[f"uploads-{name}"].dependencies == {"uploads-bucket"}
 
 
-def test_the_bucket_alone_is_protected_by_default(stack: Deployed) -> None:
+def test_only_the_bucket_is_protected_by_default(stack: DeployedStack) -> None:
     assert {name for name, resource in stack.run.resources.items() if resource.protect} == {"uploads-bucket"}
 
 
-def test_nothing_is_protected_when_the_stack_says_so(moto_cloud: Boto3Cloud) -> None:
+def test_with_protect_off_no_resource_is_protected(moto_cloud: Boto3Cloud) -> None:
     stack = deploy(moto_cloud, {"protect": False, "forceDestroy": True})
     assert not any(resource.protect for resource in stack.run.resources.values())
     assert stack.inputs("uploads-bucket")["forceDestroy"] is True
 
 
-def test_objects_are_not_destroyed_with_the_bucket_by_default(stack: Deployed) -> None:
+def test_objects_are_not_destroyed_with_the_bucket_by_default(stack: DeployedStack) -> None:
     assert stack.inputs("uploads-bucket")["forceDestroy"] is False
 
 
-def test_the_cors_rule_is_exactly_the_one_that_uploads_need(stack: Deployed) -> None:
+def test_the_cors_rule_allows_exactly_what_uploads_need(stack: DeployedStack) -> None:
     assert stack.cloud.s3.get_bucket_cors(Bucket=stack.bucket)["CORSRules"] == [
         {
             "AllowedOrigins": ORIGINS,
@@ -142,7 +150,7 @@ def test_the_cors_rule_is_exactly_the_one_that_uploads_need(stack: Deployed) -> 
     ]
 
 
-def test_the_bucket_policy_opens_reads_under_the_prefix_and_refuses_plain_http(stack: Deployed) -> None:
+def test_the_bucket_policy_allows_public_reads_under_the_prefix_and_denies_plain_http(stack: DeployedStack) -> None:
     assert json.loads(stack.cloud.s3.get_bucket_policy(Bucket=stack.bucket)["Policy"]) == {
         "Version": "2012-10-17",
         "Statement": [
@@ -165,7 +173,7 @@ def test_the_bucket_policy_opens_reads_under_the_prefix_and_refuses_plain_http(s
     }
 
 
-def test_a_public_bucket_blocks_acls_and_lets_its_policy_be_public(stack: Deployed) -> None:
+def test_a_bucket_with_public_reads_blocks_public_acls_and_allows_a_public_policy(stack: DeployedStack) -> None:
     assert stack.cloud.s3.get_public_access_block(Bucket=stack.bucket)["PublicAccessBlockConfiguration"] == {
         "BlockPublicAcls": True,
         "IgnorePublicAcls": True,
@@ -174,7 +182,7 @@ def test_a_public_bucket_blocks_acls_and_lets_its_policy_be_public(stack: Deploy
     }
 
 
-def test_a_private_bucket_keeps_every_block_and_has_no_public_statement(private_stack: Deployed) -> None:
+def test_a_private_bucket_has_every_access_block_and_no_public_statement(private_stack: DeployedStack) -> None:
     s3, bucket = private_stack.cloud.s3, private_stack.bucket
     assert s3.get_public_access_block(Bucket=bucket)["PublicAccessBlockConfiguration"] == {
         "BlockPublicAcls": True,
@@ -186,18 +194,20 @@ def test_a_private_bucket_keeps_every_block_and_has_no_public_statement(private_
     assert [(statement["Sid"], statement["Effect"]) for statement in statements] == [("DenyPlainHttp", "Deny")]
 
 
-def test_the_bucket_owner_owns_every_object(stack: Deployed) -> None:
+def test_the_bucket_owner_owns_every_object(stack: DeployedStack) -> None:
     controls = stack.cloud.s3.get_bucket_ownership_controls(Bucket=stack.bucket)["OwnershipControls"]
     assert controls == {"Rules": [{"ObjectOwnership": "BucketOwnerEnforced"}]}
 
 
-def test_objects_are_encrypted_at_rest(stack: Deployed) -> None:
+def test_objects_are_encrypted_at_rest(stack: DeployedStack) -> None:
     [rule] = stack.cloud.s3.get_bucket_encryption(Bucket=stack.bucket)["ServerSideEncryptionConfiguration"]["Rules"]
     assert rule["ApplyServerSideEncryptionByDefault"] == {"SSEAlgorithm": "AES256"}
 
 
 @pytest.mark.parametrize(("config", "days"), [({}, 7), ({"abortUploadsAfterDays": 2}, 2)])
-def test_parts_of_unfinished_uploads_go_away(moto_cloud: Boto3Cloud, config: Mapping[str, Any], days: int) -> None:
+def test_parts_of_unfinished_uploads_are_deleted_after_the_configured_days(
+    moto_cloud: Boto3Cloud, config: Mapping[str, Any], days: int
+) -> None:
     stack = deploy(moto_cloud, config)
     assert stack.cloud.s3.get_bucket_lifecycle_configuration(Bucket=stack.bucket)["Rules"] == [
         {
@@ -209,11 +219,23 @@ def test_parts_of_unfinished_uploads_go_away(moto_cloud: Boto3Cloud, config: Map
     ]
 
 
-def user_policy(stack: Deployed) -> Any:
-    user = stack.inputs("uploads-signer-policy")["user"]
+def user_policy(stack: DeployedStack) -> Any:
+    """Return the document of the signer's only policy."""
+    user = stack.signer_user
     [name] = stack.cloud.iam.list_user_policies(UserName=user)["PolicyNames"]
     assert stack.cloud.iam.list_attached_user_policies(UserName=user)["AttachedPolicies"] == []
     return stack.cloud.iam.get_user_policy(UserName=user, PolicyName=name)["PolicyDocument"]
+
+
+def access_key_ids(stack: DeployedStack) -> list[str]:
+    """Return the ids of the access keys that the server has for the signer."""
+    keys = stack.cloud.iam.list_access_keys(UserName=stack.signer_user)["AccessKeyMetadata"]
+    return [key["AccessKeyId"] for key in keys]
+
+
+def access_key_resources(stack: DeployedStack) -> set[str]:
+    """Return the names of the access keys among the program's resources."""
+    return {name for name in stack.run.resources if "access-key" in name}
 
 
 def upload_statement(arn: str, prefix: str = "public/") -> dict[str, Any]:
@@ -234,21 +256,23 @@ def verify_statement(arn: str) -> dict[str, Any]:
     }
 
 
-def test_the_signer_may_upload_and_verify_under_the_prefix_and_that_is_its_whole_policy(stack: Deployed) -> None:
+def test_the_signer_policy_allows_uploads_and_verification_under_the_prefix_and_nothing_else(
+    stack: DeployedStack,
+) -> None:
     assert user_policy(stack) == {
         "Version": "2012-10-17",
         "Statement": [upload_statement(stack.arn), verify_statement(stack.arn)],
     }
 
 
-def test_without_verification_the_signer_may_only_upload(private_stack: Deployed) -> None:
+def test_without_verification_the_signer_may_only_upload(private_stack: DeployedStack) -> None:
     assert user_policy(private_stack) == {
         "Version": "2012-10-17",
         "Statement": [upload_statement(private_stack.arn)],
     }
 
 
-def test_a_largest_signature_age_is_denied_in_milliseconds(moto_cloud: Boto3Cloud) -> None:
+def test_the_signer_policy_denies_signatures_above_the_maximum_age_in_milliseconds(moto_cloud: Boto3Cloud) -> None:
     stack = deploy(moto_cloud, {"signatureMaxAgeMinutes": 15})
     assert user_policy(stack)["Statement"] == [
         upload_statement(stack.arn),
@@ -263,7 +287,7 @@ def test_a_largest_signature_age_is_denied_in_milliseconds(moto_cloud: Boto3Clou
     ]
 
 
-def test_the_prefix_of_the_stack_is_the_prefix_of_every_statement(moto_cloud: Boto3Cloud) -> None:
+def test_every_statement_uses_the_prefix_of_the_stack(moto_cloud: Boto3Cloud) -> None:
     stack = deploy(moto_cloud, {"publicPrefix": "media/originals/", "allowVerification": False})
     assert user_policy(stack)["Statement"] == [upload_statement(stack.arn, "media/originals/")]
     policy = json.loads(stack.cloud.s3.get_bucket_policy(Bucket=stack.bucket)["Policy"])
@@ -271,7 +295,7 @@ def test_the_prefix_of_the_stack_is_the_prefix_of_every_statement(moto_cloud: Bo
     assert stack.run.outputs["prefix"] == "media/originals/"
 
 
-def test_without_a_user_there_is_a_managed_policy_and_no_key(moto_cloud: Boto3Cloud) -> None:
+def test_without_a_user_there_is_a_managed_policy_and_no_access_key(moto_cloud: Boto3Cloud) -> None:
     stack = deploy(moto_cloud, {"createUser": False})
     types = {resource.type for resource in stack.run.resources.values()}
     assert not types & {"aws:iam/user:User", "aws:iam/userPolicy:UserPolicy", "aws:iam/accessKey:AccessKey"}
@@ -284,13 +308,10 @@ def test_without_a_user_there_is_a_managed_policy_and_no_key(moto_cloud: Boto3Cl
     }
 
 
-def test_outputs_name_the_bucket_and_hold_a_complete_env_file(stack: Deployed) -> None:
+def test_the_outputs_contain_the_bucket_and_a_complete_env_file(stack: DeployedStack) -> None:
     outputs = dict(stack.run.outputs)
     key, secret = outputs.pop("accessKeyId"), outputs.pop("secretAccessKey")
-    [issued] = stack.cloud.iam.list_access_keys(UserName=stack.inputs("uploads-signer-policy")["user"])[
-        "AccessKeyMetadata"
-    ]
-    assert key == issued["AccessKeyId"]
+    assert [key] == access_key_ids(stack)
     assert outputs == {
         "bucket": stack.bucket,
         "region": "eu-central-1",
@@ -298,6 +319,7 @@ def test_outputs_name_the_bucket_and_hold_a_complete_env_file(stack: Deployed) -
         "presignBucket": f"s3://{stack.bucket}/public/?region=eu-central-1",
         "env": (
             f"PRESIGN_BUCKET=s3://{stack.bucket}/public/?region=eu-central-1\n"
+            "PRESIGN_PUBLIC_READ=true\n"
             "AWS_DEFAULT_REGION=eu-central-1\n"
             "PRESIGN_ALLOWED_ORIGINS=https://app.example.com,http://localhost:8080\n"
             f"AWS_ACCESS_KEY_ID={key}\n"
@@ -306,18 +328,22 @@ def test_outputs_name_the_bucket_and_hold_a_complete_env_file(stack: Deployed) -
     }
 
 
-def test_the_secret_key_and_the_env_file_are_the_only_secret_outputs(stack: Deployed) -> None:
+def test_the_env_file_of_a_private_bucket_says_that_reads_are_not_public(private_stack: DeployedStack) -> None:
+    assert "\nPRESIGN_PUBLIC_READ=false\n" in private_stack.run.outputs["env"]
+
+
+def test_the_secret_key_and_the_env_file_are_the_only_secret_outputs(stack: DeployedStack) -> None:
     assert stack.run.secret_outputs == {"secretAccessKey", "env"}
 
 
-def test_the_secret_key_is_in_no_plain_output_and_no_input(stack: Deployed) -> None:
+def test_the_secret_key_is_in_no_plain_output_and_no_input(stack: DeployedStack) -> None:
     secret = stack.run.outputs["secretAccessKey"]
-    plain = {name: value for name, value in stack.run.outputs.items() if name not in stack.run.secret_outputs}
-    assert secret not in json.dumps(plain)
+    plain_outputs = {name: value for name, value in stack.run.outputs.items() if name not in stack.run.secret_outputs}
+    assert secret not in json.dumps(plain_outputs)
     assert all(secret not in json.dumps(dict(resource.inputs)) for resource in stack.run.resources.values())
 
 
-def test_a_local_endpoint_joins_the_address_of_the_bucket(moto_cloud: Boto3Cloud) -> None:
+def test_the_bucket_address_contains_a_local_endpoint(moto_cloud: Boto3Cloud) -> None:
     stack = deploy(moto_cloud, {"aws:endpoints": [{"s3": "http://127.0.0.1:5566", "iam": "http://127.0.0.1:5566"}]})
     address = f"s3://{stack.bucket}/public/?region=eu-central-1&endpoint_url=http%3A%2F%2F127.0.0.1%3A5566"
     assert stack.run.outputs["presignBucket"] == address
@@ -330,62 +356,57 @@ def test_an_origin_with_a_wildcard_is_in_the_cors_rule_and_not_in_the_env_file(m
     assert "PRESIGN_ALLOWED_ORIGINS" not in stack.run.outputs["env"]
 
 
-def test_a_bucket_gets_the_name_that_the_stack_asks_for(moto_cloud: Boto3Cloud) -> None:
+def test_the_bucket_has_the_configured_name(moto_cloud: Boto3Cloud) -> None:
     stack = deploy(moto_cloud, {"bucketName": "media-of-example-com"})
     assert stack.run.outputs["bucket"] == "media-of-example-com"
 
 
-def test_without_a_name_the_bucket_is_named_by_the_engine(stack: Deployed) -> None:
+def test_without_a_configured_name_the_engine_names_the_bucket(stack: DeployedStack) -> None:
     assert "bucket" not in stack.inputs("uploads-bucket")
 
 
 def test_tags_are_on_the_bucket_and_on_the_user(moto_cloud: Boto3Cloud) -> None:
     stack = deploy(moto_cloud, {"tags": {"team": "media", "cost centre": "42"}})
     expected = [{"Key": "cost centre", "Value": "42"}, {"Key": "team", "Value": "media"}]
-    user = stack.inputs("uploads-signer-policy")["user"]
     assert sorted(stack.cloud.s3.get_bucket_tagging(Bucket=stack.bucket)["TagSet"], key=str) == expected
-    assert sorted(stack.cloud.iam.list_user_tags(UserName=user)["Tags"], key=str) == expected
+    assert sorted(stack.cloud.iam.list_user_tags(UserName=stack.signer_user)["Tags"], key=str) == expected
 
 
-def test_rotation_issues_a_second_key_that_works_beside_the_first(moto_cloud: Boto3Cloud) -> None:
+def test_rotation_creates_a_second_access_key_that_works_while_the_first_is_kept(moto_cloud: Boto3Cloud) -> None:
     stack = deploy(moto_cloud, {"accessKeyGeneration": 2, "keepPreviousAccessKey": True})
-    keys = {name for name in stack.run.resources if "access-key" in name}
-    assert keys == {"uploads-signer-access-key-1", "uploads-signer-access-key-2"}
-    user = stack.inputs("uploads-signer-policy")["user"]
-    issued = [key["AccessKeyId"] for key in stack.cloud.iam.list_access_keys(UserName=user)["AccessKeyMetadata"]]
-    assert len(issued) == 2
-    assert stack.run.outputs["accessKeyId"] in issued
-    with iam_decides(stack):
-        stack.signer("s3").put_object(Bucket=stack.bucket, Key="public/cat.png", Body=b"cat")
+    assert access_key_resources(stack) == {"uploads-signer-access-key-1", "uploads-signer-access-key-2"}
+    assert len(access_key_ids(stack)) == 2
+    assert stack.run.outputs["accessKeyId"] in access_key_ids(stack)
+    with iam_enforced(stack):
+        stack.signer_client("s3").put_object(Bucket=stack.bucket, Key="public/cat.png", Body=b"cat")
 
 
-def test_rotation_ends_with_the_new_key_alone(moto_cloud: Boto3Cloud) -> None:
+def test_after_the_rotation_only_the_new_access_key_is_left(moto_cloud: Boto3Cloud) -> None:
     stack = deploy(moto_cloud, {"accessKeyGeneration": 2})
-    assert {name for name in stack.run.resources if "access-key" in name} == {"uploads-signer-access-key-2"}
+    assert access_key_resources(stack) == {"uploads-signer-access-key-2"}
 
 
-def test_iam_lets_the_key_upload_read_and_delete_under_the_prefix(stack: Deployed) -> None:
-    s3 = stack.signer("s3")
-    with iam_decides(stack):
+def test_iam_allows_the_access_key_to_upload_read_and_delete_under_the_prefix(stack: DeployedStack) -> None:
+    s3 = stack.signer_client("s3")
+    with iam_enforced(stack):
         s3.put_object(Bucket=stack.bucket, Key="public/cat.png", Body=b"cat")
         assert s3.get_object(Bucket=stack.bucket, Key="public/cat.png")["Body"].read() == b"cat"
         s3.delete_object(Bucket=stack.bucket, Key="public/cat.png")
 
 
-def test_iam_lets_the_key_upload_in_parts_under_the_prefix(stack: Deployed) -> None:
-    s3 = stack.signer("s3")
-    where = {"Bucket": stack.bucket, "Key": "public/film.mp4"}
-    with iam_decides(stack):
-        upload = {**where, "UploadId": s3.create_multipart_upload(**where)["UploadId"]}
+def test_iam_allows_the_access_key_to_upload_in_parts_under_the_prefix(stack: DeployedStack) -> None:
+    s3 = stack.signer_client("s3")
+    target = {"Bucket": stack.bucket, "Key": "public/film.mp4"}
+    with iam_enforced(stack):
+        upload = {**target, "UploadId": s3.create_multipart_upload(**target)["UploadId"]}
         s3.upload_part(**upload, PartNumber=1, Body=b"film")
         assert len(s3.list_parts(**upload)["Parts"]) == 1
         s3.abort_multipart_upload(**upload)
 
 
-def test_iam_refuses_the_key_everything_else(stack: Deployed) -> None:
-    s3, iam, bucket = stack.signer("s3"), stack.signer("iam"), stack.bucket
-    user = stack.inputs("uploads-signer-policy")["user"]
-    with iam_decides(stack):
+def test_iam_denies_the_access_key_everything_else(stack: DeployedStack) -> None:
+    s3, iam, bucket, user = stack.signer_client("s3"), stack.signer_client("iam"), stack.bucket, stack.signer_user
+    with iam_enforced(stack):
         for call in (
             lambda: s3.put_object(Bucket=bucket, Key="publicity/cat.png", Body=b"cat"),
             lambda: s3.put_object(Bucket=bucket, Key="private/cat.png", Body=b"cat"),
@@ -408,25 +429,25 @@ def test_iam_refuses_the_key_everything_else(stack: Deployed) -> None:
             lambda: iam.create_access_key(UserName=user),
             lambda: iam.put_user_policy(UserName=user, PolicyName="more", PolicyDocument="{}"),
         ):
-            assert refusal_code(call) == "AccessDenied"
+            assert error_code(call) == "AccessDenied"
 
 
-def test_iam_refuses_reads_and_deletes_without_verification(private_stack: Deployed) -> None:
-    s3, bucket = private_stack.signer("s3"), private_stack.bucket
-    with iam_decides(private_stack):
+def test_without_verification_iam_denies_reads_and_deletes(private_stack: DeployedStack) -> None:
+    s3, bucket = private_stack.signer_client("s3"), private_stack.bucket
+    with iam_enforced(private_stack):
         s3.put_object(Bucket=bucket, Key="public/cat.png", Body=b"cat")
-        assert refusal_code(lambda: s3.get_object(Bucket=bucket, Key="public/cat.png")) == "AccessDenied"
-        assert refusal_code(lambda: s3.delete_object(Bucket=bucket, Key="public/cat.png")) == "AccessDenied"
+        assert error_code(lambda: s3.get_object(Bucket=bucket, Key="public/cat.png")) == "AccessDenied"
+        assert error_code(lambda: s3.delete_object(Bucket=bucket, Key="public/cat.png")) == "AccessDenied"
 
 
-def test_a_resource_type_that_no_test_applies_fails_the_run(tmp_path: Path, moto_cloud: Boto3Cloud) -> None:
+def test_an_unsupported_resource_type_fails_the_run(tmp_path: Path, moto_cloud: Boto3Cloud) -> None:
     (tmp_path / "__main__.py").write_text("from pulumi_aws import sqs\nsqs.Queue('surprise')\n")
-    with pytest.raises(NotApplied, match="nobody applies a aws:sqs/queue:Queue"):
+    with pytest.raises(NotApplied, match="the resource type aws:sqs/queue:Queue is not supported"):
         run_program(tmp_path, moto_cloud)
 
 
 @pytest.mark.parametrize(
-    ("typ", "inputs", "leftover"),
+    ("typ", "inputs", "unused"),
     [
         ("aws:s3/bucket:Bucket", {"acl": "public-read"}, "acl"),
         (
@@ -436,12 +457,12 @@ def test_a_resource_type_that_no_test_applies_fails_the_run(tmp_path: Path, moto
         ),
     ],
 )
-def test_an_input_that_no_call_applies_fails_the_run(
-    moto_cloud: Boto3Cloud, typ: str, inputs: dict[str, Any], leftover: str
+def test_an_input_that_no_call_uses_fails_the_run(
+    moto_cloud: Boto3Cloud, typ: str, inputs: dict[str, Any], unused: str
 ) -> None:
     bucket, _ = moto_cloud.new_resource(
         MockResourceArgs(typ="aws:s3/bucket:Bucket", name="bucket-with-nothing-else", inputs={}, custom=True)
     )
     name = {} if typ == "aws:s3/bucket:Bucket" else {"bucket": bucket}
-    with pytest.raises(NotApplied, match=leftover):
+    with pytest.raises(NotApplied, match=unused):
         moto_cloud.new_resource(MockResourceArgs(typ=typ, name="surprise", inputs={**name, **inputs}, custom=True))

@@ -1,40 +1,41 @@
-"""What a stack may be told, and the sentences that it is refused with before anything is made."""
+"""The settings of a stack, and the messages for wrong settings, which come before any resource is created."""
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Mapping
 from typing import Any
 
 import pulumi
 import pytest
-import yaml  # type: ignore[import-untyped]
 
 from tests.infra.boto3_cloud import Boto3Cloud
-from tests.infra.pulumi_program import INFRA, ROOT, run_program
+from tests.infra.pulumi_program import INFRA, PROVISIONING_PAGE, read_config, run_program
 from tests.infra.test_provisioning import deploy
 
 ORIGIN_KEY = "presign:allowedOrigins"
 
 
-class NothingMayBeMade(Boto3Cloud):
-    """A cloud that fails the test as soon as a resource is asked for."""
+class CloudWithoutResources(Boto3Cloud):
+    """A cloud that fails the test when the program registers a resource."""
 
     def __init__(self) -> None:
         self.region = "eu-central-1"
 
     def new_resource(self, args: Any) -> Any:
-        raise AssertionError(f"{args.name} was asked for although the settings make no sense")
+        raise AssertionError(f"the program registered {args.name} although its settings are wrong")
 
 
-def refusal(config: Mapping[str, Any]) -> list[str]:
-    """Answers the sentences that the program stops with."""
-    with pytest.raises(pulumi.RunError) as refused:
-        run_program(INFRA, NothingMayBeMade(), config)
-    return str(refused.value).splitlines()
+def problems(config: Mapping[str, Any]) -> list[str]:
+    """Return the lines of the message with which the program stops."""
+    with pytest.raises(pulumi.RunError) as error:
+        run_program(INFRA, CloudWithoutResources(), config)
+    return str(error.value).splitlines()
 
 
 @pytest.mark.parametrize(
-    ("config", "sentence"),
+    ("config", "message"),
     [
         ({"publicPrefix": "public"}, 'presign:publicPrefix must end with a slash, as in "public/"; it is "public"'),
         ({"publicPrefix": ""}, 'presign:publicPrefix must end with a slash, as in "public/"; it is ""'),
@@ -63,7 +64,7 @@ def refusal(config: Mapping[str, Any]) -> list[str]:
         ({"allowedOrigins": ["null"]}, f"{ORIGIN_KEY} must have origins that start with https://"),
         ({"bucketName": "My_Bucket"}, "presign:bucketName must have 3 to 63 lowercase letters"),
         ({"bucketName": "media.example.com"}, "presign:bucketName must have 3 to 63 lowercase letters"),
-        ({"bucketName": "xn--media"}, "presign:bucketName must not use a beginning or an end"),
+        ({"bucketName": "xn--media"}, "presign:bucketName must not begin or end with a text that AWS reserves"),
         (
             {"abortUploadsAfterDays": 0},
             'presign:abortUploadsAfterDays must be a whole number from 1 to 3650; it is "0"',
@@ -79,21 +80,24 @@ def refusal(config: Mapping[str, Any]) -> list[str]:
         ({"tags": {"team": 5}}, "presign:tags must map names to strings"),
         ({"tags": {"aws:team": "media"}}, "presign:tags must have names of 1 to 128 characters"),
         ({"tags": {f"tag{i}": "x" for i in range(51)}}, "presign:tags must have at most 50 tags; it has 51"),
-        ({"allowedOrigin": ["x"]}, "presign:allowedOrigin is no key of this program; did you mean allowedOrigins?"),
-        ({"colour": "red"}, "presign:colour is no key of this program"),
+        (
+            {"allowedOrigin": ["x"]},
+            "presign:allowedOrigin is not a setting of this program; did you mean allowedOrigins?",
+        ),
+        ({"colour": "red"}, "presign:colour is not a setting of this program"),
         ({"aws:endpoints": "http://127.0.0.1"}, "aws:endpoints must be a list of maps, as in Pulumi.local.yaml"),
     ],
 )
-def test_nonsense_stops_the_program_with_a_sentence_that_names_the_key(
-    config: Mapping[str, Any], sentence: str
+def test_a_wrong_setting_stops_the_program_with_a_message_that_names_its_key(
+    config: Mapping[str, Any], message: str
 ) -> None:
-    [said] = refusal(config)
-    assert said.startswith(sentence)
+    [problem] = problems(config)
+    assert problem.startswith(message)
 
 
-def test_everything_that_is_wrong_is_said_at_once() -> None:
-    said = refusal({"publicPrefix": "public", "allowedOrigins": ["*"], "protect": "perhaps"})
-    assert [sentence.split()[0] for sentence in said] == [
+def test_all_wrong_settings_are_reported_together() -> None:
+    lines = problems({"publicPrefix": "public", "allowedOrigins": ["*"], "protect": "perhaps"})
+    assert [line.split()[0] for line in lines] == [
         "presign:publicPrefix",
         "presign:allowedOrigins",
         "presign:protect",
@@ -110,14 +114,14 @@ def test_everything_that_is_wrong_is_said_at_once() -> None:
         "http://127.0.0.1",
     ],
 )
-def test_origins_that_browsers_send_are_taken_as_they_are(moto_cloud: Boto3Cloud, origin: str) -> None:
+def test_origins_that_browsers_send_are_used_unchanged(moto_cloud: Boto3Cloud, origin: str) -> None:
     stack = deploy(moto_cloud, {"allowedOrigins": [origin]})
     assert stack.cloud.s3.get_bucket_cors(Bucket=stack.bucket)["CORSRules"][0]["AllowedOrigins"] == [origin]
 
 
 def test_every_declared_key_has_a_type_a_default_and_a_description() -> None:
-    """A key without a default would make the engine ask for a value on the first `pulumi up`."""
-    declared = yaml.safe_load((ROOT / "Pulumi.yaml").read_text(encoding="utf-8"))["config"]
+    """Without a default, the engine would ask for a value on the first ``pulumi up``."""
+    declared = read_config("Pulumi.yaml")
     python_types = {"string": str, "boolean": bool, "integer": int, "array": list, "object": dict}
     assert declared
     for key, entry in declared.items():
@@ -126,21 +130,36 @@ def test_every_declared_key_has_a_type_a_default_and_a_description() -> None:
         assert ("items" in entry) == (entry["type"] == "array"), key
 
 
-def test_every_key_that_is_read_is_declared(moto_cloud: Boto3Cloud) -> None:
-    """The program has no defaults of its own, so a run with Pulumi.yaml's alone would fail on an undeclared key."""
+def test_the_page_about_provisioning_names_every_setting_with_its_default() -> None:
+    page = PROVISIONING_PAGE.read_text(encoding="utf-8")
+    table = re.search(r"<!-- table: settings -->\n(.*?)<!-- end of table -->", page, re.DOTALL)
+    assert table
+    documented = dict(re.findall(r"^\| `(\w+)` \| (.*?) \|", table[1], re.MULTILINE))
+    defaults = {key: declared["default"] for key, declared in read_config("Pulumi.yaml").items()}
+    in_words = {
+        "bucketName": "chosen by Pulumi",
+        "publicPrefix": "`public/`",
+        "allowedOrigins": "`http://localhost:8080`",
+        "tags": "none",
+    }
+    assert documented == {key: f"`{json.dumps(default)}`" for key, default in defaults.items()} | in_words
+    assert [defaults[key] for key in in_words] == ["", "public/", ["http://localhost:8080"], {}]
+
+
+def test_the_defaults_of_pulumi_yaml_are_enough_to_run_the_program(moto_cloud: Boto3Cloud) -> None:
+    """The program itself has no defaults, so it would stop at a key that Pulumi.yaml does not declare."""
     assert deploy(moto_cloud).run.outputs["prefix"] == "public/"
 
 
-def test_the_local_stack_sets_declared_keys_alone() -> None:
-    declared = yaml.safe_load((ROOT / "Pulumi.yaml").read_text(encoding="utf-8"))["config"]
-    local = yaml.safe_load((ROOT / "Pulumi.local.yaml").read_text(encoding="utf-8"))["config"]
-    own = {key.removeprefix("presign:") for key in local if key.startswith("presign:")}
-    assert own
-    assert own <= set(declared)
+def test_the_local_stack_sets_only_declared_keys() -> None:
+    local = read_config("Pulumi.local.yaml")
+    keys = {key.removeprefix("presign:") for key in local if key.startswith("presign:")}
+    assert keys
+    assert keys <= set(read_config("Pulumi.yaml"))
 
 
 def test_the_local_stack_runs_against_a_local_server(moto_cloud: Boto3Cloud) -> None:
-    local = yaml.safe_load((ROOT / "Pulumi.local.yaml").read_text(encoding="utf-8"))["config"]
+    local = read_config("Pulumi.local.yaml")
     stack = deploy(moto_cloud, local)
     endpoint = local["aws:endpoints"][0]["s3"].replace(":", "%3A").replace("/", "%2F")
     assert stack.run.outputs["presignBucket"].endswith(f"&endpoint_url={endpoint}")

@@ -1,4 +1,4 @@
-"""From the program's outputs to an uploaded file: the `env` output, as `.env`, is what the demo server needs."""
+"""The demo on a stack: it needs only the stack's `env` output as its `.env` file."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
@@ -17,23 +18,27 @@ from emulators.ports import free_port
 from tests.browser.conftest import FLAGS, expect_state, open_page, pick
 from tests.demo_process import Demo, running_demo
 from tests.infra.conftest import SeaweedFSWithTls, cloud_on
-from tests.infra.test_provisioning import Deployed, deploy
+from tests.infra.test_provisioning import DeployedStack, deploy
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(64)
 
 
 @dataclass(frozen=True, kw_only=True)
 class DemoOnStack:
+    """A running demo, and the stack whose bucket it uses."""
+
     demo: Demo
-    stack: Deployed
+    stack: DeployedStack
 
 
 @contextmanager
-def demo_on_a_new_stack(directory: Path, server: SeaweedFSWithTls) -> Iterator[DemoOnStack]:
-    """Deploys the program for the demo's page and runs the demo with what it exported.
+def demo_on_a_new_stack(
+    directory: Path, server: SeaweedFSWithTls, *, public_read: bool = True
+) -> Iterator[DemoOnStack]:
+    """Deploy a stack for the demo's page, and run the demo with the stack's ``env`` output.
 
-    Tickets are PUTs, which SeaweedFS takes from the issued key as it is, unlike POSTs. The certificate is the tests'
-    own, so the demo is told to trust it. Everything else is as the program exported it.
+    Two settings differ from the output. The demo signs PUT requests, because SeaweedFS refuses form POSTs of this
+    signer. And the demo trusts the certificate of the tests.
     """
     cloud, page_port = cloud_on(server), free_port()
     page = f"http://localhost:{page_port}"
@@ -42,6 +47,7 @@ def demo_on_a_new_stack(directory: Path, server: SeaweedFSWithTls) -> Iterator[D
         {
             "allowedOrigins": [f"http://127.0.0.1:{page_port}", page],
             "aws:endpoints": [{"s3": cloud.endpoint_url}],
+            "publicRead": public_read,
         },
     )
     (directory / ".env").write_text(stack.run.outputs["env"], encoding="utf-8")
@@ -54,23 +60,38 @@ def demo_on_a_new_stack(directory: Path, server: SeaweedFSWithTls) -> Iterator[D
     assert stack.run.outputs["secretAccessKey"] not in demo.log
 
 
-def test_the_env_output_runs_the_demo_and_a_file_goes_through_it_into_the_bucket(
+def upload_over_http(demo: Demo, http: httpx.Client) -> dict[str, Any]:
+    """Upload a picture as a client of the API does, and return the ticket."""
+    issued = httpx.post(f"{demo.api}/upload", json={"type": "image/png", "size": len(PNG), "name": "cat.png"})
+    assert issued.status_code == 200, issued.text
+    ticket: dict[str, Any] = issued.json()
+    assert http.request(ticket["method"], ticket["url"], headers=ticket["headers"], content=PNG).status_code == 200
+    completed = httpx.post(f"{demo.api}/complete", json={"token": ticket["token"]})
+    assert completed.status_code == 200, completed.text
+    return ticket
+
+
+def test_the_demo_runs_with_the_env_output_and_uploads_a_file_into_the_bucket(
     tmp_path: Path, seaweedfs: SeaweedFSWithTls, http: httpx.Client
 ) -> None:
     with demo_on_a_new_stack(tmp_path, seaweedfs) as running:
-        api = running.demo.api
-        asked = httpx.post(f"{api}/upload", json={"type": "image/png", "size": len(PNG), "name": "cat.png"})
-        assert asked.status_code == 200, asked.text
-        ticket = asked.json()
-        assert http.request(ticket["method"], ticket["url"], headers=ticket["headers"], content=PNG).status_code == 200
-        completed = httpx.post(f"{api}/complete", json={"token": ticket["token"]})
-        assert completed.status_code == 200, completed.text
+        ticket = upload_over_http(running.demo, http)
     assert ticket["object_url"].startswith(f"{running.stack.cloud.endpoint_url}/{running.stack.bucket}/public/")
     assert http.get(ticket["object_url"]).content == PNG
 
 
+def test_the_demo_on_a_private_stack_gives_out_no_link_to_the_object(
+    tmp_path: Path, seaweedfs: SeaweedFSWithTls, http: httpx.Client
+) -> None:
+    with demo_on_a_new_stack(tmp_path, seaweedfs, public_read=False) as running:
+        ticket = upload_over_http(running.demo, http)
+    assert ticket["object_url"] is None
+    object_url = ticket["url"].partition("?")[0]
+    assert http.get(object_url).status_code == 403
+
+
 def upload_in_browser(demo: Demo, picture: Path) -> str:
-    """Uploads `picture` through the page as a person would, and answers the link that the page then shows."""
+    """Upload ``picture`` through the page as a user does, and return the link that the page then shows."""
     names = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
     executable = next((found for name in names if (found := shutil.which(name))), None)
     assert executable, "the browser tests need Chromium: make chromium"
@@ -86,12 +107,12 @@ def upload_in_browser(demo: Demo, picture: Path) -> str:
     return url
 
 
-def test_a_browser_uploads_through_the_page_with_the_issued_key(
+def test_a_browser_uploads_through_the_page_with_the_access_key(
     tmp_path: Path, seaweedfs: SeaweedFSWithTls, http: httpx.Client
 ) -> None:
     picture = tmp_path / "cat.png"
     picture.write_bytes(PNG)
-    # A thread has a Playwright of its own, beside the one that the tests of the page may keep open.
+    # Playwright runs once per thread, and other tests may keep it open in this thread. So this test uses another one.
     with demo_on_a_new_stack(tmp_path, seaweedfs) as running, ThreadPoolExecutor(1) as thread:
         url = thread.submit(upload_in_browser, running.demo, picture).result()
     assert urlsplit(url).path.startswith(f"/{running.stack.bucket}/public/")
