@@ -42,6 +42,9 @@ class Rule(str, Enum):
     HEADERS = "headers"
     """The object has the granted content disposition, cache control and metadata, and no other headers."""
 
+    # Enum has a hash function in Python. Every ticket looks rules up, and the hash of text takes a tenth of the time.
+    __hash__ = str.__hash__
+
     def __str__(self) -> str:
         return self.value
 
