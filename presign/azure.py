@@ -19,9 +19,9 @@ from azure.storage.blob import BlobClient, BlobServiceClient
 
 from presign.addresses import read_address, read_endpoint
 from presign.backend import ObjectHead, SignedUpload
+from presign.backends.expiring_credentials import CredentialsRenewer, ExpiringCredentials
 from presign.errors import ConfigurationError, CredentialsUnavailable, StorageUnavailable, shown
 from presign.keys import check_prefix
-from presign.refreshing import Expiring, Refreshing
 from presign.signing import sas
 from presign.signing.hmac_sha256 import HmacSha256Key
 from presign.signing.per_second import PerSecond
@@ -62,7 +62,7 @@ class _Settings:
     credential: TokenCredential | None = field(repr=False)
 
 
-_HeldKey = Expiring[HmacSha256Key] | Expiring[sas.DelegationKey]
+_HeldKey = ExpiringCredentials[HmacSha256Key] | ExpiringCredentials[sas.DelegationKey]
 _Headers = tuple[tuple[str, str], ...]
 
 
@@ -130,21 +130,23 @@ class AzureBackend:
         self._binds_headers = bind_headers
         self._client_lock = threading.Lock()
         self._client: BlobServiceClient | None = None
-        self._account_key: Expiring[HmacSha256Key] | None = None
-        self._delegation_key: Refreshing[sas.DelegationKey] | None = None
+        self._account_key: ExpiringCredentials[HmacSha256Key] | None = None
+        self._delegation_key: CredentialsRenewer[sas.DelegationKey] | None = None
         if settings.account_key is not None:
             if bind_headers:
                 raise ConfigurationError(
                     "bind_headers needs an identity (credential), for an account key cannot bind headers",
                     field="bind_headers",
                 )
-            self._account_key = Expiring(value=_decoded_key(settings.account_key), refresh_at=None, expires_at=None)
+            self._account_key = ExpiringCredentials(
+                credentials=_decoded_key(settings.account_key), renew_at=None, expires_at=None
+            )
             self._credential: AzureNamedKeyCredential | TokenCredential = AzureNamedKeyCredential(
                 self._account_name, settings.account_key
             )
         else:
             self._credential = settings.credential or _default_credential()
-            self._delegation_key = Refreshing(self._fetch_delegation_key, what="the Azure user delegation key")
+            self._delegation_key = CredentialsRenewer(self._fetch_delegation_key, what="the Azure user delegation key")
         self._kept = PerSecond(self._open_signer)
 
     def __repr__(self) -> str:
@@ -309,7 +311,7 @@ class AzureBackend:
         signer, expires_at = self._kept.get(now, (held, permissions, expires_in, content_disposition, request_headers))
         return f"{self._base_url}{quote_path(key)}?{signer.sign(key)}", expires_at
 
-    def _current_delegation_key(self, now: datetime) -> Expiring[sas.DelegationKey]:
+    def _current_delegation_key(self, now: datetime) -> ExpiringCredentials[sas.DelegationKey]:
         assert self._delegation_key is not None  # noqa: S101  (without an account key there is always this one)
         held = self._delegation_key.current(now)
         if held.expires_at is not None and held.expires_at - now < _SECOND:
@@ -327,11 +329,11 @@ class AzureBackend:
         start = stamp_of(second - _SKEW_SECONDS).iso
         if held.expires_at is not None:
             last = min(last, int(held.expires_at.timestamp()))
-        if isinstance(held.value, sas.DelegationKey):
-            start = max(start, held.value.signed_start)
+        if isinstance(held.credentials, sas.DelegationKey):
+            start = max(start, held.credentials.signed_start)
         end = stamp_of(last)
         signer = sas.SasSigner(
-            held.value,
+            held.credentials,
             account=self._account_name,
             container=self._container,
             permissions=permissions,
@@ -344,7 +346,7 @@ class AzureBackend:
         )
         return signer, end.time
 
-    def _fetch_delegation_key(self) -> Expiring[sas.DelegationKey]:
+    def _fetch_delegation_key(self) -> ExpiringCredentials[sas.DelegationKey]:
         now = datetime.now(timezone.utc).replace(microsecond=0)
         try:
             answer = self._service().get_user_delegation_key(now - CLOCK_SKEW, now + _DELEGATION_KEY_LIFETIME)
@@ -368,7 +370,7 @@ class AzureBackend:
             signed_version=answer.signed_version or "",
             key=sas.decode_key(answer.value or ""),
         )
-        return Expiring(value=key, refresh_at=expires_at - (expires_at - now) / 4, expires_at=expires_at)
+        return ExpiringCredentials(credentials=key, renew_at=expires_at - (expires_at - now) / 4, expires_at=expires_at)
 
     def _service(self) -> BlobServiceClient:
         with self._client_lock:

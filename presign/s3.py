@@ -21,9 +21,9 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from presign.addresses import read_address, read_endpoint
 from presign.backend import ObjectHead, SignedUpload
+from presign.backends.expiring_credentials import CredentialsRenewer, ExpiringCredentials
 from presign.errors import ConfigurationError, CredentialsUnavailable, StorageUnavailable, shown
 from presign.keys import check_prefix
-from presign.refreshing import Expiring, Refreshing
 from presign.signing import sigv4
 from presign.signing.per_second import PerSecond
 from presign.signing.quoting import quote_path
@@ -238,7 +238,7 @@ class S3Backend:
         now = datetime.now(timezone.utc)
         quoted_key = quote_path(key)
         try:
-            keys = self._credentials.current(now).value
+            keys = self._credentials.current(now).credentials
             stamp = stamp_of(int(now.timestamp()))
             signed = sigv4.authorized_headers(
                 scope=self._scope(keys, stamp.date),
@@ -298,9 +298,9 @@ class S3Backend:
     def _terms(self, now: datetime, expires_in: timedelta) -> Terms:
         return self._kept.get(now, (self._credentials.current(now), expires_in))
 
-    def _open_terms(self, second: int, key: tuple[Expiring[_Keys], timedelta]) -> Terms:
+    def _open_terms(self, second: int, key: tuple[ExpiringCredentials[_Keys], timedelta]) -> Terms:
         held, expires_in = key
-        keys, start, end = held.value, stamp_of(second), stamp_of(_last_second(second, expires_in, held))
+        keys, start, end = held.credentials, stamp_of(second), stamp_of(_last_second(second, expires_in, held))
         scope = self._scope(keys, start.date)
         return Terms.of(bucket=self._bucket, scope=scope, start=start, end=end, session_token=keys.session_token)
 
@@ -371,7 +371,7 @@ def _unusable_settings(error: Exception) -> ConfigurationError:
     )
 
 
-def _load_credentials(session: boto3.Session) -> Refreshing[_Keys]:
+def _load_credentials(session: boto3.Session) -> CredentialsRenewer[_Keys]:
     try:
         credentials = session.get_credentials()
         if credentials is None:
@@ -379,12 +379,12 @@ def _load_credentials(session: boto3.Session) -> Refreshing[_Keys]:
                 "no AWS credentials found: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE",
                 field="credentials",
             )
-        return Refreshing(lambda: _read(credentials), what="the AWS credentials")
+        return CredentialsRenewer(lambda: _read(credentials), what="the AWS credentials")
     except (BotoCoreError, ClientError) as error:
         raise _unusable_settings(error) from None
 
 
-def _read(credentials: Credentials) -> Expiring[_Keys]:
+def _read(credentials: Credentials) -> ExpiringCredentials[_Keys]:
     frozen = credentials.get_frozen_credentials()
     if frozen.access_key is None or frozen.secret_key is None:
         raise ConfigurationError(
@@ -392,11 +392,11 @@ def _read(credentials: Credentials) -> Expiring[_Keys]:
         )
     keys = _Keys(access_key=frozen.access_key, secret_key=frozen.secret_key, session_token=frozen.token)
     if not isinstance(credentials, RefreshableCredentials):
-        return Expiring(value=keys, refresh_at=None, expires_at=None)
+        return ExpiringCredentials(credentials=keys, renew_at=None, expires_at=None)
     # botocore tells nobody when its credentials expire, and a ticket must not outlive them.
     # Signatures count in seconds: the last one, begun, is no longer whole.
     expires_at: datetime = credentials._expiry_time.replace(microsecond=0)  # type: ignore[attr-defined]  # noqa: SLF001
-    return Expiring(value=keys, refresh_at=expires_at - _RENEWAL, expires_at=expires_at)
+    return ExpiringCredentials(credentials=keys, renew_at=expires_at - _RENEWAL, expires_at=expires_at)
 
 
 def _configured_endpoint(session: boto3.Session) -> str | None:
@@ -437,7 +437,7 @@ def _head(headers: Mapping[str, str], first_bytes: bytes | None = None) -> Objec
     )
 
 
-def _last_second(second: int, expires_in: timedelta, held: Expiring[_Keys]) -> int:
+def _last_second(second: int, expires_in: timedelta, held: ExpiringCredentials[_Keys]) -> int:
     last = second + expires_in // _SECOND
     if held.expires_at is None:
         return last

@@ -729,14 +729,13 @@ def test_a_delegation_key_is_fetched_once_and_bounds_the_ticket(delegated: Accou
 
 def test_a_delegation_key_is_renewed_in_the_background_in_its_last_quarter(delegated: Account) -> None:
     backend = delegated.backend(credential=Identity(lifetime=timedelta(seconds=5)))
-    refreshing = backend._delegation_key
-    assert refreshing is not None
+    renewer = backend._delegation_key
+    assert renewer is not None
     first = query_of(backend.sign_upload(GRANT, utc_now()).url)["ske"]
     time.sleep(1.1)
     assert query_of(backend.sign_upload(GRANT, utc_now() + timedelta(hours=19)).url)["ske"] == first
-    thread = refreshing._thread
-    assert thread is not None
-    thread.join(10)
+    assert renewer._renewal is not None
+    assert renewer._renewal.has_ended.wait(10)
     assert query_of(backend.sign_upload(GRANT, utc_now()).url)["ske"] > first
 
 
