@@ -24,7 +24,7 @@ AWS = {
     "AWS_EC2_METADATA_DISABLED": "true",
 }
 # What `python -m demo_server` gives uvicorn.
-_AS_THE_DEMO = ("--http", "demo_server.one_write:OneWriteProtocol", "--no-proxy-headers", "--no-server-header")
+_AS_THE_DEMO = ("--http", "demo_server.joined_writes:JoinedWritesProtocol", "--no-proxy-headers", "--no-server-header")
 _TYPES = "image/gif,image/jpeg,image/png,image/webp"
 
 

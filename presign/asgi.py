@@ -92,8 +92,10 @@ def create_app(
     upload_threads = BoundedThreads(max_threads=max_threads, name="presign upload")
     complete_threads = BoundedThreads(max_threads=max_threads, name="presign complete")
 
+    signing_does_io = presigner.backend.signing_does_io
+
     async def upload(body: bytes, owner: str | None) -> bytes:
-        if not presigner.backend.signing_does_io:
+        if not signing_does_io:
             try:
                 return answer_upload(presigner, body, owner)
             except CredentialsExpired:
