@@ -42,7 +42,7 @@ def uvicorn(application: str, *options: str) -> Sequence[str]:
 
 
 # The options that `python -m demo_server` gives uvicorn.
-_DEMO_OPTIONS = ("--http", "demo_server.one_write:OneWriteProtocol", "--no-proxy-headers", "--no-server-header")
+_DEMO_OPTIONS = ("--http", "demo_server.joined_writes:JoinedWritesProtocol", "--no-proxy-headers", "--no-server-header")
 _OTHERS_ENVIRONMENT = {**AWS, "BUCKET": BUCKET, "ORIGIN": ORIGIN, "NODE_ENV": "production"}
 
 PRESIGN = Server(

@@ -72,12 +72,14 @@ def _run(settings: Settings, started: ExitStack) -> None:
     uvicorn.run(
         "demo_server.app:create_app",
         factory=True,
-        http="demo_server.one_write:OneWriteProtocol",
+        http="demo_server.joined_writes:JoinedWritesProtocol",
         host=settings.host,
         port=settings.port,
         workers=settings.workers,
         proxy_headers=False,
         server_header=False,
+        # A client that never ends its request must not keep the demo from ending.
+        timeout_graceful_shutdown=3,
         log_config=_LOGGING,
     )
 

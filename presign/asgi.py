@@ -1,93 +1,124 @@
-"""The HTTP contract as an ASGI application, mountable in any other.
+"""The HTTP contract as an ASGI application, which any other ASGI application can mount.
 
-``POST /upload`` answers a ticket, ``POST /complete`` the stored object; every error is an RFC 9457 problem document
-with a stable ``code``. ``GET /openapi.json`` describes it.
+``POST /upload`` returns a ticket, ``POST /complete`` the stored object, and ``GET /openapi.json`` describes both. Every
+error is an RFC 9457 problem document with a stable ``code``.
 """
 
 from __future__ import annotations
 
-import logging
+import asyncio
+import inspect
 from collections.abc import Awaitable, Callable, Collection, Mapping
-from typing import Any
+from concurrent.futures import Future
+from functools import partial
+from typing import Any, TypeVar, cast
 
 import orjson
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from presign.backends.expiring_credentials import CredentialsExpired
 from presign.errors import (
     ConfigurationError,
     CredentialsUnavailable,
-    Forbidden,
     InvalidRequest,
-    InvalidToken,
-    NotUploaded,
     PresignError,
-    RuleViolated,
     StorageUnavailable,
-    TokenExpired,
-    TooLarge,
-    TooManyRequests,
-    TooSmall,
-    TypeNotAllowed,
-    Unauthenticated,
 )
-from presign.messages import MAX_NAME_CHARACTERS, MAX_SIZE_BYTES, CompletionRequest, Rule, UploadRequest
+from presign.http.bounded_threads import BoundedThreads
+from presign.http.endpoints import SUCCESS_HEADERS, answer_complete, answer_upload
+from presign.http.openapi import openapi
+from presign.http.problems import (
+    ProblemResponse,
+    is_server_fault,
+    problem_response,
+    problem_response_for_status,
+)
+from presign.http.request_body import MAX_BODY_BYTES, check_body_size, check_media_type
 from presign.presigner import Presigner
 
+__all__ = ["MAX_BODY_BYTES", "Authorize", "create_app", "openapi"]
+
 Authorize = Callable[[Request], str | Awaitable[str | None] | None]
-"""Says whom a request comes from (None for anybody), or raises Unauthenticated, Forbidden or TooManyRequests."""
+"""Return the owner of a request (None for anybody), or raise Unauthenticated, Forbidden or TooManyRequests.
 
-MAX_BODY_BYTES = 16 * 1024
-"""The largest request body that is read: metadata and tokens are far smaller."""
+Declare it with ``async def`` if it does not block: it then runs on the event loop. Anything else is called in a thread
+of Starlette's pool, as Starlette does with endpoints, so it may block. That costs every request about as much as the
+ticket itself.
+"""
 
-RETRY_AFTER_SECONDS = 5
+MAX_THREADS = 20
+TIMEOUT_SECONDS = 9.0
 
-_log = logging.getLogger("presign")
-
-
-class _BodyTooLarge(PresignError):
-    code = "body_too_large"
-    status = 413
-    title = "The request's body is too large"
-
-
-class _UnsupportedMediaType(PresignError):
-    code = "unsupported_media_type"
-    status = 415
-    title = "The request's body must be JSON"
+T = TypeVar("T")
+_Answer = Callable[[bytes, str | None], Awaitable[bytes]]
+_RawHeaders = list[tuple[bytes, bytes]]
 
 
-def create_app(presigner: Presigner, *, authorize: Authorize, allowed_origins: Collection[str] = ()) -> ASGIApp:
-    """Return the application that serves the contract; ``authorize`` is asked before anything of a body is read.
+def create_app(
+    presigner: Presigner,
+    *,
+    authorize: Authorize,
+    allowed_origins: Collection[str] = (),
+    max_threads: int = MAX_THREADS,
+    timeout_seconds: float = TIMEOUT_SECONDS,
+) -> ASGIApp:
+    """Return the application that serves the contract; it calls ``authorize`` before it reads any of the body.
 
-    ``allowed_origins`` are those whose pages may ask from elsewhere (CORS), such as ``https://www.example.com``; leave
-    it empty where the application that mounts this one has a CORS middleware of its own.
+    - ``allowed_origins``: the origins whose pages may use the application (CORS), such as ``https://www.example.com``.
+      Leave it empty if the application that mounts this one has a CORS middleware of its own.
+    - ``max_threads``: how many completions can run at once. Completions wait for the storage, so they run in threads
+      of their own: a storage that hangs does not block the application's other endpoints. If ``presigner`` calls a
+      service to sign, the calls run in as many further threads.
+    - ``timeout_seconds``: how long a request waits for such a call, before the answer is a problem with status 503
+      and Retry-After. The call goes on in its thread. Set a longer time if completions read large objects to verify
+      their SHA-256, as they do on Azure and Google Cloud Storage.
+
+    Raises ConfigurationError for ``"*"`` as an origin, and for a limit of 0 or less.
     """
+    if isinstance(allowed_origins, str) or "*" in allowed_origins:
+        raise ConfigurationError("allowed_origins must name origins, each as a text", field="allowed_origins")
+    if max_threads < 1:
+        raise ConfigurationError("max_threads must be at least 1", field="max_threads", value=max_threads)
+    if timeout_seconds <= 0:
+        raise ConfigurationError("timeout_seconds must be more than 0", field="timeout_seconds")
     document = orjson.dumps(openapi(presigner))
+    upload_threads = BoundedThreads(max_threads=max_threads, name="presign upload")
+    complete_threads = BoundedThreads(max_threads=max_threads, name="presign complete")
 
-    def issue(body: bytes, owner: str | None) -> bytes:
-        return presigner.issue(UploadRequest.from_json(body), owner=owner).to_json()
+    signing_does_io = presigner.backend.signing_does_io
 
-    def complete(body: bytes, owner: str | None) -> bytes:
-        return presigner.complete(CompletionRequest.from_json(body).token, owner=owner).to_json()
+    async def upload(body: bytes, owner: str | None) -> bytes:
+        if not signing_does_io:
+            try:
+                return answer_upload(presigner, body, owner)
+            except CredentialsExpired:
+                # A thread can wait until they are renewed; the event loop must not.
+                pass
+        ticket = upload_threads.submit(partial(answer_upload, presigner, body, owner))
+        late = CredentialsUnavailable(f"there was no signature within {timeout_seconds:g} seconds")
+        return await _result(ticket, timeout_seconds, late)
+
+    async def complete(body: bytes, owner: str | None) -> bytes:
+        stored = complete_threads.submit(partial(answer_complete, presigner, body, owner))
+        late = StorageUnavailable(f"the storage did not answer within {timeout_seconds:g} seconds")
+        return await _result(stored, timeout_seconds, late)
 
     async def describe(request: Request) -> Response:
         return Response(document, media_type="application/json")
 
-    if isinstance(allowed_origins, str) or "*" in allowed_origins:
-        raise ConfigurationError("allowed_origins must name origins, each as a text", field="allowed_origins")
-    shared_with = {origin.encode("latin-1"): _sharing_headers(origin) for origin in allowed_origins}
-    does_io = presigner.backend.signing_does_io
-    endpoints = {
-        "/upload": _Endpoint(issue, authorize=authorize, in_thread=does_io, shared_with=shared_with),
-        "/complete": _Endpoint(complete, authorize=authorize, in_thread=True, shared_with=shared_with),
-    }
+    endpoint = partial(
+        _Endpoint,
+        authorize=_awaitable(authorize),
+        cors_headers={origin.encode("latin-1"): _cors_headers(origin) for origin in allowed_origins},
+    )
+    endpoints = {"/upload": endpoint(upload), "/complete": endpoint(complete)}
     routes = [Route(path, endpoint, methods=["POST"]) for path, endpoint in endpoints.items()]
     others: ASGIApp = Starlette(
         routes=[*routes, Route("/openapi.json", describe, methods=["GET"])],
@@ -101,7 +132,7 @@ def create_app(presigner: Presigner, *, authorize: Authorize, allowed_origins: C
 
 
 class _Application:
-    """Hands a POST to its endpoint at once, and everything else to Starlette, whose layers cost more than a ticket."""
+    """Call the endpoint of a POST directly, and Starlette for everything else: its layers cost more than a ticket."""
 
     def __init__(self, *, endpoints: Mapping[str, ASGIApp], others: ASGIApp) -> None:
         self._endpoints = endpoints
@@ -110,240 +141,77 @@ class _Application:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         app = self._others
         if scope["type"] == "http" and scope["method"] == "POST":
-            # Under a mount the path still begins with where that is.
+            # In a mounted application, the path begins with the path of the mount.
             app = self._endpoints.get(scope["path"].removeprefix(scope.get("root_path", "")), app)
         await app(scope, receive, send)
 
 
 class _Endpoint:
-    """One POST of the contract, with its problem documents, readable to pages of the allowed origins.
+    """One POST of the contract: it authorizes, reads the body, and sends the answer or the problem.
 
-    ``answer`` gets the body and whom it comes from; ``in_thread`` where it does I/O. ``shared_with`` has the headers
-    that an origin's pages need.
+    ``answer`` gets the body and the owner. ``cors_headers`` holds the headers for each allowed origin.
     """
 
     def __init__(
         self,
-        answer: Callable[[bytes, str | None], bytes],
+        answer: _Answer,
         *,
-        authorize: Authorize,
-        in_thread: bool,
-        shared_with: Mapping[bytes, list[tuple[bytes, bytes]]],
+        authorize: Callable[[Request], Awaitable[str | None]],
+        cors_headers: Mapping[bytes, _RawHeaders],
     ) -> None:
         self._answer = answer
         self._authorize = authorize
-        self._in_thread = in_thread
-        self._shared_with = shared_with
+        self._cors_headers = cors_headers
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        # Looked up as the server handed them over: wrapping them costs as much as reading the body.
+        # The server's own list: Starlette's Headers cost as much as reading the body.
         headers = dict(scope["headers"])
-        sharing = self._shared_with.get(headers.get(b"origin", b""), [])
+        cors_headers = self._cors_headers.get(headers.get(b"origin", b""), [])
         try:
-            owner = self._authorize(Request(scope, receive))
-            if owner is not None and not isinstance(owner, str):
-                owner = await owner
-            _check_media_type(headers.get(b"content-type", b""))
-            body = await _read_body(receive)
-            content = (
-                await run_in_threadpool(self._answer, body, owner) if self._in_thread else self._answer(body, owner)
-            )
+            owner = await self._authorize(Request(scope, receive))
+            check_media_type(headers.get(b"content-type", b"").decode("latin-1"))
+            content = await self._answer(await _read_body(receive), owner)
         except Exception as error:
-            response = _problem(error)
-            response.raw_headers += sharing
+            response = _response(problem_response(error))
+            response.raw_headers += cors_headers
             await response(scope, receive, send)
-            if not isinstance(error, PresignError | ClientDisconnect) or isinstance(error, ConfigurationError):
-                # For the server to log.
+            if is_server_fault(error):
+                # The server logs it.
                 raise
             return
-        # A ticket is for one client and one use; no cache on the way may keep it.
-        answered = [
-            (b"content-type", b"application/json"),
-            (b"cache-control", b"no-store"),
-            (b"content-length", b"%d" % len(content)),
-            *sharing,
-        ]
-        await send({"type": "http.response.start", "status": 200, "headers": answered})
+        answer_headers = [*_SUCCESS_HEADERS, (b"content-length", b"%d" % len(content)), *cors_headers]
+        await send({"type": "http.response.start", "status": 200, "headers": answer_headers})
         await send({"type": "http.response.body", "body": content})
 
 
-def openapi(presigner: Presigner) -> dict[str, Any]:
-    """Return the OpenAPI 3.1 document of the contract, with this presigner's types and bounds in it."""
-    policy = presigner.policy
-    required = ["type", *(["size"] if policy.require_size else []), *(["sha256"] if policy.require_sha256 else [])]
-    text = {"type": "string"}
-    moment = {"type": "string", "format": "date-time"}
-    uri = {"type": "string", "format": "uri"}
-    texts = {"type": "object", "additionalProperties": text}
-    return {
-        "openapi": "3.1.0",
-        "info": {"title": "presign", "version": "1", "summary": "Tickets for uploads straight to object storage."},
-        "paths": {
-            "/upload": {
-                "post": _operation(
-                    "upload",
-                    "Ask for a ticket for one file.",
-                    "UploadRequest",
-                    "Ticket",
-                    (
-                        InvalidRequest,
-                        Unauthenticated,
-                        Forbidden,
-                        TooLarge,
-                        TypeNotAllowed,
-                        TooSmall,
-                        TooManyRequests,
-                        CredentialsUnavailable,
-                    ),
-                )
-            },
-            "/complete": {
-                "post": _operation(
-                    "complete",
-                    "Have an upload verified, once it is stored.",
-                    "Completion",
-                    "StoredObject",
-                    (
-                        InvalidRequest,
-                        Unauthenticated,
-                        Forbidden,
-                        InvalidToken,
-                        TokenExpired,
-                        NotUploaded,
-                        RuleViolated,
-                        TooManyRequests,
-                        StorageUnavailable,
-                    ),
-                )
-            },
-        },
-        "components": {
-            "schemas": {
-                "UploadRequest": {
-                    "type": "object",
-                    "additionalProperties": False,
-                    "required": required,
-                    "properties": {
-                        "type": {"type": "string", "enum": sorted(policy.content_types)},
-                        "size": {
-                            "type": "integer",
-                            "minimum": policy.min_bytes,
-                            "maximum": min(policy.max_bytes, MAX_SIZE_BYTES),
-                            "description": "In bytes; what is declared here becomes the only size that is accepted.",
-                        },
-                        "name": {"type": "string", "minLength": 1, "maxLength": MAX_NAME_CHARACTERS},
-                        "sha256": {
-                            "type": "string",
-                            "pattern": "^[0-9a-f]{64}$",
-                            "description": "Of the file's bytes; the ticket is then good for those bytes only.",
-                        },
-                    },
-                },
-                "Ticket": {
-                    "type": "object",
-                    "description": "Send method to url: with POST a multipart form of fields, then file, last; "
-                    "with PUT the file under headers.",
-                    "required": [
-                        "method",
-                        "url",
-                        "fields",
-                        "headers",
-                        "expires_at",
-                        "now",
-                        "key",
-                        "object_url",
-                        "enforced",
-                        "token",
-                    ],
-                    "properties": {
-                        "method": {"type": "string", "enum": ["POST", "PUT"]},
-                        "url": uri,
-                        "fields": texts,
-                        "headers": texts,
-                        "expires_at": moment,
-                        "now": moment,
-                        "key": text,
-                        "object_url": uri,
-                        "enforced": {
-                            "type": "object",
-                            "propertyNames": {"enum": [rule.value for rule in Rule]},
-                            "additionalProperties": {"type": "string", "enum": ["storage", "completion"]},
-                        },
-                        "token": text,
-                    },
-                },
-                "Completion": {
-                    "type": "object",
-                    "additionalProperties": False,
-                    "required": ["token"],
-                    "properties": {"token": text},
-                },
-                "StoredObject": {
-                    "type": "object",
-                    "required": ["key", "url", "etag", "version", "size", "type"],
-                    "properties": {
-                        "key": text,
-                        "url": uri,
-                        "etag": text,
-                        "version": {"type": ["string", "null"]},
-                        "size": {"type": "integer"},
-                        "type": text,
-                    },
-                },
-                "Problem": {
-                    "type": "object",
-                    "description": "RFC 9457; code is stable, detail is for people.",
-                    "required": ["type", "title", "status", "detail", "code"],
-                    "properties": {
-                        "type": text,
-                        "title": text,
-                        "status": {"type": "integer"},
-                        "detail": text,
-                        "code": text,
-                        "field": text,
-                        "value": {"type": ["string", "integer"]},
-                        "limit": {"type": ["string", "integer"]},
-                        "rule": {"type": "string", "enum": [rule.value for rule in Rule]},
-                    },
-                },
-            }
-        },
-    }
+async def _result(future: Future[T], seconds: float, late: PresignError) -> T:
+    """Return the result of a call in a thread; raise ``late`` if it is not there after ``seconds``."""
+    waiting = asyncio.wrap_future(future)
+    try:
+        done, _ = await asyncio.wait([waiting], timeout=seconds)
+    finally:
+        # Without effect on a call that has ended; one that still waits for a thread is not made.
+        waiting.cancel()
+    if not done:
+        raise late
+    return waiting.result()
 
 
-def _operation(
-    name: str, summary: str, body: str, answer: str, errors: tuple[type[PresignError], ...]
-) -> dict[str, Any]:
-    responses: dict[str, Any] = {"200": {"description": answer, "content": _content("application/json", answer)}}
-    of_every_body: tuple[type[PresignError], ...] = (_BodyTooLarge, _UnsupportedMediaType)
-    for error in errors + of_every_body:
-        response = responses.setdefault(
-            str(error.status), {"description": "", "content": _content("application/problem+json", "Problem")}
-        )
-        response["description"] += f"{', ' if response['description'] else ''}{error.code}"
-    return {
-        "operationId": name,
-        "summary": summary,
-        "requestBody": {"required": True, "content": _content("application/json", body)},
-        "responses": responses,
-    }
+def _awaitable(authorize: Authorize) -> Callable[[Request], Awaitable[str | None]]:
+    """Return a coroutine function: ``authorize`` itself, or one that calls it in a thread if it may block."""
+    function: Any = authorize
+    while isinstance(function, partial):
+        function = function.func
+    # An object with a coroutine function as __call__ counts as well.
+    if inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(type(function).__call__):
+        return cast("Callable[[Request], Awaitable[str | None]]", authorize)
 
+    async def in_thread(request: Request) -> str | None:
+        owner = await run_in_threadpool(authorize, request)
+        # A plain function may also return a coroutine.
+        return await owner if inspect.isawaitable(owner) else owner
 
-def _content(media_type: str, schema: str) -> dict[str, Any]:
-    return {media_type: {"schema": {"$ref": f"#/components/schemas/{schema}"}}}
-
-
-def _sharing_headers(origin: str) -> list[tuple[bytes, bytes]]:
-    return [
-        (b"access-control-allow-origin", origin.encode("latin-1")),
-        (b"access-control-expose-headers", b"Retry-After"),
-        (b"vary", b"Origin"),
-    ]
-
-
-def _check_media_type(content_type: bytes) -> None:
-    if content_type != b"application/json" and content_type.partition(b";")[0].strip().lower() != b"application/json":
-        raise _UnsupportedMediaType("the content type must be application/json", field="content-type")
+    return in_thread
 
 
 async def _read_body(receive: Receive) -> bytes:
@@ -351,51 +219,30 @@ async def _read_body(receive: Receive) -> bytes:
     while True:
         message = await receive()
         if message["type"] == "http.disconnect":
-            raise ClientDisconnect
+            raise InvalidRequest("the body ended too early")
         body += message.get("body", b"")
-        if len(body) > MAX_BODY_BYTES:
-            raise _BodyTooLarge(f"the body may have {MAX_BODY_BYTES} bytes", limit=MAX_BODY_BYTES)
+        check_body_size(len(body))
         if not message.get("more_body", False):
             return body
 
 
-def _problem(error: Exception) -> Response:
-    if isinstance(error, ClientDisconnect):
-        error = InvalidRequest("the body ended too early")
-    if not isinstance(error, PresignError) or isinstance(error, ConfigurationError):
-        return _problem_response({**PresignError("the server failed; its log says more").problem(), "code": "internal"})
-    headers = {}
-    if isinstance(error, TooManyRequests):
-        headers["Retry-After"] = str(error.retry_after)
-    elif isinstance(error, CredentialsUnavailable | StorageUnavailable):
-        _log.error("%s: %s", error.code, error.detail)
-        headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
-    elif isinstance(error, _BodyTooLarge):
-        # The rest of the body is not read, so that the connection is good for nothing more.
-        headers["Connection"] = "close"
-    return _problem_response(error.problem(), headers)
-
-
 async def _http_problem(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101  (Starlette types every handler's error as Exception)
-    codes = {404: "not_found", 405: "method_not_allowed"}
-    detail = {404: "there is nothing at this address", 405: "this address does not take this method"}
-    return _problem_response(
-        {
-            "type": "about:blank",
-            "title": error.detail,
-            "status": error.status_code,
-            "detail": detail.get(error.status_code, error.detail),
-            "code": codes.get(error.status_code, "http_error"),
-        },
-        error.headers,
+    return _response(problem_response_for_status(error.status_code, title=error.detail, headers=error.headers))
+
+
+def _response(problem: ProblemResponse) -> Response:
+    return Response(problem.body, status_code=problem.status, headers=problem.headers)
+
+
+def _raw(headers: Mapping[str, str]) -> _RawHeaders:
+    return [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
+
+
+def _cors_headers(origin: str) -> _RawHeaders:
+    return _raw(
+        {"Access-Control-Allow-Origin": origin, "Access-Control-Expose-Headers": "Retry-After", "Vary": "Origin"}
     )
 
 
-def _problem_response(problem: Mapping[str, object], headers: Mapping[str, str] | None = None) -> Response:
-    return Response(
-        orjson.dumps(problem),
-        status_code=int(str(problem["status"])),
-        media_type="application/problem+json",
-        headers={"Cache-Control": "no-store", **(headers or {})},
-    )
+_SUCCESS_HEADERS = _raw(SUCCESS_HEADERS)

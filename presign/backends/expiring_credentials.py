@@ -1,11 +1,13 @@
-"""A value that expires, such as credentials: kept at hand, and renewed in the background before its time."""
+"""Credentials that expire: kept in memory, and renewed by a thread before they expire."""
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import threading
+import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Generic, TypeVar
 
@@ -14,29 +16,65 @@ from presign.errors import CredentialsUnavailable
 T = TypeVar("T")
 
 RETRY_INTERVAL = timedelta(seconds=30)
+"""How long after a renewal that failed the next one begins, as long as the old credentials are valid."""
 WAIT_SECONDS = 10.0
+"""How long one caller waits for the renewal of credentials that have expired."""
+SHARED_WAIT_SECONDS = 1.0
+"""How long after the renewal began all other callers wait for it, too."""
 
 _log = logging.getLogger("presign")
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class ExpiringCredentials(Generic[T]):
-    """A value with the times from which it should be renewed and must not be used; None for never.
+class CredentialsExpired(CredentialsUnavailable):
+    """The credentials have expired and are being renewed; raised on an event loop, where waiting would block it.
 
-    Equal to itself alone, so that what is derived from the value can be cached by it.
+    Repeat the call in a thread: it waits there.
     """
 
-    credentials: T
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ExpiringCredentials(Generic[T]):
+    """Credentials, the time from which they should be renewed, and the time from which they are not valid.
+
+    A time is None if it never comes. An instance equals only itself, so it can be the key of a cache.
+    """
+
+    credentials: T = field(repr=False)
     renew_at: datetime | None
     expires_at: datetime | None
 
+    def are_expired(self, now: datetime) -> bool:
+        """Say whether the credentials are not valid at ``now``."""
+        return self.expires_at is not None and now >= self.expires_at
+
+
+class _Renewal:
+    """One call of ``fetch`` in a thread of its own.
+
+    ``has_ended`` is set when the outcome is stored, and before it is logged: a log handler may be slow.
+    """
+
+    def __init__(self, run: Callable[[threading.Event], None], *, name: str) -> None:
+        self.has_ended = threading.Event()
+        self.has_waiter = False
+        self.shared_wait_ends_at = time.monotonic() + SHARED_WAIT_SECONDS
+        self._thread = threading.Thread(target=run, args=(self.has_ended,), name=name, daemon=True)
+        self._thread.start()
+
+    @property
+    def is_running(self) -> bool:
+        # A forked process inherits the object without the thread.
+        return self._thread.is_alive() and not self.has_ended.is_set()
+
 
 class CredentialsRenewer(Generic[T]):
-    """Answers an expiring value without I/O as long as it is good.
+    """Keep credentials valid: ``fetch`` gets them now, and again in a thread from ``renew_at`` on.
 
-    From ``renew_at`` on, a thread calls ``fetch`` while the old value goes on being answered. Only a value past its
-    expiry (the program was idle, or ``fetch`` kept failing) makes ``current`` wait for that thread, ``wait_seconds`` at
-    most. ``what`` names the value in messages. Shared between threads, and usable after a fork.
+    The old credentials are in use until they expire. They only expire if the program was idle, or if ``fetch`` hangs or
+    fails. Callers then wait for the renewal: one of them for ``wait_seconds``, the others for SHARED_WAIT_SECONDS from
+    its beginning, and nobody who calls on an event loop. ``what`` names the credentials in messages.
+
+    Safe to use from several threads, and after a fork.
     """
 
     def __init__(
@@ -45,48 +83,74 @@ class CredentialsRenewer(Generic[T]):
         self._fetch = fetch
         self._what = what
         self._wait_seconds = wait_seconds
-        self._current = fetch()
+        self._latest = fetch()
         self._lock = threading.Lock()
-        self._thread: threading.Thread | None = None
+        self._renewal: _Renewal | None = None
         self._retry_at: datetime | None = None
 
     def __repr__(self) -> str:
         return f"CredentialsRenewer({self._what!r})"
 
     def current(self, now: datetime) -> ExpiringCredentials[T]:
-        """Return the value, good at ``now``; raises CredentialsUnavailable if it expired and no new one came."""
-        current = self._current
-        if current.renew_at is None or now < current.renew_at:
-            return current
-        expired = current.expires_at is not None and now >= current.expires_at
-        thread = self._renew(current, now, urgently=expired)
-        if not expired:
-            return current
-        if thread is not None:
-            thread.join(self._wait_seconds)
-        current = self._current
-        if current.expires_at is not None and now >= current.expires_at:
-            raise CredentialsUnavailable(f"{self._what} expired and could not be renewed")
-        return current
+        """Return credentials that are valid at ``now``.
 
-    def _renew(self, current: ExpiringCredentials[T], now: datetime, *, urgently: bool) -> threading.Thread | None:
+        Raises CredentialsUnavailable if they have expired and were not renewed in time, and CredentialsExpired if they
+        have expired, the caller is on an event loop, and the same call in a thread would wait for the renewal.
+        """
+        latest = self._latest
+        if latest.renew_at is None or now < latest.renew_at:
+            return latest
+        expired = latest.are_expired(now)
+        renewal = self._renew(latest, now, urgently=expired)
+        if not expired:
+            return latest
+        if renewal is not None:
+            self._wait(renewal)
+        latest = self._latest
+        if latest.are_expired(now):
+            raise CredentialsUnavailable(f"{self._what} expired and could not be renewed")
+        return latest
+
+    def _renew(self, replaced: ExpiringCredentials[T], now: datetime, *, urgently: bool) -> _Renewal | None:
+        """Return the renewal that runs or that this call starts; None if it is too early, or already done."""
         with self._lock:
-            # Another caller's thread may have come and gone since.
-            if self._current is not current:
+            if self._latest is not replaced:
                 return None
-            # After a fork the parent's thread is not alive here.
-            if self._thread is not None and self._thread.is_alive():
-                return self._thread
+            if self._renewal is not None and self._renewal.is_running:
+                return self._renewal
             if self._retry_at is not None and now < self._retry_at and not urgently:
                 return None
             self._retry_at = now + RETRY_INTERVAL
-            self._thread = threading.Thread(target=self._run, name=f"renew {self._what}", daemon=True)
-            self._thread.start()
-            return self._thread
+            self._renewal = _Renewal(self._run, name=f"renew {self._what}")
+            return self._renewal
 
-    def _run(self) -> None:
+    def _wait(self, renewal: _Renewal) -> None:
+        with self._lock:
+            seconds = renewal.shared_wait_ends_at - time.monotonic()
+            waits_longer = not renewal.has_waiter
+            if _is_on_event_loop():
+                if waits_longer or seconds > 0:
+                    raise CredentialsExpired(f"{self._what} expired and are being renewed")
+                return
+            renewal.has_waiter = True
+        renewal.has_ended.wait(self._wait_seconds if waits_longer else max(seconds, 0))
+
+    def _run(self, has_ended: threading.Event) -> None:
+        failure = None
         try:
-            self._current = self._fetch()
+            self._latest = self._fetch()
         except Exception as error:
-            # Only the kind: an SDK's message may hold what it tried to authenticate with.
-            _log.warning("%s could not be renewed: %s", self._what, type(error).__name__)
+            failure = error
+        finally:
+            has_ended.set()
+        if failure is not None:
+            # Only the kind: the message of an SDK may hold the credentials that it tried.
+            _log.warning("%s could not be renewed: %s", self._what, type(failure).__name__)
+
+
+def _is_on_event_loop() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True

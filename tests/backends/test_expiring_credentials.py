@@ -1,22 +1,33 @@
 from __future__ import annotations
 
+import asyncio
 import logging
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
+from pathlib import Path
 
 import pytest
 
 from presign import CredentialsUnavailable
-from presign.backends.expiring_credentials import RETRY_INTERVAL, CredentialsRenewer, ExpiringCredentials
+from presign.backends.expiring_credentials import (
+    RETRY_INTERVAL,
+    SHARED_WAIT_SECONDS,
+    CredentialsExpired,
+    CredentialsRenewer,
+    ExpiringCredentials,
+)
 
+ROOT = Path(__file__).resolve().parents[2]
 START = datetime(2026, 11, 23, tzinfo=timezone.utc)
 MINUTE = timedelta(minutes=1)
 
 
 class Source:
-    """Hands out values that want renewing after 45 minutes and end after 60; fails while ``failing``."""
+    """Returns numbers that should be renewed after 45 minutes and expire after 60; fails while ``failing``."""
 
     def __init__(self) -> None:
         self.fetched = 0
@@ -37,6 +48,20 @@ class Source:
         )
 
 
+class _Caller(threading.Thread):
+    """A thread that asks for credentials which have expired, once the renewal has begun."""
+
+    def __init__(self, renewer: CredentialsRenewer[int]) -> None:
+        super().__init__()
+        self.result: int | None = None
+        self._renewer = renewer
+        self.start()
+        _wait_for(lambda: renewer._renewal is not None and renewer._renewal.has_waiter)
+
+    def run(self) -> None:
+        self.result = self._renewer.current(START + 61 * MINUTE).credentials
+
+
 def _wait_for(condition: Callable[[], bool]) -> None:
     deadline = time.monotonic() + 5
     while not condition():
@@ -44,54 +69,54 @@ def _wait_for(condition: Callable[[], bool]) -> None:
         time.sleep(0.005)
 
 
-def test_a_good_value_is_answered_without_fetching() -> None:
+def test_valid_credentials_are_returned_without_fetching() -> None:
     source = Source()
-    refreshing = CredentialsRenewer(source, what="it")
-    assert [refreshing.current(START + n * MINUTE).credentials for n in range(45)] == [1] * 45
+    renewer = CredentialsRenewer(source, what="it")
+    assert [renewer.current(START + n * MINUTE).credentials for n in range(45)] == [1] * 45
     assert source.fetched == 1
 
 
-def test_a_value_without_an_end_is_fetched_once() -> None:
-    refreshing = CredentialsRenewer(
+def test_credentials_that_never_expire_are_fetched_once() -> None:
+    renewer = CredentialsRenewer(
         lambda: ExpiringCredentials(credentials="x", renew_at=None, expires_at=None), what="it"
     )
-    assert refreshing.current(START + timedelta(days=10_000)).credentials == "x"
+    assert renewer.current(START + timedelta(days=10_000)).credentials == "x"
 
 
-def test_the_old_value_is_answered_while_a_thread_fetches_the_new_one() -> None:
+def test_the_old_credentials_are_returned_while_a_thread_fetches_new_ones() -> None:
     source = Source()
-    refreshing = CredentialsRenewer(source, what="it")
+    renewer = CredentialsRenewer(source, what="it")
     source.release.clear()
     for _ in range(100):
-        assert refreshing.current(START + 50 * MINUTE).credentials == 1
+        assert renewer.current(START + 50 * MINUTE).credentials == 1
     source.release.set()
-    _wait_for(lambda: refreshing.current(START + 50 * MINUTE).credentials == 2)
+    _wait_for(lambda: renewer.current(START + 50 * MINUTE).credentials == 2)
     assert source.threads == ["MainThread", "renew it"], "one fetch, whatever the number of callers"
 
 
-def test_an_expired_value_is_waited_for() -> None:
+def test_a_caller_waits_for_the_renewal_of_expired_credentials() -> None:
     source = Source()
-    refreshing = CredentialsRenewer(source, what="it")
-    assert refreshing.current(START + 61 * MINUTE).credentials == 2
+    renewer = CredentialsRenewer(source, what="it")
+    assert renewer.current(START + 61 * MINUTE).credentials == 2
 
 
-def test_an_expired_value_that_cannot_be_renewed_is_an_error_and_is_tried_again() -> None:
+def test_a_failed_renewal_of_expired_credentials_is_an_error_and_the_next_call_tries_again() -> None:
     source = Source()
-    refreshing = CredentialsRenewer(source, what="the keys")
+    renewer = CredentialsRenewer(source, what="the keys")
     source.failing = True
     with pytest.raises(CredentialsUnavailable, match="the keys expired"):
-        refreshing.current(START + 61 * MINUTE)
+        renewer.current(START + 61 * MINUTE)
     source.failing = False
-    assert refreshing.current(START + 61 * MINUTE).credentials == 2
+    assert renewer.current(START + 61 * MINUTE).credentials == 2
 
 
-def test_waiting_ends_at_its_bound() -> None:
+def test_waiting_ends_after_wait_seconds() -> None:
     source = Source()
-    refreshing = CredentialsRenewer(source, what="it", wait_seconds=0.05)
+    renewer = CredentialsRenewer(source, what="it", wait_seconds=0.05)
     source.release.clear()
     began = time.monotonic()
     with pytest.raises(CredentialsUnavailable):
-        refreshing.current(START + 61 * MINUTE)
+        renewer.current(START + 61 * MINUTE)
     assert time.monotonic() - began < 2
     source.release.set()
 
@@ -100,26 +125,26 @@ def test_a_failing_source_is_not_asked_at_every_call_and_its_message_is_not_logg
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     source = Source()
-    refreshing = CredentialsRenewer(source, what="it")
+    renewer = CredentialsRenewer(source, what="it")
     source.failing = True
     with caplog.at_level(logging.WARNING, logger="presign"):
-        assert refreshing.current(START + 50 * MINUTE).credentials == 1
+        assert renewer.current(START + 50 * MINUTE).credentials == 1
         _wait_for(lambda: bool(caplog.records))
         for _ in range(10):
-            assert refreshing.current(START + 50 * MINUTE).credentials == 1
+            assert renewer.current(START + 50 * MINUTE).credentials == 1
         assert len(source.threads) == 2
-        assert refreshing.current(START + 50 * MINUTE + RETRY_INTERVAL).credentials == 1
+        assert renewer.current(START + 50 * MINUTE + RETRY_INTERVAL).credentials == 1
         _wait_for(lambda: len(source.threads) == 3)
     assert "RuntimeError" in caplog.text
     assert "hunter2" not in caplog.text
 
 
-def test_many_threads_share_one_renewal() -> None:
+def test_many_threads_share_one_quick_renewal() -> None:
     source = Source()
-    refreshing = CredentialsRenewer(source, what="it")
+    renewer = CredentialsRenewer(source, what="it")
     seen: list[int] = []
     threads = [
-        threading.Thread(target=lambda: seen.append(refreshing.current(START + 61 * MINUTE).credentials))
+        threading.Thread(target=lambda: seen.append(renewer.current(START + 61 * MINUTE).credentials))
         for _ in range(20)
     ]
     for thread in threads:
@@ -128,3 +153,113 @@ def test_many_threads_share_one_renewal() -> None:
         thread.join()
     assert seen == [2] * 20
     assert source.fetched == 2
+
+
+def test_a_renewal_has_ended_even_while_its_log_handler_is_busy() -> None:
+    class SlowHandler(logging.Handler):
+        entered = threading.Event()
+        let_go = threading.Event()
+
+        def emit(self, record: logging.LogRecord) -> None:
+            self.entered.set()
+            self.let_go.wait(5)
+
+    source = Source()
+    renewer = CredentialsRenewer(source, what="it")
+    source.failing = True
+    handler = SlowHandler()
+    logger = logging.getLogger("presign")
+    logger.addHandler(handler)
+    try:
+        renewer.current(START + 50 * MINUTE)
+        assert handler.entered.wait(5)
+        renewer.current(START + 50 * MINUTE + RETRY_INTERVAL)
+        _wait_for(lambda: len(source.threads) == 3)
+    finally:
+        handler.let_go.set()
+        logger.removeHandler(handler)
+
+
+def test_while_a_renewal_hangs_one_caller_waits_and_the_others_are_refused_at_once() -> None:
+    source = Source()
+    renewer = CredentialsRenewer(source, what="it", wait_seconds=30)
+    source.release.clear()
+    first = _Caller(renewer)
+    time.sleep(SHARED_WAIT_SECONDS + 0.1)
+    began = time.monotonic()
+    for _ in range(100):
+        with pytest.raises(CredentialsUnavailable):
+            renewer.current(START + 61 * MINUTE)
+    assert time.monotonic() - began < 1
+    assert first.is_alive(), "the first caller still waits"
+    source.release.set()
+    first.join(5)
+    assert first.result == 2
+
+
+def test_a_renewal_that_hangs_is_waited_for_by_one_caller_alone() -> None:
+    source = Source()
+    renewer = CredentialsRenewer(source, what="it", wait_seconds=SHARED_WAIT_SECONDS + 0.2)
+    source.release.clear()
+    with pytest.raises(CredentialsUnavailable):
+        renewer.current(START + 61 * MINUTE)
+    began = time.monotonic()
+    with pytest.raises(CredentialsUnavailable):
+        renewer.current(START + 61 * MINUTE)
+    assert time.monotonic() - began < 0.2
+    source.release.set()
+
+
+def test_on_an_event_loop_nobody_waits_and_the_call_can_be_repeated_in_a_thread() -> None:
+    source = Source()
+    renewer = CredentialsRenewer(source, what="the keys", wait_seconds=30)
+    source.release.clear()
+
+    async def scenario() -> int:
+        began = time.monotonic()
+        for _ in range(100):
+            with pytest.raises(CredentialsExpired, match="the keys expired and are being renewed"):
+                renewer.current(START + 61 * MINUTE)
+        waiting = asyncio.create_task(asyncio.to_thread(renewer.current, START + 61 * MINUTE))
+        await asyncio.sleep(SHARED_WAIT_SECONDS + 0.1)
+        with pytest.raises(CredentialsUnavailable) as refused:
+            renewer.current(START + 61 * MINUTE)
+        assert not isinstance(refused.value, CredentialsExpired), "a thread would not wait either"
+        assert time.monotonic() - began < SHARED_WAIT_SECONDS + 1
+        assert not waiting.done()
+        source.release.set()
+        return (await waiting).credentials
+
+    assert asyncio.run(scenario()) == 2
+    assert source.fetched == 2
+
+
+_FORK_DURING_A_RENEWAL = """
+import os, threading
+from datetime import datetime, timedelta, timezone
+from presign.backends.expiring_credentials import CredentialsRenewer, ExpiringCredentials
+
+now, hour = datetime(2026, 11, 23, tzinfo=timezone.utc), timedelta(hours=1)
+parent, fetched, hangs = os.getpid(), [], threading.Event()
+
+def fetch():
+    fetched.append(1)
+    if len(fetched) == 2:
+        hangs.set()
+        threading.Event().wait()
+    return ExpiringCredentials(credentials=len(fetched), renew_at=now, expires_at=now + len(fetched) * hour)
+
+renewer = CredentialsRenewer(fetch, what="it")
+renewer.current(now)
+hangs.wait()
+if os.fork() == 0:
+    os._exit(renewer.current(now + hour).credentials)
+_, status = os.wait()
+os._exit(os.waitstatus_to_exitcode(status))
+"""
+
+
+def test_a_process_forked_during_a_renewal_renews_by_itself() -> None:
+    command = [sys.executable, "-W", "ignore", "-c", _FORK_DURING_A_RENEWAL]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=30)
+    assert (done.returncode, done.stderr) == (3, "")

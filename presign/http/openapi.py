@@ -1,0 +1,232 @@
+"""The OpenAPI document of the HTTP contract."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from presign.errors import (
+    CredentialsUnavailable,
+    Forbidden,
+    InvalidRequest,
+    InvalidToken,
+    NotUploaded,
+    PresignError,
+    RuleViolated,
+    StorageUnavailable,
+    TokenExpired,
+    TooLarge,
+    TooManyRequests,
+    TooSmall,
+    TypeNotAllowed,
+    Unauthenticated,
+)
+from presign.http.request_body import BodyTooLarge, UnsupportedMediaType
+from presign.messages import MAX_NAME_CHARACTERS, MAX_SIZE_BYTES, Rule
+from presign.policy import UploadPolicy
+from presign.presigner import Presigner
+
+_ERRORS_OF_BOTH: tuple[type[PresignError], ...] = (
+    InvalidRequest,
+    Unauthenticated,
+    Forbidden,
+    BodyTooLarge,
+    UnsupportedMediaType,
+    TooManyRequests,
+)
+_UPLOAD_ERRORS: tuple[type[PresignError], ...] = (TooLarge, TypeNotAllowed, TooSmall, CredentialsUnavailable)
+_COMPLETE_ERRORS: tuple[type[PresignError], ...] = (
+    InvalidToken,
+    TokenExpired,
+    NotUploaded,
+    RuleViolated,
+    StorageUnavailable,
+)
+
+_TEXT = {"type": "string"}
+_TIME = {"type": "string", "format": "date-time"}
+_URL = {"type": "string", "format": "uri"}
+_TEXTS_BY_NAME = {"type": "object", "additionalProperties": _TEXT}
+_RULE_NAMES = [rule.value for rule in Rule]
+# No path, no control character, and none that reverses the direction of the text.
+_FILE_NAME = r"^(?!\.{1,2}$)[^/\\\u0000-\u001f\u007f-\u009f\u202a-\u202e\u2066-\u2069]+$"
+_OBJECT_URL = {
+    "type": ["string", "null"],
+    "format": "uri",
+    "description": "The address of the object, or null if the object is private and has no address that anybody can "
+    "read.",
+}
+
+
+def openapi(presigner: Presigner) -> dict[str, Any]:
+    """Return the OpenAPI 3.1 document of the contract, with this presigner's content types and size limits."""
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "presign", "version": "1", "summary": "Tickets for uploads straight to object storage."},
+        "paths": {
+            "/upload": {
+                "post": _operation(
+                    "upload",
+                    summary="Ask for a ticket for one file.",
+                    request="UploadRequest",
+                    answer="Ticket",
+                    errors=_ERRORS_OF_BOTH + _UPLOAD_ERRORS,
+                )
+            },
+            "/complete": {
+                "post": _operation(
+                    "complete",
+                    summary="Ask the server to verify an upload after the file is stored.",
+                    request="CompletionRequest",
+                    answer="StoredObject",
+                    errors=_ERRORS_OF_BOTH + _COMPLETE_ERRORS,
+                )
+            },
+        },
+        "components": {
+            "schemas": {
+                "UploadRequest": _upload_request(presigner.policy),
+                "Ticket": _TICKET,
+                "CompletionRequest": _COMPLETION_REQUEST,
+                "StoredObject": _STORED_OBJECT,
+                "Problem": _PROBLEM,
+            }
+        },
+    }
+
+
+def _operation(
+    name: str, *, summary: str, request: str, answer: str, errors: tuple[type[PresignError], ...]
+) -> dict[str, Any]:
+    codes: dict[int, list[str]] = {}
+    for error in errors:
+        codes.setdefault(error.status, []).append(error.code)
+    responses = {"200": {"description": answer, "content": _content("application/json", answer)}}
+    for status in sorted(codes):
+        responses[str(status)] = {
+            "description": ", ".join(codes[status]),
+            "content": _content("application/problem+json", "Problem"),
+        }
+    return {
+        "operationId": name,
+        "summary": summary,
+        "requestBody": {"required": True, "content": _content("application/json", request)},
+        "responses": responses,
+    }
+
+
+def _content(media_type: str, schema: str) -> dict[str, Any]:
+    return {media_type: {"schema": {"$ref": f"#/components/schemas/{schema}"}}}
+
+
+def _upload_request(policy: UploadPolicy) -> dict[str, Any]:
+    required = ["type"]
+    if policy.require_size:
+        required.append("size")
+    if policy.require_sha256:
+        required.append("sha256")
+
+    def type_of(member: str, name: str) -> str | list[str]:
+        # An optional member may be null, which means the same as leaving it out.
+        return name if member in required else [name, "null"]
+
+    return {
+        "type": "object",
+        "additionalProperties": False,
+        "required": required,
+        "properties": {
+            "type": {
+                "type": "string",
+                "enum": sorted(policy.content_types),
+                "description": "The file's media type. Upper-case letters are accepted as well.",
+            },
+            "size": {
+                "type": type_of("size", "integer"),
+                "minimum": policy.min_bytes,
+                "maximum": min(policy.max_bytes, MAX_SIZE_BYTES),
+                "description": "The file's size in bytes. The ticket then accepts exactly this size.",
+            },
+            "name": {
+                "type": type_of("name", "string"),
+                "minLength": 1,
+                "maxLength": MAX_NAME_CHARACTERS,
+                "pattern": _FILE_NAME,
+                "description": "The file's name without a path.",
+            },
+            "sha256": {
+                "type": type_of("sha256", "string"),
+                "pattern": "^[0-9a-f]{64}$",
+                "description": "The SHA-256 digest of the file in hexadecimal digits. The ticket then accepts only "
+                "a file with this digest.",
+            },
+        },
+    }
+
+
+_TICKET = {
+    "type": "object",
+    "description": "The request that stores the file. Send `method` to `url`. With POST, send a multipart form that "
+    "has all `fields` first and the file last, in a field named `file`. With PUT, send the file as the body, with "
+    "all `headers`.",
+    "required": ["method", "url", "fields", "headers", "expires_at", "now", "key", "object_url", "enforced", "token"],
+    "properties": {
+        "method": {"type": "string", "enum": ["POST", "PUT"]},
+        "url": _URL,
+        "fields": _TEXTS_BY_NAME,
+        "headers": _TEXTS_BY_NAME,
+        "expires_at": {**_TIME, "description": "The storage refuses the upload from this time on."},
+        "now": {**_TIME, "description": "The server's time when it issued the ticket."},
+        "key": {**_TEXT, "description": "The object's name in the bucket or container."},
+        "object_url": _OBJECT_URL,
+        "enforced": {
+            "type": "object",
+            "description": "For each rule, whether the storage refuses a file that breaks it, or the completion "
+            "deletes the object.",
+            "propertyNames": {"enum": _RULE_NAMES},
+            "additionalProperties": {"type": "string", "enum": ["storage", "completion"]},
+        },
+        "token": {**_TEXT, "description": "Send this to `/complete` after the file is stored."},
+    },
+}
+_COMPLETION_REQUEST = {
+    "type": "object",
+    "additionalProperties": False,
+    "required": ["token"],
+    "properties": {"token": {**_TEXT, "description": "The token of the ticket."}},
+}
+_STORED_OBJECT = {
+    "type": "object",
+    "description": "The object that the server has verified.",
+    "required": ["key", "object_url", "etag", "version", "size", "type"],
+    "properties": {
+        "key": {**_TEXT, "description": "The object's name in the bucket or container."},
+        "object_url": _OBJECT_URL,
+        "etag": {**_TEXT, "description": "The storage's identifier of exactly these bytes."},
+        "version": {
+            "type": ["string", "null"],
+            "description": "The object's version, or null if the storage keeps no versions.",
+        },
+        "size": {"type": "integer", "description": "The object's size in bytes."},
+        "type": {**_TEXT, "description": "The object's media type."},
+    },
+}
+_PROBLEM = {
+    "type": "object",
+    "description": "An error (RFC 9457). `code` is stable and meant for programs; `title` and `detail` are meant for "
+    "people and may change.",
+    "required": ["type", "title", "status", "detail", "code"],
+    "properties": {
+        "type": _TEXT,
+        "title": _TEXT,
+        "status": {"type": "integer"},
+        "detail": _TEXT,
+        "code": _TEXT,
+        "field": {**_TEXT, "description": "The member of the request that is wrong."},
+        "value": {"type": ["string", "integer"], "description": "The value of that member."},
+        "limit": {
+            "type": ["string", "integer", "array"],
+            "items": _TEXT,
+            "description": "The limit that the value breaks, or a list of all values that are allowed.",
+        },
+        "rule": {"type": "string", "enum": _RULE_NAMES, "description": "The rule that the stored object broke."},
+    },
+}

@@ -1,0 +1,38 @@
+"""The checks of a request's body before it is read as JSON: its media type and its size."""
+
+from __future__ import annotations
+
+from presign.errors import PresignError
+
+MAX_BODY_BYTES = 16 * 1024
+"""The largest request body that is read. Metadata and tokens are much smaller."""
+
+_JSON = "application/json"
+
+
+class BodyTooLarge(PresignError):
+    """The request's body has more than MAX_BODY_BYTES."""
+
+    code = "body_too_large"
+    status = 413
+    title = "The request's body is too large"
+
+
+class UnsupportedMediaType(PresignError):
+    """The request's body does not have the content type ``application/json``."""
+
+    code = "unsupported_media_type"
+    status = 415
+    title = "The request's body must be JSON"
+
+
+def check_media_type(content_type: str | None) -> None:
+    """Raise UnsupportedMediaType unless the header ``Content-Type`` says JSON; parameters are ignored."""
+    if content_type != _JSON and (content_type or "").partition(";")[0].strip().lower() != _JSON:
+        raise UnsupportedMediaType(f"the content type must be {_JSON}", field="content-type")
+
+
+def check_body_size(body_bytes: int) -> None:
+    """Raise BodyTooLarge if a body of ``body_bytes`` is too large to be read."""
+    if body_bytes > MAX_BODY_BYTES:
+        raise BodyTooLarge(f"the body may have {MAX_BODY_BYTES} bytes at most", limit=MAX_BODY_BYTES)
