@@ -231,7 +231,8 @@ def test_200_completions_on_a_storage_that_hangs_are_answered_and_leave_other_en
     assert {answer.status for answer in answers} == {503}
     assert {answer.body["code"] for answer in answers} == {"storage_unavailable"}
     assert {answer.headers["retry-after"] for answer in answers} == {"5"}
-    assert max(answer.seconds for answer in answers) < 12
+    # 10 seconds, and twice as much on a machine that is busy; without the limit it would be more than a minute.
+    assert max(answer.seconds for answer in answers) < 20
     assert TIMEOUT_SECONDS < 10
     assert [answer.body for answer in own] == ["still here"] * 10
     assert max(answer.seconds for answer in own) < 2
