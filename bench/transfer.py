@@ -28,7 +28,8 @@ from bench.form_client import Origin
 from bench.processes import address, cpu_seconds, running, tree
 from bench.report import figure, machine, machine_line, say, table, write
 from bench.targets import TARGET_HEADINGS, Target
-from demo_server.local_storage import BUCKET, REGION, local_storage
+from demo_server.storages.local_storage import BUCKET, REGION
+from demo_server.storages.run import run_local_storage
 from emulators.ports import HOST, free_port
 from presign.sniffing import FIRST_BYTES
 
@@ -61,8 +62,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     results: dict[str, list[Carried]] = {TICKETS: [], THROUGH: []}
     with (
         tempfile.TemporaryDirectory(prefix="presign-bench-") as directory,
-        local_storage(Path(directory), origins=[ORIGIN], say=say) as storage,
+        run_local_storage(Path(directory), origins=[ORIGIN], report=say) as running_storage,
     ):
+        storage = dict(running_storage.environment)
         endpoint = parse_qs(urlsplit(storage["PRESIGN_BUCKET"]).query)["endpoint_url"][0]
         ways: list[tuple[str, Callable[[], Carried]]] = [
             (TICKETS, lambda: _by_tickets(storage, endpoint, files, size)),

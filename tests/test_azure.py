@@ -29,7 +29,8 @@ from azure.core.exceptions import ClientAuthenticationError
 from azure.storage.blob import BlobServiceClient, CorsRule
 
 from emulators.azure_reference import KEY_FIELDS, AzureReference, Blob
-from emulators.azurite import ACCOUNT_KEY, ACCOUNT_NAME, Azurite, StartFailed
+from emulators.azurite import ACCOUNT_KEY, ACCOUNT_NAME, Azurite
+from emulators.processes import StartFailed
 from emulators.serving import serve
 from emulators.wire import Answer, Attempt, send
 from presign import (
