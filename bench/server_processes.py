@@ -15,7 +15,7 @@ import psutil
 
 from bench.ticket_servers import Server
 from emulators.ports import HOST, free_port, is_free
-from emulators.processes import stop_tree
+from emulators.processes import kill_tree
 
 _ROOT = Path(__file__).resolve().parent.parent
 _START_SECONDS = 60.0
@@ -85,7 +85,7 @@ def running(server: Server, *, workers: int = 1) -> Iterator[RunningServer]:
             if process.poll() is not None:
                 raise failed("ended")
         finally:
-            stop_tree(process.pid)
+            kill_tree(process.pid)
             process.wait()
 
 

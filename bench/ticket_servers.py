@@ -56,7 +56,7 @@ PRESIGN = Server(
         "PRESIGN_TYPES": "image/gif,image/jpeg,image/png,image/webp",
         "PRESIGN_MAX_BYTES": str(2**30),
         # The other servers do not store the file's name.
-        "PRESIGN_DISPOSITION": "",
+        "PRESIGN_CONTENT_DISPOSITION": "",
     },
 )
 EXPRESS = Server(

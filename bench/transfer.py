@@ -27,7 +27,8 @@ from bench.results import Benchmark, Column, Target, number, say
 from bench.rounds import Implementation, Sample, alternate
 from bench.server_processes import RunningServer, running
 from bench.ticket_servers import ORIGIN, PRESIGN, Server, uvicorn
-from demo_server.local_storage import BUCKET, REGION, local_storage
+from demo_server.storages.local_storage import BUCKET, REGION
+from demo_server.storages.run import run_local_storage
 from presign.media_types import FIRST_BYTES
 
 CPU = "cpu_seconds"
@@ -62,8 +63,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     case = f"{options.files * options.file_mib:,} MiB in {options.files} files"
     with (
         tempfile.TemporaryDirectory(prefix="presign-bench-") as directory,
-        local_storage(Path(directory), origins=[ORIGIN], say=say) as storage,
+        run_local_storage(Path(directory), origins=[ORIGIN], report=say) as running_storage,
     ):
+        storage = running_storage.environment
         ways = {TICKETS: partial(_with_tickets, storage), FORWARDING: partial(_by_forwarding, storage)}
         implementations = [
             Implementation(name=name, measure=partial(upload_all, content, options.files))

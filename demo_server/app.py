@@ -10,9 +10,11 @@ from starlette.types import ASGIApp
 from demo_server.settings import BadSettings, Settings, read_settings
 from presign import ConfigurationError, Presigner, UploadPolicy, open_backend
 from presign.asgi import create_app as create_api
+from presign.tokens import CompletionTokens
 
-# How the library names a setting, and how the demo's user does.
+# The library's name of a setting, and the variable that the demo's user sets.
 _VARIABLES = {
+    "content_disposition": "PRESIGN_CONTENT_DISPOSITION",
     "content_types": "PRESIGN_TYPES",
     "create_only": "PRESIGN_CREATE_ONLY",
     "expires_in": "PRESIGN_EXPIRES_IN",
@@ -20,7 +22,7 @@ _VARIABLES = {
     "min_bytes": "PRESIGN_MIN_BYTES",
     "secret": "PRESIGN_SECRET",
 }
-# Likewise what each cloud signs with: the first of the variables that is set, else the last.
+# The same for what each cloud signs with: the first of the variables that is set, else the last.
 _CREDENTIALS = {
     "s3": {"credentials": ["AWS_ACCESS_KEY_ID"]},
     "azblob": {
@@ -35,33 +37,38 @@ _CREDENTIALS = {
 }
 
 
-async def admit_everybody(request: Request) -> None:
-    """Let everybody upload, as nobody in particular: a real application asks its own session here."""
+async def allow_everybody(request: Request) -> None:
+    """Let everybody upload, and complete, without an owner; a real application asks its own session here."""
+
+
+def check_policy_and_secret(settings: Settings) -> None:
+    """Raise BadSettings, with the variable's name, for rules or a secret that the library refuses.
+
+    Needs no storage, so that a mistake is reported before one is started.
+    """
+    try:
+        _policy(settings, prefix="")
+        if settings.secret is not None:
+            CompletionTokens(settings.secret.get_secret_value())
+    except ConfigurationError as error:
+        raise bad_settings(error, settings) from None
 
 
 def build_presigner(settings: Settings) -> Presigner:
     """Return the presigner that the settings describe; raises BadSettings with the variable's name."""
-    assert settings.bucket is not None  # noqa: S101  (filled in at start, by the user or by the local storage)
-    assert settings.secret is not None  # noqa: S101  (likewise)
+    # Both were filled in at the start: by the user, by the local storage, or with a new secret.
+    assert settings.bucket is not None  # noqa: S101
+    assert settings.secret is not None  # noqa: S101
     try:
         backend, prefix = open_backend(settings.bucket)
-        policy = UploadPolicy(
-            content_types=settings.types,
-            min_bytes=settings.min_bytes,
-            max_bytes=settings.max_bytes,
-            prefix=prefix,
-            expires_in=settings.expiry,
-            create_only=settings.create_only,
-            require_sha256=settings.require_sha256,
-            content_disposition=settings.disposition,
-        )
+        policy = _policy(settings, prefix=prefix)
         return Presigner(backend=backend, policy=policy, secret=settings.secret.get_secret_value())
     except ConfigurationError as error:
         raise bad_settings(error, settings) from None
 
 
 def bad_settings(error: ConfigurationError, settings: Settings) -> BadSettings:
-    """Return the library's complaint under the name that the demo's user gave the setting."""
+    """Return the library's error under the name of the variable that the demo's user set."""
     field = error.field or ""
     if field == "clock":
         return BadSettings(error.detail)
@@ -74,4 +81,18 @@ def bad_settings(error: ConfigurationError, settings: Settings) -> BadSettings:
 def create_app() -> ASGIApp:
     """Return the API as the environment describes it; each of the server's processes calls this."""
     settings = read_settings()
-    return create_api(build_presigner(settings), authorize=admit_everybody, allowed_origins=settings.origins)
+    return create_api(build_presigner(settings), authorize=allow_everybody, allowed_origins=settings.origins)
+
+
+def _policy(settings: Settings, *, prefix: str) -> UploadPolicy:
+    return UploadPolicy(
+        content_types=settings.types,
+        min_bytes=settings.min_bytes,
+        max_bytes=settings.max_bytes,
+        prefix=prefix,
+        expires_in=settings.expiry,
+        create_only=settings.create_only,
+        require_sha256=settings.require_sha256,
+        content_disposition=settings.content_disposition,
+        public_read=settings.public_read,
+    )

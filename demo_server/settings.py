@@ -82,14 +82,17 @@ class Settings(BaseSettings):
     expires_in: int = Field(60, description="How many seconds a ticket is good for, at most 3600.")
     create_only: bool = Field(False, description="Never overwrite, not even with the same ticket.")
     require_sha256: bool = Field(False, description="Bind every ticket to the bytes that the browser hashed.")
-    disposition: Literal["inline", "attachment"] | None = Field(
+    content_disposition: Literal["inline", "attachment"] | None = Field(
         "inline", description="Whether browsers show or save what is stored, under its original name."
+    )
+    public_read: bool = Field(
+        True, description="Whether everybody may read what is stored, so that the page can link to it."
     )
     data_dir: Path = Field(
         Path(".demo-data"), description="Where a storage of the demo's own keeps things between runs."
     )
 
-    @field_validator("bucket", "secret", "disposition", mode="before")
+    @field_validator("bucket", "secret", "content_disposition", mode="before")
     @classmethod
     def _empty_is_unset(cls, value: object) -> object:
         return None if value == "" else value

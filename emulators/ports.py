@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import socket
 import sys
 
@@ -9,29 +10,41 @@ HOST = "127.0.0.1"
 GRPC_OFFSET = 10_000
 """How far above its own port a SeaweedFS server listens for gRPC."""
 
-_LAST_PORT = 65_535
+# Systems give outgoing connections ports from 32768 on, some from 49152. A port below stays free until it is used.
+_CANDIDATES = range(12_000, 22_000)
 
 
 def free_port() -> int:
     """Return a loopback port that is free now, and whose companion for gRPC (10,000 above) is free too."""
     while True:
-        with socket.socket() as candidate:
-            candidate.bind((HOST, 0))
-            port: int = candidate.getsockname()[1]
-        if port + GRPC_OFFSET > _LAST_PORT:
-            port -= GRPC_OFFSET
+        port = random.SystemRandom().choice(_CANDIDATES)
         if is_free(port) and is_free(port + GRPC_OFFSET):
             return port
 
 
 def is_free(port: int, host: str = HOST) -> bool:
-    """Say whether a server could listen on ``port`` now."""
-    with socket.socket() as probe:
-        if sys.platform != "win32":
-            # As servers do; without it a port counts as taken for a minute after its last connection.
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError:
-            return False
+    """Say whether a server could listen on ``port`` of ``host`` now."""
+    return listen_error(port, host) is None
+
+
+def listen_error(port: int, host: str = HOST) -> OSError | None:
+    """Return what keeps a server from listening on ``port`` of ``host`` now, or None."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind, protocol) as probe:
+            if sys.platform != "win32":
+                # As servers do; without it a port counts as taken for a minute after its last connection.
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+    except OSError as error:
+        return error
+    return None
+
+
+def accepts_connections(port: int, host: str = HOST) -> bool:
+    """Say whether a server listens on ``port`` of ``host`` now."""
+    try:
+        socket.create_connection((host, port), timeout=1).close()
+    except OSError:
+        return False
     return True

@@ -1,35 +1,148 @@
-"""Processes that tests and the demo started, stopped with all that they started in turn."""
+"""Servers as child processes that end when they are stopped, and when the process that started them ends."""
 
 from __future__ import annotations
 
-from contextlib import suppress
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
 
-STOP_SECONDS = 1.0
+KILL_SECONDS = 5.0
+_SUPERVISOR = Path(__file__).with_name("supervisor.py")
 
 
-def stop_leftover(pid_path: Path, directory: Path) -> None:
-    """Stop the server on ``directory`` that a killed run left behind, whose process id ``pid_path`` tells."""
-    with suppress(FileNotFoundError, ValueError, psutil.Error):
-        leftover = psutil.Process(int(pid_path.read_text()))
-        # The number may have gone to another process since.
-        if any(str(directory) in argument for argument in leftover.cmdline()):
-            stop_tree(leftover.pid)
+class StartFailed(Exception):
+    """A server did not start; the message is a sentence that says why."""
 
 
-def stop_tree(pid: int) -> None:
-    """Stop a process and all that it started; nothing happens if it does not run."""
+class ServerProcess:
+    """A command that runs under a supervisor (see ``emulators.supervisor``) until ``stop`` is called.
+
+    ``name`` is for messages. The command runs in ``directory``, with ``environment`` alone. Its output is appended to
+    the file ``log_name`` in that directory; without one it goes where this process's own output goes. The file
+    ``pid_name`` holds its process id while it runs. ``leaves`` are files that are removed once it ended. After ``stop``
+    the command has ``grace_seconds`` to end by itself. Raises StartFailed if the log cannot be written.
+    """
+
+    def __init__(
+        self,
+        command: Sequence[str],
+        *,
+        name: str,
+        directory: Path,
+        environment: Mapping[str, str],
+        log_name: str | None = None,
+        pid_name: str | None = None,
+        leaves: Sequence[Path] = (),
+        grace_seconds: float,
+    ) -> None:
+        self.name = name
+        self.log_path = None if log_name is None else directory / log_name
+        self._grace_seconds = grace_seconds
+        with writing_files():
+            log = None if self.log_path is None else self.log_path.open("ab")
+        self._log_start = 0 if log is None else log.tell()
+        # An isolated interpreter starts fast. A session of its own keeps the terminal's Ctrl-C from the server: this
+        # process alone decides when it stops.
+        self._supervisor = subprocess.Popen(
+            [
+                *(sys.executable, "-I", "-S", str(_SUPERVISOR)),
+                *([] if pid_name is None else ["--pid-file", pid_name]),
+                *(f"--remove={path}" for path in leaves),
+                str(grace_seconds),
+                *command,
+            ],
+            cwd=directory,
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+            creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
+        )
+        if log is not None:
+            log.close()
+
+    @property
+    def log(self) -> str:
+        """What the command has said since it was started; empty if its output goes elsewhere."""
+        if self.log_path is None:
+            return ""
+        with self.log_path.open("rb") as log:
+            log.seek(self._log_start)
+            return log.read().decode(errors="replace")
+
+    def poll(self) -> int | None:
+        """Return the command's exit status, or None while it runs; a signal counts as 128 and its number."""
+        return self._supervisor.poll()
+
+    def wait_until(self, is_ready: Callable[[], bool], *, seconds: float, error_pattern: str = "") -> None:
+        """Return once ``is_ready()`` is true; if the command ends or takes longer than ``seconds``, stop it and raise.
+
+        StartFailed then quotes the last line of the log that ``error_pattern``, a regular expression, is found in.
+        """
+        deadline = time.monotonic() + seconds
+        try:
+            while not is_ready():
+                if self.poll() is not None:
+                    raise StartFailed(f"{self.name} ended with status {self.poll()}{self._reason(error_pattern)}")
+                if time.monotonic() > deadline:
+                    raise StartFailed(f"{self.name} did not answer in {seconds:.0f} s{self._reason(error_pattern)}")
+                time.sleep(0.05)
+        except BaseException:
+            self.stop()
+            raise
+
+    def stop(self) -> None:
+        """Stop the command and all that it started; nothing happens if it does not run."""
+        assert self._supervisor.stdin is not None
+        self._supervisor.stdin.close()
+        try:
+            self._supervisor.wait(self._grace_seconds + KILL_SECONDS)
+        except subprocess.TimeoutExpired:
+            kill_tree(self._supervisor.pid)
+            self._supervisor.wait()
+
+    def _reason(self, error_pattern: str) -> str:
+        lines = [line for line in self.log.splitlines() if line.strip()]
+        errors = [line for line in lines if re.search(error_pattern, line)]
+        reason = f": {(errors or lines)[-1].strip()}" if lines else ""
+        return f"{reason} (its log is {self.log_path})" if self.log_path else reason
+
+
+@contextmanager
+def writing_files() -> Iterator[None]:
+    """Raise StartFailed with the file's name where the block could not write a file."""
+    try:
+        yield
+    except OSError as error:
+        raise StartFailed(f"{error.filename or 'a file'} cannot be written: {error.strerror}") from None
+
+
+def stop_server_of_earlier_run(pid_path: Path) -> None:
+    """Stop the server whose process id is in ``pid_path``, and which outlived the process that had started it.
+
+    Another process may have got the same number since. So a process that does not work in the folder of ``pid_path`` is
+    left alone.
+    """
+    with suppress(OSError, ValueError, psutil.Error):
+        server = psutil.Process(int(pid_path.read_text()))
+        if os.path.samefile(server.cwd(), pid_path.parent):
+            kill_tree(server.pid)
+
+
+def kill_tree(pid: int) -> None:
+    """Kill a process and all that it started; do nothing if it does not run."""
     with suppress(psutil.NoSuchProcess):
         parent = psutil.Process(pid)
         processes = [*parent.children(recursive=True), parent]
         for process in processes:
             with suppress(psutil.NoSuchProcess):
-                process.terminate()
-        _, alive = psutil.wait_procs(processes, timeout=STOP_SECONDS)
-        # SIGTERM can hang; what was acknowledged to a client is on disk by then.
-        for process in alive:
-            with suppress(psutil.NoSuchProcess):
                 process.kill()
-        psutil.wait_procs(alive, timeout=STOP_SECONDS)
+        psutil.wait_procs(processes, timeout=KILL_SECONDS)

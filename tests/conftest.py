@@ -1,4 +1,4 @@
-"""The storage servers that the tests run on, each started once; one that does not start fails the run with its log."""
+"""The storage servers that the tests use, each started once; a server that does not start fails the run."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
-from demo_server.local_storage import BUCKET, PUBLIC_PREFIX, REGION, local_storage
+from demo_server.storages.local_storage import BUCKET, PUBLIC_PREFIX, REGION
+from demo_server.storages.run import run_local_storage
 from emulators.cors import CorsRule
 from emulators.s3_reference import S3Bucket, S3Reference
 from emulators.serving import serve
@@ -112,7 +113,8 @@ def seconds_ago(seconds: float) -> Callable[[], datetime]:
 @pytest.fixture(scope="session")
 def seaweedfs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
     directory = tmp_path_factory.mktemp("seaweedfs")
-    with local_storage(directory, origins=[PAGE_ORIGIN], say=lambda line: None) as environment:
+    with run_local_storage(directory, origins=[PAGE_ORIGIN], report=print) as running:
+        environment = running.environment
         endpoint_url = _parameter(environment["PRESIGN_BUCKET"], "endpoint_url")
         session = boto3.Session(
             aws_access_key_id=environment["AWS_ACCESS_KEY_ID"],
@@ -174,5 +176,5 @@ def _parameter(url: str, name: str) -> str:
 
 
 def read_state(directory: Path) -> Any:
-    """Return what a local storage remembers: its port and its keys."""
-    return json.loads((directory / "state.json").read_text())
+    """Return what the local SeaweedFS keeps between runs: its port and its keys."""
+    return json.loads((directory / "s3" / "state.json").read_text())

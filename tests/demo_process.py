@@ -7,18 +7,19 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 
-from emulators.ports import free_port, is_free
+from emulators.ports import free_port
 
 ROOT = Path(__file__).resolve().parent.parent
-START_SECONDS = 60.0
+START_SECONDS = 120.0
 STOP_SECONDS = 15.0
+READY = b"Ctrl-C stops everything"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,6 +71,7 @@ def running_demo(directory: Path, *arguments: str, **settings: str) -> Iterator[
     api_port, page_port = settings["PRESIGN_PORT"], settings["PRESIGN_PAGE_PORT"]
     log_path = directory / "demo.log"
     with log_path.open("ab") as log:
+        log_start = log.tell()
         process = psutil.Popen(
             [sys.executable, "-m", "demo_server", *arguments],
             cwd=directory,
@@ -87,13 +89,36 @@ def running_demo(directory: Path, *arguments: str, **settings: str) -> Iterator[
     )
     try:
         deadline = time.monotonic() + START_SECONDS
-        while is_free(int(api_port)):
+        # A request would not tell this demo from an earlier one that has not ended yet.
+        while READY not in log_path.read_bytes()[log_start:]:
             if process.poll() is not None or time.monotonic() > deadline:
                 raise AssertionError(f"the demo did not start:\n{demo.log}")
             time.sleep(0.05)
         yield demo
     finally:
         _interrupt(process, demo)
+
+
+def processes_of(demo: Demo) -> list[psutil.Process]:
+    """Return all processes that the demo has started, and those that they have started."""
+    started: list[psutil.Process] = demo.process.children(recursive=True)
+    return started
+
+
+def wait_until_gone(processes: Iterable[psutil.Process], *, seconds: float) -> list[psutil.Process]:
+    """Wait until the processes have ended, and return those that still run after ``seconds``."""
+    deadline = time.monotonic() + seconds
+    while (left := [process for process in processes if _runs(process)]) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return left
+
+
+def _runs(process: psutil.Process) -> bool:
+    # A process that ended and that nobody waits for stays as a zombie.
+    try:
+        return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
 
 
 def _interrupt(process: psutil.Popen, demo: Demo) -> None:

@@ -6,7 +6,6 @@ import base64
 import json
 import os
 import re
-import signal
 import socket
 import time
 from pathlib import Path
@@ -15,12 +14,13 @@ import httpx
 import psutil
 import pytest
 
-from demo_server.local_storage import BUCKET, local_storage
 from demo_server.settings import StorageName
-from emulators.gcs_reference import generate_credentials
+from demo_server.storages.local_storage import BUCKET
+from demo_server.storages.run import run_local_storage
+from emulators.gcs_credentials import generate_credentials
 from emulators.ports import free_port, is_free
-from tests.conftest import PAGE_ORIGIN, PNG, Store
-from tests.demo_process import ROOT, Demo, run_demo, running_demo
+from tests.conftest import PAGE_ORIGIN, PNG, Store, read_state
+from tests.demo_process import ROOT, processes_of, run_demo, running_demo
 
 SECRET = "the same secret for every process"
 
@@ -62,7 +62,7 @@ def test_the_log_says_what_happens_while_the_user_waits(first_run: tuple[dict[st
 
 def test_the_log_holds_no_secret(first_run: tuple[dict[str, str], str], demo_directory: Path) -> None:
     stored, log = first_run
-    state = json.loads((demo_directory / "data" / "state.json").read_text())
+    state = read_state(demo_directory / "data")
     fields = stored["fields"]
     assert isinstance(fields, dict)
     for secret in (
@@ -78,7 +78,7 @@ def test_the_log_holds_no_secret(first_run: tuple[dict[str, str], str], demo_dir
 
 def test_what_the_demo_keeps_is_for_its_user_alone(first_run: object, demo_directory: Path) -> None:
     for name in ("state.json", "s3.json"):
-        assert (demo_directory / "data" / name).stat().st_mode & 0o077 == 0
+        assert (demo_directory / "data" / "s3" / name).stat().st_mode & 0o077 == 0
 
 
 def test_uploads_and_tokens_outlive_a_run(first_run: tuple[dict[str, str], str], demo_directory: Path) -> None:
@@ -93,7 +93,7 @@ def test_uploads_and_tokens_outlive_a_run(first_run: tuple[dict[str, str], str],
 
 def test_several_workers_complete_each_others_tickets(tmp_path: Path, seaweedfs: Store) -> None:
     with running_demo(tmp_path, "--workers", "3", **seaweedfs.environment) as demo:
-        workers = [child for child in demo.process.children() if "spawn_main" in " ".join(child.cmdline())]
+        workers = [child for child in processes_of(demo) if "spawn_main" in " ".join(child.cmdline())]
         assert len(workers) == 3
         for _ in range(12):
             assert _upload(demo.api)["type"] == "image/png"
@@ -186,7 +186,8 @@ def test_a_storage_whose_packages_are_missing_is_refused_with_what_installs_them
 def test_a_wrong_name_or_key_on_another_cloud_ends_the_demo_with_the_variables_name(
     tmp_path: Path, storage: StorageName
 ) -> None:
-    with local_storage(tmp_path, origins=[PAGE_ORIGIN], say=lambda line: None, storage=storage) as environment:
+    with run_local_storage(tmp_path, origins=[PAGE_ORIGIN], report=print, storage=storage) as running:
+        environment = running.environment
         missing = {**environment, "PRESIGN_BUCKET": environment["PRESIGN_BUCKET"].replace(BUCKET, "no-such-name")}
         ended = run_demo(tmp_path, **missing, **_ports())
         assert ended.returncode == 2
@@ -206,22 +207,20 @@ def test_a_wrong_name_or_key_on_another_cloud_ends_the_demo_with_the_variables_n
 
 
 @pytest.mark.parametrize(
-    ("storage", "pid_file"), [("s3", "weed.pid"), ("azure", "azure/azurite.pid"), ("gcs", "gcs/server.pid")]
+    ("storage", "pid_file"), [("s3", "s3/weed.pid"), ("azure", "azure/azurite.pid"), ("gcs", "gcs/gcs.pid")]
 )
 def test_a_storage_left_over_from_a_killed_run_is_stopped_by_the_next(
     demo_directory: Path, first_run: object, storage: str, pid_file: str
 ) -> None:
-    def killed() -> tuple[Demo, psutil.Process]:
-        with running_demo(demo_directory, "--storage", storage) as demo:
-            server = psutil.Process(int((demo.data_directory / pid_file).read_text()))
-            others = [child for child in demo.process.children(recursive=True) if child.pid != server.pid]
-            demo.process.send_signal(signal.SIGKILL)
-            demo.process.wait(5)
-            for other in others:
-                other.kill()
-        return demo, server
-
-    _, server = killed()
+    with running_demo(demo_directory, "--storage", storage) as demo:
+        server = psutil.Process(int((demo.data_directory / pid_file).read_text()))
+        others = [process for process in processes_of(demo) if process.pid != server.pid]
+        # Killed at once with the demo, so that nobody stops the server.
+        demo.process.suspend()
+        for other in others:
+            other.kill()
+        demo.process.kill()
+        demo.process.wait(5)
     assert server.is_running()
     with running_demo(demo_directory, "--storage", storage) as demo:
         server.wait(5)

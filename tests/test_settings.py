@@ -74,7 +74,7 @@ def test_the_help_names_every_option(capsys: pytest.CaptureFixture[str]) -> None
         ("PRESIGN_ALLOWED_ORIGINS", "*"),
         ("PRESIGN_ALLOWED_ORIGINS", "a.example"),
         ("PRESIGN_CREATE_ONLY", "perhaps"),
-        ("PRESIGN_DISPOSITION", "sideways"),
+        ("PRESIGN_CONTENT_DISPOSITION", "sideways"),
         ("PRESIGN_STORAGE", "ftp"),
         ("PRESIGN_STORAGE", ""),
     ],

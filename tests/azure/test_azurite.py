@@ -6,7 +6,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from emulators.azurite import Azurite, StartFailed
+from emulators.azurite import Azurite
+from emulators.processes import StartFailed
 from tests.azure.accounts import RunningAccount
 
 

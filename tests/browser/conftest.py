@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +13,7 @@ import psutil
 import pytest
 from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
 
-from demo_server.local_storage import local_storage
+from demo_server.storages.run import run_local_storage
 from emulators.seaweedfs import AccessKey, SeaweedFS
 from tests.conftest import read_state
 from tests.demo_process import Demo, running_demo
@@ -37,21 +37,23 @@ class Storage:
     """The storage under the demo, which a test may take away and bring back."""
 
     directory: Path
-    environment: dict[str, str]
+    environment: Mapping[str, str]
     again: SeaweedFS | None = None
 
     @property
     def log(self) -> str:
-        return (self.directory / "weed.log").read_text(errors="replace")
+        return (self.directory / "s3" / "weed.log").read_text(errors="replace")
 
     def kill(self) -> None:
-        server = psutil.Process(int((self.directory / "weed.pid").read_text()))
+        server = psutil.Process(int((self.directory / "s3" / "weed.pid").read_text()))
         server.kill()
         server.wait(5)
 
     def restart(self) -> None:
         state = read_state(self.directory)
-        self.again = SeaweedFS(directory=self.directory, admin=AccessKey(**state["admin"]), s3_port=state["port"])
+        self.again = SeaweedFS(
+            directory=self.directory / "s3", admin=AccessKey(**state["admin"]), s3_port=state["port"]
+        )
         self.again.start()
 
 
@@ -90,10 +92,10 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
 def storage_and_demo(tmp_path: Path) -> Iterator[tuple[Storage, Demo]]:
     """A storage of the test's own, and a demo on it."""
     directory = tmp_path / "storage"
-    # The page's origin is not known yet, and a test of the network's failures is none of CORS.
-    with local_storage(directory, origins=["*"], say=lambda line: None) as environment:
-        storage = Storage(directory=directory, environment=environment)
-        with running_demo(tmp_path, PRESIGN_TYPES=TYPES, **environment) as demo:
+    # The page's origin is not known yet, and tests of network failures do not test CORS.
+    with run_local_storage(directory, origins=["*"], report=print) as running:
+        storage = Storage(directory=directory, environment=running.environment)
+        with running_demo(tmp_path, PRESIGN_TYPES=TYPES, **running.environment) as demo:
             yield storage, demo
         if storage.again is not None:
             storage.again.stop()

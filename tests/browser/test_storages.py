@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,8 +13,9 @@ import httpx
 import pytest
 from playwright.sync_api import Page, expect
 
-from demo_server.local_storage import BUCKET, local_storage
 from demo_server.settings import StorageName
+from demo_server.storages.local_storage import BUCKET
+from demo_server.storages.run import run_local_storage
 from emulators.ports import HOST
 from tests.browser.conftest import TYPES, expect_state, open_page, pick
 from tests.demo_process import Demo, running_demo
@@ -41,7 +42,7 @@ class Provisioned:
     """A running storage, whose CORS rules allow the page on one port."""
 
     page_port: str
-    environment: dict[str, str] = field(repr=False)
+    environment: Mapping[str, str] = field(repr=False)
 
     def demo(self, directory: Path, *arguments: str) -> AbstractContextManager[Demo]:
         """Run the demo on this storage, with the page on the allowed port."""
@@ -58,8 +59,8 @@ def storage(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
         page_port = str(reserved.getsockname()[1])
         origin = f"http://localhost:{page_port}"
         directory = tmp_path_factory.mktemp(request.param)
-        with local_storage(directory, origins=[origin], say=lambda line: None, storage=request.param) as environment:
-            yield Provisioned(page_port=page_port, environment=environment)
+        with run_local_storage(directory, origins=[origin], report=print, storage=request.param) as running:
+            yield Provisioned(page_port=page_port, environment=running.environment)
 
 
 @pytest.mark.parametrize("arguments", [[], ["--create-only"], ["--create-only", "--require-sha256"]], ids=" ".join)

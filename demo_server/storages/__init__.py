@@ -1,0 +1,1 @@
+"""The storages that the demo starts itself, one module for each cloud."""

@@ -1,0 +1,39 @@
+"""The choice of a local storage."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from demo_server.settings import StorageName
+from demo_server.storages.folder import claim_folder
+from demo_server.storages.local_storage import LocalStorage
+from emulators.processes import StartFailed
+
+
+@contextmanager
+def run_local_storage(
+    directory: Path, *, origins: Sequence[str], report: Callable[[str], None], storage: StorageName = "s3"
+) -> Iterator[LocalStorage]:
+    """Run a storage, provisioned for pages of ``origins``, while the block lasts.
+
+    What it keeps between runs is in the folder ``directory``/``storage``. ``report`` gets a line for each thing that
+    the user waits for. Raises StartFailed, also where another demo uses the folder, and where a package is missing that
+    the storage needs.
+    """
+    # Each module imports the SDK of its own cloud, and the demo's environment has the SDK of S3 alone.
+    try:
+        if storage == "azure":
+            from demo_server.storages.azure import run_azure as run
+        elif storage == "gcs":
+            from demo_server.storages.gcs import run_gcs as run
+        else:
+            from demo_server.storages.s3 import run_s3 as run
+    except ModuleNotFoundError as error:
+        raise StartFailed(
+            f"the local {storage} storage needs the module {error.name}; `make demo STORAGE={storage}` installs it"
+        ) from None
+    folder = directory.resolve() / storage
+    with claim_folder(folder, origins=origins), run(folder, origins=origins, report=report) as running:
+        yield running

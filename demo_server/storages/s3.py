@@ -1,0 +1,99 @@
+"""S3 on this machine: SeaweedFS, provisioned as the Pulumi program provisions AWS."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+
+from demo_server.storages.folder import read_state, save_state
+from demo_server.storages.local_storage import BUCKET, PUBLIC_PREFIX, REGION, LocalStorage
+from emulators.bucket_readiness import wait_until_bucket_takes_objects
+from emulators.ports import is_free
+from emulators.processes import StartFailed
+from emulators.seaweedfs import AccessKey, SeaweedFS
+from infra.policies import bucket_policy, cors_rules, local_signer_policy
+
+if TYPE_CHECKING:
+    from mypy_boto3_iam import IAMClient
+    from mypy_boto3_s3 import S3Client
+
+_BUCKET_ARN = f"arn:aws:s3:::{BUCKET}"
+_SIGNER = "presign-signer"
+_ATTEMPTS = 12
+
+
+@contextmanager
+def run_s3(directory: Path, *, origins: Sequence[str], report: Callable[[str], None]) -> Iterator[LocalStorage]:
+    """Run SeaweedFS for pages of ``origins`` while the block lasts.
+
+    Uploads, keys and the port are kept in ``directory``, so that the next run serves the same URLs. Raises StartFailed.
+    """
+    state = read_state(directory)
+    admin = AccessKey(**state["admin"]) if "admin" in state else _new_access_key()
+    signer = AccessKey(**state["signer"]) if "signer" in state else None
+    earlier_port = state.get("port", 0)
+    report(f"Starting SeaweedFS, a local S3 storage, with its data in {directory} (a few seconds)")
+    server = SeaweedFS(directory=directory, admin=admin, s3_port=earlier_port if is_free(earlier_port) else 0)
+    with server:
+        report(f"Provisioning the bucket {BUCKET}: CORS for {', '.join(origins)}, public reads under {PUBLIC_PREFIX}")
+        session = boto3.Session(
+            aws_access_key_id=admin.access_key_id, aws_secret_access_key=admin.secret_access_key, region_name=REGION
+        )
+        try:
+            s3 = _s3_client(session, server.endpoint_url)
+            _provision_bucket(s3, origins)
+            wait_until_bucket_takes_objects(s3, BUCKET)
+            signer = _provision_signer(session.client("iam", endpoint_url=server.endpoint_url), signer)
+        except (BotoCoreError, ClientError) as error:
+            raise StartFailed(f"SeaweedFS could not be provisioned: {error}") from None
+        save_state(directory, {"port": server.port, "admin": vars(admin), "signer": vars(signer)})
+        yield LocalStorage(
+            server=server.process,
+            environment={
+                "PRESIGN_BUCKET": f"s3://{BUCKET}/{PUBLIC_PREFIX}?"
+                + urlencode({"region": REGION, "endpoint_url": server.endpoint_url}),
+                "AWS_ACCESS_KEY_ID": signer.access_key_id,
+                "AWS_SECRET_ACCESS_KEY": signer.secret_access_key,
+            },
+        )
+
+
+def _s3_client(session: boto3.Session, endpoint_url: str) -> S3Client:
+    retries: Any = {"mode": "standard", "total_max_attempts": _ATTEMPTS}
+    config = Config(signature_version="s3v4", s3={"addressing_style": "path"}, retries=retries)
+    return session.client("s3", endpoint_url=endpoint_url, config=config)
+
+
+def _provision_bucket(s3: S3Client, origins: Sequence[str]) -> None:
+    if BUCKET not in {bucket["Name"] for bucket in s3.list_buckets()["Buckets"]}:
+        s3.create_bucket(Bucket=BUCKET)
+    rules: Any = cors_rules(origins)
+    s3.put_bucket_cors(Bucket=BUCKET, CORSConfiguration={"CORSRules": rules})
+    # The store speaks no TLS, and nothing leaves this machine.
+    policy = bucket_policy(_BUCKET_ARN, PUBLIC_PREFIX, public_read=True, deny_plain_http=False)
+    s3.put_bucket_policy(Bucket=BUCKET, Policy=json.dumps(policy))
+
+
+def _provision_signer(iam: IAMClient, earlier_key: AccessKey | None) -> AccessKey:
+    if _SIGNER not in {user["UserName"] for user in iam.list_users()["Users"]}:
+        iam.create_user(UserName=_SIGNER)
+    policy = local_signer_policy(_BUCKET_ARN, PUBLIC_PREFIX, allow_verification=True)
+    iam.put_user_policy(UserName=_SIGNER, PolicyName="upload", PolicyDocument=json.dumps(policy))
+    known = {key["AccessKeyId"] for key in iam.list_access_keys(UserName=_SIGNER)["AccessKeyMetadata"]}
+    if earlier_key is not None and earlier_key.access_key_id in known:
+        return earlier_key
+    made = iam.create_access_key(UserName=_SIGNER)["AccessKey"]
+    return AccessKey(access_key_id=made["AccessKeyId"], secret_access_key=made["SecretAccessKey"])
+
+
+def _new_access_key() -> AccessKey:
+    return AccessKey(access_key_id=f"demo{secrets.token_hex(8)}", secret_access_key=secrets.token_urlsafe(30))
