@@ -19,6 +19,8 @@ from tests.demo_process import Demo, running_demo
 
 MEGABYTE = 1_000_000
 
+pytestmark = pytest.mark.browser
+
 
 def _zip_of(path: Path, size: int) -> Path:
     """A file of ``size`` bytes that begins as a zip archive does, with bytes that nothing could guess."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -11,10 +10,11 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import httpx
+import pytest
 from playwright.sync_api import sync_playwright
 
 from demo_server.seaweedfs import free_port
-from tests.browser.conftest import FLAGS, expect_state, open_page, pick
+from tests.browser.conftest import expect_state, launch_chromium, open_page, pick
 from tests.demo_process import Demo, running_demo
 from tests.infra.conftest import SeaweedFSWithTls, cloud_on
 from tests.infra.test_provisioning import Deployed, deploy
@@ -71,11 +71,8 @@ def test_the_env_output_runs_the_demo_and_a_file_goes_through_it_into_the_bucket
 
 def upload_in_browser(demo: Demo, picture: Path) -> str:
     """Uploads `picture` through the page as a person would, and answers the link that the page then shows."""
-    names = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-    executable = next((found for name in names if (found := shutil.which(name))), None)
-    assert executable, "the browser tests need Chromium: make chromium"
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=executable, args=FLAGS)
+        browser = launch_chromium(playwright)
         page = browser.new_context(ignore_https_errors=True).new_page()
         open_page(page, demo)
         row = pick(page, picture)
@@ -86,6 +83,7 @@ def upload_in_browser(demo: Demo, picture: Path) -> str:
     return url
 
 
+@pytest.mark.browser
 def test_a_browser_uploads_through_the_page_with_the_issued_key(
     tmp_path: Path, seaweedfs: SeaweedFSWithTls, http: httpx.Client
 ) -> None:
