@@ -1,51 +1,66 @@
-# A fresh machine needs Python 3.10+, make and the package registries; these targets install the rest into .venv.
+# These targets need Python 3.10 or later, make and a connection to PyPI; they install everything else into .venv.
+# `make test` also needs a connection to npm, and Chromium; as root on Debian it installs Chromium itself.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+SYSTEM_PACKAGES := PYTHON="$(PYTHON)" sh .ci/system_packages.sh
+
+# Two workers share the files in the order in which pytest collects them, which begins with the long browser tests. By default
+# pytest-xdist begins with the files that hold most tests, and one worker then waits for minutes while the other ends a long file.
+PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
+
+# The tests start hundreds of Python processes, which are slower if each compiles again all modules that it imports.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format bench bench-sign bench-serve bench-transfer bench-growth infra-preview infra-up lock clean
+.PHONY: help demo test test-without-browser lint format bench bench-sign bench-serve bench-transfer bench-growth \
+	infra-preview infra-up lock clean azurite chromium wrk
 
-help: ## Show what can be made
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+help: ## List these targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-20s  %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 DEMO_NEEDS_azure := azurite
 DEMO_NEEDS_gcs := $(VENV)/.dev
-demo: $(or $(DEMO_NEEDS_$(STORAGE)),$(VENV)/.demo) ## Run the demo: page on http://localhost:8080, API on 3000 (STORAGE=s3, azure or gcs; ARGS="--help" for options)
+demo: $(or $(DEMO_NEEDS_$(STORAGE)),$(VENV)/.demo) ## Run the demo: page on http://localhost:8080, API on port 3000 (STORAGE=s3, azure or gcs; ARGS="--help" lists the options)
 	@exec $(BIN)/python -m demo_server $(if $(STORAGE),--storage $(STORAGE)) $(ARGS)
 
-test: $(VENV)/.dev chromium azurite ## Pass every test (ARGS="-k name" for some)
-	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
+test: ## Run all tests (ARGS="-k name" selects some)
+	@$(SYSTEM_PACKAGES) check $(if $(wildcard $(VENV)/.python),,venv) chromium
+	@$(MAKE) --no-print-directory --jobs=2 chromium azurite
+	$(PYTEST) $(ARGS)
+
+test-without-browser: azurite ## Run the tests that need no Chromium
+	$(PYTEST) -m "not browser" $(ARGS)
 
 lint: $(VENV)/.dev ## Check style and types
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
-	$(BIN)/mypy
-	cd infra && ../$(BIN)/mypy --strict .
+	$(BIN)/python -m mypy
+	cd infra && ../$(BIN)/python -m mypy --strict .
 
-format: $(VENV)/.dev ## Put the code into the project's format
+format: $(VENV)/.dev ## Format the code
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-bench: $(VENV)/.dev wrk ## Measure signatures and the server beside what people use today (ARGS="--check" fails on a missed target)
+bench: $(VENV)/.dev wrk ## Measure signatures and the server, and the libraries that people use today beside them (ARGS="--check" fails on a missed target)
 	$(BIN)/python -m bench $(ARGS)
 
-bench-sign: $(VENV)/.dev ## Measure what a signature costs
+bench-sign: $(VENV)/.dev ## Measure the time of a signature
 	$(BIN)/python -m bench.sign $(ARGS)
 
-bench-serve: $(VENV)/.dev wrk ## Measure POST /upload beside Express and FastAPI
+bench-serve: $(VENV)/.dev wrk ## Measure POST /upload, and the same in Express and FastAPI
 	$(BIN)/python -m bench.serve $(ARGS)
 
-bench-transfer: $(VENV)/.dev ## Measure what uploads cost the application
+bench-transfer: $(VENV)/.dev ## Measure how much uploads cost the application
 	$(BIN)/python -m bench.transfer $(ARGS)
 
 bench-growth: $(VENV)/.dev wrk ## Measure many clients, many tickets and renewed credentials
 	$(BIN)/python -m bench.growth $(ARGS)
 
-infra-preview: $(VENV)/.dev ## Show what `pulumi up` would change, or what is missing for it
+infra-preview: $(VENV)/.dev ## Show what `pulumi up` would change, or what it still needs
 	@$(BIN)/python infra/preflight.py preview $(ARGS)
 
-infra-up: $(VENV)/.dev ## Provision the bucket with Pulumi, or say what is missing for it
+infra-up: $(VENV)/.dev ## Provision the bucket with Pulumi, or say what Pulumi still needs
 	@$(BIN)/python infra/preflight.py up $(ARGS)
 
 lock: $(VENV)/.dev ## Pin the newest versions that pyproject.toml allows
@@ -54,31 +69,30 @@ lock: $(VENV)/.dev ## Pin the newest versions that pyproject.toml allows
 	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.10 --generate-hashes --custom-compile-command "make lock" \
 		--extra demo --constraints requirements-dev.lock pyproject.toml --output-file requirements-demo.lock
 
-clean: ## Remove what these targets installed and wrote, but not the demo's uploads
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis infra/.venv \
+clean: ## Remove everything that these targets installed or wrote, except the demo's uploads
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis infra/.venv infra/.mypy_cache \
 		bench/express/node_modules emulators/azurite_package/node_modules
 
-.PHONY: azurite
 azurite: $(VENV)/.dev
 	@$(BIN)/python -m emulators.azurite
 
-.PHONY: wrk
-wrk:
-	@sh bench/ensure_wrk.sh
+# After the virtual environment, which may have called apt-get too: two at once would wait for each other's lock or fail.
+chromium: $(VENV)/.python
+	@$(SYSTEM_PACKAGES) install chromium
 
-.PHONY: chromium
-chromium:
-	@sh tests/browser/ensure_chromium.sh
+wrk: $(VENV)/.python
+	@$(SYSTEM_PACKAGES) install wrk
 
 $(VENV)/.python:
+	@$(SYSTEM_PACKAGES) install venv
 	@sh .ci/make_venv.sh "$(PYTHON)" $(VENV)
 
 $(VENV)/.demo: $(VENV)/.python requirements-demo.lock
-	@echo "Installing what the demo needs"
+	@echo "Installing the packages of the demo"
 	@test -e $(VENV)/.dev || $(BIN)/uv pip sync --quiet --require-hashes --python $(BIN)/python requirements-demo.lock
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.python requirements-dev.lock
-	@echo "Installing what development needs"
+	@echo "Installing the packages of development"
 	@$(BIN)/uv pip sync --quiet --require-hashes --python $(BIN)/python requirements-dev.lock
 	@touch $@

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Locator, Page, Playwright, expect, sync_playwright
 
 from demo_server.storages.run import run_local_storage
 from emulators.seaweedfs import AccessKey, SeaweedFS
@@ -57,13 +57,19 @@ class Storage:
         self.again.start()
 
 
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Browser]:
+def launch_chromium(playwright: Playwright) -> Browser:
     names = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
     executable = next((found for name in names if (found := shutil.which(name))), None)
-    assert executable, "the browser tests need Chromium: make chromium"
+    assert executable, "this test needs Chromium: run `make chromium` as root, or `make test-without-browser`"
+    return playwright.chromium.launch(executable_path=executable, args=FLAGS)
+
+
+@pytest.fixture(scope="module")
+def chromium(request: pytest.FixtureRequest) -> Iterator[Browser]:
+    marked = request.node.get_closest_marker("browser")
+    assert marked, "mark this module with pytest.mark.browser: `make test-without-browser` then leaves it out"
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=executable, args=FLAGS)
+        browser = launch_chromium(playwright)
         yield browser
         browser.close()
 

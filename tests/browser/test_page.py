@@ -22,6 +22,8 @@ from tests.demo_process import Demo, running_demo
 
 MEGABYTE = 1_000_000
 
+pytestmark = pytest.mark.browser
+
 
 def _zip_of(path: Path, size: int) -> Path:
     """Return a file of ``size`` bytes: the first bytes of a zip archive, then random ones."""

@@ -36,6 +36,8 @@ SEND = """([ticket, content]) => new Promise((resolve) => {
 NO_ANSWER = 0
 CONTENT = "thirty-one bytes of a text file"
 
+pytestmark = pytest.mark.browser
+
 
 @dataclass(frozen=True, kw_only=True)
 class Provisioned:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -12,10 +11,11 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
+import pytest
 from playwright.sync_api import sync_playwright
 
 from emulators.ports import free_port
-from tests.browser.conftest import FLAGS, expect_state, open_page, pick
+from tests.browser.conftest import expect_state, launch_chromium, open_page, pick
 from tests.demo_process import Demo, running_demo
 from tests.infra.conftest import SeaweedFSWithTls, cloud_on
 from tests.infra.test_provisioning import DeployedStack, deploy
@@ -92,11 +92,8 @@ def test_the_demo_on_a_private_stack_gives_out_no_link_to_the_object(
 
 def upload_in_browser(demo: Demo, picture: Path) -> str:
     """Upload ``picture`` through the page as a user does, and return the link that the page then shows."""
-    names = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-    executable = next((found for name in names if (found := shutil.which(name))), None)
-    assert executable, "the browser tests need Chromium: make chromium"
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=executable, args=FLAGS)
+        browser = launch_chromium(playwright)
         page = browser.new_context(ignore_https_errors=True).new_page()
         open_page(page, demo)
         row = pick(page, picture)
@@ -107,6 +104,7 @@ def upload_in_browser(demo: Demo, picture: Path) -> str:
     return url
 
 
+@pytest.mark.browser
 def test_a_browser_uploads_through_the_page_with_the_access_key(
     tmp_path: Path, seaweedfs: SeaweedFSWithTls, http: httpx.Client
 ) -> None:
