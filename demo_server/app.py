@@ -36,7 +36,7 @@ _CREDENTIALS = {
 }
 
 
-def allow_everybody(request: Request) -> None:
+async def allow_everybody(request: Request) -> None:
     """Let everybody upload, and complete, without an owner; a real application asks its own session here."""
 
 

@@ -26,9 +26,7 @@ from google.auth.exceptions import TransportError
 from google.cloud import storage  # type: ignore[import-untyped]
 from google.oauth2 import service_account
 
-from emulators.gcs_credentials import generate_credentials, trusted_account
-from emulators.gcs_objects import GcsBucket, page_rule
-from emulators.gcs_reference import GcsReference
+from emulators.gcs_reference import GcsBucket, GcsReference, generate_credentials, page_rule, trusted_account
 from emulators.serving import serve
 from emulators.wire import Answer, Attempt, Form, Part, send
 from presign import (
