@@ -52,7 +52,7 @@ def run_demo(settings: Settings, *, report: Callable[[str], None]) -> NoReturn:
         # The other processes read their settings from the environment, so the environment is what has to be right.
         settings = read_settings()
         presigner = build_presigner(settings)
-        report(f"Asking {presigner.backend.name} for an answer")
+        report(f"Checking that {presigner.backend.name} answers")
         try:
             presigner.backend.check()
         except ConfigurationError as error:

@@ -1,4 +1,4 @@
-"""What the demo server can be told, by environment, `.env` file or option; refused at start if it makes no sense."""
+"""The demo's settings, from environment variables, a `.env` file and options; a wrong one is refused at the start."""
 
 from __future__ import annotations
 
@@ -31,15 +31,15 @@ DEFAULT_TYPES = (
     "text/plain",
     "video/mp4",
 )
-_OFFERED_PORTS = range(1, 65_536)
+_PORTS = range(1, 65_536)
 
 
 class BadSettings(Exception):
-    """Settings that make no sense; the message has a line for each, with the variable's name."""
+    """Settings are wrong; the message has a line for each of them, with the variable's name."""
 
 
 class Settings(BaseSettings):
-    """The demo server's settings: every field is the variable PRESIGN_<NAME> and the option --<name>."""
+    """The demo's settings: each field is the variable PRESIGN_<NAME> and the option --<name>."""
 
     model_config = SettingsConfigDict(
         env_prefix=PREFIX,
@@ -54,42 +54,44 @@ class Settings(BaseSettings):
     bucket: str | None = Field(
         None,
         description="Where uploads go, such as s3://bucket/public/?region=eu-central-1, azblob://account/container/ or "
-        "gs://bucket/public/; without it a storage of the demo's own is started. The credentials are those that the "
-        "provider's own SDK finds.",
+        "gs://bucket/public/. The provider's SDK finds the credentials. Without a bucket the demo starts a storage of "
+        "its own.",
     )
     storage: StorageName = Field(
         "s3",
-        description="Which storage of the demo's own is started where no bucket is named: SeaweedFS, Azurite or the "
-        "reference GCS server.",
+        description="Which storage the demo starts if no bucket is named: SeaweedFS (s3), Azurite (azure) or the "
+        "reference GCS server (gcs).",
     )
     secret: SecretStr | None = Field(
         None,
-        description=f"What completion tokens are signed with, at least {MIN_SECRET_BYTES} bytes; "
-        "without it a new one is made at each start.",
+        description=f"The key that signs completion tokens, at least {MIN_SECRET_BYTES} bytes; "
+        "without it each start makes a new one.",
     )
     host: str = Field("127.0.0.1", description="The address that the API and the page listen on.")
     port: int = Field(3000, description="The API's port.")
     page_port: int = Field(8080, description="The page's port.")
     workers: int = Field(1, ge=1, le=256, description="How many processes serve the API.")
     allowed_origins: Annotated[tuple[str, ...], NoDecode] = Field(
-        (), description="Origins whose pages may ask for tickets, with commas between; by default the demo's own page."
+        (), description="Origins whose pages may ask for tickets, separated by commas; by default the demo's own page."
     )
     types: Annotated[tuple[str, ...], NoDecode] = Field(
-        DEFAULT_TYPES, description="Content types that may be uploaded, with commas between."
+        DEFAULT_TYPES, description="Content types that may be uploaded, separated by commas."
     )
     min_bytes: ByteSize = Field(ByteSize(1), description="The smallest file, such as 1 or 10KiB.")
     max_bytes: ByteSize = Field(ByteSize(2**30), description="The largest file, such as 5MB or 1GiB.")
-    expires_in: int = Field(60, description="How many seconds a ticket is good for, at most 3600.")
-    create_only: bool = Field(False, description="Never overwrite, not even with the same ticket.")
-    require_sha256: bool = Field(False, description="Bind every ticket to the bytes that the browser hashed.")
+    expires_in: int = Field(60, description="How many seconds a ticket is valid, at most 3600.")
+    create_only: bool = Field(False, description="Never overwrite an object, not even with the same ticket.")
+    require_sha256: bool = Field(
+        False, description="Allow only the bytes whose SHA-256 the browser sent when it asked for the ticket."
+    )
     content_disposition: Literal["inline", "attachment"] | None = Field(
-        "inline", description="Whether browsers show or save what is stored, under its original name."
+        "inline", description="Whether browsers show a stored file (inline) or save it under its name (attachment)."
     )
     public_read: bool = Field(
         True, description="Whether everybody may read what is stored, so that the page can link to it."
     )
     data_dir: Path = Field(
-        Path(".demo-data"), description="Where a storage of the demo's own keeps things between runs."
+        Path(".demo-data"), description="The folder where the demo's own storage keeps uploads and keys between runs."
     )
 
     @field_validator("bucket", "secret", "content_disposition", mode="before")
@@ -118,7 +120,7 @@ class Settings(BaseSettings):
     @field_validator("port", "page_port")
     @classmethod
     def _are_ports(cls, port: int) -> int:
-        if port not in _OFFERED_PORTS:
+        if port not in _PORTS:
             raise ValueError("a port lies between 1 and 65535")
         return port
 
@@ -133,18 +135,18 @@ class Settings(BaseSettings):
         named = (self.bucket or "").partition("://")[0]
         if "storage" in self.model_fields_set and named in _SCHEMES.values() and named != _SCHEMES[self.storage]:
             raise ValueError(
-                f"PRESIGN_STORAGE is {self.storage}, and PRESIGN_BUCKET begins with {named}://; leave one of them out"
+                f"PRESIGN_STORAGE is {self.storage}, and PRESIGN_BUCKET begins with {named}://; set only one of them"
             )
         return self
 
     @property
     def page_origin(self) -> str:
-        """The origin of the demo's own page, as a browser on this machine names it."""
+        """The origin of the demo's page in a browser on this machine."""
         return f"http://{_browsable(self.host)}:{self.page_port}"
 
     @property
     def api_origin(self) -> str:
-        """The origin of the API, as a browser on this machine names it."""
+        """The origin of the API for a browser on this machine."""
         return f"http://{_browsable(self.host)}:{self.port}"
 
     @property
@@ -154,19 +156,19 @@ class Settings(BaseSettings):
 
     @property
     def expiry(self) -> timedelta:
-        """How long a ticket is good for."""
+        """How long a ticket is valid."""
         return timedelta(seconds=self.expires_in)
 
 
 def read_settings(arguments: Sequence[str] | None = None) -> Settings:
-    """Return the settings of the environment and, where given, of command-line arguments; raises BadSettings."""
+    """Return the settings of the environment and, if given, of command-line arguments; raises BadSettings."""
     _refuse_unknown_variables(os.environ)
-    # An option that argparse does not know ends the program with its usage, as --help does.
+    # argparse ends the program itself, with its usage, for --help and for an unknown option.
     source: dict[str, Any] = {} if arguments is None else {"_cli_parse_args": list(arguments)}
     try:
         return Settings(**source)
     except ValidationError as error:
-        raise BadSettings("\n".join(_complaint(each) for each in error.errors(include_url=False))) from None
+        raise BadSettings("\n".join(_message(each) for each in error.errors(include_url=False))) from None
 
 
 def _refuse_unknown_variables(environment: Mapping[str, str]) -> None:
@@ -175,10 +177,10 @@ def _refuse_unknown_variables(environment: Mapping[str, str]) -> None:
         if name.startswith(PREFIX) and name not in known:
             closest = difflib.get_close_matches(name, known, n=1)
             hint = f"; did you mean {closest[0]}?" if closest else f"; known are {', '.join(sorted(known))}"
-            raise BadSettings(f"{name} is not a setting of the demo server{hint}")
+            raise BadSettings(f"{name} is not a setting of the demo{hint}")
 
 
-def _complaint(error: Any) -> str:
+def _message(error: Any) -> str:
     message = error["msg"].removeprefix("Value error, ")
     if not error["loc"]:
         return str(message)

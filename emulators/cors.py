@@ -24,7 +24,7 @@ class CorsRule:
     expose_headers: tuple[str, ...] = ()
     max_age_seconds: int | None = None
 
-    def admits(self, origin: str, method: str, headers: Iterable[str] = ()) -> bool:
+    def allows(self, origin: str, method: str, headers: Iterable[str] = ()) -> bool:
         """True for an origin, a method and all headers of this rule."""
         return (
             any(_matches(pattern, origin) for pattern in self.allowed_origins)
@@ -54,8 +54,8 @@ class Preflight:
         return cls(origin=origin, method=method, headers=tuple(name.strip().lower() for name in names if name.strip()))
 
     def answer(self, rules: Sequence[CorsRule]) -> Response | None:
-        """The answer of the first rule that admits the question, or None."""
-        rule = next((rule for rule in rules if rule.admits(self.origin, self.method, self.headers)), None)
+        """The answer of the first rule that allows the request, or None."""
+        rule = next((rule for rule in rules if rule.allows(self.origin, self.method, self.headers)), None)
         if rule is None:
             return None
         response = Response(status_code=200)
@@ -70,9 +70,9 @@ class Preflight:
 
 
 def share(response: Response, request: ReceivedRequest, rules: Sequence[CorsRule]) -> None:
-    """Let the page of an admitted origin read this answer; any other origin's answer stays as it is."""
+    """Let the page of an allowed origin read this answer; any other origin's answer stays as it is."""
     origin = request.header("origin")
-    rule = next((rule for rule in rules if origin and rule.admits(origin, request.method)), None)
+    rule = next((rule for rule in rules if origin and rule.allows(origin, request.method)), None)
     if origin is None or rule is None:
         return
     response.headers["Access-Control-Allow-Origin"] = rule.allowed_origin(origin)

@@ -5,6 +5,9 @@ GOOG4-HMAC-SHA256 with HMAC keys), anonymous GET of a public prefix, bucket CORS
 metadata, download, delete, and the token endpoint that gives a bearer token for a service account's signed assertion.
 As in Cloud Storage, `x-goog-*` constraints bind only as headers: in the query they are signed and without effect.
 
+    python -m emulators.gcs_reference --port 4443 --bucket uploads --credentials account.json --generate
+        --allow-origin http://localhost:8080 --public-prefix public/
+
 Sources: Cloud Storage, "PUT Object", "POST Object", "GET Object", "HTTP headers and common query string parameters for
 XML API", "HTTP status and error codes for XML", "Signed URLs", JSON API reference "Objects"; Google Identity, "Using
 OAuth 2.0 for Server to Server Applications". The list of errors names the code of a failed POST policy; that an expired
@@ -13,22 +16,37 @@ one has the same is an assumption.
 
 from __future__ import annotations
 
+import argparse
+import base64
+import binascii
 import hashlib
 import hmac
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
-from datetime import datetime
+import json
+import os
+import secrets
+import socket
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from email.utils import format_datetime
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs
 
+import google_crc32c
+import uvicorn
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
+from cryptography.hazmat.primitives.hashes import SHA256
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
 
 from emulators.body_digest import base64_or_empty, check_is_md5, check_md5, is_digest
-from emulators.cors import Preflight, share
+from emulators.cors import CorsRule, Preflight, share
 from emulators.form_stream import FileSink, base_name, read_form
-from emulators.gcs_credentials import BearerTokens
-from emulators.gcs_objects import METADATA_PREFIX, GcsBucket, GcsObject, crc32c
 from emulators.object_answer import posted_answer, read_answer
 from emulators.post_policy import PolicyDialect, PostPolicy
 from emulators.received_request import ReceivedRequest, Refusal, body_of, current_time, error_answer, percent_decoded
@@ -42,6 +60,7 @@ POLICY_DIALECT = PolicyDialect(
     expired=(400, "InvalidPolicyDocument"),
 )
 
+METADATA_PREFIX = "x-goog-meta-"
 KNOWN_GOOG_NAMES = frozenset(
     {
         "acl",
@@ -61,6 +80,102 @@ KNOWN_GOOG_NAMES = frozenset(
 SUB_RESOURCES = frozenset(
     {"acl", "compose", "cors", "encryption", "lifecycle", "partNumber", "tagging", "uploadId", "uploads", "versions"}
 )
+TOKEN_LIFETIME = timedelta(hours=1)
+# google-auth names this audience whatever the account's token_uri is.
+GOOGLE_TOKEN_URI = "https://oauth2.googleapis.com/token"
+ASSERTION_GRANT = "urn:ietf:params:oauth:grant-type:jwt-bearer"
+
+
+@dataclass(frozen=True, kw_only=True)
+class GcsObject:
+    """One generation of an object."""
+
+    body: bytes = field(repr=False)
+    generation: int
+    created: datetime
+    content_type: str
+    cache_control: str | None = None
+    content_disposition: str | None = None
+    content_encoding: str | None = None
+    metadata: Mapping[str, str]
+    metageneration: int = 1
+
+    @property
+    def md5_hash(self) -> str:
+        return base64.b64encode(hashlib.md5(self.body).digest()).decode()
+
+    @property
+    def crc32c(self) -> str:
+        return base64.b64encode(_crc32c(self.body)).decode()
+
+    @property
+    def xml_etag(self) -> str:
+        """The XML API's ETag: the MD5 in hexadecimal and quotes."""
+        return f'"{hashlib.md5(self.body).hexdigest()}"'
+
+    @property
+    def json_etag(self) -> str:
+        """The JSON API's etag: opaque, another for each generation."""
+        return base64.b64encode(f"{self.generation}/{self.metageneration}".encode()).decode()
+
+    def headers(self) -> dict[str, str]:
+        optional = {
+            "cache-control": self.cache_control,
+            "content-disposition": self.content_disposition,
+            "content-encoding": self.content_encoding,
+        }
+        return {
+            "content-type": self.content_type,
+            "last-modified": format_datetime(self.created, usegmt=True),
+            **{name: value for name, value in optional.items() if value is not None},
+            **self.identity_headers(),
+            **{METADATA_PREFIX + name: value for name, value in self.metadata.items()},
+        }
+
+    def identity_headers(self) -> dict[str, str]:
+        return {
+            "x-goog-generation": str(self.generation),
+            "x-goog-metageneration": str(self.metageneration),
+            "x-goog-hash": f"crc32c={self.crc32c},md5={self.md5_hash}",
+            "x-goog-stored-content-encoding": self.content_encoding or "identity",
+            "x-goog-stored-content-length": str(len(self.body)),
+        }
+
+    def resource(self, bucket: str, name: str) -> dict[str, Any]:
+        """The JSON API's representation."""
+        created = self.created.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+        optional = {
+            "cacheControl": self.cache_control,
+            "contentDisposition": self.content_disposition,
+            "contentEncoding": self.content_encoding,
+            "metadata": dict(self.metadata) or None,
+        }
+        return {
+            "kind": "storage#object",
+            "id": f"{bucket}/{name}/{self.generation}",
+            "bucket": bucket,
+            "name": name,
+            "generation": str(self.generation),
+            "metageneration": str(self.metageneration),
+            "contentType": self.content_type,
+            "size": str(len(self.body)),
+            "md5Hash": self.md5_hash,
+            "crc32c": self.crc32c,
+            "etag": self.json_etag,
+            "storageClass": "STANDARD",
+            "timeCreated": created,
+            "updated": created,
+            **{member: value for member, value in optional.items() if value is not None},
+        }
+
+
+@dataclass(kw_only=True)
+class GcsBucket:
+    """Objects by name, CORS rules, and the prefix that anybody may read (None: nobody)."""
+
+    objects: dict[str, GcsObject] = field(default_factory=dict)
+    cors: tuple[CorsRule, ...] = ()
+    public_prefix: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,14 +212,15 @@ class GcsReference:
     ) -> None:
         self.buckets = dict(buckets)
         self.latest_upload: UploadBuffer | None = None
-        accounts = service_accounts or {}
-        rsa_keys = {email: RsaKey(public_key=key) for email, key in accounts.items()}
+        self._accounts = dict(service_accounts or {})
+        rsa_keys = {email: RsaKey(public_key=key) for email, key in self._accounts.items()}
         secret_keys = {
             access_id: HmacKey(secret=secret, algorithm="GOOG4-HMAC-SHA256")
             for access_id, secret in (hmac_keys or {}).items()
         }
         self._judge = Judge(dialect=GOOG4, keys={**rsa_keys, **secret_keys})
-        self._tokens = BearerTokens(accounts=accounts, fixed=bearer_tokens, clock=clock)
+        self._bearer_tokens = bearer_tokens
+        self._issued_tokens: dict[str, datetime] = {}
         self._anonymous_json = anonymous_json
         self._clock = clock
         self._base_hosts = base_hosts
@@ -124,7 +240,7 @@ class GcsReference:
         except Refusal as refusal:
             return error_answer(refusal)
         if received.raw_path == "/token":
-            return await self._tokens.issue(request)
+            return await self._token(request)
         json_prefix = next(
             (p for p in ("/download/storage/v1/", "/storage/v1/") if received.raw_path.startswith(p)), None
         )
@@ -300,8 +416,7 @@ class GcsReference:
     # JSON API
 
     def _json(self, received: ReceivedRequest, prefix: str) -> Response:
-        if received.header("authorization") is not None or not self._anonymous_json:
-            self._tokens.check(received)
+        self._check_bearer(received)
         match received.raw_path.removeprefix(prefix).split("/"):
             case ["b", name] if received.method == "GET":
                 self._bucket(percent_decoded(name))
@@ -336,11 +451,51 @@ class GcsReference:
             )
         return JSONResponse(stored.resource(target.name, target.key), headers={"ETag": stored.json_etag})
 
+    def _check_bearer(self, received: ReceivedRequest) -> None:
+        authorization = received.header("authorization")
+        if authorization is None and self._anonymous_json:
+            return
+        scheme, _, token = (authorization or "").partition(" ")
+        issued_until = self._issued_tokens.get(token)
+        is_valid = token in self._bearer_tokens or (issued_until is not None and self._clock() < issued_until)
+        if scheme.lower() != "bearer" or not is_valid:
+            raise Refusal(401, "authError", "Invalid Credentials")
+
+    async def _token(self, request: Request) -> Response:
+        form = parse_qs((await request.body()).decode("latin-1"))
+        try:
+            if form.get("grant_type") != [ASSERTION_GRANT]:
+                raise ValueError("unsupported grant type")
+            self._check_assertion(form.get("assertion", [""])[0], own_url=str(request.url))
+        except (ValueError, KeyError, TypeError, InvalidSignature):
+            return JSONResponse({"error": "invalid_grant", "error_description": "Invalid JWT"}, status_code=400)
+        token = secrets.token_urlsafe(24)
+        self._issued_tokens[token] = self._clock() + TOKEN_LIFETIME
+        seconds = int(TOKEN_LIFETIME.total_seconds())
+        return JSONResponse({"access_token": token, "expires_in": seconds, "token_type": "Bearer"})
+
+    def _check_assertion(self, assertion: str, *, own_url: str) -> None:
+        header, claims, signature = assertion.split(".")
+        if json.loads(_base64url_decoded(header)).get("alg") != "RS256":
+            raise ValueError("unsupported algorithm")
+        claimed = json.loads(_base64url_decoded(claims))
+        public_key = self._accounts[claimed["iss"]]
+        public_key.verify(_base64url_decoded(signature), f"{header}.{claims}".encode(), PKCS1v15(), SHA256())
+        now = self._clock().timestamp()
+        if not claimed["iat"] - 300 <= now < claimed["exp"] <= claimed["iat"] + 3600:
+            raise ValueError("not valid at this time")
+        if claimed["aud"] not in (GOOGLE_TOKEN_URI, own_url):
+            raise ValueError("meant for somebody else")
+
 
 @dataclass(frozen=True, kw_only=True)
 class _AdmittedForm:
     fields: Mapping[str, str]
     upload: UploadBuffer
+
+
+def _crc32c(body: bytes) -> bytes:
+    return int(google_crc32c.value(body)).to_bytes(4, "big")
 
 
 def _check_name(key: str) -> None:
@@ -365,7 +520,7 @@ def _signed_range(header: str | None) -> SizeRange:
 
 
 def _check_goog_hash(header: str | None, body: bytes) -> None:
-    digests = {"md5": hashlib.md5(body).digest(), "crc32c": crc32c(body)}
+    digests = {"md5": hashlib.md5(body).digest(), "crc32c": _crc32c(body)}
     for item in (header or "").split(",") if header else []:
         name, _, promised = item.strip().partition("=")
         if name not in digests or not base64_or_empty(promised):
@@ -387,7 +542,90 @@ def _refuse_unknown_goog(names: Iterable[str]) -> None:
             raise Refusal(501, "NotImplemented", f"x-goog-{name} is not part of this server.")
 
 
+def _base64url_decoded(text: str) -> bytes:
+    try:
+        return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
+    except binascii.Error as error:
+        raise ValueError("not Base64") from error
+
+
 def _json_error(refusal: Refusal) -> Response:
     detail = {"message": refusal.message, "domain": "global", "reason": refusal.code}
     error = {"code": refusal.status, "message": refusal.message, "errors": [detail]}
     return JSONResponse({"error": error}, status_code=refusal.status)
+
+
+def page_rule(*origins: str) -> CorsRule:
+    """What a page needs to upload with any ticket: the methods and headers of signed requests."""
+    return CorsRule(
+        allowed_origins=origins,
+        allowed_methods=("GET", "HEAD", "POST", "PUT"),
+        allowed_headers=("cache-control", "content-disposition", "content-md5", "content-type", "x-goog-*"),
+        expose_headers=("ETag", "Location", "x-goog-generation"),
+        max_age_seconds=3600,
+    )
+
+
+def generate_credentials(path: Path, *, token_uri: str) -> None:
+    """Write a service account's JSON that only its owner may read; a key that is there already stays."""
+    if path.exists():
+        account = {**json.loads(path.read_text()), "token_uri": token_uri}
+    else:
+        pem = rsa.generate_private_key(public_exponent=65537, key_size=2048).private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+        account = {
+            "type": "service_account",
+            "project_id": "reference",
+            "private_key_id": secrets.token_hex(20),
+            "private_key": pem.decode(),
+            "client_email": "signer@reference.iam.gserviceaccount.com",
+            "client_id": "100000000000000000001",
+            "token_uri": token_uri,
+        }
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        json.dump(account, file, indent=2)
+
+
+def trusted_account(path: Path) -> dict[str, rsa.RSAPublicKey]:
+    """The client e-mail and public key of a service account's JSON."""
+    account = json.loads(path.read_text())
+    key = serialization.load_pem_private_key(account["private_key"].encode(), password=None)
+    if not isinstance(key, rsa.RSAPrivateKey):
+        raise ValueError(f"{path}: private_key is not an RSA key")
+    return {account["client_email"]: key.public_key()}
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Serve one bucket until interrupted; the first line of output is the base URL, from then on connections work."""
+    parser = argparse.ArgumentParser(prog="python -m emulators.gcs_reference")
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, default=0, help="0 takes a free one")
+    parser.add_argument("--bucket", required=True)
+    parser.add_argument(
+        "--credentials", type=Path, required=True, help="a service account's JSON, whose key is trusted"
+    )
+    parser.add_argument("--generate", action="store_true", help="write --credentials first, pointing to this server")
+    parser.add_argument("--allow-origin", action="append", default=[], help="a page's origin; may be repeated")
+    parser.add_argument("--public-prefix", help="object names that anybody may read")
+    parser.add_argument("--anonymous-json", action="store_true", help="no bearer token needed, as with an emulator")
+    options = parser.parse_args(arguments)
+    listener = socket.create_server((options.host, options.port), backlog=512)
+    url = f"http://{options.host}:{listener.getsockname()[1]}"
+    if options.generate:
+        generate_credentials(options.credentials, token_uri=f"{url}/token")
+    bucket = GcsBucket(
+        cors=(page_rule(*options.allow_origin),) if options.allow_origin else (), public_prefix=options.public_prefix
+    )
+    app = GcsReference(
+        buckets={options.bucket: bucket},
+        service_accounts=trusted_account(options.credentials),
+        anonymous_json=options.anonymous_json,
+    )
+    print(url, flush=True)
+    uvicorn.Server(uvicorn.Config(app, log_level="warning", lifespan="off")).run(sockets=[listener])
+
+
+if __name__ == "__main__":
+    main()

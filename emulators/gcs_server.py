@@ -1,23 +1,13 @@
-"""The reference GCS server as a process of its own, which holds everything in memory.
-
-python -m emulators.gcs_server --port 4443 --bucket uploads --credentials account.json --generate
-    --allow-origin http://localhost:8080 --public-prefix public/
-"""
+"""The reference GCS server as a process of its own, which holds all objects in memory."""
 
 from __future__ import annotations
 
-import argparse
 import os
-import socket
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import uvicorn
-
-from emulators.gcs_credentials import generate_credentials, trusted_account
-from emulators.gcs_objects import GcsBucket, page_rule
-from emulators.gcs_reference import GcsReference
+from emulators import gcs_reference
 from emulators.processes import ServerProcess, stop_server_of_earlier_run, writing_files
 
 START_SECONDS = 60.0
@@ -41,6 +31,7 @@ class GcsServer:
             *(f"--allow-origin={origin}" for origin in origins),
         ]
         self._process: ServerProcess | None = None
+        self._endpoint_url = ""
 
     @property
     def credentials(self) -> Path:
@@ -49,8 +40,8 @@ class GcsServer:
 
     @property
     def endpoint_url(self) -> str:
-        """Where the running server answers."""
-        return _first_url(self.process.log)
+        """The running server's URL."""
+        return self._endpoint_url
 
     @property
     def process(self) -> ServerProcess:
@@ -71,7 +62,7 @@ class GcsServer:
             self._directory.mkdir(parents=True, exist_ok=True, mode=0o700)
             stop_server_of_earlier_run(self._directory / "gcs.pid")
         process = ServerProcess(
-            [sys.executable, "-m", "emulators.gcs_server", *self._options],
+            [sys.executable, "-m", gcs_reference.__name__, *self._options],
             name="the reference GCS server",
             directory=self._directory,
             environment={
@@ -84,6 +75,7 @@ class GcsServer:
         )
         process.wait_until(lambda: bool(_first_url(process.log)), seconds=START_SECONDS)
         self._process = process
+        self._endpoint_url = _first_url(process.log)
 
     def stop(self) -> None:
         """Stop the server; nothing happens if it does not run."""
@@ -95,37 +87,3 @@ class GcsServer:
 def _first_url(log: str) -> str:
     lines = (line for line in log.splitlines(keepends=True) if line.startswith("http://") and line.endswith("\n"))
     return next(lines, "").strip()
-
-
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Serve one bucket until interrupted; the first line of output is the base URL, which then accepts connections."""
-    parser = argparse.ArgumentParser(prog="python -m emulators.gcs_server")
-    parser.add_argument("--host", default="127.0.0.1")
-    parser.add_argument("--port", type=int, default=0, help="0 takes a free one")
-    parser.add_argument("--bucket", required=True)
-    parser.add_argument(
-        "--credentials", type=Path, required=True, help="a service account's JSON, whose key is trusted"
-    )
-    parser.add_argument("--generate", action="store_true", help="write --credentials first, pointing to this server")
-    parser.add_argument("--allow-origin", action="append", default=[], help="a page's origin; may be repeated")
-    parser.add_argument("--public-prefix", help="object names that anybody may read")
-    parser.add_argument("--anonymous-json", action="store_true", help="no bearer token needed, as with an emulator")
-    options = parser.parse_args(arguments)
-    listener = socket.create_server((options.host, options.port), backlog=512)
-    url = f"http://{options.host}:{listener.getsockname()[1]}"
-    if options.generate:
-        generate_credentials(options.credentials, token_uri=f"{url}/token")
-    bucket = GcsBucket(
-        cors=(page_rule(*options.allow_origin),) if options.allow_origin else (), public_prefix=options.public_prefix
-    )
-    app = GcsReference(
-        buckets={options.bucket: bucket},
-        service_accounts=trusted_account(options.credentials),
-        anonymous_json=options.anonymous_json,
-    )
-    print(url, flush=True)
-    uvicorn.Server(uvicorn.Config(app, log_level="warning", lifespan="off")).run(sockets=[listener])
-
-
-if __name__ == "__main__":
-    main()

@@ -1,4 +1,4 @@
-"""The demo as its users run it: a process of its own, on free ports, with nothing of this machine's settings."""
+"""The demo as its users run it: a process of its own, on free ports, without this machine's settings."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from emulators.ports import free_port
 
 ROOT = Path(__file__).resolve().parent.parent
 START_SECONDS = 120.0
-STOP_SECONDS = 15.0
+STOP_SECONDS = 30.0
 READY = b"Ctrl-C stops everything"
 
 
@@ -38,9 +38,9 @@ class Demo:
 
 
 def environment(directory: Path, **settings: str) -> dict[str, str]:
-    """Return an environment without this machine's settings of presign and of the clouds."""
-    foreign = ("AWS_", "AZURE_", "GCS_", "GOOGLE_", "PRESIGN_", "STORAGE_")
-    kept = {n: v for n, v in os.environ.items() if not n.startswith(foreign)}
+    """Return an environment without this machine's settings of presign and of the clouds, and of a `make` around it."""
+    prefixes = ("AWS_", "AZURE_", "GCS_", "GOOGLE_", "MAKE", "MFLAGS", "PRESIGN_", "STORAGE_")
+    kept = {n: v for n, v in os.environ.items() if not n.startswith(prefixes)}
     isolated = {
         "AWS_CONFIG_FILE": os.devnull,
         "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
@@ -52,7 +52,7 @@ def environment(directory: Path, **settings: str) -> dict[str, str]:
 
 
 def run_demo(directory: Path, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
-    """Run a demo that is expected to end by itself."""
+    """Run a demo that must end by itself."""
     return subprocess.run(
         [sys.executable, "-m", "demo_server", *arguments],
         cwd=directory,
@@ -66,7 +66,7 @@ def run_demo(directory: Path, *arguments: str, **settings: str) -> subprocess.Co
 
 @contextmanager
 def running_demo(directory: Path, *arguments: str, **settings: str) -> Iterator[Demo]:
-    """Run the demo until the block ends, as Ctrl-C ends it; what it started must be gone then."""
+    """Run the demo while the block lasts, and end it with Ctrl-C; then nothing that it started may run."""
     settings = {"PRESIGN_PORT": str(free_port()), "PRESIGN_PAGE_PORT": str(free_port()), **settings}
     api_port, page_port = settings["PRESIGN_PORT"], settings["PRESIGN_PAGE_PORT"]
     log_path = directory / "demo.log"
@@ -124,7 +124,7 @@ def _runs(process: psutil.Process) -> bool:
 def _interrupt(process: psutil.Popen, demo: Demo) -> None:
     if process.poll() is not None:
         return
-    started = process.children(recursive=True)
+    started = processes_of(demo)
     process.send_signal(signal.SIGINT)
     try:
         process.wait(STOP_SECONDS)
@@ -132,7 +132,7 @@ def _interrupt(process: psutil.Popen, demo: Demo) -> None:
         process.kill()
         raise AssertionError(f"Ctrl-C did not stop the demo:\n{demo.log}") from None
     finally:
-        _, left = psutil.wait_procs(started, timeout=3)
+        left = wait_until_gone(started, seconds=5)
         for each in left:
             each.kill()
     assert not left, f"Ctrl-C left {left} running:\n{demo.log}"

@@ -26,9 +26,13 @@ from google.auth.exceptions import RefreshError
 from google.cloud import storage  # type: ignore[import-untyped]
 from google.oauth2 import service_account
 
-from emulators.gcs_credentials import generate_credentials, trusted_account
-from emulators.gcs_objects import GcsBucket, page_rule
-from emulators.gcs_reference import GcsReference
+from emulators.gcs_reference import (
+    GcsBucket,
+    GcsReference,
+    generate_credentials,
+    page_rule,
+    trusted_account,
+)
 from emulators.serving import serve, settle
 from emulators.wire import Answer, Attempt, Form, Part, send, send_and_hang_up
 
@@ -897,7 +901,7 @@ def test_the_program_serves_a_bucket_with_generated_credentials_until_it_is_stop
     command = [
         sys.executable,
         "-m",
-        "emulators.gcs_server",
+        "emulators.gcs_reference",
         "--bucket",
         "uploads",
         "--credentials",

@@ -13,8 +13,7 @@ from google.oauth2 import service_account
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from emulators.gcs_objects import GcsBucket
-from emulators.gcs_reference import GcsReference
+from emulators.gcs_reference import GcsBucket, GcsReference
 from emulators.serving import serve
 from emulators.wire import send
 from presign import ConfigurationError
