@@ -84,11 +84,11 @@ def test_what_the_demo_keeps_is_for_its_user_alone(first_run: object, demo_direc
 def test_uploads_and_tokens_outlive_a_run(first_run: tuple[dict[str, str], str], demo_directory: Path) -> None:
     stored, _ = first_run
     with running_demo(demo_directory, PRESIGN_SECRET=SECRET) as demo:
-        assert httpx.get(stored["url"]).content == PNG
+        assert httpx.get(stored["object_url"]).content == PNG
         completed = httpx.post(f"{demo.api}/complete", json={"token": stored["token"]})
         assert completed.json()["key"] == stored["key"]
         again = _upload(demo.api)
-        assert again["url"].rpartition("/")[0] == stored["url"].rpartition("/")[0]
+        assert again["object_url"].rpartition("/")[0] == stored["object_url"].rpartition("/")[0]
 
 
 def test_several_workers_complete_each_others_tickets(tmp_path: Path, seaweedfs: Store) -> None:
@@ -144,7 +144,7 @@ def test_the_demo_runs_on_each_storage_of_its_own(
 ) -> None:
     with running_demo(tmp_path, "--storage", storage, *arguments) as demo:
         stored = _upload(demo.api)
-        answer = httpx.get(stored["url"])
+        answer = httpx.get(stored["object_url"])
         assert answer.content == PNG
         assert answer.headers["content-type"] == "image/png"
         assert httpx.get(f"{demo.page}/config.json").json()["storage"] == label
@@ -158,8 +158,8 @@ def test_uploads_to_azurite_outlive_a_run_and_its_key_stays_secret(tmp_path: Pat
     state = demo.data_directory / "azure" / "state.json"
     assert state.stat().st_mode & 0o077 == 0
     with running_demo(tmp_path, PRESIGN_STORAGE="azure") as demo:
-        assert httpx.get(stored["url"]).content == PNG
-        assert _upload(demo.api)["url"].rpartition("/")[0] == stored["url"].rpartition("/")[0]
+        assert httpx.get(stored["object_url"]).content == PNG
+        assert _upload(demo.api)["object_url"].rpartition("/")[0] == stored["object_url"].rpartition("/")[0]
     assert json.loads(state.read_text())["account_key"] not in demo.log
 
 

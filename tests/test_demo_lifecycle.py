@@ -54,7 +54,7 @@ def upload(api: str) -> str:
     assert sent.status_code in {200, 201}, sent.text
     completed = httpx.post(f"{api}/complete", json={"token": ticket["token"]})
     assert completed.status_code == 200, completed.text
-    return str(completed.json()["url"])
+    return str(completed.json()["object_url"])
 
 
 @pytest.mark.parametrize("storage", list(PID_FILES))
