@@ -45,14 +45,15 @@ class JoinedWritesTransport:
 
     def write(self, data: bytes) -> None:
         """Send ``data`` behind what was written before."""
-        if self._gathered_bytes + len(data) > MAX_GATHERED_BYTES:
+        gathered_bytes = self._gathered_bytes + len(data)
+        if gathered_bytes > MAX_GATHERED_BYTES:
             self._pass_on_gathered()
             self._pass_on(data)
             return
         if not self._gathered:
             self._call_soon(self._pass_on_gathered)
         self._gathered.append(data)
-        self._gathered_bytes += len(data)
+        self._gathered_bytes = gathered_bytes
 
     def writelines(self, list_of_data: Iterable[bytes]) -> None:
         """Send all of the data in order, behind what was written before."""
@@ -74,17 +75,15 @@ class JoinedWritesTransport:
 
     def abort(self) -> None:
         """Close the connection at once, without sending what was written."""
-        self._take_gathered()
+        self._gathered, self._gathered_bytes = [], 0
         self._transport.abort()
 
     def _pass_on_gathered(self) -> None:
-        gathered = self._take_gathered()
+        gathered = self._gathered
         if gathered:
+            self._gathered = []
+            self._gathered_bytes = 0
             self._pass_on(b"".join(gathered))
-
-    def _take_gathered(self) -> list[bytes]:
-        gathered, self._gathered, self._gathered_bytes = self._gathered, [], 0
-        return gathered
 
     def _pass_on(self, data: bytes) -> None:
         # If the client is gone, uvloop raises an exception for a write, and asyncio logs a warning.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 import socket
@@ -10,7 +11,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
@@ -26,14 +27,16 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Mount, Route
 
-from emulators.serving import serve
 from presign import ConfigurationError, Presigner, Unauthenticated, UploadPolicy
 from presign.asgi import MAX_THREADS, TIMEOUT_SECONDS, Authorize, create_app
 from presign.s3 import S3Backend
 from tests.conftest import TOKEN_SECRET, Store, png_request
+from tests.emulators.serving import serve
 
 ROOT = Path(__file__).resolve().parents[1]
 PNG_REQUEST = {"type": "image/png"}
+BUSY_MACHINE_SECONDS = 5.0
+"""How much longer an answer may take if other programs use the machine; what blocks takes longer still."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +45,7 @@ class Timed:
 
     status: int
     body: Any
-    headers: httpx.Headers
+    headers: Mapping[str, str]
     seconds: float
 
 
@@ -50,22 +53,36 @@ def _ask(
     url: str, requests: Sequence[tuple[str, str, Any]], *, while_running: Callable[[], None] | None = None
 ) -> list[Timed]:
     """Send all requests (method, path, JSON) at once, and return the answers in the same order."""
+    host, _, port = url.removeprefix("http://").rpartition(":")
+
+    async def ask(method: str, path: str, members: Any) -> Timed:
+        # Of a real client, 200 at once would take more time than the server.
+        began = time.monotonic()
+        reader, writer = await asyncio.open_connection(host, int(port))
+        content = b"" if members is None else json.dumps(members).encode()
+        head = [
+            *(f"{method} {path} HTTP/1.1", "Host: test", "Connection: close"),
+            *("Content-Type: application/json", f"Content-Length: {len(content)}"),
+        ]
+        writer.write("\r\n".join([*head, "", ""]).encode() + content)
+        answer = await reader.read()
+        writer.close()
+        seconds = time.monotonic() - began
+        lines, _, body = answer.decode().partition("\r\n\r\n")
+        status, *fields = lines.split("\r\n")
+        headers = {name.lower(): value for name, _, value in (field.partition(": ") for field in fields)}
+        return Timed(
+            status=int(status.split()[1]),
+            body=json.loads(body) if "json" in headers["content-type"] else body,
+            headers=headers,
+            seconds=seconds,
+        )
 
     async def ask_all() -> list[Timed]:
-        limits = httpx.Limits(max_connections=None)
-        async with httpx.AsyncClient(base_url=url, timeout=60, limits=limits) as client:
-
-            async def ask(method: str, path: str, body: Any) -> Timed:
-                began = time.monotonic()
-                answer = await client.request(method, path, json=body)
-                seconds = time.monotonic() - began
-                content = answer.json() if "json" in answer.headers["content-type"] else answer.text
-                return Timed(status=answer.status_code, body=content, headers=answer.headers, seconds=seconds)
-
-            asked = [asyncio.create_task(ask(*request)) for request in requests]
-            if while_running is not None:
-                await asyncio.to_thread(while_running)
-            return await asyncio.gather(*asked)
+        answers = asyncio.gather(*[ask(*request) for request in requests])
+        if while_running is not None:
+            await asyncio.to_thread(while_running)
+        return await answers
 
     return asyncio.run(ask_all())
 
@@ -93,6 +110,13 @@ def _hanging_server() -> Iterator[str]:
         thread.join(5)
         for connection in accepted:
             connection.close()
+
+
+def _wait_for(condition: Callable[[], object], *, seconds: float = 30) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
 
 
 def _threads_named(name: str) -> int:
@@ -167,16 +191,16 @@ def test_the_owner_that_a_plain_authorize_returns_is_used(s3_reference: Store) -
 @pytest.mark.parametrize("path", ["/upload", "/complete"])
 def test_a_plain_authorize_that_blocks_does_not_block_other_requests(s3_reference: Store, path: str) -> None:
     def slow(request: Request) -> str:
-        time.sleep(0.5)
+        time.sleep(1)
         raise Unauthenticated("sign in")
 
     with serve(create_app(s3_reference.presigner(), authorize=slow)) as url:
         began = time.monotonic()
-        answers = _ask(url, [*[("POST", path, PNG_REQUEST)] * 10, ("GET", "/openapi.json", None)])
+        answers = _ask(url, [*[("POST", path, PNG_REQUEST)] * 20, ("GET", "/openapi.json", None)])
         took = time.monotonic() - began
-    assert [answer.status for answer in answers] == [401] * 10 + [200]
-    assert took < 2.5, "one after the other they take 5 seconds"
-    assert answers[-1].seconds < 0.5
+    assert [answer.status for answer in answers] == [401] * 20 + [200]
+    assert took < 1 + BUSY_MACHINE_SECONDS, "one after the other they take 20 seconds"
+    assert answers[-1].seconds < BUSY_MACHINE_SECONDS
 
 
 # A storage that hangs
@@ -214,28 +238,26 @@ def test_200_completions_on_a_storage_that_hangs_are_answered_and_leave_other_en
     s3_reference: Store, tokens: list[str]
 ) -> None:
     own: list[Timed] = []
-    thread_counts: list[int] = []
+    threads: list[int] = []
 
     with _hanging_server() as storage, serve(_application(_presigner(storage, s3_reference.session))) as url:
 
         def watch() -> None:
-            time.sleep(1)
+            _wait_for(lambda: _threads_named("presign complete") == MAX_THREADS)
             for _ in range(10):
                 own.extend(_ask(url, [("GET", "/own", None)]))
-                thread_counts.append(_threads_named("presign complete"))
-                time.sleep(0.2)
+                threads.append(_threads_named("presign complete"))
 
         answers = _ask(url, [("POST", "/files/complete", {"token": token}) for token in tokens], while_running=watch)
-        thread_counts.append(_threads_named("presign complete"))
-    assert max(thread_counts) == MAX_THREADS, "all threads are used, and abandoned calls take no further ones"
+        threads.append(_threads_named("presign complete"))
     assert {answer.status for answer in answers} == {503}
     assert {answer.body["code"] for answer in answers} == {"storage_unavailable"}
     assert {answer.headers["retry-after"] for answer in answers} == {"5"}
-    # 10 seconds, and twice as much on a machine that is busy; without the limit it would be more than a minute.
-    assert max(answer.seconds for answer in answers) < 20
     assert TIMEOUT_SECONDS < 10
+    assert max(answer.seconds for answer in answers) < TIMEOUT_SECONDS + BUSY_MACHINE_SECONDS
     assert [answer.body for answer in own] == ["still here"] * 10
-    assert max(answer.seconds for answer in own) < 2
+    assert max(answer.seconds for answer in own) < BUSY_MACHINE_SECONDS
+    assert set(threads) == {MAX_THREADS}, "abandoned calls keep their threads, and there are no others"
 
 
 def test_completions_are_served_again_when_the_storage_is_back(s3_reference: Store, tokens: list[str]) -> None:
@@ -245,15 +267,12 @@ def test_completions_are_served_again_when_the_storage_is_back(s3_reference: Sto
             for _ in range(3):
                 answers = _ask(url, [("POST", "/files/complete", {"token": token}) for token in tokens[:20]])
                 assert {answer.status for answer in answers} == {503}
-                assert max(answer.seconds for answer in answers) < 3
+                assert max(answer.seconds for answer in answers) < BUSY_MACHINE_SECONDS
                 assert _threads_named("presign complete") == 2
             presigner.backend = s3_reference.backend()
             assert _threads_named("presign complete") == 2
     # The hanging server has closed its connections.
-    deadline = time.monotonic() + 30
-    while _threads_named("presign complete"):
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    _wait_for(lambda: not _threads_named("presign complete"))
     with serve(_application(presigner)) as url:
         (answer,) = _ask(url, [("POST", "/files/complete", {"token": tokens[0]})])
     assert (answer.status, answer.body["code"]) == (409, "not_uploaded")
@@ -271,7 +290,8 @@ uvicorn.run(app, port=int(sys.argv[2]), log_level="warning")
 """
 
 
-def test_a_server_can_be_stopped_while_the_storage_hangs(tokens: list[str]) -> None:
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+def test_a_server_can_be_stopped_while_the_storage_hangs(tokens: list[str], sent: signal.Signals) -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     with _hanging_server() as storage:
@@ -279,26 +299,22 @@ def test_a_server_can_be_stopped_while_the_storage_hangs(tokens: list[str]) -> N
         process = subprocess.Popen(command, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)})
         try:
             url = f"http://127.0.0.1:{port}"
-            _wait_until_served(f"{url}/own")
+            _wait_for(lambda: _is_served(f"{url}/own"))
             answers = _ask(url, [("POST", "/files/complete", {"token": token}) for token in tokens[:30]])
             assert {answer.status for answer in answers} == {503}
-            process.send_signal(signal.SIGTERM)
+            process.send_signal(sent)
             process.wait(10)
         finally:
             process.kill()
             process.wait()
 
 
-def _wait_until_served(url: str) -> None:
-    deadline = time.monotonic() + 30
-    while True:
-        try:
-            httpx.get(url)
-        except httpx.TransportError:
-            assert time.monotonic() < deadline
-            time.sleep(0.1)
-        else:
-            return
+def _is_served(url: str) -> bool:
+    try:
+        httpx.get(url)
+    except httpx.TransportError:
+        return False
+    return True
 
 
 # Signing that waits
@@ -334,7 +350,7 @@ def test_while_the_renewal_of_expired_credentials_hangs_one_request_waits_and_th
     lifetime = timedelta(seconds=4)
     with _container_credentials(monkeypatch, lifetime) as answers:
         presigner = _presigner("http://127.0.0.1:9", boto3.Session())
-        with serve(_application(presigner, timeout_seconds=4.0)) as url:
+        with serve(_application(presigner)) as url:
             answers.clear()
             time.sleep(lifetime.total_seconds())
             watched: list[Timed] = []
@@ -347,14 +363,12 @@ def test_while_the_renewal_of_expired_credentials_hangs_one_request_waits_and_th
             refused = _ask(url, [("POST", "/files/upload", PNG_REQUEST)] * 30, while_running=watch)
             assert {(answer.status, answer.body["code"]) for answer in refused} == {(503, "credentials_unavailable")}
             seconds = sorted(answer.seconds for answer in refused)
-            assert seconds[-1] > 3, "one request waits for the renewal"
-            assert seconds[-2] < 2.5, "the others do not"
-            assert max(answer.seconds for answer in watched) < 1
+            # botocore gives up after three attempts of two seconds each.
+            assert seconds[-1] > 5, "one request waits for the renewal"
+            assert seconds[-2] < 5, "the others are refused"
+            assert max(answer.seconds for answer in watched) < 3
             answers.set()
-            deadline = time.monotonic() + 20
-            while _ask(url, [("POST", "/files/upload", PNG_REQUEST)])[0].status != 200:
-                assert time.monotonic() < deadline
-                time.sleep(0.2)
+            _wait_for(lambda: _ask(url, [("POST", "/files/upload", PNG_REQUEST)])[0].status == 200)
 
 
 def test_requests_right_after_the_expiry_are_all_served_if_the_renewal_is_quick(
@@ -393,7 +407,7 @@ def test_a_signing_service_that_hangs_leaves_other_endpoints_free(s3_reference: 
     with serve(_application(presigner, timeout_seconds=1.0)) as url:
         answers = _ask(url, [*[("POST", "/files/upload", PNG_REQUEST)] * 50, ("GET", "/own", None)])
         assert {answer.body["code"] for answer in answers[:-1]} == {"credentials_unavailable"}
-        assert answers[-1].seconds < 0.9
+        assert answers[-1].seconds < BUSY_MACHINE_SECONDS
         assert _threads_named("presign upload") == MAX_THREADS
         release.set()
         (answer,) = _ask(url, [("POST", "/files/upload", PNG_REQUEST)])

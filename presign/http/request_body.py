@@ -17,6 +17,9 @@ class BodyTooLarge(PresignError):
     status = 413
     title = "The request's body is too large"
 
+    def __init__(self) -> None:
+        super().__init__(f"the body may have {MAX_BODY_BYTES} bytes at most", limit=MAX_BODY_BYTES)
+
 
 class UnsupportedMediaType(PresignError):
     """The request's body does not have the content type ``application/json``."""
@@ -30,9 +33,3 @@ def check_media_type(content_type: str | None) -> None:
     """Raise UnsupportedMediaType unless the header ``Content-Type`` says JSON; parameters are ignored."""
     if content_type != _JSON and (content_type or "").partition(";")[0].strip().lower() != _JSON:
         raise UnsupportedMediaType(f"the content type must be {_JSON}", field="content-type")
-
-
-def check_body_size(body_bytes: int) -> None:
-    """Raise BodyTooLarge if a body of ``body_bytes`` is too large to be read."""
-    if body_bytes > MAX_BODY_BYTES:
-        raise BodyTooLarge(f"the body may have {MAX_BODY_BYTES} bytes at most", limit=MAX_BODY_BYTES)
