@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 
 import psutil
@@ -26,8 +26,8 @@ class ServerProcess:
 
     ``name`` is for messages. The command runs in ``directory``, with ``environment`` alone. Its output is appended to
     the file ``log_name`` in that directory; without one it goes where this process's own output goes. The file
-    ``pid_name`` holds its process id while it runs. ``leaves`` are files that are removed once it ended. After ``stop``
-    the command has ``grace_seconds`` to end by itself. Raises StartFailed if the log cannot be written.
+    ``pid_name`` holds its process id while it runs. ``leaves`` are files that the command does not remove itself. After
+    ``stop`` the command has ``grace_seconds`` to end by itself. Raises StartFailed if the log cannot be written.
     """
 
     def __init__(
@@ -46,32 +46,31 @@ class ServerProcess:
         self.log_path = None if log_name is None else directory / log_name
         self._grace_seconds = grace_seconds
         with writing_files():
-            log = None if self.log_path is None else self.log_path.open("ab")
-        self._log_start = 0 if log is None else log.tell()
-        # An isolated interpreter starts fast. A session of its own keeps the terminal's Ctrl-C from the server: this
-        # process alone decides when it stops.
-        self._supervisor = subprocess.Popen(
-            [
-                *(sys.executable, "-I", "-S", str(_SUPERVISOR)),
-                *([] if pid_name is None else ["--pid-file", pid_name]),
-                *(f"--remove={path}" for path in leaves),
-                str(grace_seconds),
-                *command,
-            ],
-            cwd=directory,
-            env=environment,
-            stdin=subprocess.PIPE,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-            creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
-        )
-        if log is not None:
-            log.close()
+            opened = None if self.log_path is None else self.log_path.open("ab")
+        with opened or nullcontext() as log:
+            self._log_start = 0 if log is None else log.tell()
+            # An isolated interpreter starts fast. A session of its own keeps the terminal's Ctrl-C from the server:
+            # this process alone decides when it stops.
+            self._supervisor = subprocess.Popen(
+                [
+                    *(sys.executable, "-I", "-S", str(_SUPERVISOR)),
+                    *([] if pid_name is None else ["--pid-file", pid_name]),
+                    *(f"--remove={path}" for path in leaves),
+                    str(grace_seconds),
+                    *command,
+                ],
+                cwd=directory,
+                env=environment,
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
+            )
 
     @property
     def log(self) -> str:
-        """What the command has said since it was started; empty if its output goes elsewhere."""
+        """The command's output since its start; empty if it does not go to a file."""
         if self.log_path is None:
             return ""
         with self.log_path.open("rb") as log:
@@ -83,9 +82,10 @@ class ServerProcess:
         return self._supervisor.poll()
 
     def wait_until(self, is_ready: Callable[[], bool], *, seconds: float, error_pattern: str = "") -> None:
-        """Return once ``is_ready()`` is true; if the command ends or takes longer than ``seconds``, stop it and raise.
+        """Return once ``is_ready()`` is true. If the command ends, or needs more than ``seconds``, raise StartFailed.
 
-        StartFailed then quotes the last line of the log that ``error_pattern``, a regular expression, is found in.
+        The command is stopped then. The message quotes the last line of the log that matches ``error_pattern``, a
+        regular expression.
         """
         deadline = time.monotonic() + seconds
         try:
@@ -118,7 +118,7 @@ class ServerProcess:
 
 @contextmanager
 def writing_files() -> Iterator[None]:
-    """Raise StartFailed with the file's name where the block could not write a file."""
+    """Raise StartFailed, with the file's name, if the block cannot write a file."""
     try:
         yield
     except OSError as error:
@@ -126,10 +126,10 @@ def writing_files() -> Iterator[None]:
 
 
 def stop_server_of_earlier_run(pid_path: Path) -> None:
-    """Stop the server whose process id is in ``pid_path``, and which outlived the process that had started it.
+    """Stop the server of the process id in ``pid_path``, if an earlier run left it there.
 
-    Another process may have got the same number since. So a process that does not work in the folder of ``pid_path`` is
-    left alone.
+    Another process may have the same id by now. So a process that does not work in the folder of ``pid_path`` is left
+    alone.
     """
     with suppress(OSError, ValueError, psutil.Error):
         server = psutil.Process(int(pid_path.read_text()))

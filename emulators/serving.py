@@ -20,7 +20,7 @@ SETTLE_SECONDS = 10.0
 _servers: dict[str, uvicorn.Server] = {}
 
 
-class _KeptLog(logging.Handler):
+class _LogLines(logging.Handler):
     def __init__(self) -> None:
         super().__init__()
         self.lines: list[str] = []
@@ -39,7 +39,7 @@ def serve(
     ``http`` is the protocol that it speaks, by default uvicorn's own. A server that does not start raises RuntimeError
     with its log; what the server logged while the block ran is added as a note to whatever the block raises.
     """
-    log = _KeptLog()
+    log = _LogLines()
     listener = socket.create_server((host, port), backlog=512)
     url = f"http://{host}:{listener.getsockname()[1]}"
     config = uvicorn.Config(
@@ -72,10 +72,10 @@ def serve(
 
 
 def settle(url: str) -> None:
-    """Wait until the server that ``serve`` runs at ``url`` handles no request, not even one whose client is gone.
+    """Wait until the server that ``serve`` runs at ``url`` has handled all requests that it received.
 
-    A client that hangs up, or that sends more than a request, gets its answer or none while the application is still
-    at work. Raises RuntimeError if the application does not come to an end.
+    A client can have its answer, or be gone, before the application has finished. Raises RuntimeError if the
+    application does not finish.
     """
     tasks = _servers[url].server_state.tasks
     deadline = time.monotonic() + SETTLE_SECONDS
@@ -85,7 +85,7 @@ def settle(url: str) -> None:
         time.sleep(0.005)
 
 
-def _wait_until_started(server: uvicorn.Server, thread: threading.Thread, log: _KeptLog) -> None:
+def _wait_until_started(server: uvicorn.Server, thread: threading.Thread, log: _LogLines) -> None:
     deadline = time.monotonic() + START_SECONDS
     while not server.started:
         if not thread.is_alive() or time.monotonic() > deadline:
