@@ -27,11 +27,11 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Mount, Route
 
+from emulators.serving import serve
 from presign import ConfigurationError, Presigner, Unauthenticated, UploadPolicy
 from presign.asgi import MAX_THREADS, TIMEOUT_SECONDS, Authorize, create_app
 from presign.s3 import S3Backend
 from tests.conftest import TOKEN_SECRET, Store, png_request
-from tests.emulators.serving import serve
 
 ROOT = Path(__file__).resolve().parents[1]
 PNG_REQUEST = {"type": "image/png"}
