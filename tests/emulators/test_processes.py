@@ -58,14 +58,16 @@ def processes_in(log: str) -> list[psutil.Process]:
 @pytest.mark.parametrize("script", [PARENT_AND_CHILD, IGNORES_SIGTERM], ids=["obedient", "ignores SIGTERM"])
 def test_stopping_a_server_stops_all_that_it_started(tmp_path: Path, script: str) -> None:
     server = start(script, tmp_path, grace_seconds=1)
-    server.wait_until(lambda: "ready" in server.log, seconds=30)
+    pid_path = tmp_path / "server.pid"
+    # The supervisor writes the file after it has started the server, which may be ready before.
+    server.wait_until(lambda: "ready" in server.log and pid_path.exists() and pid_path.read_text() != "", seconds=30)
     processes = processes_in(server.log)
-    assert int((tmp_path / "server.pid").read_text()) == processes[0].pid
+    assert int(pid_path.read_text()) == processes[0].pid
     assert server.poll() is None
     server.stop()
     assert wait_until_gone(processes, seconds=5) == []
     assert server.poll() is not None
-    assert not (tmp_path / "server.pid").exists()
+    assert not pid_path.exists()
 
 
 @pytest.mark.parametrize("script", [PARENT_AND_CHILD, IGNORES_SIGTERM], ids=["obedient", "ignores SIGTERM"])
