@@ -59,6 +59,7 @@ class SeaweedFS:
     ) -> None:
         self._directory = directory.absolute()
         self._admin = admin
+        self._port_is_given = s3_port != 0
         self._s3_port = s3_port or free_port()
         self._options = tuple(options)
         self._environment = dict(environment or {})
@@ -110,6 +111,8 @@ class SeaweedFS:
                 # Another process may take a port between the choice and the server's start.
                 if attempt == _START_ATTEMPTS or _PORT_TAKEN not in self._process.log:
                     raise
+                if not self._port_is_given:
+                    self._s3_port = free_port()
             else:
                 return
 
@@ -179,10 +182,11 @@ class SeaweedFS:
     def _answers(self) -> bool:
         try:
             with urlopen(self.endpoint_url, timeout=2):
-                return True
+                return False
         except HTTPError as error:
-            # 403 is how a store that is ready answers who has not signed; 5xx is a store that still starts.
-            return error.code < 500
+            # A store that is ready answers 403 to a request without a signature. 5xx comes from a store that still
+            # starts, and every other status from another server that took the port before the store did.
+            return error.code == 403
         except (URLError, OSError):
             return False
 
