@@ -56,9 +56,6 @@ ticket itself.
 MAX_THREADS = 20
 TIMEOUT_SECONDS = 9.0
 
-# What clients send as the content type, apart from a few that add a parameter.
-_JSON = b"application/json"
-
 T = TypeVar("T")
 _Answer = Callable[[bytes, str | None], Awaitable[bytes]]
 _RawHeaders = list[tuple[bytes, bytes]]
@@ -172,9 +169,7 @@ class _Endpoint:
         cors_headers = self._cors_headers.get(headers.get(b"origin", b""), [])
         try:
             owner = await self._authorize(Request(scope, receive))
-            content_type = headers.get(b"content-type", b"")
-            if content_type != _JSON:
-                check_media_type(content_type.decode("latin-1"))
+            check_media_type(headers.get(b"content-type", b"").decode("latin-1"))
             content = await self._answer(await _read_body(receive), owner)
         except Exception as error:
             response = _response(problem_response(error))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import os
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
@@ -28,16 +27,6 @@ from tests.conftest import PNG, Store, upload
 NOW = datetime(2026, 11, 23, 12, 0, 0, 700_000, tzinfo=timezone.utc)
 SESSION = boto3.Session(aws_access_key_id="AKIAEXAMPLE", aws_secret_access_key="a secret", region_name="eu-central-1")
 GRANT = Grant(key="public/1", content_type="image/png", min_bytes=1, max_bytes=9, expires_in=timedelta(seconds=60))
-
-
-@pytest.fixture(autouse=True)
-def _no_aws_settings_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in os.environ:
-        if name.startswith("AWS_"):
-            monkeypatch.delenv(name)
-    monkeypatch.setenv("AWS_CONFIG_FILE", os.devnull)
-    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", os.devnull)
-    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
 
 
 def _backend(**options: Any) -> S3Backend:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from datetime import datetime, timedelta, timezone
 from types import SimpleNamespace
 from typing import Any
@@ -21,15 +20,6 @@ from presign.s3 import S3Backend
 from presign.s3.session import load_credentials, send
 
 KEYS: Any = {"aws_access_key_id": "AKIAEXAMPLE", "aws_secret_access_key": "a secret"}
-
-
-@pytest.fixture(autouse=True)
-def _no_aws_settings_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in os.environ:
-        if name.startswith("AWS_"):
-            monkeypatch.delenv(name)
-    monkeypatch.setenv("AWS_CONFIG_FILE", os.devnull)
-    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", os.devnull)
 
 
 @pytest.mark.parametrize(
