@@ -91,7 +91,7 @@ class Settings(BaseSettings):
     )
     verifier_access_key_id: str | None = Field(
         None,
-        description="The id of the access key that verifies and publishes uploads, if it is not the one that signs them.",
+        description="The id of the access key that verifies and publishes uploads, if another one signs them.",
     )
     verifier_secret_access_key: SecretStr | None = Field(
         None, description="The secret of the access key that verifies and publishes uploads."

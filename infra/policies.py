@@ -7,9 +7,9 @@ The results have the shapes of AWS's own APIs: policies are IAM policy documents
 A bucket has two places. Uploads go to the *pending* prefix, which is private. A server-side copy publishes what was
 verified under the *public* prefix. The copy is the only way to write there, and no ticket can become a copy.
 
-S3 answers a HEAD request for a missing object with 403 instead of 404, unless the caller may list the bucket. The signer
-may not list. The verifier may list the pending prefix alone, and AWS's documentation does not say which of the two
-answers it then gets. Code that looks up an object must therefore treat both as "no such object".
+S3 answers a HEAD request for a missing object with 403 instead of 404, unless the caller may list the bucket. The
+signer may not list. The verifier may list the pending prefix alone, and AWS does not document which of the two answers
+it then gets. Code that looks up an object must therefore treat both as "no such object".
 https://docs.aws.amazon.com/AmazonS3/latest/API/API_HeadObject.html
 """
 
@@ -34,8 +34,8 @@ _MAX_INLINE_POLICY_LENGTH = 2048
 LONGEST_BUCKET_ARN = "arn:aws-us-gov:s3:::" + "b" * 63
 """An ARN as long as a bucket's can be, for a bucket whose name is not known yet."""
 
-# The x-amz-copy-source header names the pending object, and clients may percent-encode it. AWS does not document whether
-# it decodes the header before it compares it with a policy. These characters are the same in both forms.
+# The x-amz-copy-source header names the pending object, and clients may percent-encode it. AWS does not document
+# whether it decodes the header before it compares it with a policy. These characters are the same in both forms.
 _PENDING_PREFIX = re.compile(r"[A-Za-z0-9_./-]+", re.ASCII)
 
 _UPLOAD_ACTIONS = ("s3:PutObject", "s3:AbortMultipartUpload", "s3:ListMultipartUploadParts")
@@ -190,9 +190,12 @@ def signer_policy(
     document has its own expiry.
     https://docs.aws.amazon.com/AmazonS3/latest/API/bucket-policy-s3-sigv4-conditions.html
 
-    Raises ValueError for a prefix, two prefixes or an age that cannot work.
+    Raises ValueError for a prefix, two prefixes or an age that cannot work, and for ``publish_in_parts`` without a
+    pending prefix or without verification.
     """
     require_prefix(prefix)
+    if publish_in_parts and not allow_verification:
+        raise ValueError("publish_in_parts needs allow_verification=True, because only the one that verifies publishes")
     if pending_prefix is not None:
         require_separate_prefixes(pending_prefix, prefix, public_name="prefix")
     upload = {
@@ -239,8 +242,8 @@ def verifier_policy(
 
     With ``pending_prefix=None``, it reads and deletes what is under ``prefix``, and nothing is copied.
 
-    ``signature_max_age_minutes`` is as in ``signer_policy``. Raises ValueError for a prefix, two prefixes or an age that
-    cannot work.
+    ``signature_max_age_minutes`` is as in ``signer_policy``. Raises ValueError for a prefix, two prefixes or an age
+    that cannot work, and for ``publish_in_parts`` without a pending prefix.
     """
     require_prefix(prefix)
     if pending_prefix is not None:
@@ -260,6 +263,8 @@ def _verification_statements(
 ) -> list[dict[str, Any]]:
     published = objects_arn(bucket_arn, prefix)
     if pending_prefix is None:
+        if publish_in_parts:
+            raise ValueError("publish_in_parts needs a pending_prefix, because without one nothing is copied")
         return [
             {
                 "Sid": "VerifyUnderPrefix",

@@ -132,11 +132,19 @@ class _SettingsReader:
                 "separateVerifier",
                 "must be false while allowVerification is false, because the verifier would have no rights",
             )
+        publish_in_parts = self._boolean("publishInParts")
         public_prefix = self._prefix("publicPrefix")
+        pending_prefix = self._pending_prefix("pendingPrefix", public_prefix=public_prefix)
+        if publish_in_parts and (pending_prefix is None or not allow_verification):
+            self._add_problem(
+                "publishInParts",
+                "must be false while pendingPrefix is empty or allowVerification is false, because then nothing is "
+                "published",
+            )
         settings = Settings(
             bucket_name=self._bucket_name("bucketName"),
             public_prefix=public_prefix,
-            pending_prefix=self._pending_prefix("pendingPrefix", public_prefix=public_prefix),
+            pending_prefix=pending_prefix,
             expire_pending_after_days=self._whole_number("expirePendingAfterDays", minimum=1, maximum=3650),
             allowed_origins=self._origins("allowedOrigins", allow_any=self._boolean("allowAnyOrigin")),
             public_read=self._boolean("publicRead"),
@@ -144,7 +152,7 @@ class _SettingsReader:
             allow_verification=allow_verification,
             separate_verifier=separate_verifier,
             allow_listing=self._boolean("allowListing"),
-            publish_in_parts=self._boolean("publishInParts"),
+            publish_in_parts=publish_in_parts,
             create_user=self._boolean("createUser"),
             access_key_generation=generation,
             keep_previous_access_key=keep_previous,
@@ -233,7 +241,7 @@ class _SettingsReader:
             pending_prefix=settings.pending_prefix,
             allow_verification=settings.allow_verification and not settings.separate_verifier,
             allow_listing=settings.allow_listing,
-            publish_in_parts=settings.publish_in_parts,
+            publish_in_parts=settings.publish_in_parts and not settings.separate_verifier,
             signature_max_age_minutes=settings.signature_max_age_minutes,
         )
         verifier = policies.verifier_policy(

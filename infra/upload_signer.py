@@ -79,7 +79,7 @@ class UploadSigner(pulumi.ComponentResource):
                 pending_prefix=pending_prefix,
                 allow_verification=allow_verification and not separate_verifier,
                 allow_listing=allow_listing,
-                publish_in_parts=publish_in_parts,
+                publish_in_parts=publish_in_parts and not separate_verifier,
                 signature_max_age_minutes=signature_max_age_minutes,
             )
 
