@@ -90,7 +90,7 @@ def test_a_request_still_works_when_botocore_loses_its_private_connections(monke
         assert head is not None
         # A client whose private attribute is gone, as ``send`` sees it; the client's own calls still work.
         changed: Any = SimpleNamespace(_endpoint=SimpleNamespace())
-        monkeypatch.setattr("presign.s3.backend.send", lambda client, *request: send(changed, *request))
+        monkeypatch.setattr("presign.s3.requests.send", lambda client, *request: send(changed, *request))
         assert backend.head("k") == head
         assert backend.read("k", offset=1, length=2, etag=head.etag) == b"12"
 
