@@ -17,7 +17,8 @@ from botocore.session import Session as CoreSession
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from emulators.s3_reference import S3Bucket, S3Reference
+from emulators.s3_bucket import S3Bucket
+from emulators.s3_reference import S3Reference
 from emulators.serving import serve
 from emulators.signature_v4 import HmacKey
 from presign import ConfigurationError, CredentialsUnavailable, Grant, Rule, StorageUnavailable

@@ -12,7 +12,8 @@ import pytest
 from botocore.config import Config
 from botocore.credentials import RefreshableCredentials
 
-from emulators.s3_reference import S3Bucket, S3Reference
+from emulators.s3_bucket import S3Bucket
+from emulators.s3_reference import S3Reference
 from emulators.serving import serve
 from emulators.signature_v4 import HmacKey
 from presign import ConfigurationError
