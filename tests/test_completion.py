@@ -37,6 +37,7 @@ from presign import (
     UploadPolicy,
     UploadRequest,
 )
+from presign.testing import InterruptedBackend
 from tests.conftest import PNG, PNG_SHA256, TOKEN_SECRET, Store, as_sent, png_request, seconds_ago, upload
 
 OTHER = PNG[:-4] + b"evil"
@@ -110,6 +111,7 @@ def test_an_upload_is_private_until_it_is_completed_and_then_exactly_what_was_ve
     assert (stored.key, stored.size, stored.content_type) == (ticket.key, len(PNG), "image/png")
     assert stored.object_url == ticket.object_url
     assert _pending_keys(store) == []
+    assert stored.object_url is not None
     answer = send(Attempt(method="GET", url=stored.object_url))
     assert answer.body == PNG
     assert answer.headers["content-type"] == "image/png"
@@ -278,7 +280,7 @@ def test_a_better_upload_that_replaces_a_bad_one_meanwhile_is_not_deleted(store:
     presigner = _presigner(store)
     ticket = presigner.issue(_request())
     upload(ticket, b"<script>alert(1)</script>".ljust(len(PNG)))
-    backend = _Interrupted(presigner.backend)
+    backend = InterruptedBackend(presigner.backend)
     backend.before["delete"] = lambda: upload(ticket, PNG)
     with pytest.raises(RuleViolated):
         _presigner(store, backend=backend).complete(ticket.token)
@@ -290,7 +292,7 @@ def test_an_upload_that_is_replaced_between_look_and_copy_is_judged_again(store:
     presigner = _presigner(store)
     ticket = presigner.issue(_request())
     upload(ticket, PNG)
-    backend = _Interrupted(presigner.backend)
+    backend = InterruptedBackend(presigner.backend)
     backend.before["publish"] = lambda: upload(ticket, b"<script>alert(1)</script>".ljust(len(PNG)))
     with pytest.raises(RuleViolated):
         _presigner(store, backend=backend).complete(ticket.token)
@@ -557,42 +559,6 @@ class Killed(BaseException):
     """The process ends: no code of the library may handle this."""
 
 
-class _Interrupted:
-    """A backend in which one call fails, before or after the storage has done it."""
-
-    def __init__(self, backend: Any) -> None:
-        self._backend = backend
-        self.before: dict[str, Callable[[], object]] = {}
-        self.fail_at = -1
-        self.after = False
-        self.failure: BaseException = Killed()
-        self.calls: list[str] = []
-
-    @property
-    def pending(self) -> _Interrupted:
-        return self
-
-    def __getattr__(self, name: str) -> Any:
-        attribute = getattr(self._backend, name)
-        if name not in {"head", "read", "delete", "publish", "unexpected_attributes"}:
-            return attribute
-
-        def call(*args: Any, **kwargs: Any) -> Any:
-            action = self.before.pop(name, None)
-            if action is not None:
-                action()
-            self.calls.append(name)
-            fails = len(self.calls) - 1 == self.fail_at
-            if fails and not self.after:
-                raise self.failure
-            result = attribute(*args, **kwargs)
-            if fails:
-                raise self.failure
-            return result
-
-        return call
-
-
 @pytest.mark.parametrize("failure", [Killed(), StorageUnavailable("the storage answered 500")], ids=["killed", "5xx"])
 @pytest.mark.parametrize("sha256", [None, PNG_SHA256], ids=["", "with a checksum"])
 def test_a_completion_that_ends_at_any_step_is_repeated_with_the_same_result(
@@ -611,8 +577,7 @@ def test_a_completion_that_ends_at_any_step_is_repeated_with_the_same_result(
                 if len(told) == 1 and step == len(steps):  # noqa: B023
                     raise failure
 
-            backend = _Interrupted(store.backend())
-            backend.fail_at, backend.after, backend.failure = step, after, failure
+            backend = InterruptedBackend(store.backend(), fail_at=step, after=after, failure=failure)
             presigner = _presigner(store, backend=backend, on_complete=tell)
             ticket = presigner.issue(_request(sha256=sha256))
             assert upload(ticket, PNG).status == 201
@@ -628,7 +593,7 @@ def test_a_completion_that_ends_at_any_step_is_repeated_with_the_same_result(
 
 
 def _steps(store: Store, sha256: str | None) -> list[str]:
-    backend = _Interrupted(store.backend())
+    backend = InterruptedBackend(store.backend())
     presigner = _presigner(store, backend=backend)
     ticket = presigner.issue(_request(sha256=sha256))
     upload(ticket, PNG)
@@ -661,12 +626,12 @@ def test_a_sweep_keeps_an_upload_that_is_replaced_meanwhile_and_goes_on_after_a_
     tickets = [presigner.issue(_request()) for _ in range(3)]
     for ticket in tickets:
         upload(ticket, PNG)
-    backend = _Interrupted(store.backend())
+    failure = StorageUnavailable("this one cannot be deleted")
+    backend = InterruptedBackend(store.backend(), fail_at=1, failure=failure)
     replaced = sorted(_pending_keys(store))[0]
     backend.before["delete"] = lambda: store.admin.put_object(
         Bucket=store.bucket, Key=replaced, Body=OTHER, ContentType="image/png"
     )
-    backend.fail_at, backend.failure = 1, StorageUnavailable("this one cannot be deleted")
     swept = _presigner(store, backend=backend, clock=seconds_ago(-(26 * 3600))).sweep()
     assert len(swept.failed) == 1
     assert replaced in _pending_keys(store)

@@ -186,10 +186,13 @@ class _NoStorage:
     signing_does_io = has_public_prefixes = checks_expiry_late = False
     max_upload_bytes = 5 * 1024**3
 
+    publish_options: Any = frozenset()
+
     def _asked(self, *args: Any, **kwargs: Any) -> Any:
         raise AssertionError("the storage was asked")
 
-    check = head = read = delete = _asked
+    check = head = read = delete = list_objects = publish = unexpected_attributes = _asked
+    pending: Any = None
 
 
 def test_a_tampered_foreign_or_expired_token_never_touches_the_storage(s3_reference: Store) -> None:
