@@ -347,8 +347,8 @@ def local_signer_policy(
 ) -> dict[str, Any]:
     """Return ``signer_policy`` in the form that SeaweedFS needs for a user's inline policy.
 
-    The local demo uses it; the Pulumi program never does. SeaweedFS 4.48 holds all its conditions. The form differs from
-    ``signer_policy`` in two points:
+    The local demo uses it; the Pulumi program never does. SeaweedFS 4.48 holds all its conditions. The form differs
+    from ``signer_policy`` in two points:
 
     - The upload statement also names the bucket's own ARN, because SeaweedFS checks a form POST against the bucket
       before it reads the key. On AWS this would allow nothing more.
@@ -357,7 +357,7 @@ def local_signer_policy(
 
     SeaweedFS cannot hold two things. Every user may create access keys for itself. And if the variable
     ``WEED_S3_SSE_KEY`` gives the server a key for encryption, it ignores the case of letters in resources, and takes a
-    copy for an upload: then a user may copy within the pending prefix, and can publish nothing.
+    copy for an upload: then a user may copy what it can read to the pending prefix, and can publish nothing.
     """
     document = signer_policy(
         bucket_arn,
