@@ -6,8 +6,8 @@ import hashlib
 from collections.abc import Callable
 
 from presign.backends.backend import ObjectHead
+from presign.content import FIRST_BYTES, find_mismatch
 from presign.errors import RuleViolated
-from presign.media_types import FIRST_BYTES, find_mismatch
 from presign.messages import Grant, Rule
 
 ReadRange = Callable[[int, int], bytes]
