@@ -240,13 +240,13 @@ _FORMATS = (
     _begins("image/jpeg", "image/jpg", "image/pjpeg", with_=rb"\xff\xd8\xff"),
     _begins("image/gif", with_=rb"GIF8[79]a"),
     _begins("image/webp", with_=rb"RIFF.{4}WEBPVP8"),
-    _has_brand("image/avif", "image/avif-sequence", brands=_AVIF_BRANDS),
+    _has_brand("image/avif", brands=_AVIF_BRANDS),
     _has_brand("image/heic", "image/heic-sequence", brands=_HEIC_BRANDS | _HEIF_BRANDS),
     _has_brand(
         "image/heif", "image/heif-sequence", brands=_HEIF_BRANDS | _HEIC_BRANDS | _AVIF_BRANDS | _OTHER_HEIF_BRANDS
     ),
     _begins("image/jxl", with_=rb"\xff\x0a|\0\0\0\x0cJXL \r\n\x87\n"),
-    _begins("image/jp2", "image/jpx", "image/jpm", with_=rb"\0\0\0\x0cjP  \r\n\x87\n|\xff\x4f\xff\x51"),
+    _begins("image/jp2", with_=rb"\0\0\0\x0cjP  \r\n\x87\n|\xff\x4f\xff\x51"),
     _begins("image/bmp", "image/x-ms-bmp", "image/x-bmp", with_=rb"BM.{12}[\x0c-\x7c]\0\0\0"),
     _begins("image/tiff", with_=rb"II[*+]\0|MM\0[*+]"),
     _begins("image/vnd.microsoft.icon", "image/x-icon", with_=rb"\0\0[\x01\x02]\0"),

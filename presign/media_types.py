@@ -41,9 +41,10 @@ def fit_extension(name: str, content_type: str) -> str:
     """Return ``name`` with an extension that fits ``content_type``, so that no system opens the file as another type.
 
     A name whose extension fits stays as it is, in capitals too: ``cat.JPG`` is a name for ``image/jpeg``. Otherwise the
-    usual extension is added: ``cat.html`` becomes ``cat.html.png`` for ``image/png``. Nothing of the name is lost, since
-    what follows the last dot may be a part of it, as in ``version 1.2``. Only where the name would become longer than
-    255 characters, its end makes room for the extension. A type without an extension leaves every name unchanged.
+    usual extension is added: ``cat.html`` becomes ``cat.html.png`` for ``image/png``. Nothing of the name is lost,
+    because what follows the last dot may be a part of it, as in ``version 1.2``. Only where the name would become
+    longer than 255 characters, its end makes room for the extension. A type without an extension leaves every name
+    unchanged.
     """
     extensions = _extensions(content_type)
     _, dot, extension = name.rpartition(".")
@@ -139,6 +140,7 @@ _EXTENSIONS: Mapping[str, tuple[str, ...]] = {
         ("font/woff2 application/font-woff2", "woff2"),
         ("font/ttf application/x-font-ttf", "ttf"),
         ("font/otf application/x-font-otf", "otf"),
+        ("font/sfnt", "ttf otf"),
         ("font/collection", "ttc otc"),
         ("application/zip application/x-zip-compressed", "zip"),
         ("application/gzip application/x-gzip", "gz tgz"),

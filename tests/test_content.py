@@ -260,10 +260,8 @@ GENUINE: dict[str, list[bytes]] = {
 OTHER_NAMES = {
     "image/png": "image/apng image/x-png",
     "image/jpeg": "image/jpg image/pjpeg",
-    "image/avif": "image/avif-sequence",
     "image/heic": "image/heic-sequence",
     "image/heif": "image/heif-sequence",
-    "image/jp2": "image/jpx image/jpm",
     "image/bmp": "image/x-ms-bmp image/x-bmp",
     "image/vnd.microsoft.icon": "image/x-icon",
     "image/vnd.adobe.photoshop": "image/x-photoshop application/x-photoshop",
@@ -421,24 +419,10 @@ def test_broken_compression_speaks_neither_for_nor_against_a_document() -> None:
 
 # --- Markup -----------------------------------------------------------------------------------------------------------
 
-TAGS = [
-    "html",
-    "head",
-    "script",
-    "iframe",
-    "h1",
-    "div",
-    "font",
-    "table",
-    "a",
-    "style",
-    "title",
-    "b",
-    "body",
-    "br",
-    "p",
-    "svg",
-]
+TAGS = (
+    *("html", "head", "script", "iframe", "h1", "div", "font", "table"),
+    *("a", "style", "title", "b", "body", "br", "p", "svg"),
+)
 MARKUP_TEXTS = [
     "<!DOCTYPE html><html>",
     "<!doctype HTML>",
@@ -450,29 +434,25 @@ MARKUP_TEXTS = [
     "<svg xmlns='http://www.w3.org/2000/svg' onload='alert(1)'>",
     *(f"<{name}{end}" for tag in TAGS for name in (tag, tag.upper()) for end in (">", " x=y>", "\n>", "/>")),
 ]
-ENCODINGS = ["utf-8", "utf-8-sig", "utf-16-le", "utf-16-be", "utf-16-le with mark", "utf-16-be with mark"]
 
 
-def _encoded(text: str, encoding: str) -> bytes:
-    codec, _, mark = encoding.partition(" ")
-    return ("\ufeff" if mark else "").encode(codec) + text.encode(codec)
+def _encoded(text: str) -> list[bytes]:
+    encodings = ("utf-8", "utf-16-le", "utf-16-be")
+    return [(mark + text).encode(encoding) for encoding in encodings for mark in ("", "\ufeff")]
 
 
-@pytest.mark.parametrize("encoding", ENCODINGS)
 @pytest.mark.parametrize("text", MARKUP_TEXTS)
-def test_markup_that_browsers_would_run_hides_in_no_other_type(text: str, encoding: str) -> None:
-    markup = _encoded(text, encoding)
+def test_markup_that_browsers_would_run_hides_in_no_other_type(text: str) -> None:
     for content_type in ("text/plain", "text/csv", "application/octet-stream", "image/png", "video/mp4", "model/any"):
-        assert find_mismatch(content_type, markup) == MARKUP
+        assert [find_mismatch(content_type, markup) for markup in _encoded(text)] == [MARKUP] * 6
 
 
-@pytest.mark.parametrize("encoding", ENCODINGS)
 @pytest.mark.parametrize(
     "text",
     ["1 < 2 and <3", "a <html> b", "<notatag>", "<", "", "<alice@example.com> wrote:", "<Paul> hello", "<bold>", "<a"],
 )
-def test_text_that_is_no_markup_passes(text: str, encoding: str) -> None:
-    assert find_mismatch("text/plain", _encoded(text, encoding)) is None
+def test_text_that_is_no_markup_passes(text: str) -> None:
+    assert [find_mismatch("text/plain", no_markup) for no_markup in _encoded(text)] == [None] * 6
 
 
 def test_bytes_of_ascii_markup_with_others_between_are_no_markup() -> None:

@@ -88,8 +88,7 @@ def test_a_known_type_has_a_usual_extension(content_type: str, extension: str) -
 
 
 def test_every_verified_type_has_an_extension() -> None:
-    # A font that is "sfnt" may be of either kind, and so has no extension of its own.
-    assert {name for name in VERIFIED_TYPES if not extension_of(name)} <= {"font/sfnt"}
+    assert not {name for name in VERIFIED_TYPES if not extension_of(name)}
 
 
 @pytest.mark.parametrize("content_type", UNKNOWN)
@@ -100,11 +99,11 @@ def test_an_unknown_type_has_no_extension_and_leaves_a_name_unchanged(content_ty
 
 def test_the_machine_s_own_types_change_no_extension() -> None:
     script = (
-        "import mimetypes; mimetypes.add_type('image/png', '.exe'); mimetypes.add_type('application/x-made-up', '.exe')\n"
-        "from presign.media_types import extension_of as e; print(e('image/png'), e('application/x-made-up') or 'none')\n"
+        "import mimetypes; [mimetypes.add_type(t, '.exe') for t in ('image/png', 'application/x-made-up')]\n"
+        "from presign.media_types import extension_of as of; print(of('image/png'), [of('application/x-made-up')])\n"
     )
     answer = subprocess.run([sys.executable, "-c", script], capture_output=True, check=True, text=True, cwd=os.getcwd())
-    assert answer.stdout == ".png none\n"
+    assert answer.stdout == ".png ['']\n"
 
 
 @pytest.mark.parametrize(
@@ -150,5 +149,4 @@ def test_a_fitting_name_keeps_its_text_and_its_length_and_is_final(name: str, co
 
 @given(NAMES, st.sampled_from(["html", "svg", "exe", "js", "php", "HTM"]), st.sampled_from(sorted(VERIFIED_TYPES)))
 def test_no_name_for_a_verified_type_keeps_an_active_extension(name: str, active: str, content_type: str) -> None:
-    if extension_of(content_type):
-        assert not fit_extension(f"{name[:200]}.{active}", content_type).endswith(f".{active}")
+    assert not fit_extension(f"{name[:200]}.{active}", content_type).endswith(f".{active}")
