@@ -328,8 +328,11 @@ _FORMATS = (
     _begins("application/vnd.apache.parquet", with_=rb"PAR[1E]"),
 )
 # Many other texts begin like JSON, so that a beginning can only speak against it. Windows writes it in UTF-16 too.
-_NOT_JSON = re.compile(rb'(?!\xff\xfe|\xfe\xff|(?:\xef\xbb\xbf)?[\t\n\r ]*(?:[\[{"\-0-9]|true|false|null|\Z))')
-_JSON = _Format(types=("application/json",), has=lambda first_bytes: False if _NOT_JSON.match(first_bytes) else None)
+_MAYBE_JSON = re.compile(
+    rb"\xff\xfe|\xfe\xff|(?:\xef\xbb\xbf)?[\t\n\r ]*"
+    rb'(?:\{[\t\n\r ]*(?:["}]|\Z)|["\[]|(?:-?[0-9][0-9.eE+-]*|true|false|null)?[\t\n\r ]*\Z)'
+)
+_JSON = _Format(types=("application/json",), has=lambda first_bytes: None if _MAYBE_JSON.match(first_bytes) else False)
 _FORMATS_BY_TYPE = {name: file_format for file_format in (*_FORMATS, _JSON) for name in file_format.types}
 
 VERIFIED_TYPES = frozenset(_FORMATS_BY_TYPE)
