@@ -223,6 +223,21 @@ def test_the_blocks_of_another_blob_are_never_committed(
     assert account.anonymous_get("public", grant.key).body == PNG
 
 
+def test_a_backend_that_binds_headers_publishes_too(identity_account: RunningAccount) -> None:
+    # Azurite refuses uploads with bound headers, but not the newer version of the signature that reads the source.
+    backend = identity_account.publishing_backend(bind_headers=True)
+    grant = replace(PENDING_GRANT, key=f"{KEY}-bound", pending_key=f"{PENDING_KEY}-bound")
+    blob = identity_account.blob("pending", grant.upload_key)
+    blob.upload_blob(PNG)
+    head = backend.pending.head(grant.upload_key)
+    assert head is not None
+    published = backend.publish(grant, head)
+    assert backend.head(grant.key) == published
+    backend.pending.delete(grant.upload_key, head=head)
+    backend.delete(grant.key, head=published)
+    assert backend.head(grant.key) is None
+
+
 def test_a_missing_final_container_is_no_changed_object(account: RunningAccount) -> None:
     backend = account.publishing_backend()
     head = upload(account, backend, PENDING_GRANT)
