@@ -78,20 +78,28 @@ def test_connection_strings_are_read_as_the_portal_shows_them(connection_string:
         ({"account_url": "ftp://myaccount.blob.core.windows.net"}, "account_url", "must be a blob service's URL"),
         ({"account_url": "https://a.blob.core.windows.net/?sv=1&sig=s"}, "account_url", "must be a blob service's URL"),
         ({"account_url": "https://h:x/myaccount"}, "account_url", "must be a blob service's URL"),
-        ({"account_url": "http://myaccount.blob.core.windows.net"}, "account_url", "https://, except .* allow_http"),
+        (
+            {"account_url": "http://myaccount.blob.core.windows.net"},
+            "account_url",
+            "must begin with https://, .* set allow_http",
+        ),
         (
             {"account_url": "http://azurite:1/myaccount", "public_account_url": "http://127.0.0.1:1/myaccount"},
             "account_url",
-            "https://, except .* allow_http",
+            "must begin with https://, .* set allow_http",
         ),
-        ({"public_account_url": "http://files.example.com"}, "public_account_url", "https://, except .* allow_http"),
+        (
+            {"public_account_url": "http://files.example.com"},
+            "public_account_url",
+            "must begin with https://, .* set allow_http",
+        ),
         (
             {
                 "account_key": None,
                 "connection_string": f"DefaultEndpointsProtocol=http;AccountName=myaccount;AccountKey={ACCOUNT_KEY}",
             },
             "connection_string",
-            "https://, except .* allow_http",
+            "must begin with https://, .* set allow_http",
         ),
         (
             {"account_url": "https://files.example.com", "endpoint_suffix": "x.cn"},
