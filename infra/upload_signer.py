@@ -21,7 +21,7 @@ class UploadSigner(pulumi.ComponentResource):
     - ``allow_verification``: the user may also read and delete what is pending, and copy it to ``prefix``. Completing
       an upload needs it.
     - ``separate_verifier``: a second user has these rights, with its own access key. The first one may only upload, so
-      no ticket can read or copy anything, on any store.
+      on no store can a ticket read or copy anything that is not public.
     - ``allow_listing``: the one that verifies may also list what is pending. ``presign sweep`` needs it.
     - ``publish_in_parts``: the one that verifies may also publish objects above 5 GB. Then it may also upload to
       ``prefix`` directly.
