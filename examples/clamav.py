@@ -51,7 +51,7 @@ class Clamd:
         if answer.startswith(b"stream: Heuristics.Limits.Exceeded") and answer.endswith(b" FOUND\0"):
             return Reject("the file is too large or too deeply nested to be scanned for malware")
         if answer.startswith(b"stream: ") and answer.endswith(b" FOUND\0"):
-            return Reject("malware was found in the file")
+            return Reject("the malware scanner does not allow this file")
         return NotYet(retry_after=self.retry_after)
 
     def _connect(self) -> socket.socket:

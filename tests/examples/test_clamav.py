@@ -10,6 +10,7 @@ import subprocess
 import tempfile
 import time
 import zipfile
+from base64 import b64decode
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from io import BytesIO
@@ -41,6 +42,14 @@ from tests.examples.clamd import CLEAN, COMMAND, EICAR, FOUND, TOO_LONG, run_fak
 CLAMD = shutil.which("clamd", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
 needs_clamd = pytest.mark.skipif(CLAMD is None, reason="clamd is not installed (Debian: apt-get install clamav-daemon)")
 CLEAN_TEXT = b"a letter to a friend, without malware\n"
+NOT_ALLOWED = "the malware scanner does not allow this file"
+TOO_LARGE = "the file is too large to be scanned for malware"
+TOO_NESTED = "the file is too large or too deeply nested to be scanned for malware"
+# Made with `zip -P password`; Python's zipfile encrypts nothing.
+ZIP_WITH_PASSWORD = (
+    "UEsDBAoACQAAAAuEfF3sGiEiFwAAAAsAAAAFAAAAcy50eHQWCED/svMnG5Ixp+sf0vp1Xo1arWmbRVBLBwjsGiEiFwAAAAsAAA"
+    "BQSwECHgMKAAkAAAALhHxd7BohIhcAAAALAAAABQAAAAAAAAABAAAApIEAAAAAcy50eHRQSwUGAAAAAAEAAQAzAAAASgAAAAAA"
+)
 # Larger than what the sockets of both sides hold, so that a client notices while it sends that the other side is gone.
 LARGE = 8_000_000
 
@@ -75,6 +84,11 @@ def _clamd(address: Any, **settings: Any) -> Clamd:
     return Clamd(address=address, **values | settings)
 
 
+def _verdicts_of_a_cut_stream(address: object) -> set[Reject | NotYet]:
+    # A TCP connection that is closed before everything was read may lose the answer; a Unix socket delivers it.
+    return {Reject(TOO_LARGE), NotYet(retry_after=7)} if isinstance(address, tuple) else {Reject(TOO_LARGE)}
+
+
 @pytest.mark.parametrize("content", [b"", b"x", CLEAN_TEXT, os.urandom(256 * 1024), os.urandom(3_000_001)])
 def test_a_clean_object_is_accepted_after_clamd_has_got_every_byte(
     where: Path | tuple[str, int], content: bytes
@@ -87,22 +101,19 @@ def test_a_clean_object_is_accepted_after_clamd_has_got_every_byte(
 @pytest.mark.parametrize("content", [EICAR, os.urandom(256 * 1024 - 30) + EICAR, os.urandom(2_000_000) + EICAR])
 def test_malware_is_rejected_also_where_it_spans_two_chunks(where: Path | tuple[str, int], content: bytes) -> None:
     with run_fake(where) as fake:
-        assert _clamd(fake.address).inspect(_object(content)) == Reject("malware was found in the file")
+        assert _clamd(fake.address).inspect(_object(content)) == Reject(NOT_ALLOWED)
     assert fake.faults == []
-
-
-TOO_NESTED = "the file is too large or too deeply nested to be scanned for malware"
 
 
 @pytest.mark.parametrize(
     ("answer", "verdict"),
     [
         (CLEAN, Accept()),
-        (FOUND, Reject("malware was found in the file")),
-        (b"stream: Win.Test(0123:68) FOUND\0", Reject("malware was found in the file")),
+        (FOUND, Reject(NOT_ALLOWED)),
+        (b"stream: Win.Test(0123:68) FOUND\0", Reject(NOT_ALLOWED)),
         (b"stream: Heuristics.Limits.Exceeded.MaxFileSize FOUND\0", Reject(TOO_NESTED)),
         (b"stream: Heuristics.Limits.Exceeded FOUND\0", Reject(TOO_NESTED)),
-        (TOO_LONG, Reject("the file is too large to be scanned for malware")),
+        (TOO_LONG, Reject(TOO_LARGE)),
         (b"", NotYet(retry_after=7)),
         (b"\0", NotYet(retry_after=7)),
         (CLEAN[:-1], NotYet(retry_after=7)),
@@ -139,14 +150,13 @@ def test_a_file_above_the_limit_is_rejected_without_asking_clamd(where: Path | t
 def test_a_stream_that_clamd_finds_too_long_is_rejected(where: Path | tuple[str, int]) -> None:
     with run_fake(where, stream_max_length=1000) as fake:
         verdict = _clamd(fake.address).inspect(_object(bytes(1001)))
-    assert verdict == Reject("the file is too large to be scanned for malware")
+    assert verdict == Reject(TOO_LARGE)
 
 
-def test_a_long_stream_that_clamd_cuts_off_is_never_accepted(where: Path | tuple[str, int]) -> None:
+def test_a_long_stream_that_clamd_cuts_off_is_rejected(where: Path | tuple[str, int]) -> None:
     with run_fake(where, stream_max_length=1000) as fake:
         verdict = _clamd(fake.address).inspect(_object(bytes(LARGE)))
-    # Over TCP, the answer can be lost with the connection.
-    assert verdict in {Reject("the file is too large to be scanned for malware"), NotYet(retry_after=7)}
+    assert verdict in _verdicts_of_a_cut_stream(where)
 
 
 @pytest.mark.parametrize("early_answer", [b"", CLEAN, b"stream: OK", FOUND])
@@ -200,7 +210,7 @@ def test_an_object_that_changes_during_the_scan_ends_it() -> None:
 def test_the_log_names_the_signature_and_the_reason_does_not(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO), run_fake(answer=b"stream: A\x1b[2J.Signature FOUND\0") as fake:
         verdict = _clamd(fake.address).inspect(_object(EICAR))
-    assert verdict == Reject("malware was found in the file")
+    assert verdict == Reject(NOT_ALLOWED)
     assert "Signature FOUND" in caplog.text
     assert "\x1b" not in caplog.text
 
@@ -255,7 +265,7 @@ def session(seaweedfs: Store, tmp_path_factory: pytest.TempPathFactory) -> boto3
 
 def _malware_is_gone_and_clean_files_are_published(uploads: Uploads) -> None:
     ticket = uploads.send(EICAR)
-    with pytest.raises(Rejected, match="malware was found"):
+    with pytest.raises(Rejected, match="the malware scanner does not allow"):
         uploads.presigner.complete(ticket.token)
     assert not uploads.store.holds(ticket.key)
     assert not uploads.store.holds(uploads.pending(ticket))
@@ -363,16 +373,21 @@ def _answers_ping(path: Path) -> bool:
         return False
 
 
-def _zip(content: bytes) -> bytes:
-    buffer = BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr("file.txt", content)
-    return buffer.getvalue()
+def _zip(content: bytes, *, times: int = 1, before: int = 0) -> bytes:
+    """Return an archive of ``content`` after ``before`` other files, inside as many archives as ``times`` says."""
+    for _ in range(times):
+        buffer = BytesIO()
+        with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+            for number in range(before):
+                archive.writestr(f"{number}.txt", f"the file {number}")
+            archive.writestr("file.txt", content)
+        content = buffer.getvalue()
+    return content
 
 
 @needs_clamd
 def test_the_real_clamd_gives_the_verdicts_that_the_fake_gives(socket_path: Path) -> None:
-    found, accepted = Reject("malware was found in the file"), Accept()
+    found, accepted = Reject(NOT_ALLOWED), Accept()
     with _real_clamd(socket_path.parent) as addresses:
         for address in addresses:
             clamd = _clamd(address)
@@ -384,8 +399,7 @@ def test_the_real_clamd_gives_the_verdicts_that_the_fake_gives(socket_path: Path
             assert clamd.inspect(_object(b"x" * (256 * 1024 - 30) + EICAR)) == found
             assert clamd.inspect(_object(_zip(EICAR))) == found
             assert clamd.inspect(_object(b"x" * 3_000_000)) == Reject(TOO_NESTED)
-            too_long = clamd.inspect(_object(b"x" * 5_000_000))
-            assert too_long in {Reject("the file is too large to be scanned for malware"), NotYet(retry_after=7)}
+            assert clamd.inspect(_object(b"x" * 5_000_000)) in _verdicts_of_a_cut_stream(address)
     assert clamd.inspect(_object(CLEAN_TEXT)) == NotYet(retry_after=7)
 
 
@@ -395,6 +409,35 @@ def test_the_real_clamd_calls_a_file_clean_that_it_did_not_scan_so_the_example_h
     with _real_clamd(socket_path.parent, AlertExceedsMax="no") as (address, _):
         assert _clamd(address).inspect(hidden) == Accept()
         assert isinstance(_clamd(address, max_bytes=2 * 1024**2).inspect(hidden), Reject)
+
+
+@needs_clamd
+@pytest.mark.parametrize(
+    ("limit", "hidden"),
+    [
+        ({"MaxScanSize": "1M"}, b"x" * 1_500_000 + EICAR),
+        ({"MaxScanTime": "1"}, os.urandom(1_900_000) + EICAR),
+        ({"MaxRecursion": "5"}, _zip(EICAR, times=8)),
+        ({"MaxFiles": "1"}, _zip(_zip(EICAR, before=3))),
+    ],
+    ids=["scan size", "time", "nesting", "files"],
+)
+def test_the_real_clamd_reports_its_limits_only_with_alert_exceeds_max(
+    socket_path: Path, limit: dict[str, str], hidden: bytes
+) -> None:
+    with _real_clamd(socket_path.parent, **limit) as (address, _):
+        assert _clamd(address).inspect(_object(hidden)) == Reject(TOO_NESTED)
+    with _real_clamd(socket_path.parent, **limit, AlertExceedsMax="no") as (address, _):
+        assert _clamd(address).inspect(_object(hidden)) == Accept()
+
+
+@needs_clamd
+def test_the_real_clamd_rejects_an_archive_with_a_password_only_with_alert_encrypted(socket_path: Path) -> None:
+    archive = _object(b64decode(ZIP_WITH_PASSWORD))
+    with _real_clamd(socket_path.parent, AlertEncrypted="yes") as (address, _):
+        assert _clamd(address).inspect(archive) == Reject(NOT_ALLOWED)
+    with _real_clamd(socket_path.parent) as (address, _):
+        assert _clamd(address).inspect(archive) == Accept()
 
 
 @needs_clamd
