@@ -21,6 +21,7 @@ from demo_server.storages.local_storage import BUCKET, PUBLIC_PREFIX, REGION
 from demo_server.storages.run import run_local_storage
 from emulators.cors import CorsRule
 from emulators.s3_bucket import S3Bucket
+from emulators.s3_copying import CopyLimits
 from emulators.s3_reference import S3Reference
 from emulators.serving import serve
 from emulators.signature_v4 import HmacKey
@@ -151,6 +152,8 @@ def s3_reference() -> Iterator[Store]:
         buckets={BUCKET: S3Bucket(cors=(rule,), public_prefix=PUBLIC_PREFIX), "other": S3Bucket()},
         access_keys={"AKIAREFERENCE": HmacKey(secret="a secret of the reference")},
         region=REGION,
+        # Copies in parts are tried with small objects.
+        copy_limits=CopyLimits(smallest_part_bytes=8),
     )
     with serve(app) as endpoint_url:
         session = boto3.Session(aws_access_key_id="AKIAREFERENCE", aws_secret_access_key="a secret of the reference")
