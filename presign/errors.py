@@ -13,8 +13,10 @@
     │   └── InvalidToken        403   the completion token is not from this application, or belongs to another owner
     │       └── TokenExpired    403   the completion token has expired
     ├── TooManyRequests         429   for ``authorize`` to raise: the client must slow down
+    ├── CompletionPending       202   the upload is being completed, or its inspection has not ended; ask again
     ├── NotUploaded             409   nothing is stored under the token's key
     ├── RuleViolated            422   the stored object broke a rule and was deleted
+    ├── Rejected                422   the application's own inspection rejected the object, which was deleted
     ├── CredentialsUnavailable  503   there are no valid credentials to sign with
     └── StorageUnavailable      503   the storage did not answer, or answered with an error of its own
 """
@@ -155,6 +157,21 @@ class TooManyRequests(PresignError):
         self.retry_after = retry_after
 
 
+class CompletionPending(PresignError):
+    """The upload cannot be completed yet: another call completes it, or ``inspect`` answered NotYet.
+
+    Nothing is lost: the same call can be made again after ``retry_after`` seconds.
+    """
+
+    code = "completion_pending"
+    status = 202
+    title = "The upload is not completed yet"
+
+    def __init__(self, detail: str, *, retry_after: int) -> None:
+        super().__init__(detail)
+        self.retry_after = retry_after
+
+
 class NotUploaded(PresignError):
     """Nothing is stored under the token's key, or the application's credentials may not read it."""
 
@@ -185,6 +202,14 @@ class RuleViolated(PresignError):
     def problem(self) -> dict[str, str | int | list[str]]:
         """Return this error as the members of an RFC 9457 problem document, with the broken ``rule``."""
         return {**super().problem(), "rule": self.rule}
+
+
+class Rejected(PresignError):
+    """The application's own inspection rejected the object, which was deleted; ``detail`` is the reason."""
+
+    code = "rejected"
+    status = 422
+    title = "The upload was rejected and deleted"
 
 
 class CredentialsUnavailable(PresignError):

@@ -117,12 +117,35 @@ class CompletionRequest:
 
 
 @dataclass(frozen=True, kw_only=True)
+class UploadOptions:
+    """What the application chooses for one ticket; nothing of it comes from the browser.
+
+    - ``prefix``: a longer prefix, which begins with the policy's own.
+    - ``metadata``: more metadata; a name that the policy has too gets this value.
+    - ``tags``: tags of the published object, on S3 and Azure.
+    - ``storage_class``: the published object's storage class (S3 and Google Cloud Storage) or access tier (Azure), by
+      the service's own name, such as ``"STANDARD_IA"``.
+
+    ``tags`` and ``storage_class`` need a policy with a pending place. Wrong values raise ConfigurationError when the
+    ticket is issued.
+    """
+
+    prefix: str | None = None
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    tags: Mapping[str, str] = field(default_factory=dict)
+    storage_class: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Grant:
     """The application's decision: one object that may be stored, with every constraint on it.
 
     Sizes are in bytes, both inclusive. ``sha256`` is in hexadecimal digits. With ``verify_content``, completion
     compares the object's first bytes with ``content_type``. Only ``owner``, to whom the ticket is issued, may complete
     it.
+
+    With ``pending_key``, the upload goes under that key, and completion publishes the object under ``key``. Only then
+    it can have ``tags`` and a ``storage_class``. ``name`` is the file's name, as the request gave it.
     """
 
     key: str
@@ -130,13 +153,22 @@ class Grant:
     min_bytes: int
     max_bytes: int
     expires_in: timedelta
+    pending_key: str | None = None
     create_only: bool = False
     sha256: str | None = None
     content_disposition: str | None = None
     cache_control: str | None = None
     metadata: Mapping[str, str] = field(default_factory=dict)
+    tags: Mapping[str, str] = field(default_factory=dict)
+    storage_class: str | None = None
     verify_content: bool = True
     owner: str | None = None
+    name: str | None = None
+
+    @property
+    def upload_key(self) -> str:
+        """The key under which the upload is stored: the pending key if there is one."""
+        return self.key if self.pending_key is None else self.pending_key
 
     @property
     def exact_bytes(self) -> int | None:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Literal, NamedTuple, Protocol
 
+from presign.errors import StorageUnavailable
 from presign.messages import Grant, Rule
+
+
+PublishOption = Literal["tags", "storage_class"]
+"""What an object can get at publication beside its headers, if its storage knows it."""
 
 
 class SignedUpload(NamedTuple):
@@ -36,9 +41,11 @@ class ObjectHead:
     - ``sha256``: in hexadecimal digits, or None if the storage has no such checksum of the whole object.
     - ``content_disposition``, ``cache_control``, ``content_encoding``: None if not set.
     - ``metadata``: names are in lower case, without the service's prefix.
-    - ``unexpected_headers``: headers that a client can store although no grant has them, and that a download would
-      return, such as Expires or Content-Language.
+    - ``unexpected_headers``: what a client can store although no grant has it: headers that a download would return,
+      such as Expires, and attributes such as tags, a storage class or an archive tier.
     - ``first_bytes``: the object's first bytes, if the storage returned them together with the description.
+    - ``readable``: False if the storage needs a key for this object that only the client has. The size, the type and
+      the ETag may then be unknown: 0 and empty texts.
     """
 
     size: int
@@ -52,13 +59,60 @@ class ObjectHead:
     metadata: Mapping[str, str] = field(default_factory=dict)
     unexpected_headers: Mapping[str, str] = field(default_factory=dict)
     first_bytes: bytes | None = field(default=None, repr=False)
+    readable: bool = True
 
 
-class Backend(Protocol):
+@dataclass(frozen=True, kw_only=True)
+class ListedObject:
+    """An object in a listing: its key, its ETag, and the time when it was stored, in the storage's clock."""
+
+    key: str
+    etag: str
+    stored_at: datetime
+    version: str | None = None
+
+
+class ObjectChanged(StorageUnavailable):
+    """For backends to raise: the object is not the one that was described earlier; a client has replaced it."""
+
+
+class AlreadyPublished(Exception):
+    """For ``Backend.publish`` to raise: there is an object under the key already, and it was left as it is."""
+
+
+class ObjectStore(Protocol):
+    """The objects of one bucket or container, for the server's own requests.
+
+    Every method calls the service. All of them raise StorageUnavailable if it does not answer, or answers with an error
+    of its own.
+    """
+
+    def head(self, key: str, *, first_bytes: int = 0) -> ObjectHead | None:
+        """Return the description of the object under ``key``.
+
+        Returns None if there is no object, or none that the credentials may read. The result has up to ``first_bytes``
+        bytes of the object if the service returns both in one response; otherwise the caller uses ``read``.
+        """
+
+    def read(self, key: str, *, offset: int, length: int, etag: str) -> bytes:
+        """Return at most ``length`` bytes from ``offset`` on; raises ObjectChanged unless the object has this ETag."""
+
+    def delete(self, key: str, *, head: ObjectHead | ListedObject | None = None) -> None:
+        """Delete the object; do nothing if there is none.
+
+        With ``head``, delete only the object that it describes, that version if the storage keeps versions, and do
+        nothing if the object under ``key`` is another one by now.
+        """
+
+    def list_objects(self, prefix: str) -> Iterator[ListedObject]:
+        """Return the objects whose keys begin with ``prefix``, one page of the listing after the other."""
+
+
+class Backend(ObjectStore, Protocol):
     """One bucket or container of a storage service, with the credentials to sign for it.
 
-    Signing is pure computation, unless ``signing_does_io`` says otherwise. ``check``, ``head``, ``read`` and ``delete``
-    call the service; they raise StorageUnavailable if it does not answer, or answers with an error of its own.
+    Signing is pure computation, unless ``signing_does_io`` says otherwise. ``check`` and ``publish`` call the service;
+    they raise StorageUnavailable if it does not answer, or answers with an error of its own.
     """
 
     @property
@@ -69,6 +123,26 @@ class Backend(Protocol):
     def signing_does_io(self) -> bool:
         """Whether each signature is a call to a service, so that an event loop must sign in a thread."""
 
+    @property
+    def pending(self) -> ObjectStore:
+        """Where uploads with a pending key are stored: the backend itself, or another bucket or container."""
+
+    @property
+    def has_public_prefixes(self) -> bool:
+        """Whether objects under one prefix can be public while the rest of the same bucket is private."""
+
+    @property
+    def max_upload_bytes(self) -> int:
+        """The largest object that one upload request can store."""
+
+    @property
+    def checks_expiry_late(self) -> bool:
+        """Whether the service may refuse an upload that began before the ticket expired and ends after it."""
+
+    @property
+    def publish_options(self) -> frozenset[PublishOption]:
+        """What ``publish`` can give to an object beside its headers."""
+
     def check(self) -> None:
         """Raise ConfigurationError, with the setting and the remedy, if the service refuses the settings."""
 
@@ -78,7 +152,8 @@ class Backend(Protocol):
     def sign_upload(self, grant: Grant, now: datetime) -> SignedUpload:
         """Return the strictest request that this service has for ``grant``, valid from ``now``, an aware datetime.
 
-        Raises CredentialsUnavailable.
+        The request stores the object under ``grant.upload_key``: in ``pending`` if the grant has a pending key. Raises
+        CredentialsUnavailable.
         """
 
     def sign_download(
@@ -92,18 +167,16 @@ class Backend(Protocol):
     def object_url(self, key: str) -> str:
         """Return the object's own URL; the bucket's policy decides who can read it."""
 
-    def head(self, key: str, *, first_bytes: int = 0) -> ObjectHead | None:
-        """Return the description of the object under ``key``.
+    def unexpected_attributes(self, grant: Grant) -> Mapping[str, str]:
+        """Return what a client can add to the pending upload of ``grant`` and ``head`` does not show.
 
-        Returns None if there is no object, or none that the credentials may read. The result has up to ``first_bytes``
-        bytes of the object if the service returns both in one response; otherwise the caller uses ``read``.
+        An example is an access control list on a store that obeys headers which nobody signed. At most one request.
         """
 
-    def read(self, key: str, *, offset: int, length: int, etag: str) -> bytes:
-        """Return at most ``length`` bytes from ``offset`` on.
+    def publish(self, grant: Grant, head: ObjectHead) -> ObjectHead:
+        """Copy the pending object that ``head`` describes to ``grant.key``, and return the copy's description.
 
-        Raises StorageUnavailable if the object no longer has this ``etag``.
+        The storage copies exactly those bytes, on its own side. The copy has the headers, metadata, tags and storage
+        class of ``grant``, and nothing else of the pending object. Raises ObjectChanged if the pending object is
+        another one by now or gone, and AlreadyPublished if ``grant.key`` exists; neither changes anything.
         """
-
-    def delete(self, key: str) -> None:
-        """Delete the object; do nothing if there is none."""
