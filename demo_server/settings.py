@@ -84,6 +84,18 @@ class Settings(BaseSettings):
     require_sha256: bool = Field(
         False, description="Allow only the bytes whose SHA-256 the browser sent when it asked for the ticket."
     )
+    pending_prefix: str | None = Field(
+        "pending/",
+        description="Where uploads wait in the bucket until they are verified; an empty value sends them straight to "
+        "their final place.",
+    )
+    verifier_access_key_id: str | None = Field(
+        None,
+        description="The id of the access key that verifies and publishes uploads, if another one signs them.",
+    )
+    verifier_secret_access_key: SecretStr | None = Field(
+        None, description="The secret of the access key that verifies and publishes uploads."
+    )
     content_disposition: Literal["inline", "attachment"] | None = Field(
         "inline", description="Whether browsers show a stored file (inline) or save it under its name (attachment)."
     )
@@ -94,7 +106,15 @@ class Settings(BaseSettings):
         Path(".demo-data"), description="The folder where the demo's own storage keeps uploads and keys between runs."
     )
 
-    @field_validator("bucket", "secret", "content_disposition", mode="before")
+    @field_validator(
+        "bucket",
+        "secret",
+        "content_disposition",
+        "pending_prefix",
+        "verifier_access_key_id",
+        "verifier_secret_access_key",
+        mode="before",
+    )
     @classmethod
     def _empty_is_unset(cls, value: object) -> object:
         return None if value == "" else value

@@ -1,4 +1,4 @@
-"""The Pulumi program: a bucket for uploads on AWS, and an identity that signs them for a back end with presign."""
+"""The Pulumi program: a bucket for uploads on AWS, and the identities that sign, verify and publish them."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ uploads = UploadBucket(
     "uploads",
     allowed_origins=settings.allowed_origins,
     public_prefix=settings.public_prefix,
+    pending_prefix=settings.pending_prefix,
+    expire_pending_after_days=settings.expire_pending_after_days,
     public_read=settings.public_read,
     abort_uploads_after_days=settings.abort_uploads_after_days,
     bucket_name=settings.bucket_name,
@@ -26,7 +28,11 @@ signer = UploadSigner(
     "uploads-signer",
     bucket_arn=uploads.arn,
     prefix=settings.public_prefix,
+    pending_prefix=settings.pending_prefix,
     allow_verification=settings.allow_verification,
+    separate_verifier=settings.separate_verifier,
+    allow_listing=settings.allow_listing,
+    publish_in_parts=settings.publish_in_parts,
     signature_max_age_minutes=settings.signature_max_age_minutes,
     create_user=settings.create_user,
     access_key_generation=settings.access_key_generation,
@@ -41,6 +47,8 @@ address = pulumi.Output.all(uploads.bucket, uploads.region).apply(
 )
 environment: dict[str, pulumi.Input[str]] = {
     "PRESIGN_BUCKET": address,
+    # An empty value tells the demo that uploads go straight to the public prefix.
+    "PRESIGN_PENDING_PREFIX": settings.pending_prefix or "",
     "PRESIGN_PUBLIC_READ": "true" if settings.public_read else "false",
     "AWS_DEFAULT_REGION": uploads.region,
 }
@@ -51,12 +59,20 @@ if exact_origins := [origin for origin in settings.allowed_origins if "*" not in
 pulumi.export("bucket", uploads.bucket)
 pulumi.export("region", uploads.region)
 pulumi.export("prefix", settings.public_prefix)
+pulumi.export("pendingPrefix", settings.pending_prefix or "")
 pulumi.export("presignBucket", address)
 if signer.access_key_id is not None and signer.secret_access_key is not None:
     environment["AWS_ACCESS_KEY_ID"] = signer.access_key_id
     environment["AWS_SECRET_ACCESS_KEY"] = signer.secret_access_key
     pulumi.export("accessKeyId", signer.access_key_id)
     pulumi.export("secretAccessKey", signer.secret_access_key)
+if signer.verifier_access_key_id is not None and signer.verifier_secret_access_key is not None:
+    environment["PRESIGN_VERIFIER_ACCESS_KEY_ID"] = signer.verifier_access_key_id
+    environment["PRESIGN_VERIFIER_SECRET_ACCESS_KEY"] = signer.verifier_secret_access_key
+    pulumi.export("verifierAccessKeyId", signer.verifier_access_key_id)
+    pulumi.export("verifierSecretAccessKey", signer.verifier_secret_access_key)
 if signer.policy_arn is not None:
     pulumi.export("policyArn", signer.policy_arn)
+if signer.verifier_policy_arn is not None:
+    pulumi.export("verifierPolicyArn", signer.verifier_policy_arn)
 pulumi.export("env", pulumi.Output.secret(pulumi.Output.all(**environment).apply(env_file_text)))

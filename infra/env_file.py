@@ -29,4 +29,4 @@ def env_file_text(variables: Mapping[str, str]) -> str:
 
 
 def _quote_for_shell(value: str) -> str:
-    return value if value and set(value) <= _UNQUOTED else shlex.quote(value)
+    return value if set(value) <= _UNQUOTED else shlex.quote(value)

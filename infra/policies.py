@@ -4,15 +4,20 @@ The Pulumi program (``infra/``), the local demo and the tests all use these func
 The results have the shapes of AWS's own APIs: policies are IAM policy documents, and the rules are what boto3's
 ``put_bucket_cors`` and ``put_bucket_lifecycle_configuration`` take.
 
-The signer does not get ``s3:ListBucket``. Without it, S3 answers a HEAD request for a missing object with 403 instead
-of 404. Code that looks up an object with the signer's key must therefore treat both as "no such object".
+A bucket has two places. Uploads go to the *pending* prefix, which is private. A server-side copy publishes what was
+verified under the *public* prefix. The copy is the only way to write there, and no ticket can become a copy.
+
+S3 answers a HEAD request for a missing object with 403 instead of 404, unless the caller may list the bucket. The
+signer may not list. The verifier may list the pending prefix alone, and AWS does not document which of the two answers
+it then gets. Code that looks up an object must therefore treat both as "no such object".
 https://docs.aws.amazon.com/AmazonS3/latest/API/API_HeadObject.html
 """
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 POLICY_LANGUAGE_VERSION = "2012-10-17"
@@ -20,8 +25,23 @@ POLICY_LANGUAGE_VERSION = "2012-10-17"
 # Some prefixes that presign accepts are refused here: `*`, `?` and `${...}` are wildcards in a policy's Resource.
 _SEGMENT = re.compile(r"[A-Za-z0-9!_.'()=@+,-]+", re.ASCII)
 
-# All inline policies of a user together have at most 2,048 characters, and the prefix is in up to three statements.
 _MAX_PREFIX_LENGTH = 256
+
+# AWS counts the characters of all inline policies of a user together, without white space.
+# https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_iam-quotas.html
+_MAX_INLINE_POLICY_LENGTH = 2048
+
+LONGEST_BUCKET_ARN = "arn:aws-us-gov:s3:::" + "b" * 63
+"""An ARN as long as a bucket's can be, for a bucket whose name is not known yet."""
+
+# The x-amz-copy-source header names the pending object, and clients may percent-encode it. AWS does not document
+# whether it decodes the header before it compares it with a policy. These characters are the same in both forms.
+_PENDING_PREFIX = re.compile(r"[A-Za-z0-9_./-]+", re.ASCII)
+
+_UPLOAD_ACTIONS = ("s3:PutObject", "s3:AbortMultipartUpload", "s3:ListMultipartUploadParts")
+
+# An upload is not a copy. On a store that obeys unsigned headers, only this condition keeps a ticket from becoming one.
+_NOT_A_COPY = {"Null": {"s3:x-amz-copy-source": "true"}}
 
 
 def require_prefix(prefix: str, *, name: str = "prefix") -> str:
@@ -45,6 +65,34 @@ def require_prefix(prefix: str, *, name: str = "prefix") -> str:
     return prefix
 
 
+def require_separate_prefixes(
+    pending_prefix: str,
+    public_prefix: str,
+    *,
+    pending_name: str = "pending_prefix",
+    public_name: str = "public_prefix",
+) -> None:
+    """Raise ValueError unless the two prefixes are good names of folders and neither of them is inside the other.
+
+    ``pending_name`` and ``public_name`` are what the error message calls the prefixes. The case of letters does not
+    count, because some stores ignore it in a policy.
+    """
+    for prefix, name in ((pending_prefix, pending_name), (public_prefix, public_name)):
+        require_prefix(prefix, name=name)
+    if not _PENDING_PREFIX.fullmatch(pending_prefix):
+        raise ValueError(
+            f"{pending_name} must have ASCII letters, digits and _.- alone, because these characters are never "
+            f'percent-encoded; it is "{pending_prefix}"'
+        )
+    folded_pending, folded_public = pending_prefix.casefold(), public_prefix.casefold()
+    if folded_pending.startswith(folded_public) or folded_public.startswith(folded_pending):
+        raise ValueError(
+            f"{pending_name} and {public_name} must not overlap, because nobody may read an upload before it is "
+            f'verified; they are "{pending_prefix}" and "{public_prefix}". Choose two folders that are not inside each '
+            "other, such as pending/ and public/"
+        )
+
+
 def objects_arn(bucket_arn: str, prefix: str) -> str:
     """Return the ARN pattern of all objects under ``prefix``, such as ``arn:aws:s3:::media/public/*``."""
     return f"{bucket_arn}/{require_prefix(prefix)}*"
@@ -55,6 +103,20 @@ def policy_document(*statements: dict[str, Any]) -> dict[str, Any]:
     if not statements:
         raise ValueError("a policy document needs at least one statement")
     return {"Version": POLICY_LANGUAGE_VERSION, "Statement": list(statements)}
+
+
+def require_inline_length(document: Mapping[str, Any], *, prefixes_name: str = "prefix and pending_prefix") -> None:
+    """Raise ValueError if ``document`` is too long for the only inline policy of a user.
+
+    Both prefixes occur in most statements, so only shorter prefixes help. ``prefixes_name`` is what the error message
+    calls them.
+    """
+    length = len("".join(json.dumps(document).split()))
+    if length > _MAX_INLINE_POLICY_LENGTH:
+        raise ValueError(
+            f"{prefixes_name} must be shorter: the policy of the IAM user would have {length} characters, and AWS "
+            f"allows {_MAX_INLINE_POLICY_LENGTH}"
+        )
 
 
 def public_read_statement(bucket_arn: str, public_prefix: str) -> dict[str, Any]:
@@ -104,68 +166,205 @@ def signer_policy(
     bucket_arn: str,
     prefix: str,
     *,
+    pending_prefix: str | None,
     allow_verification: bool,
+    allow_listing: bool = False,
+    publish_in_parts: bool = False,
     signature_max_age_minutes: int | None = None,
 ) -> dict[str, Any]:
-    """Return the policy of the identity that signs uploads: it may upload under ``prefix``, and nothing else.
+    """Return the policy of the identity that signs uploads: it may upload to one prefix, and nothing else.
+
+    Uploads go to ``pending_prefix``. With None they go straight to ``prefix``: then an upload can be read there, if the
+    prefix is public, before it is verified.
 
     A presigned request cannot do more than its signer, so this policy limits every ticket. A POST and a PUT need only
     ``s3:PutObject``, also if they carry a checksum, a type or metadata. The two other upload actions are for uploads in
-    parts.
+    parts. No upload may be a copy, or a ticket could copy whatever the signer may read.
 
-    ``allow_verification`` also allows what completing an upload needs: reading an object, and deleting an object that
-    broke a rule of its ticket.
+    ``allow_verification`` adds the rights of ``verifier_policy``, for an application that has one identity. Two
+    identities are safer: then the one that signs may read nothing. ``allow_listing`` and ``publish_in_parts`` belong to
+    these rights.
 
     ``signature_max_age_minutes`` denies requests whose signature is older, even if the request itself expires later.
     AWS applies this limit to presigned URLs and to signed requests. It does not apply it to form POSTs, whose policy
     document has its own expiry.
     https://docs.aws.amazon.com/AmazonS3/latest/API/bucket-policy-s3-sigv4-conditions.html
+
+    Raises ValueError for a prefix, two prefixes or an age that cannot work, and for ``publish_in_parts`` without a
+    pending prefix or without verification.
     """
-    under_prefix = objects_arn(bucket_arn, prefix)
-    statements: list[dict[str, Any]] = [
-        {
-            "Sid": "UploadUnderPrefix",
-            "Effect": "Allow",
-            "Action": ["s3:PutObject", "s3:AbortMultipartUpload", "s3:ListMultipartUploadParts"],
-            "Resource": under_prefix,
-        }
-    ]
-    if allow_verification:
-        statements.append(
+    require_prefix(prefix)
+    if publish_in_parts and not allow_verification:
+        raise ValueError("publish_in_parts needs allow_verification=True, because only the one that verifies publishes")
+    if pending_prefix is not None:
+        require_separate_prefixes(pending_prefix, prefix, public_name="prefix")
+    upload = {
+        "Sid": "UploadUnderPrefix" if pending_prefix is None else "UploadToPending",
+        "Effect": "Allow",
+        "Action": list(_UPLOAD_ACTIONS),
+        "Resource": objects_arn(bucket_arn, prefix if pending_prefix is None else pending_prefix),
+        "Condition": _NOT_A_COPY,
+    }
+    verification = (
+        _verification_statements(
+            bucket_arn,
+            prefix,
+            pending_prefix=pending_prefix,
+            allow_listing=allow_listing,
+            publish_in_parts=publish_in_parts,
+        )
+        if allow_verification
+        else []
+    )
+    return _with_signature_age_limit([upload, *verification], signature_max_age_minutes)
+
+
+def verifier_policy(
+    bucket_arn: str,
+    prefix: str,
+    *,
+    pending_prefix: str | None,
+    allow_listing: bool = False,
+    publish_in_parts: bool = False,
+    signature_max_age_minutes: int | None = None,
+) -> dict[str, Any]:
+    """Return the policy of the identity that verifies uploads and publishes them, beside one that only signs.
+
+    - It reads and deletes what is under ``pending_prefix``, in every version.
+    - It copies from there to ``prefix``. No other request may write there: neither an upload nor a copy from elsewhere.
+    - It reads what is published, to recognise a completion that is repeated. It cannot delete it.
+    - ``allow_listing``: it lists the objects under ``pending_prefix``, and no others. ``presign sweep`` needs this.
+    - ``publish_in_parts``: it also publishes objects above 5 GB, which S3 copies only in parts. Then it may also upload
+      to ``prefix`` directly. No condition can prevent that, because S3 asks for the same right, ``s3:PutObject``, when
+      the copy of the parts is begun and completed, and neither request names a source.
+
+    It may not set or read tags. A copy that shall have tags needs ``s3:PutObjectTagging`` on ``prefix`` in addition.
+
+    With ``pending_prefix=None``, it reads and deletes what is under ``prefix``, and nothing is copied.
+
+    ``signature_max_age_minutes`` is as in ``signer_policy``. Raises ValueError for a prefix, two prefixes or an age
+    that cannot work, and for ``publish_in_parts`` without a pending prefix.
+    """
+    require_prefix(prefix)
+    if pending_prefix is not None:
+        require_separate_prefixes(pending_prefix, prefix, public_name="prefix")
+    statements = _verification_statements(
+        bucket_arn,
+        prefix,
+        pending_prefix=pending_prefix,
+        allow_listing=allow_listing,
+        publish_in_parts=publish_in_parts,
+    )
+    return _with_signature_age_limit(statements, signature_max_age_minutes)
+
+
+def _verification_statements(
+    bucket_arn: str, prefix: str, *, pending_prefix: str | None, allow_listing: bool, publish_in_parts: bool
+) -> list[dict[str, Any]]:
+    published = objects_arn(bucket_arn, prefix)
+    if pending_prefix is None:
+        if publish_in_parts:
+            raise ValueError("publish_in_parts needs a pending_prefix, because without one nothing is copied")
+        return [
             {
                 "Sid": "VerifyUnderPrefix",
                 "Effect": "Allow",
                 "Action": ["s3:GetObject", "s3:DeleteObject"],
-                "Resource": under_prefix,
+                "Resource": published,
             }
+        ]
+    statements: list[dict[str, Any]] = [
+        {
+            "Sid": "VerifyPending",
+            "Effect": "Allow",
+            # If the bucket has versions, the version that was judged is read and deleted.
+            "Action": ["s3:GetObject", "s3:GetObjectVersion", "s3:DeleteObject", "s3:DeleteObjectVersion"],
+            "Resource": objects_arn(bucket_arn, pending_prefix),
+        },
+        {
+            "Sid": "ReadPublished",
+            "Effect": "Allow",
+            "Action": ["s3:GetObject"],
+            "Resource": published,
+        },
+    ]
+    if publish_in_parts:
+        statements.append(
+            {"Sid": "PublishInParts", "Effect": "Allow", "Action": list(_UPLOAD_ACTIONS), "Resource": published}
         )
-    if signature_max_age_minutes is not None:
-        _require_at_least_one("signature_max_age_minutes", signature_max_age_minutes)
+    else:
+        # AWS compares with the header as it was sent. Its examples have no slash in front, and S3 accepts both.
+        # https://docs.aws.amazon.com/AmazonS3/latest/userguide/amazon-s3-policy-keys.html
+        source = f"{bucket_arn.rpartition(':')[2]}/{pending_prefix}*"
         statements.append(
             {
-                "Sid": "DenyOldSignatures",
-                "Effect": "Deny",
-                # Only the actions that this policy allows: a role may be allowed more by other policies.
-                "Action": [action for statement in statements for action in statement["Action"]],
-                "Resource": under_prefix,
-                # In milliseconds. A request without a signature age does not match, so it is not denied.
-                "Condition": {"NumericGreaterThan": {"s3:signatureAge": str(signature_max_age_minutes * 60_000)}},
+                "Sid": "PublishFromPending",
+                "Effect": "Allow",
+                "Action": ["s3:PutObject"],
+                "Resource": published,
+                "Condition": {"StringLike": {"s3:x-amz-copy-source": [source, f"/{source}"]}},
             }
         )
-    return policy_document(*statements)
+    if allow_listing:
+        statements.append(
+            {
+                "Sid": "ListPending",
+                "Effect": "Allow",
+                "Action": ["s3:ListBucket"],
+                "Resource": bucket_arn,
+                "Condition": {"StringLike": {"s3:prefix": f"{pending_prefix}*"}},
+            }
+        )
+    return statements
 
 
-def local_signer_policy(bucket_arn: str, prefix: str, *, allow_verification: bool) -> dict[str, Any]:
+def _with_signature_age_limit(
+    statements: Sequence[dict[str, Any]], signature_max_age_minutes: int | None
+) -> dict[str, Any]:
+    if signature_max_age_minutes is None:
+        return policy_document(*statements)
+    _require_at_least_one("signature_max_age_minutes", signature_max_age_minutes)
+    on_objects = [statement for statement in statements if statement["Resource"].endswith("*")]
+    deny = {
+        "Sid": "DenyOldSignatures",
+        "Effect": "Deny",
+        # Only the actions that this policy allows: a role may be allowed more by other policies.
+        "Action": list(dict.fromkeys(action for statement in on_objects for action in statement["Action"])),
+        "Resource": list(dict.fromkeys(statement["Resource"] for statement in on_objects)),
+        # In milliseconds. A request without a signature age does not match, so it is not denied.
+        "Condition": {"NumericGreaterThan": {"s3:signatureAge": str(signature_max_age_minutes * 60_000)}},
+    }
+    return policy_document(*statements, deny)
+
+
+def local_signer_policy(
+    bucket_arn: str,
+    prefix: str,
+    *,
+    pending_prefix: str | None,
+    allow_verification: bool,
+    allow_listing: bool = False,
+) -> dict[str, Any]:
     """Return ``signer_policy`` in the form that SeaweedFS needs for a user's inline policy.
 
-    The local demo uses it; the Pulumi program never does. It differs from ``signer_policy`` in two points:
+    The local demo uses it; the Pulumi program never does. SeaweedFS holds all conditions of ``signer_policy``. The form
+    differs in two points:
 
     - The upload statement also names the bucket's own ARN, because SeaweedFS checks a form POST against the bucket
       before it reads the key. On AWS this would allow nothing more.
     - ``s3:ListMultipartUploadParts`` is missing, because SeaweedFS does not know it in an inline policy. There, a user
       who may upload parts may also list them.
+
+    What SeaweedFS cannot hold: it ignores the case of letters in a resource, so ``Pending/`` is ``pending/`` there, and
+    every user may create access keys for itself.
     """
-    document = signer_policy(bucket_arn, prefix, allow_verification=allow_verification)
+    document = signer_policy(
+        bucket_arn,
+        prefix,
+        pending_prefix=pending_prefix,
+        allow_verification=allow_verification,
+        allow_listing=allow_listing,
+    )
     upload, *others = document["Statement"]
     local_upload = {
         **upload,
@@ -192,13 +391,23 @@ def cors_rules(allowed_origins: Sequence[str]) -> list[dict[str, Any]]:
     ]
 
 
-def lifecycle_rules(abort_uploads_after_days: int) -> list[dict[str, Any]]:
-    """Return the bucket's lifecycle rules: S3 deletes the parts of unfinished uploads after this many days.
+def lifecycle_rules(
+    abort_uploads_after_days: int, *, pending_prefix: str | None, expire_pending_after_days: int
+) -> list[dict[str, Any]]:
+    """Return the bucket's lifecycle rules: S3 deletes what nobody finished or completed.
 
-    No listing of objects shows such parts, but AWS bills them until the upload is aborted.
+    - The parts of an unfinished upload go after ``abort_uploads_after_days``. No listing of objects shows such parts,
+      but AWS bills them until the upload is aborted.
+    - What is under ``pending_prefix`` goes after ``expire_pending_after_days``, and so does each version that a newer
+      one has replaced. With ``pending_prefix=None``, this rule is absent.
+
+    Days count from the upload, and S3 then waits for the next midnight in UTC. A completion may come 25 hours after its
+    ticket, so with one day it can find its upload deleted. Raises ValueError for less than one day.
+    https://docs.aws.amazon.com/AmazonS3/latest/userguide/intro-lifecycle-rules.html
     """
     _require_at_least_one("abort_uploads_after_days", abort_uploads_after_days)
-    return [
+    _require_at_least_one("expire_pending_after_days", expire_pending_after_days)
+    rules: list[dict[str, Any]] = [
         {
             "ID": "AbortIncompleteUploads",
             "Status": "Enabled",
@@ -206,6 +415,17 @@ def lifecycle_rules(abort_uploads_after_days: int) -> list[dict[str, Any]]:
             "AbortIncompleteMultipartUpload": {"DaysAfterInitiation": abort_uploads_after_days},
         }
     ]
+    if pending_prefix is not None:
+        rules.append(
+            {
+                "ID": "ExpirePendingUploads",
+                "Status": "Enabled",
+                "Filter": {"Prefix": require_prefix(pending_prefix, name="pending_prefix")},
+                "Expiration": {"Days": expire_pending_after_days},
+                "NoncurrentVersionExpiration": {"NoncurrentDays": expire_pending_after_days},
+            }
+        )
+    return rules
 
 
 def _require_at_least_one(name: str, value: int) -> None:

@@ -47,10 +47,16 @@ class Settings:
 
     bucket_name: str | None
     public_prefix: str
+    pending_prefix: str | None
+    """Where uploads wait until they are verified, or None if they go straight to ``public_prefix``."""
+    expire_pending_after_days: int
     allowed_origins: tuple[str, ...]
     public_read: bool
     abort_uploads_after_days: int
     allow_verification: bool
+    separate_verifier: bool
+    allow_listing: bool
+    publish_in_parts: bool
     create_user: bool
     access_key_generation: int
     keep_previous_access_key: bool
@@ -78,11 +84,16 @@ def read_settings() -> Settings:
 _KEYS = (
     "bucketName",
     "publicPrefix",
+    "pendingPrefix",
+    "expirePendingAfterDays",
     "allowedOrigins",
     "allowAnyOrigin",
     "publicRead",
     "abortUploadsAfterDays",
     "allowVerification",
+    "separateVerifier",
+    "allowListing",
+    "publishInParts",
     "createUser",
     "accessKeyGeneration",
     "keepPreviousAccessKey",
@@ -114,13 +125,34 @@ class _SettingsReader:
                 "keepPreviousAccessKey",
                 "must be false while accessKeyGeneration is 1, because there is no previous access key",
             )
+        allow_verification = self._boolean("allowVerification")
+        separate_verifier = self._boolean("separateVerifier")
+        if separate_verifier and not allow_verification:
+            self._add_problem(
+                "separateVerifier",
+                "must be false while allowVerification is false, because the verifier would have no rights",
+            )
+        publish_in_parts = self._boolean("publishInParts")
+        public_prefix = self._prefix("publicPrefix")
+        pending_prefix = self._pending_prefix("pendingPrefix", public_prefix=public_prefix)
+        if publish_in_parts and (pending_prefix is None or not allow_verification):
+            self._add_problem(
+                "publishInParts",
+                "must be false while pendingPrefix is empty or allowVerification is false, because then nothing is "
+                "published",
+            )
         settings = Settings(
             bucket_name=self._bucket_name("bucketName"),
-            public_prefix=self._prefix("publicPrefix"),
+            public_prefix=public_prefix,
+            pending_prefix=pending_prefix,
+            expire_pending_after_days=self._whole_number("expirePendingAfterDays", minimum=1, maximum=3650),
             allowed_origins=self._origins("allowedOrigins", allow_any=self._boolean("allowAnyOrigin")),
             public_read=self._boolean("publicRead"),
             abort_uploads_after_days=self._whole_number("abortUploadsAfterDays", minimum=1, maximum=3650),
-            allow_verification=self._boolean("allowVerification"),
+            allow_verification=allow_verification,
+            separate_verifier=separate_verifier,
+            allow_listing=self._boolean("allowListing"),
+            publish_in_parts=publish_in_parts,
             create_user=self._boolean("createUser"),
             access_key_generation=generation,
             keep_previous_access_key=keep_previous,
@@ -134,6 +166,8 @@ class _SettingsReader:
             tags=self._tags("tags"),
             endpoint_url=self._s3_endpoint(aws_endpoints),
         )
+        if not self._problems:
+            self._check_length_of_policies(settings)
         if self._problems:
             raise BadSettings(self._problems)
         return settings
@@ -181,6 +215,50 @@ class _SettingsReader:
         except ValueError as error:
             self._problems.append(str(error))
             return prefix
+
+    def _pending_prefix(self, key: str, *, public_prefix: str) -> str | None:
+        prefix = self._text(key)
+        if not prefix:
+            return None
+        name, public_name = f"{self._namespace}:{key}", f"{self._namespace}:publicPrefix"
+        try:
+            # A wrong public prefix is reported once, under its own key.
+            policies.require_prefix(prefix, name=name)
+            if not any(problem.startswith(f"{public_name} ") for problem in self._problems):
+                policies.require_separate_prefixes(prefix, public_prefix, pending_name=name, public_name=public_name)
+        except ValueError as error:
+            self._problems.append(str(error))
+        return prefix
+
+    def _check_length_of_policies(self, settings: Settings) -> None:
+        if not settings.create_user:
+            return
+        # Pulumi chooses the bucket's name later, so the longest one must fit.
+        arn = policies.LONGEST_BUCKET_ARN
+        document = policies.signer_policy(
+            arn,
+            settings.public_prefix,
+            pending_prefix=settings.pending_prefix,
+            allow_verification=settings.allow_verification and not settings.separate_verifier,
+            allow_listing=settings.allow_listing,
+            publish_in_parts=settings.publish_in_parts and not settings.separate_verifier,
+            signature_max_age_minutes=settings.signature_max_age_minutes,
+        )
+        verifier = policies.verifier_policy(
+            arn,
+            settings.public_prefix,
+            pending_prefix=settings.pending_prefix,
+            allow_listing=settings.allow_listing,
+            publish_in_parts=settings.publish_in_parts,
+            signature_max_age_minutes=settings.signature_max_age_minutes,
+        )
+        names = f"{self._namespace}:pendingPrefix and {self._namespace}:publicPrefix"
+        try:
+            policies.require_inline_length(document, prefixes_name=names)
+            if settings.separate_verifier:
+                policies.require_inline_length(verifier, prefixes_name=names)
+        except ValueError as error:
+            self._problems.append(str(error))
 
     def _origins(self, key: str, *, allow_any: bool) -> tuple[str, ...]:
         origins = self._json(key)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import pulumi
 from pulumi_aws import s3
@@ -12,10 +13,13 @@ import policies
 
 
 class UploadBucket(pulumi.ComponentResource):
-    """A bucket for uploads. Everybody may read the objects under one prefix; nothing else is public.
+    """A bucket for uploads. Everybody may read what is published under one prefix; nothing else is public.
 
     - ``allowed_origins``: the origins of the pages that upload, such as ``https://app.example.com``, without a path.
-    - ``public_prefix``: where uploads go, with a slash at the end.
+    - ``public_prefix``: where verified uploads are published, with a slash at the end.
+    - ``pending_prefix``: where uploads wait, unreadable for the public, until they are verified. With None, uploads go
+      straight to ``public_prefix``, and everybody may read them before they are verified.
+    - ``expire_pending_after_days``: S3 deletes an upload that is still pending after this many days.
     - ``public_read``: with False, the whole bucket is private, and all of AWS's public access blocks stay on.
     - ``abort_uploads_after_days``: S3 deletes the parts of an unfinished upload after this many days.
     - ``bucket_name``: by default, Pulumi chooses a unique name, so a new bucket can replace this one at any time.
@@ -23,7 +27,7 @@ class UploadBucket(pulumi.ComponentResource):
       has objects.
     - ``protect``: the engine refuses to delete the bucket. Its rules can still be changed.
 
-    Raises ValueError for a prefix, origins or a number of days that cannot work.
+    Raises ValueError for a prefix, two prefixes, origins or a number of days that cannot work.
     """
 
     bucket: pulumi.Output[str]
@@ -38,6 +42,8 @@ class UploadBucket(pulumi.ComponentResource):
         *,
         allowed_origins: Sequence[str],
         public_prefix: str = "public/",
+        pending_prefix: str | None = "pending/",
+        expire_pending_after_days: int = 2,
         public_read: bool = True,
         abort_uploads_after_days: int = 7,
         bucket_name: str | None = None,
@@ -47,6 +53,8 @@ class UploadBucket(pulumi.ComponentResource):
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
         policies.require_prefix(public_prefix, name="public_prefix")
+        if pending_prefix is not None:
+            policies.require_separate_prefixes(pending_prefix, public_prefix)
         super().__init__("presign:aws:UploadBucket", name, {}, opts)
         child_options = pulumi.ResourceOptions(parent=self)
 
@@ -116,17 +124,12 @@ class UploadBucket(pulumi.ComponentResource):
             f"{name}-lifecycle",
             bucket=bucket.bucket,
             rules=[
-                s3.BucketLifecycleConfigurationRuleArgs(
-                    id=rule["ID"],
-                    status=rule["Status"],
-                    filter=s3.BucketLifecycleConfigurationRuleFilterArgs(prefix=rule["Filter"]["Prefix"]),
-                    abort_incomplete_multipart_upload=(
-                        s3.BucketLifecycleConfigurationRuleAbortIncompleteMultipartUploadArgs(
-                            days_after_initiation=rule["AbortIncompleteMultipartUpload"]["DaysAfterInitiation"]
-                        )
-                    ),
+                _lifecycle_rule(rule)
+                for rule in policies.lifecycle_rules(
+                    abort_uploads_after_days,
+                    pending_prefix=pending_prefix,
+                    expire_pending_after_days=expire_pending_after_days,
                 )
-                for rule in policies.lifecycle_rules(abort_uploads_after_days)
             ],
             opts=child_options,
         )
@@ -135,3 +138,29 @@ class UploadBucket(pulumi.ComponentResource):
         self.arn = bucket.arn
         self.region = bucket.region
         self.register_outputs({"bucket": self.bucket, "arn": self.arn, "region": self.region})
+
+
+def _lifecycle_rule(rule: Mapping[str, Any]) -> s3.BucketLifecycleConfigurationRuleArgs:
+    abort = rule.get("AbortIncompleteMultipartUpload")
+    expiration = rule.get("Expiration")
+    noncurrent = rule.get("NoncurrentVersionExpiration")
+    return s3.BucketLifecycleConfigurationRuleArgs(
+        id=rule["ID"],
+        status=rule["Status"],
+        filter=s3.BucketLifecycleConfigurationRuleFilterArgs(prefix=rule["Filter"]["Prefix"]),
+        abort_incomplete_multipart_upload=(
+            s3.BucketLifecycleConfigurationRuleAbortIncompleteMultipartUploadArgs(
+                days_after_initiation=abort["DaysAfterInitiation"]
+            )
+            if abort
+            else None
+        ),
+        expiration=s3.BucketLifecycleConfigurationRuleExpirationArgs(days=expiration["Days"]) if expiration else None,
+        noncurrent_version_expiration=(
+            s3.BucketLifecycleConfigurationRuleNoncurrentVersionExpirationArgs(
+                noncurrent_days=noncurrent["NoncurrentDays"]
+            )
+            if noncurrent
+            else None
+        ),
+    )

@@ -1,7 +1,17 @@
 """Let browsers upload files straight to object storage, safely, on S3, Azure Blob Storage and Google Cloud Storage."""
 
-from presign.backends import Backend, ObjectHead, SignedUpload, open_backend
+from presign.backends import (
+    AlreadyPublished,
+    Backend,
+    ListedObject,
+    ObjectChanged,
+    ObjectHead,
+    ObjectStore,
+    SignedUpload,
+    open_backend,
+)
 from presign.errors import (
+    CompletionPending,
     ConfigurationError,
     CredentialsUnavailable,
     Forbidden,
@@ -9,6 +19,7 @@ from presign.errors import (
     InvalidToken,
     NotUploaded,
     PresignError,
+    Rejected,
     RuleViolated,
     StorageUnavailable,
     TokenExpired,
@@ -18,28 +29,51 @@ from presign.errors import (
     TypeNotAllowed,
     Unauthenticated,
 )
-from presign.messages import CompletionRequest, Grant, Rule, StoredObject, Ticket, UploadRequest
+from presign.inspection import Accept, InspectedObject, NotYet, Reject
+from presign.messages import (
+    Completion,
+    CompletionRequest,
+    Grant,
+    Rule,
+    StoredObject,
+    Ticket,
+    UploadOptions,
+    UploadRequest,
+)
 from presign.policy import UploadPolicy
 from presign.presigner import Presigner
+from presign.sweeping import SweepResult, sweep
 
 __all__ = [
+    "Accept",
+    "AlreadyPublished",
     "Backend",
+    "Completion",
+    "CompletionPending",
     "CompletionRequest",
     "ConfigurationError",
     "CredentialsUnavailable",
     "Forbidden",
     "Grant",
+    "InspectedObject",
     "InvalidRequest",
     "InvalidToken",
+    "ListedObject",
     "NotUploaded",
+    "NotYet",
+    "ObjectChanged",
     "ObjectHead",
+    "ObjectStore",
     "PresignError",
     "Presigner",
+    "Reject",
+    "Rejected",
     "Rule",
     "RuleViolated",
     "SignedUpload",
     "StorageUnavailable",
     "StoredObject",
+    "SweepResult",
     "Ticket",
     "TokenExpired",
     "TooLarge",
@@ -47,7 +81,9 @@ __all__ = [
     "TooSmall",
     "TypeNotAllowed",
     "Unauthenticated",
+    "UploadOptions",
     "UploadPolicy",
     "UploadRequest",
     "open_backend",
+    "sweep",
 ]

@@ -41,7 +41,7 @@ from presign.http.problems import (
     problem_response_for_status,
 )
 from presign.http.request_body import MAX_BODY_BYTES, BodyTooLarge, check_media_type
-from presign.presigner import Presigner
+from presign.presigner import Presigner, awaiter_of_running_loop
 
 __all__ = ["MAX_BODY_BYTES", "Authorize", "create_app", "openapi"]
 
@@ -106,7 +106,9 @@ def create_app(
         return await _result(ticket, timeout_seconds, late)
 
     async def complete(body: bytes, owner: str | None) -> bytes:
-        stored = complete_threads.submit(partial(answer_complete, presigner, body, owner))
+        # Coroutine functions of the application run here, on the loop that its other coroutines use.
+        await_result = awaiter_of_running_loop()
+        stored = complete_threads.submit(partial(answer_complete, presigner, body, owner, await_result))
         late = StorageUnavailable(f"the storage did not answer within {timeout_seconds:g} seconds")
         return await _result(stored, timeout_seconds, late)
 

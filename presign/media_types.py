@@ -94,3 +94,12 @@ def _types_by_signature(first_bytes: bytes) -> frozenset[str]:
         return frozenset(match.mime_type for match in puremagic.magic_string(first_bytes))
     except puremagic.PureError:
         return frozenset()
+
+
+def extension_of(content_type: str) -> str:
+    return {"image/png": ".png", "image/jpeg": ".jpg", "text/plain": ".txt"}.get(content_type, "")
+
+
+def fit_extension(name: str, content_type: str) -> str:
+    extension = extension_of(content_type)
+    return name if name.lower().endswith(extension) else name + extension

@@ -263,6 +263,24 @@ class StoredObject:
         }
 
 
+@dataclass(frozen=True, kw_only=True)
+class Completion:
+    """A completed upload, for the application's ``on_complete``.
+
+    - ``kind``: the name of the presigner.
+    - ``stored``: what the storage holds now.
+    - ``owner``: the user to whom the ticket was issued.
+    - ``name``: the file's name, as the client gave it when it asked for the ticket.
+    - ``metadata``: the object's metadata: what the policy and the application chose.
+    """
+
+    kind: str
+    stored: StoredObject
+    owner: str | None
+    name: str | None
+    metadata: Mapping[str, str]
+
+
 def _members(body: object, *, known: frozenset[str]) -> dict[str, Any]:
     if isinstance(body, bytes | bytearray | str):
         try:

@@ -13,16 +13,26 @@ from urllib.parse import quote
 from uuid import UUID
 
 from presign.errors import ConfigurationError, InvalidRequest, TooLarge, TooSmall, TypeNotAllowed
-from presign.keys import check_prefix, make_key
-from presign.media_types import is_active, is_media_type
-from presign.messages import MAX_SIZE_BYTES, Grant, Rule, UploadRequest
+from presign.keys import DEFAULT_KEY_TEMPLATE, check_key_template, check_prefix, make_key
+from presign.media_types import extension_of, fit_extension, is_active, is_media_type
+from presign.messages import MAX_SIZE_BYTES, Grant, Rule, UploadOptions, UploadRequest
 
 DEFAULT_EXPIRES_IN = timedelta(seconds=60)
 DEFAULT_MAX_EXPIRES_IN = timedelta(hours=1)
+DEFAULT_PENDING_PREFIX = "pending/"
+DEFAULT_MAX_HASHED_BYTES = 512 * 1024 * 1024
 _METADATA_NAME = re.compile(r"[a-z0-9][a-z0-9_]{0,63}", re.ASCII)
 _PRINTABLE_ASCII = re.compile(r"[\x20-\x7e]+", re.ASCII)
+_SPACES = re.compile(" {2,}")
 _MAX_METADATA_BYTES = 2048
+# Azure's limits are the narrower ones; S3 takes "@" as well.
+_TAG = re.compile(r"[A-Za-z0-9 +./:=_-]+", re.ASCII)
+_MAX_TAGS = 10
+_MAX_TAG_NAME_CHARACTERS = 128
+_MAX_TAG_VALUE_CHARACTERS = 256
+_STORAGE_CLASS = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}", re.ASCII)
 _PLACEHOLDER_SHA256 = "0" * 64
+_NO_OPTIONS = UploadOptions()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +44,15 @@ class UploadPolicy:
     - ``max_bytes``, ``min_bytes``: the bounds of the size, in bytes, both inclusive. If a request declares a size, the
       ticket accepts that size only.
     - ``prefix``: the beginning of all keys, such as ``"public/"``.
+    - ``key_template``: the rest of the keys, such as ``"{owner}/{id}{ext}"`` (see keys.check_key_template).
+    - ``pending_prefix``: where uploads wait until they are verified. Completion then copies the verified bytes to the
+      final key, where no ticket can write, and deletes the pending object. On Azure and Google Cloud Storage, the
+      backend can put pending uploads into a container or bucket of their own.
+
+      With ``pending_prefix=None``, uploads go straight to the final key. That saves the copy, and gives this up:
+      whoever may read the prefix can read a file before it is verified, and also if nobody ever completes the upload;
+      until its ticket expires, the sender can replace a verified file, unless ``create_only`` is set; and a header that
+      the store dropped or changed cannot be corrected.
     - ``public_read``: everybody may read objects under the prefix, so tickets and stored objects have an
       ``object_url``. This only describes the bucket's own policy; it does not change who may read.
     - ``expires_in``: a ticket's lifetime, which may not exceed ``max_expires_in``.
@@ -44,8 +63,11 @@ class UploadPolicy:
     - ``require_size``, ``require_sha256``: requests must declare these.
     - ``content_disposition``: browsers show (``"inline"``) or save (``"attachment"``) the object, under the name that
       the request gives.
+    - ``fit_extension``: that name gets an extension of the content type, if it has another one.
     - ``cache_control``, ``metadata``: headers of every object.
     - ``verify_content``: completion compares the object's first bytes with its content type.
+    - ``max_hashed_bytes``: the largest object that completion reads to compute its SHA-256. A request that declares a
+      SHA-256 for a larger file is refused, unless the storage itself enforces the checksum.
     - ``require_at_storage``: rules that the storage itself must enforce. Building a Presigner fails if its backend
       cannot enforce one of them for every request that this policy allows.
 
@@ -57,6 +79,8 @@ class UploadPolicy:
     content_types: Collection[str]
     max_bytes: int
     prefix: str
+    key_template: str = DEFAULT_KEY_TEMPLATE
+    pending_prefix: str | None = DEFAULT_PENDING_PREFIX
     min_bytes: int = 1
     public_read: bool = False
     expires_in: timedelta = DEFAULT_EXPIRES_IN
@@ -65,10 +89,12 @@ class UploadPolicy:
     require_size: bool = False
     require_sha256: bool = False
     content_disposition: Literal["inline", "attachment"] | None = None
+    fit_extension: bool = False
     cache_control: str | None = None
     metadata: Mapping[str, str] = field(default_factory=dict)
     allow_active_content: bool = False
     verify_content: bool = True
+    max_hashed_bytes: int = DEFAULT_MAX_HASHED_BYTES
     require_at_storage: Collection[Rule] = frozenset()
 
     def __post_init__(self) -> None:
@@ -78,6 +104,9 @@ class UploadPolicy:
         if self.create_only and self.cache_control is None:
             object.__setattr__(self, "cache_control", "no-cache")
         check_prefix(self.prefix)
+        check_key_template(self.key_template)
+        if self.pending_prefix is not None:
+            check_prefix(self.pending_prefix, field="pending_prefix")
         self._check_sizes()
         self._check_lifetimes()
         if self.content_disposition not in {None, "inline", "attachment"}:
@@ -88,11 +117,22 @@ class UploadPolicy:
             )
         if self.cache_control is not None and not _is_printable_ascii(self.cache_control):
             raise ConfigurationError("cache_control must be printable ASCII", field="cache_control")
+        if self.cache_control is not None:
+            # Signatures treat a run of spaces as one space, and a storage need not store it that way.
+            object.__setattr__(self, "cache_control", _single_spaced(self.cache_control))
 
-    def decide(self, request: UploadRequest, *, object_id: UUID, owner: str | None = None) -> Grant:
+    def decide(
+        self,
+        request: UploadRequest,
+        *,
+        object_id: UUID,
+        owner: str | None = None,
+        options: UploadOptions = _NO_OPTIONS,
+    ) -> Grant:
         """Return the grant for an allowed request, under the key that ``object_id`` makes.
 
-        Raises TypeNotAllowed, TooLarge, TooSmall, or InvalidRequest if a required member is absent.
+        Raises TypeNotAllowed, TooLarge, TooSmall, or InvalidRequest if a required member is absent. Raises
+        ConfigurationError for ``options`` that the policy does not allow, and for an owner that ``key_template`` needs.
         """
         # Media types are case-insensitive (RFC 9110 section 8.3.1), but storages compare them letter by letter.
         content_type = request.content_type.lower()
@@ -122,20 +162,48 @@ class UploadPolicy:
             raise InvalidRequest("'size' is required", field="size")
         if self.require_sha256 and request.sha256 is None:
             raise InvalidRequest("'sha256' is required", field="sha256")
-        disposition_type = self.content_disposition
+        prefix, metadata = self.prefix, self.metadata
+        if options is not _NO_OPTIONS:
+            prefix, metadata = self._check_options(options)
+        template = self.key_template
+        extension = extension_of(content_type) if "{ext}" in template else ""
+        disposition_type, name = self.content_disposition, request.name
+        if name is not None and self.fit_extension:
+            name = fit_extension(name, content_type)
         return Grant(
-            key=make_key(self.prefix, object_id),
+            key=make_key(prefix, object_id, template=template, owner=owner, extension=extension),
+            pending_key=None if self.pending_prefix is None else make_key(self.pending_prefix, object_id),
             content_type=content_type,
             min_bytes=min_bytes,
             max_bytes=max_bytes,
             expires_in=self.expires_in,
             create_only=self.create_only,
             sha256=request.sha256,
-            content_disposition=content_disposition(disposition_type, request.name) if disposition_type else None,
+            content_disposition=content_disposition(disposition_type, name) if disposition_type else None,
             cache_control=self.cache_control,
-            metadata=self.metadata,
+            metadata=metadata,
+            tags=options.tags,
+            storage_class=options.storage_class,
             verify_content=self.verify_content,
             owner=owner,
+            name=request.name,
+        )
+
+    def allows(self, grant: Grant) -> bool:
+        """Say whether this policy could have made ``grant``: its key, its pending place, its type and its sizes.
+
+        A policy that has changed since then does not allow grants that it could no longer make.
+        """
+        in_pending_place = (
+            grant.pending_key is None
+            if self.pending_prefix is None
+            else grant.pending_key is not None and grant.pending_key.startswith(self.pending_prefix)
+        )
+        return (
+            in_pending_place
+            and grant.key.startswith(self.prefix)
+            and grant.content_type in self.content_types
+            and self.min_bytes <= grant.min_bytes <= grant.max_bytes <= self.max_bytes
         )
 
     def possible_grants(self) -> list[Grant]:
@@ -144,13 +212,43 @@ class UploadPolicy:
         sizes = sorted(exact) if self.require_size else [None, *sorted(exact)]
         digests = [_PLACEHOLDER_SHA256] if self.require_sha256 else [None, _PLACEHOLDER_SHA256]
         content_type = min(self.content_types)
+        owner = "owner" if "{owner}" in self.key_template else None
         return [
-            self.decide(UploadRequest(content_type=content_type, size=size, sha256=sha256), object_id=UUID(int=0))
+            self.decide(
+                UploadRequest(content_type=content_type, size=size, sha256=sha256), object_id=UUID(int=0), owner=owner
+            )
             for size, sha256 in product(sizes, digests)
         ]
 
+    def _check_options(self, options: UploadOptions) -> tuple[str, Mapping[str, str]]:
+        """Return the prefix and the metadata that result from the policy and ``options``."""
+        prefix = self.prefix if options.prefix is None else check_prefix(options.prefix)
+        if not prefix.startswith(self.prefix):
+            raise ConfigurationError(
+                f"prefix must begin with the policy's prefix, {self.prefix!a}", field="prefix", value=prefix
+            )
+        if self.pending_prefix is None and (options.tags or options.storage_class is not None):
+            raise ConfigurationError(
+                "tags and storage_class are set at publication, so they need a policy with a pending_prefix",
+                field="tags" if options.tags else "storage_class",
+            )
+        _check_tags(options.tags)
+        storage_class = options.storage_class
+        if storage_class is not None and not (
+            isinstance(storage_class, str) and _STORAGE_CLASS.fullmatch(storage_class)
+        ):
+            raise ConfigurationError(
+                "storage_class must be the service's own name, such as STANDARD_IA",
+                field="storage_class",
+                value=str(storage_class),
+            )
+        if not options.metadata:
+            return prefix, self.metadata
+        merged = _checked_metadata({**self.metadata, **_checked_metadata(options.metadata)})
+        return prefix, MappingProxyType(merged)
+
     def _check_sizes(self) -> None:
-        for name in ("min_bytes", "max_bytes"):
+        for name in ("min_bytes", "max_bytes", "max_hashed_bytes"):
             value = getattr(self, name)
             if not isinstance(value, int) or isinstance(value, bool):
                 raise ConfigurationError(
@@ -164,6 +262,10 @@ class UploadPolicy:
                 field="max_bytes",
                 value=str(self.max_bytes),
                 limit=MAX_SIZE_BYTES,
+            )
+        if self.max_hashed_bytes < 0:
+            raise ConfigurationError(
+                "max_hashed_bytes must be 0 or more", field="max_hashed_bytes", value=str(self.max_hashed_bytes)
             )
         if not 0 <= self.min_bytes <= self.max_bytes:
             raise ConfigurationError(
@@ -222,10 +324,36 @@ def content_disposition(disposition_type: str, name: str | None) -> str:
     """
     if name is None:
         return disposition_type
-    fallback = "".join(c if " " <= c <= "~" and c not in '"\\%' else "_" for c in name)
+    fallback = _single_spaced("".join(c if " " <= c <= "~" and c not in '"\\%' else "_" for c in name))
     if fallback == name:
         return f'{disposition_type}; filename="{name}"'
     return f"{disposition_type}; filename=\"{fallback}\"; filename*=UTF-8''{quote(name, safe='')}"
+
+
+def _check_tags(tags: object) -> None:
+    if not isinstance(tags, Mapping):
+        raise ConfigurationError("tags must be a mapping of names to texts", field="tags")
+    if len(tags) > _MAX_TAGS:
+        raise ConfigurationError(f"an object can have at most {_MAX_TAGS} tags", field="tags", limit=_MAX_TAGS)
+    for name, value in tags.items():
+        is_tag = (
+            isinstance(name, str)
+            and _TAG.fullmatch(name)
+            and len(name) <= _MAX_TAG_NAME_CHARACTERS
+            and isinstance(value, str)
+            and (value == "" or _TAG.fullmatch(value))
+            and len(value) <= _MAX_TAG_VALUE_CHARACTERS
+        )
+        if not is_tag:
+            raise ConfigurationError(
+                "tags have names of 1 to 128 and values of at most 256 ASCII letters, digits, spaces and +-./:=_",
+                field="tags",
+                value=str(name),
+            )
+
+
+def _single_spaced(value: str) -> str:
+    return _SPACES.sub(" ", value) if "  " in value else value
 
 
 def _checked_rules(rules: Collection[Rule]) -> frozenset[Rule]:

@@ -2,21 +2,73 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import asyncio
+import inspect as introspection
+import threading
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from functools import lru_cache, partial
 from types import MappingProxyType
+from typing import Any, TypeVar
 from uuid import UUID, uuid4
 
-from presign.backends.backend import Backend
-from presign.errors import ConfigurationError, InvalidToken, NotUploaded
-from presign.messages import Enforcer, Grant, Rule, StoredObject, Ticket, UploadRequest
+from presign.backends.backend import Backend, ObjectHead, ObjectStore
+from presign.errors import (
+    CompletionPending,
+    ConfigurationError,
+    InvalidRequest,
+    InvalidToken,
+    PresignError,
+    Rejected,
+    TooLarge,
+)
+from presign.inspection import Accept, Inspect, InspectedObject, NotYet, Reject
+from presign.messages import (
+    Completion,
+    Enforcer,
+    Grant,
+    Rule,
+    StoredObject,
+    Ticket,
+    UploadOptions,
+    UploadRequest,
+)
 from presign.policy import UploadPolicy
+from presign.publishing import complete_in_place, complete_pending
+from presign.sweeping import SweepResult, sweep
 from presign.tokens import CompletionTokens
-from presign.verification import find_violation, first_bytes_needed
+from presign.verification import find_violation
 
 COMPLETION_WINDOW = timedelta(hours=24)
 """How long after a ticket's expiry its upload can be completed: an upload that began in time may take long."""
+
+SLOW_LINE_BYTES_PER_SECOND = 125_000
+"""The rate of a slow line, 1 Mbit/s: a ticket lasts this long where the storage checks its expiry after the upload."""
+
+OnComplete = Callable[[Completion], Awaitable[None] | None]
+"""Called after an upload was verified and published, before the client gets the answer; it may be a coroutine function.
+
+It is called **at least once** for every upload whose completion succeeds: again if the client repeats the request, and
+if an earlier call was interrupted. So record the upload under ``completion.stored.key``, which is unique to the ticket,
+and do nothing if there is such a record already::
+
+    def record(completion: Completion) -> None:
+        Photo.objects.get_or_create(key=completion.stored.key, defaults={"owner_id": completion.owner})
+
+An exception ends the completion with a server error. The object stays where it is, and the client can repeat the call.
+"""
+
+AwaitResult = Callable[[Awaitable[Any]], Any]
+"""Runs an awaitable to its end, from a thread, and returns its result."""
+
+T = TypeVar("T")
+
+_DEFAULT_NAME = "uploads"
+_NO_OPTIONS = UploadOptions()
+_RETRY_AFTER_SECONDS = 1
+_MINUTE_SECONDS = 60
 
 
 def _utc_now() -> datetime:
@@ -24,14 +76,18 @@ def _utc_now() -> datetime:
 
 
 class Presigner:
-    """Issue tickets for uploads that a policy allows, and verify the stored objects.
+    """Issue tickets for uploads that a policy allows, and verify and publish what was uploaded.
 
+    - ``name``: the kind of upload, such as ``"avatars"``. A token opens only at a presigner with the same name and
+      storage, so give each presigner of an application a name of its own.
     - ``secret`` signs completion tokens (see CompletionTokens); every process of the server needs the same one.
+    - ``inspect``: the application's own check of a verified object, before it is published (see
+      presign.inspection).
+    - ``on_complete``: tells the application what was published (see OnComplete).
     - ``completion_window``: how long after a ticket's expiry its upload can be completed.
     - ``clock`` returns an aware datetime, and ``new_id`` the UUID of the next object's key.
 
-    Raises ConfigurationError if ``backend`` cannot enforce a rule that ``policy`` requires of the storage. A Presigner
-    holds no state and may be shared between threads.
+    Raises ConfigurationError if ``backend`` cannot keep what ``policy`` promises. May be shared between threads.
 
     ::
 
@@ -51,32 +107,59 @@ class Presigner:
         backend: Backend,
         policy: UploadPolicy,
         secret: str | bytes | Sequence[str | bytes],
+        name: str = _DEFAULT_NAME,
+        inspect: Inspect | None = None,
+        on_complete: OnComplete | None = None,
         completion_window: timedelta = COMPLETION_WINDOW,
         clock: Callable[[], datetime] = _utc_now,
         new_id: Callable[[], UUID] = uuid4,
     ) -> None:
+        if not isinstance(name, str) or not name.isascii() or not name.replace("-", "").replace("_", "").isalnum():
+            raise ConfigurationError(
+                "name must be text of ASCII letters, digits, '-' and '_', such as 'avatars'", field="name"
+            )
+        _check_place(backend, policy)
         _check_enforceable(backend, policy)
         self.backend = backend
         self.policy = policy
-        self._tokens = CompletionTokens(secret)
+        self.name = name
+        self.requires_size = policy.require_size or _needs_exact_size(backend, policy)
+        self._tokens = CompletionTokens(secret, kind=name, storage=backend.name)
+        self._inspect = inspect
+        self._on_complete = on_complete
         self._completion_window = completion_window
         self._clock = clock
         self._new_id = new_id
+        self._completing = _Exclusive()
 
     def __repr__(self) -> str:
-        return f"Presigner({self.backend.name!r}, prefix={self.policy.prefix!r})"
+        return f"Presigner({self.name!r}, {self.backend.name!r}, prefix={self.policy.prefix!r})"
 
-    def issue(self, request: UploadRequest, *, owner: str | None = None) -> Ticket:
+    def issue(
+        self, request: UploadRequest, *, owner: str | None = None, options: UploadOptions = _NO_OPTIONS
+    ) -> Ticket:
         """Return a ticket for one upload, without I/O unless ``Backend.signing_does_io``.
 
         ``owner`` identifies the user who asks, as the application knows him; only the same owner can complete the
-        upload. Raises InvalidRequest (TooLarge, TooSmall, TypeNotAllowed), CredentialsUnavailable, and
-        ConfigurationError if ``owner`` is not text.
+        upload. ``options`` are the application's choices for this upload alone. Raises InvalidRequest (TooLarge,
+        TooSmall, TypeNotAllowed), CredentialsUnavailable, and ConfigurationError for an ``owner`` that is not text and
+        for ``options`` that the policy or the storage does not allow.
         """
         if owner is not None:
             _check_owner(owner)
+        if options is not _NO_OPTIONS:
+            self._check_options(options)
         now = self._clock()
-        grant = self.policy.decide(request, object_id=self._new_id(), owner=owner)
+        grant = self.policy.decide(request, object_id=self._new_id(), owner=owner, options=options)
+        enforced = self.backend.enforces(grant)
+        if grant.exact_bytes is None and self.requires_size:
+            raise InvalidRequest(
+                "'size' is required, because this storage enforces an exact size, and no range", field="size"
+            )
+        if grant.sha256 is not None and Rule.CHECKSUM not in enforced:
+            self._check_hashable(grant)
+        if self.backend.checks_expiry_late:
+            grant = self._lasting_long_enough(grant)
         upload = self.backend.sign_upload(grant, now)
         return Ticket(
             method=upload.method,
@@ -87,37 +170,68 @@ class Presigner:
             now=now,
             key=grant.key,
             object_url=self._object_url(grant.key),
-            enforced=_enforcers(grant.rules, self.backend.enforces(grant)),
+            enforced=_enforcers(grant.rules, enforced),
             token=self._tokens.issue(grant, expires_at=upload.expires_at + self._completion_window),
         )
 
-    def complete(self, token: str, *, owner: str | None = None) -> StoredObject:
-        """Verify the object that was uploaded with a ticket, and return it; a second call returns the same.
+    def complete(
+        self, token: str, *, owner: str | None = None, await_result: AwaitResult | None = None
+    ) -> StoredObject:
+        """Verify, inspect and publish what was uploaded with a ticket, tell the application, and return the object.
 
-        An object that breaks a rule is deleted, and RuleViolated says which rule. NotUploaded and StorageUnavailable
-        change nothing: the call can be made again. Raises InvalidToken and TokenExpired as well.
+        A repeated call returns the same, also if an earlier one was interrupted. An upload that breaks a rule is
+        deleted, and RuleViolated says which rule; Rejected says what ``inspect`` found. CompletionPending, NotUploaded
+        and StorageUnavailable change nothing: the call can be made again. Raises InvalidToken and TokenExpired as well.
+
+        ``await_result`` runs ``inspect`` and ``on_complete`` if they are coroutine functions; by default they run in an
+        event loop of their own. In a coroutine, use complete_async.
         """
         grant = self._tokens.open(token, now=self._clock())
         if grant.owner != owner:
             raise InvalidToken("the token was issued to another owner")
-        head = self.backend.head(grant.key, first_bytes=first_bytes_needed(grant))
-        if head is None:
-            raise NotUploaded(
-                f"nothing is stored under {grant.key}, or the server's credentials may not read it",
-                field="key",
-                value=grant.key,
+        if not self.policy.allows(grant):
+            raise InvalidToken("the policy does not allow this upload any more; ask for a new ticket and upload again")
+        await_result = await_result or _run_in_own_loop
+        with self._completing.claim(grant.key):
+            judge = partial(self._judge, await_result)
+            if grant.pending_key is None:
+                head = complete_in_place(self.backend, grant, judge)
+            else:
+                is_costly = self._inspect is not None
+                head = complete_pending(self.backend, grant, judge, judging_is_costly=is_costly)
+            stored = StoredObject(
+                key=grant.key,
+                object_url=self._object_url(grant.key),
+                size=head.size,
+                content_type=head.content_type,
+                etag=head.etag,
+                version=head.version,
             )
-        violation = find_violation(grant, head, partial(self._read, grant, head.etag))
-        if violation is not None:
-            self.backend.delete(grant.key)
-            raise violation
-        return StoredObject(
-            key=grant.key,
-            object_url=self._object_url(grant.key),
-            size=head.size,
-            content_type=head.content_type,
-            etag=head.etag,
-            version=head.version,
+            if self._on_complete is not None:
+                completion = Completion(
+                    kind=self.name, stored=stored, owner=owner, name=grant.name, metadata=grant.metadata
+                )
+                _resolve(self._on_complete(completion), await_result)
+        return stored
+
+    async def complete_async(self, token: str, *, owner: str | None = None) -> StoredObject:
+        """Do the same as ``complete``: the storage is called in a thread, and coroutines run on the running loop."""
+        return await asyncio.to_thread(self.complete, token, owner=owner, await_result=awaiter_of_running_loop())
+
+    def sweep(self, *, dry_run: bool = False) -> SweepResult:
+        """Delete the pending uploads that can no longer be completed. Raises StorageUnavailable.
+
+        Do this every few hours, or let a lifecycle rule of the bucket do it. Raises ConfigurationError if the policy
+        has no pending place.
+        """
+        if self.policy.pending_prefix is None:
+            raise ConfigurationError("the policy has no pending_prefix, so there is nothing to sweep", field="prefix")
+        return sweep(
+            self.backend.pending,
+            prefix=self.policy.pending_prefix,
+            older_than=self.policy.max_expires_in + self._completion_window,
+            now=self._clock(),
+            dry_run=dry_run,
         )
 
     def sign_download(self, key: str, *, expires_in: timedelta, content_disposition: str | None = None) -> str:
@@ -133,8 +247,109 @@ class Presigner:
     def _object_url(self, key: str) -> str | None:
         return self.backend.object_url(key) if self.policy.public_read else None
 
-    def _read(self, grant: Grant, etag: str, offset: int, length: int) -> bytes:
-        return self.backend.read(grant.key, offset=offset, length=length, etag=etag)
+    def _check_options(self, options: UploadOptions) -> None:
+        for name in ("tags", "storage_class"):
+            if getattr(options, name) and name not in self.backend.publish_options:
+                raise ConfigurationError(f"{self.backend.name} cannot set {name} at publication", field=name)
+
+    def _check_hashable(self, grant: Grant) -> None:
+        limit = self.policy.max_hashed_bytes
+        if grant.max_bytes > limit:
+            raise TooLarge(
+                f"a file with a 'sha256' may have at most {limit} bytes here, and must declare its 'size'",
+                field="size",
+                value=grant.exact_bytes,
+                limit=limit,
+            )
+
+    def _lasting_long_enough(self, grant: Grant) -> Grant:
+        """Return the grant with a lifetime in which a slow line can send the largest file that it allows."""
+        minutes = -(-grant.max_bytes // (SLOW_LINE_BYTES_PER_SECOND * _MINUTE_SECONDS))
+        needed = min(timedelta(minutes=minutes), self.policy.max_expires_in)
+        return grant if needed <= grant.expires_in or minutes <= 1 else replace(grant, expires_in=needed)
+
+    def _judge(
+        self, await_result: AwaitResult, grant: Grant, store: ObjectStore, head: ObjectHead
+    ) -> PresignError | None:
+        def read(offset: int, length: int) -> bytes:
+            return store.read(grant.upload_key, offset=offset, length=length, etag=head.etag)
+
+        violation = find_violation(grant, head, read, max_hashed_bytes=self.policy.max_hashed_bytes)
+        if violation is not None or self._inspect is None:
+            return violation
+        verdict: object = _resolve(
+            self._inspect(
+                InspectedObject(
+                    key=grant.key,
+                    content_type=grant.content_type,
+                    size=head.size,
+                    etag=head.etag,
+                    owner=grant.owner,
+                    name=grant.name,
+                    metadata=grant.metadata,
+                    read_range=read,
+                )
+            ),
+            await_result,
+        )
+        match verdict:
+            case Accept():
+                return None
+            case Reject(reason):
+                return Rejected(reason)
+            case NotYet(retry_after=seconds):
+                raise CompletionPending("the inspection of the upload has not ended", retry_after=seconds)
+        raise ConfigurationError(
+            f"inspect must return Accept, Reject or NotYet, not {type(verdict).__name__}", field="inspect"
+        )
+
+
+class _Exclusive:
+    """Let one thread at a time work on each key; it raises CompletionPending for the others."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._keys: set[str] = set()
+
+    @contextmanager
+    def claim(self, key: str) -> Iterator[None]:
+        with self._lock:
+            if key in self._keys:
+                raise CompletionPending("the upload is being completed", retry_after=_RETRY_AFTER_SECONDS)
+            self._keys.add(key)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._keys.discard(key)
+
+
+def awaiter_of_running_loop() -> AwaitResult:
+    """Return what runs awaitables on the running event loop, for calls from another thread."""
+    loop = asyncio.get_running_loop()
+    return lambda awaitable: asyncio.run_coroutine_threadsafe(_as_coroutine(awaitable), loop).result()
+
+
+def _resolve(result: object, await_result: AwaitResult) -> object:
+    """Return the result of a function that may have been a coroutine function."""
+    return await_result(result) if introspection.isawaitable(result) else result
+
+
+def _run_in_own_loop(awaitable: Awaitable[T]) -> T:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(_as_coroutine(awaitable))
+    if introspection.iscoroutine(awaitable):
+        awaitable.close()
+    raise ConfigurationError(
+        "inspect or on_complete is a coroutine function, so a coroutine must call complete_async, not complete",
+        field="on_complete",
+    )
+
+
+async def _as_coroutine(awaitable: Awaitable[T]) -> T:
+    return await awaitable
 
 
 def _check_owner(owner: object) -> None:
@@ -150,13 +365,48 @@ def _check_owner(owner: object) -> None:
     )
 
 
+def _check_place(backend: Backend, policy: UploadPolicy) -> None:
+    """Raise ConfigurationError if uploads would be public while they are pending, or too large for one request."""
+    pending_prefix, prefix = policy.pending_prefix, policy.prefix
+    if policy.max_bytes > backend.max_upload_bytes:
+        raise ConfigurationError(
+            f"{backend.name} stores at most {backend.max_upload_bytes} bytes in one upload",
+            field="max_bytes",
+            value=str(policy.max_bytes),
+            limit=backend.max_upload_bytes,
+        )
+    if pending_prefix is None or backend.pending is not backend:
+        return
+    if pending_prefix.startswith(prefix) or prefix.startswith(pending_prefix):
+        raise ConfigurationError(
+            f"pending_prefix {pending_prefix!a} and prefix {prefix!a} must be apart: neither may begin with the other",
+            field="pending_prefix",
+            value=pending_prefix,
+        )
+    if policy.public_read and not backend.has_public_prefixes:
+        raise ConfigurationError(
+            f"{backend.name} is public or private as a whole, so pending uploads would be public as well; give the "
+            "backend another place for them, such as pending_container",
+            field="pending_prefix",
+            value=pending_prefix,
+        )
+
+
 def _check_enforceable(backend: Backend, policy: UploadPolicy) -> None:
+    is_public_in_place = policy.public_read and policy.pending_prefix is None and not policy.allow_active_content
     for grant in policy.possible_grants():
-        missing = frozenset(grant.rules) - backend.enforces(grant)
-        if Rule.CREATE_ONLY in missing:
+        enforced = backend.enforces(grant)
+        missing = frozenset(grant.rules) - enforced
+        if Rule.CREATE_ONLY in missing and policy.pending_prefix is None:
             raise ConfigurationError(
                 f"{backend.name} cannot enforce create_only with these settings, and completion cannot verify it",
                 field="create_only",
+            )
+        if is_public_in_place and not enforced & {Rule.TYPE, Rule.SIZE}:
+            raise ConfigurationError(
+                f"{backend.name} enforces neither type nor size, so anything could be public until it is completed; "
+                "keep uploads apart with a pending_prefix",
+                field="pending_prefix",
             )
         unmet = missing & frozenset(policy.require_at_storage)
         if unmet:
@@ -166,6 +416,16 @@ def _check_enforceable(backend: Backend, policy: UploadPolicy) -> None:
                 field="require_at_storage",
                 value=_listed(unmet),
             )
+
+
+def _needs_exact_size(backend: Backend, policy: UploadPolicy) -> bool:
+    """Say whether the storage enforces an exact size, but no range of sizes."""
+    enforced = {
+        is_exact: all(Rule.SIZE in backend.enforces(grant) for grant in grants)
+        for is_exact in (True, False)
+        if (grants := [grant for grant in policy.possible_grants() if (grant.exact_bytes is not None) is is_exact])
+    }
+    return enforced.get(True, False) and not enforced.get(False, True)
 
 
 def _remedy(grant: Grant, unmet: frozenset[Rule]) -> str:

@@ -1,4 +1,4 @@
-"""Completion tokens: a grant, signed with the application's secret, for one purpose and a limited time.
+"""Completion tokens: a grant, signed with the application's secret, for one kind of upload and a limited time.
 
 The server stores nothing: any process with the same secret can complete an upload that another process issued.
 """
@@ -18,6 +18,7 @@ from presign.errors import ConfigurationError, InvalidToken, TokenExpired
 from presign.messages import Grant
 
 MIN_SECRET_BYTES = 16
+_MIN_DIFFERENT_BYTES = 5
 _PURPOSE = b"presign.complete"
 
 
@@ -26,9 +27,11 @@ class CompletionTokens:
 
     ``secret`` is text or bytes of at least 16 bytes, or several such secrets, oldest first. The newest secret signs,
     and tokens signed with any of them are accepted, so a secret can be rotated while uploads are in progress.
+
+    A token opens only with the same ``kind`` of upload and the same ``storage`` as it was issued with.
     """
 
-    def __init__(self, secret: str | bytes | Sequence[str | bytes]) -> None:
+    def __init__(self, secret: str | bytes | Sequence[str | bytes], *, kind: str = "", storage: str = "") -> None:
         secrets = [secret] if isinstance(secret, str | bytes) else list(secret)
         encoded = [each.encode() if isinstance(each, str) else each for each in secrets]
         if not encoded or any(len(each) < MIN_SECRET_BYTES for each in encoded):
@@ -37,10 +40,17 @@ class CompletionTokens:
                 field="secret",
                 limit=MIN_SECRET_BYTES,
             )
-        deriver = itsdangerous.Signer(encoded, salt=_PURPOSE, key_derivation="hmac", digest_method=sha256)
+        if any(len(set(each)) < _MIN_DIFFERENT_BYTES for each in encoded):
+            raise ConfigurationError(
+                "secret repeats a few characters, so it can be guessed; make one with secrets.token_urlsafe(32)",
+                field="secret",
+            )
+        # JSON keeps the two apart: no kind can contain the beginning of a storage.
+        context = _PURPOSE + orjson.dumps([kind, storage])
+        deriver = itsdangerous.Signer(encoded, salt=context, key_derivation="hmac", digest_method=sha256)
         # itsdangerous derives the key again for every token, unless it gets derived keys.
         derived = [deriver.derive_key(each) for each in encoded]
-        self._signer = itsdangerous.Signer(derived, salt=_PURPOSE, key_derivation="none", digest_method=sha256)
+        self._signer = itsdangerous.Signer(derived, salt=context, key_derivation="none", digest_method=sha256)
 
     def issue(self, grant: Grant, *, expires_at: datetime) -> str:
         """Return a URL-safe token that opens to ``grant`` until ``expires_at``."""
@@ -59,6 +69,10 @@ class CompletionTokens:
                 dict(grant.metadata),
                 grant.verify_content,
                 grant.owner,
+                grant.pending_key,
+                dict(grant.tags),
+                grant.storage_class,
+                grant.name,
             ]
         )
         return self._signer.sign(base64.urlsafe_b64encode(payload).rstrip(b"=")).decode()
@@ -91,6 +105,10 @@ def _grant(
     metadata: dict[str, str],
     verify_content: bool,
     owner: str | None,
+    pending_key: str | None,
+    tags: dict[str, str],
+    storage_class: str | None,
+    name: str | None,
 ) -> Grant:
     return Grant(
         key=key,
@@ -105,4 +123,8 @@ def _grant(
         metadata=metadata,
         verify_content=verify_content,
         owner=owner,
+        pending_key=pending_key,
+        tags=tags,
+        storage_class=storage_class,
+        name=name,
     )

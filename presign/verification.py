@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Mapping
 
 from presign.backends.backend import ObjectHead
-from presign.errors import RuleViolated
+from presign.errors import ConfigurationError, RuleViolated
+from presign.inspection import ReadRange
 from presign.media_types import FIRST_BYTES, find_mismatch
 from presign.messages import Grant, Rule
 
-ReadRange = Callable[[int, int], bytes]
-"""Returns at most ``length`` bytes of the object from ``offset`` on: ``read(offset, length)``."""
-
 _CHUNK_BYTES = 8 * 1024 * 1024
+_BROWSERS_OWN_CACHE_CONTROL = frozenset({"no-cache", "max-age=0"})
 
 
 def first_bytes_needed(grant: Grant) -> int:
@@ -24,17 +23,32 @@ def first_bytes_needed(grant: Grant) -> int:
     return FIRST_BYTES if grant.verify_content and grant.sha256 is None else 0
 
 
-def find_violation(grant: Grant, head: ObjectHead, read: ReadRange) -> RuleViolated | None:
+def reads_the_object(grant: Grant, head: ObjectHead) -> bool:
+    """Say whether ``find_violation`` would read the whole object, because the storage has no checksum of it."""
+    return grant.sha256 is not None and head.sha256 is None
+
+
+def find_violation(grant: Grant, head: ObjectHead, read: ReadRange, *, max_hashed_bytes: int) -> RuleViolated | None:
     """Return the first rule of ``grant`` that the object breaks, or None if it keeps all of them.
 
-    ``read`` is called only if ``head`` lacks the first bytes, or the SHA-256 that the grant needs.
+    ``read`` is called only if ``head`` lacks the first bytes, or the SHA-256 that the grant needs. Raises
+    ConfigurationError if the object is larger than ``max_hashed_bytes`` and would have to be read for its SHA-256.
     """
     return (
-        _size_violation(grant, head)
+        _readability_violation(head)
+        or _size_violation(grant, head)
         or _type_violation(grant, head)
         or _header_violation(grant, head)
-        or _checksum_violation(grant, head, read)
+        or _checksum_violation(grant, head, read, max_hashed_bytes)
         or _content_violation(grant, head, read)
+    )
+
+
+def _readability_violation(head: ObjectHead) -> RuleViolated | None:
+    if head.readable:
+        return None
+    return RuleViolated(
+        "the object is encrypted with a key that only the client has", rule=Rule.HEADERS.value, field="encryption"
     )
 
 
@@ -68,7 +82,7 @@ def _header_violation(grant: Grant, head: ObjectHead) -> RuleViolated | None:
         ("cache_control", head.cache_control, grant.cache_control),
         ("content_encoding", head.content_encoding, None),
     ):
-        if stored != granted:
+        if not _is_acceptable(name, stored, granted, is_pending=grant.pending_key is not None):
             return RuleViolated(
                 f"the object's {name} differs from the ticket's",
                 rule=Rule.HEADERS.value,
@@ -78,21 +92,53 @@ def _header_violation(grant: Grant, head: ObjectHead) -> RuleViolated | None:
             )
     for name, stored in head.unexpected_headers.items():
         return RuleViolated(
-            f"the object has the header {name}, which the ticket does not allow",
+            f"the object has {name}, which the ticket does not allow",
             rule=Rule.HEADERS.value,
             field=name,
             value=stored,
         )
-    if dict(head.metadata) != dict(grant.metadata):
+    if not _is_acceptable_metadata(head.metadata, grant.metadata, is_pending=grant.pending_key is not None):
         return RuleViolated(
             "the object's metadata differs from the ticket's", rule=Rule.HEADERS.value, field="metadata"
         )
     return None
 
 
-def _checksum_violation(grant: Grant, head: ObjectHead, read: ReadRange) -> RuleViolated | None:
+def _is_acceptable(name: str, stored: str | None, granted: str | None, *, is_pending: bool) -> bool:
+    if stored is None and is_pending:
+        # Some stores drop these headers. Publication writes them as they were granted.
+        return True
+    if name == "cache_control" and stored in _BROWSERS_OWN_CACHE_CONTROL:
+        # Browsers send it with every request while their developer tools disable the cache, and SeaweedFS stores it.
+        # Caches then keep the object for less time than granted, which does no harm.
+        return True
+    return _normalized(stored) == _normalized(granted)
+
+
+def _is_acceptable_metadata(stored: Mapping[str, str], granted: Mapping[str, str], *, is_pending: bool) -> bool:
+    if is_pending:
+        return all(name in granted and _normalized(granted[name]) == _normalized(stored[name]) for name in stored)
+    return {name: _normalized(value) for name, value in stored.items()} == {
+        name: _normalized(value) for name, value in granted.items()
+    }
+
+
+def _normalized(value: str | None) -> str | None:
+    """Return ``value`` without runs of spaces: signatures treat them as one space, and stores may do so too."""
+    return value if value is None or "  " not in value else " ".join(value.split())
+
+
+def _checksum_violation(grant: Grant, head: ObjectHead, read: ReadRange, max_hashed_bytes: int) -> RuleViolated | None:
     if grant.sha256 is None:
         return None
+    if head.sha256 is None and head.size > max_hashed_bytes:
+        raise ConfigurationError(
+            f"the storage has no SHA-256 of an object of {head.size} bytes, and completion reads at most "
+            f"{max_hashed_bytes} bytes to compute one; raise the policy's max_hashed_bytes",
+            field="max_hashed_bytes",
+            value=head.size,
+            limit=max_hashed_bytes,
+        )
     stored = head.sha256 or _sha256(head.size, read)
     if stored == grant.sha256:
         return None

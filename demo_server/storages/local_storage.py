@@ -10,6 +10,7 @@ from emulators.processes import ServerProcess
 BUCKET = "presign-demo"
 """The bucket's name, and the container's on Azure."""
 
+PENDING_PREFIX = "pending/"
 PUBLIC_PREFIX = "public/"
 REGION = "us-east-1"
 

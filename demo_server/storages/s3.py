@@ -15,12 +15,12 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from demo_server.storages.folder import read_state, save_state
-from demo_server.storages.local_storage import BUCKET, PUBLIC_PREFIX, REGION, LocalStorage
+from demo_server.storages.local_storage import BUCKET, PENDING_PREFIX, PUBLIC_PREFIX, REGION, LocalStorage
 from emulators.bucket_readiness import wait_until_bucket_takes_objects
 from emulators.ports import is_free
 from emulators.processes import StartFailed
 from emulators.seaweedfs import AccessKey, SeaweedFS
-from infra.policies import bucket_policy, cors_rules, local_signer_policy
+from infra.policies import bucket_policy, cors_rules, local_signer_policy, policy_document
 
 if TYPE_CHECKING:
     from mypy_boto3_iam import IAMClient
@@ -86,7 +86,13 @@ def _provision_bucket(s3: S3Client, origins: Sequence[str]) -> None:
 def _provision_signer(iam: IAMClient, earlier_key: AccessKey | None) -> AccessKey:
     if _SIGNER not in {user["UserName"] for user in iam.list_users()["Users"]}:
         iam.create_user(UserName=_SIGNER)
-    policy = local_signer_policy(_BUCKET_ARN, PUBLIC_PREFIX, allow_verification=True)
+    # Uploads go either way: to the pending prefix or, if the setting for it is empty, straight to the public one.
+    policy = policy_document(
+        *local_signer_policy(
+            _BUCKET_ARN, PUBLIC_PREFIX, pending_prefix=PENDING_PREFIX, allow_verification=True, allow_listing=True
+        )["Statement"],
+        *local_signer_policy(_BUCKET_ARN, PUBLIC_PREFIX, pending_prefix=None, allow_verification=True)["Statement"],
+    )
     iam.put_user_policy(UserName=_SIGNER, PolicyName="upload", PolicyDocument=json.dumps(policy))
     known = {key["AccessKeyId"] for key in iam.list_access_keys(UserName=_SIGNER)["AccessKeyMetadata"]}
     if earlier_key is not None and earlier_key.access_key_id in known:

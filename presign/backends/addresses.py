@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Collection
 from typing import NamedTuple
 from urllib.parse import SplitResult, parse_qsl, urlsplit
@@ -72,6 +73,32 @@ def read_endpoint(
     path = parts.path.strip("/")
     default_port = ":443" if parts.scheme == "https" else ":80"
     return f"{parts.scheme}://{parts.netloc.lower().removesuffix(default_port)}{'/' + path if path else ''}"
+
+
+def check_tls(setting: str, endpoint: str, *, allow_http: bool) -> str:
+    """Return ``endpoint`` if requests to it are encrypted, stay on this machine, or ``allow_http`` is set.
+
+    Raises ConfigurationError otherwise: whoever reads a ticket or a completion on the way can use it.
+    """
+    if not isinstance(allow_http, bool):
+        raise ConfigurationError("allow_http must be True or False", field="allow_http")
+    parts = urlsplit(endpoint)
+    if parts.scheme == "https" or allow_http or is_loopback(parts.hostname or ""):
+        return endpoint
+    raise ConfigurationError(
+        f"{setting} must begin with https://, because everybody on the way can read http; "
+        "for a network that you trust, set allow_http=True",
+        field=setting,
+        value=endpoint,
+    )
+
+
+def is_loopback(host: str) -> bool:
+    """Say whether ``host`` is this machine itself."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")
 
 
 def _is_endpoint(parts: SplitResult, max_segments: int) -> bool:

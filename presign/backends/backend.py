@@ -10,6 +10,9 @@ from typing import Literal, NamedTuple, Protocol
 from presign.errors import StorageUnavailable
 from presign.messages import Grant, Rule
 
+PublishOption = Literal["tags", "storage_class"]
+"""What an object can get at publication beside its headers, if its storage knows it."""
+
 
 PublishOption = Literal["tags", "storage_class"]
 """What an object can get at publication beside its headers, if its storage knows it."""

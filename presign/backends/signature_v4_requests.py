@@ -56,7 +56,7 @@ class SignatureV4Requests:
     def sign_post(self, grant: Grant, signers: Signers, extra_fields: Mapping[str, str] = _NOTHING) -> SignedUpload:
         """Return a POST form with ``extra_fields``; the policy covers every field and the range of sizes."""
         fields = {
-            "key": grant.key,
+            "key": grant.upload_key,
             "Content-Type": grant.content_type,
             **self._header_names.of_object(grant),
             **extra_fields,
@@ -82,7 +82,7 @@ class SignatureV4Requests:
         signed = {name.lower(): value for name, value in headers.items()}
         if automatic_headers:
             signed.update(automatic_headers)
-        url = signers.urls.sign_url(self._location, "PUT", grant.key, signed)
+        url = signers.urls.sign_url(self._location, "PUT", grant.upload_key, signed)
         return SignedUpload("PUT", url, headers, {}, signers.expires_at)
 
     def sign_download(self, key: str, signers: Signers, content_disposition: str | None) -> str:

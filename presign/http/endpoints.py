@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from presign.messages import CompletionRequest, UploadRequest
-from presign.presigner import Presigner
+from presign.presigner import AwaitResult, Presigner
 
 SUCCESS_HEADERS = {
     "Content-Type": "application/json",
@@ -18,9 +18,12 @@ def answer_upload(presigner: Presigner, body: bytes, owner: str | None) -> bytes
     return presigner.issue(UploadRequest.from_json(body), owner=owner).to_json()
 
 
-def answer_complete(presigner: Presigner, body: bytes, owner: str | None) -> bytes:
+def answer_complete(
+    presigner: Presigner, body: bytes, owner: str | None, await_result: AwaitResult | None = None
+) -> bytes:
     """Return the stored object for ``POST /complete`` as JSON; raises what ``Presigner.complete`` raises.
 
-    This waits for the storage.
+    This waits for the storage, and for the application's ``inspect`` and ``on_complete``.
     """
-    return presigner.complete(CompletionRequest.from_json(body).token, owner=owner).to_json()
+    token = CompletionRequest.from_json(body).token
+    return presigner.complete(token, owner=owner, await_result=await_result).to_json()

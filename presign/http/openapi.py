@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from presign.errors import (
+    CompletionPending,
     CredentialsUnavailable,
     Forbidden,
     InvalidRequest,
     InvalidToken,
     NotUploaded,
     PresignError,
+    Rejected,
     RuleViolated,
     StorageUnavailable,
     TokenExpired,
@@ -22,7 +24,6 @@ from presign.errors import (
 )
 from presign.http.request_body import BodyTooLarge, UnsupportedMediaType
 from presign.messages import MAX_NAME_CHARACTERS, MAX_SIZE_BYTES, Rule
-from presign.policy import UploadPolicy
 from presign.presigner import Presigner
 
 _ERRORS_OF_BOTH: tuple[type[PresignError], ...] = (
@@ -35,10 +36,12 @@ _ERRORS_OF_BOTH: tuple[type[PresignError], ...] = (
 )
 _UPLOAD_ERRORS: tuple[type[PresignError], ...] = (TooLarge, TypeNotAllowed, TooSmall, CredentialsUnavailable)
 _COMPLETE_ERRORS: tuple[type[PresignError], ...] = (
+    CompletionPending,
     InvalidToken,
     TokenExpired,
     NotUploaded,
     RuleViolated,
+    Rejected,
     StorageUnavailable,
 )
 
@@ -84,7 +87,7 @@ def openapi(presigner: Presigner) -> dict[str, Any]:
         },
         "components": {
             "schemas": {
-                "UploadRequest": _upload_request(presigner.policy),
+                "UploadRequest": _upload_request(presigner),
                 "Ticket": _TICKET,
                 "CompletionRequest": _COMPLETION_REQUEST,
                 "StoredObject": _STORED_OBJECT,
@@ -118,9 +121,9 @@ def _content(media_type: str, schema: str) -> dict[str, Any]:
     return {media_type: {"schema": {"$ref": f"#/components/schemas/{schema}"}}}
 
 
-def _upload_request(policy: UploadPolicy) -> dict[str, Any]:
-    required = ["type"]
-    if policy.require_size:
+def _upload_request(presigner: Presigner) -> dict[str, Any]:
+    policy, required = presigner.policy, ["type"]
+    if presigner.requires_size:
         required.append("size")
     if policy.require_sha256:
         required.append("sha256")

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import orjson
 
 from presign.errors import (
+    CompletionPending,
     ConfigurationError,
     CredentialsUnavailable,
     PresignError,
@@ -50,7 +51,7 @@ def problem_response(error: Exception) -> ProblemResponse:
         return _response({**hidden.problem(), "code": "internal"})
     assert isinstance(error, PresignError)  # noqa: S101  (everything else is the server's fault)
     headers = {}
-    if isinstance(error, TooManyRequests):
+    if isinstance(error, TooManyRequests | CompletionPending):
         headers["Retry-After"] = str(error.retry_after)
     elif isinstance(error, CredentialsUnavailable | StorageUnavailable):
         _log.error("%s: %s", error.code, error.detail)

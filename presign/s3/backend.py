@@ -2,43 +2,43 @@
 
 from __future__ import annotations
 
-import base64
 from binascii import a2b_hex, b2a_base64
-from collections.abc import Mapping
-from datetime import datetime, timedelta, timezone
+from collections.abc import Iterator, Mapping
+from datetime import datetime, timedelta
 from typing import cast
 from urllib.parse import unquote
 
 import boto3
-from botocore.awsrequest import AWSResponse
-from botocore.exceptions import BotoCoreError, ClientError, ConnectTimeoutError, ReadTimeoutError
+from botocore.exceptions import BotoCoreError, ClientError
 
-from presign.backends.addresses import read_address, read_endpoint
-from presign.backends.backend import ObjectHead, SignedUpload
+from presign.backends.addresses import check_tls, read_address, read_endpoint
+from presign.backends.backend import ListedObject, ObjectHead, ObjectStore, PublishOption, SignedUpload
 from presign.backends.expiring_credentials import ExpiringCredentials
 from presign.backends.failures import missing_bucket, storage_failed, unreachable, wrong_clock
-from presign.backends.object_headers import HeaderNames
 from presign.backends.settings import check_texts
 from presign.backends.signature_v4_requests import SignatureV4Requests, UploadMethod
 from presign.errors import ConfigurationError, CredentialsUnavailable, StorageUnavailable
 from presign.keys import check_prefix
 from presign.messages import Grant, Rule
-from presign.s3.session import AccessKeys, build_client, is_aws_endpoint, load_credentials, new_session, send
-from presign.signing import sigv4
+from presign.s3.copying import Copier
+from presign.s3.objects import HEADERS, S3Objects
+from presign.s3.requests import BucketRequests, error_code, scope_of
+from presign.s3.session import AccessKeys, build_client, is_aws_endpoint, load_credentials, new_session
 from presign.signing.bucket_location import BucketLocation
 from presign.signing.per_second_cache import PerSecondCache
-from presign.signing.quoting import quote_path
 from presign.signing.signers import Signers
 from presign.signing.signing_time import signing_time
 
+MAX_UPLOAD_BYTES = 5 * 1024**3
+"""The largest object that one PUT or POST stores."""
+
 _SECOND = timedelta(seconds=1)
+_PUBLISH_OPTIONS: frozenset[PublishOption] = frozenset({"tags", "storage_class"})
 _POST_RULES = frozenset({Rule.SIZE, Rule.TYPE, Rule.HEADERS, Rule.CHECKSUM})
 # Without HEADERS: a client can add Content-Encoding, Cache-Control and similar headers to a PUT with signed headers.
 _PUT_RULES = frozenset({Rule.TYPE, Rule.CHECKSUM, Rule.CREATE_ONLY})
 # These stores answer 501 to a POST form.
 _HOSTS_WITHOUT_POST = (".r2.cloudflarestorage.com",)
-_HEADERS = HeaderNames(metadata_prefix="x-amz-meta-")
-_UNEXPECTED_HEADERS = ("content-language", "expires", "x-amz-website-redirect-location")
 _FORBIDDEN_CODES = frozenset({"AccessDenied", "AllAccessDisabled", "403"})
 _BAD_CREDENTIALS_CODES = frozenset({"InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken"})
 _WRONG_REGION_CODES = frozenset({"PermanentRedirect", "AuthorizationHeaderMalformed", "301"})
@@ -54,6 +54,10 @@ class S3Backend:
     - ``upload_method``: ``"post"`` or ``"put"`` for every upload. ``"auto"`` chooses PUT if the grant is create-only
       or the store is known to have no POST, and POST otherwise.
     - ``session``: the boto3 session whose credentials sign; by default a new ``boto3.Session()``.
+    - ``verifier_session``: the session whose credentials verify, publish and delete; by default ``session``. With a
+      session of its own, the identity that signs needs no right but to put objects under the pending prefix. Then even
+      a store that obeys headers which nobody signed cannot be made to copy, read or overwrite anything else.
+    - ``allow_http``: accept endpoints without TLS beyond this machine.
 
     Credentials are loaded when the backend is built, and renewed in the background. Raises ConfigurationError.
     """
@@ -67,15 +71,19 @@ class S3Backend:
         public_endpoint_url: str | None = None,
         upload_method: UploadMethod = "auto",
         session: boto3.Session | None = None,
+        verifier_session: boto3.Session | None = None,
+        allow_http: bool = False,
     ) -> None:
         check_texts({"bucket": bucket, "region": region})
         if not bucket or "/" in bucket:
             raise ConfigurationError("bucket must be a bucket's name", field="bucket", value=bucket)
         if endpoint_url is not None:
-            endpoint_url = read_endpoint("endpoint_url", endpoint_url)
+            endpoint_url = check_tls("endpoint_url", read_endpoint("endpoint_url", endpoint_url), allow_http=allow_http)
         session = session or new_session()
         self._client = build_client(session, region=region, endpoint_url=endpoint_url)
-        self._endpoint_url = read_endpoint("endpoint_url", self._client.meta.endpoint_url)
+        self._endpoint_url = check_tls(
+            "endpoint_url", read_endpoint("endpoint_url", self._client.meta.endpoint_url), allow_http=allow_http
+        )
         self._region = self._client.meta.region_name
         self._is_aws = is_aws_endpoint(self._endpoint_url)
         # A dotted bucket has no certificate as a virtual host, and another store need not have virtual hosts at all.
@@ -84,17 +92,39 @@ class S3Backend:
         public_location = (
             self._location
             if public_endpoint_url is None
-            else BucketLocation.of_bucket(bucket, read_endpoint("public_endpoint_url", public_endpoint_url))
+            else BucketLocation.of_bucket(
+                bucket,
+                check_tls(
+                    "public_endpoint_url",
+                    read_endpoint("public_endpoint_url", public_endpoint_url),
+                    allow_http=allow_http,
+                ),
+            )
         )
         self._browser_requests = SignatureV4Requests(
             location=public_location,
-            header_names=_HEADERS,
+            header_names=HEADERS,
             upload_method=upload_method,
             store_has_post=not public_location.host.endswith(_HOSTS_WITHOUT_POST),
         )
         self._bucket = bucket
         self._credentials = load_credentials(session)
         self._signers = PerSecondCache(self._make_signers)
+        verifier = verifier_session or session
+        requests = BucketRequests(
+            bucket=bucket,
+            client=(
+                self._client
+                if verifier is session
+                else build_client(verifier, region=self._region, endpoint_url=self._endpoint_url)
+            ),
+            credentials=self._credentials if verifier is session else load_credentials(verifier),
+            location=self._location,
+            region=self._region,
+            endpoint_url=self._endpoint_url,
+        )
+        self._objects = S3Objects(requests)
+        self._copier = Copier(requests, self._objects, is_aws=self._is_aws)
 
     def __repr__(self) -> str:
         return f"S3Backend(bucket={self._bucket!r}, region={self._region!r}, endpoint={self._endpoint_url!r})"
@@ -108,6 +138,31 @@ class S3Backend:
     def signing_does_io(self) -> bool:
         """False: the credentials are in memory."""
         return False
+
+    @property
+    def pending(self) -> ObjectStore:
+        """The backend itself: pending uploads have a prefix of the same bucket."""
+        return self
+
+    @property
+    def has_public_prefixes(self) -> bool:
+        """True: a bucket policy can make one prefix public."""
+        return True
+
+    @property
+    def max_upload_bytes(self) -> int:
+        """The largest object that one PUT or POST stores: 5 GiB."""
+        return MAX_UPLOAD_BYTES
+
+    @property
+    def checks_expiry_late(self) -> bool:
+        """True for other stores than Amazon's: some, such as SeaweedFS, check a form's expiry after the whole body."""
+        return not self._is_aws
+
+    @property
+    def publish_options(self) -> frozenset[PublishOption]:
+        """Tags and a storage class."""
+        return _PUBLISH_OPTIONS
 
     def enforces(self, grant: Grant) -> frozenset[Rule]:
         """Return the rules that S3 enforces.
@@ -143,7 +198,7 @@ class S3Backend:
             response = self._client.list_objects_v2(Bucket=self._bucket, MaxKeys=0)
             headers: Mapping[str, str] = response["ResponseMetadata"]["HTTPHeaders"]
         except ClientError as error:
-            code = error.response.get("Error", {}).get("Code", "")
+            code = error_code(error)
             headers = error.response.get("ResponseMetadata", {}).get("HTTPHeaders", {})
             failure = self._failure_of(code)
             if failure is not None:
@@ -160,76 +215,33 @@ class S3Backend:
             )
 
     def head(self, key: str, *, first_bytes: int = 0) -> ObjectHead | None:
-        """Return what HEAD says, or with ``first_bytes`` what a GET of them says, which has no checksum.
-
-        Returns None for 404, and for 403, which S3 answers for a missing object if the credentials may not list.
-        """
-        if first_bytes:
-            response = self._request("GET", key, {"range": f"bytes=0-{first_bytes - 1}"})
-        else:
-            response = self._request("HEAD", key, {"x-amz-checksum-mode": "ENABLED"})
-        if response is not None:
-            if response.status_code == 404:
-                return None
-            return _object_head(response.headers, response.content[:first_bytes] or None)
-        try:
-            described = self._client.head_object(Bucket=self._bucket, Key=key, ChecksumMode="ENABLED")
-        except ClientError as error:
-            if error.response.get("ResponseMetadata", {}).get("HTTPStatusCode") in {403, 404}:
-                return None
-            raise self._failed("HEAD", error) from None
-        except BotoCoreError as error:
-            raise self._failed("HEAD", error) from None
-        return _object_head(described["ResponseMetadata"]["HTTPHeaders"])
+        """Return the description of the object; None for 404, and for 403, the answer if the identity may not list."""
+        return self._objects.head(key, first_bytes=first_bytes)
 
     def read(self, key: str, *, offset: int, length: int, etag: str) -> bytes:
-        """Return a range of the object's bytes; raises StorageUnavailable if the object was replaced meanwhile."""
-        byte_range, quoted_etag = f"bytes={offset}-{offset + length - 1}", f'"{etag}"'
-        response = self._request("GET", key, {"range": byte_range, "if-match": quoted_etag})
-        if response is not None and response.status_code != 404:
-            return response.content
-        try:
-            with self._client.get_object(Bucket=self._bucket, Key=key, Range=byte_range, IfMatch=quoted_etag)[
-                "Body"
-            ] as body:
-                return body.read()
-        except (BotoCoreError, ClientError) as error:
-            raise self._failed("GET", error) from None
+        """Return a range of the object's bytes; raises ObjectChanged if the object was replaced meanwhile."""
+        return self._objects.read(key, offset=offset, length=length, etag=etag)
 
-    def delete(self, key: str) -> None:
-        """Delete the object; in a bucket with versions, this adds a delete marker."""
-        try:
-            self._client.delete_object(Bucket=self._bucket, Key=key)
-        except (BotoCoreError, ClientError) as error:
-            raise self._failed("DELETE", error) from None
+    def delete(self, key: str, *, head: ObjectHead | ListedObject | None = None) -> None:
+        """Delete the object, or only the one that ``head`` describes; see S3Objects.delete."""
+        self._objects.delete(key, head=head)
 
-    def _request(self, method: str, key: str, headers: Mapping[str, str]) -> AWSResponse | None:
-        """Send one request signed here, which is faster than a call of boto3.
+    def list_objects(self, prefix: str) -> Iterator[ListedObject]:
+        """Return the objects under ``prefix``; this needs the right to list the bucket (s3:ListBucket)."""
+        return self._objects.list_objects(prefix)
 
-        Return the response, or None if it was not conclusive; the caller then repeats the call through boto3, which
-        retries and explains errors. Raises StorageUnavailable if the storage did not answer in time.
+    def unexpected_attributes(self, grant: Grant) -> Mapping[str, str]:
+        """Return the access control list that a client gave to a PUT, on stores that obey unsigned headers.
+
+        Amazon S3 refuses such headers, and a POST policy that does not cover them refuses them on every store.
         """
-        now = datetime.now(timezone.utc)
-        quoted_key = quote_path(key)
-        try:
-            keys = self._credentials.current(now).credentials
-            time = signing_time(int(now.timestamp()))
-            signed_headers = sigv4.authorized_headers(
-                scope=self._scope(keys, time.date),
-                timestamp=time.timestamp,
-                method=method,
-                host=self._location.host,
-                path=f"{self._location.path_prefix}{quoted_key}",
-                headers=headers,
-                session_token=keys.session_token,
-            )
-            response = send(self._client, method, f"{self._location.base_url}{quoted_key}", signed_headers)
-        except (ConnectTimeoutError, ReadTimeoutError) as error:
-            # Another attempt would only double the time that the caller waits.
-            raise self._failed(method, error) from None
-        except (BotoCoreError, CredentialsUnavailable):
-            return None
-        return response if response is not None and response.status_code in {200, 206, 404} else None
+        if self._is_aws or self._browser_requests.uses_post(grant):
+            return {}
+        return self._objects.foreign_grants(grant.upload_key)
+
+    def publish(self, grant: Grant, head: ObjectHead) -> ObjectHead:
+        """Copy the pending object to ``grant.key``: CopyObject, or UploadPartCopy above 5 GiB."""
+        return self._copier.publish(grant, head)
 
     def _signers_at(self, now: datetime, expires_in: timedelta) -> Signers:
         return self._signers.get(now, (self._credentials.current(now), expires_in))
@@ -240,15 +252,10 @@ class S3Backend:
         start, end = signing_time(unix_second), signing_time(_last_second(unix_second, expires_in, credentials))
         return Signers.for_period(
             bucket=self._bucket,
-            scope=self._scope(keys, start.date),
+            scope=scope_of(keys, start.date, self._region),
             start=start,
             end=end,
             session_token=keys.session_token,
-        )
-
-    def _scope(self, keys: AccessKeys, date: str) -> sigv4.Scope:
-        return sigv4.hmac_scope(
-            access_key=keys.access_key, secret_key=keys.secret_key, date=date, region=self._region, service="s3"
         )
 
     def _failure_of(self, code: str) -> ConfigurationError | StorageUnavailable | None:
@@ -267,23 +274,17 @@ class S3Backend:
             return wrong_clock()
         return storage_failed(self.name, "LIST", code)
 
-    def _failed(self, call: str, error: Exception) -> StorageUnavailable:
-        if not isinstance(error, ClientError):
-            return unreachable(self._endpoint_url, error)
-        # Only the code: botocore's message may repeat what was signed.
-        return storage_failed(self.name, call, error.response.get("Error", {}).get("Code", ""))
-
 
 def open_s3(url: str) -> tuple[S3Backend, str]:
     """Return the backend and the prefix of ``s3://bucket/prefix/?region=...``.
 
-    Parameters are ``region``, ``endpoint_url``, ``public_endpoint_url`` and ``upload_method`` (see S3Backend). Raises
-    ConfigurationError for any other.
+    Parameters are ``region``, ``endpoint_url``, ``public_endpoint_url``, ``upload_method`` and ``allow_http`` (``true``
+    or ``false``); see S3Backend. Raises ConfigurationError for any other.
     """
     address = read_address(
         url,
         example="s3://bucket/prefix/?region=eu-central-1",
-        parameters={"region", "endpoint_url", "public_endpoint_url", "upload_method"},
+        parameters={"region", "endpoint_url", "public_endpoint_url", "upload_method", "allow_http"},
     )
     parameters = address.parameters
     prefix = check_prefix(unquote(address.path))
@@ -294,6 +295,7 @@ def open_s3(url: str) -> tuple[S3Backend, str]:
         public_endpoint_url=parameters.get("public_endpoint_url"),
         # S3Backend checks the value.
         upload_method=cast(UploadMethod, parameters.get("upload_method", "auto")),
+        allow_http=address.flag("allow_http"),
     )
     return backend, prefix
 
@@ -313,24 +315,6 @@ def _put_headers(grant: Grant) -> dict[str, str]:
     return headers
 
 
-def _object_head(headers: Mapping[str, str], first_bytes: bytes | None = None) -> ObjectHead:
-    # In the response to a range, the object's size follows the slash: bytes 0-1023/48213.
-    size = headers["content-range"].rpartition("/")[2] if "content-range" in headers else headers["content-length"]
-    return ObjectHead(
-        size=int(size),
-        content_type=headers.get("content-type", ""),
-        etag=headers["etag"].strip('"'),
-        version=headers.get("x-amz-version-id"),
-        sha256=_hex_of_checksum(headers.get("x-amz-checksum-sha256")),
-        content_disposition=headers.get("content-disposition") or None,
-        cache_control=headers.get("cache-control") or None,
-        content_encoding=headers.get("content-encoding") or None,
-        metadata=_HEADERS.metadata(headers),
-        unexpected_headers={name: value for name in _UNEXPECTED_HEADERS if (value := headers.get(name))},
-        first_bytes=first_bytes,
-    )
-
-
 def _last_second(unix_second: int, expires_in: timedelta, credentials: ExpiringCredentials[AccessKeys]) -> int:
     last = unix_second + expires_in // _SECOND
     if credentials.expires_at is None:
@@ -343,8 +327,3 @@ def _last_second(unix_second: int, expires_in: timedelta, credentials: ExpiringC
 
 def _base64_of_hex(digest: str) -> str:
     return b2a_base64(a2b_hex(digest), newline=False).decode("ascii")
-
-
-def _hex_of_checksum(checksum: str | None) -> str | None:
-    # An object uploaded in parts has a digest of the parts' digests, followed by "-" and their number.
-    return None if not checksum or "-" in checksum else base64.b64decode(checksum).hex()

@@ -215,19 +215,20 @@ def authorized_headers(
     host: str,
     path: str,
     headers: Mapping[str, str],
+    query: str = "",
     session_token: str | None = None,
 ) -> dict[str, str]:
     """Return ``headers`` together with the headers that authenticate a request to S3; all of them are signed.
 
-    This is for the server's own requests without query and body: the signature stays out of URLs, and so out of the
-    logs of URLs. ``path`` and ``headers`` are as in RequestSeriesSigner.
+    This is for the server's own requests without body: the signature stays out of URLs, and so out of the logs of URLs.
+    ``path`` and ``headers`` are as in RequestSeriesSigner; ``query`` is canonical: sorted, encoded, without ``?``.
     """
     sent = {**headers, "x-amz-content-sha256": _EMPTY_SHA256, "x-amz-date": timestamp}
     if session_token is not None:
         sent["x-amz-security-token"] = session_token
     names, signed_headers, _ = _signed_headers(tuple(sent))
     canonical_headers = _canonical_headers(names, host, sent)
-    canonical_request = f"{method}\n{path}\n\n{canonical_headers}\n{signed_headers}\n{_EMPTY_SHA256}"
+    canonical_request = f"{method}\n{path}\n{query}\n{canonical_headers}\n{signed_headers}\n{_EMPTY_SHA256}"
     hashed_request = sha256(canonical_request.encode()).hexdigest()
     signature = scope.key.hexdigest(scope.string_to_sign(timestamp, hashed_request).encode())
     sent["authorization"] = (

@@ -189,22 +189,37 @@ class Boto3Cloud(Mocks):
 
     def _lifecycle(self, name: str, inputs: _Inputs) -> tuple[str, dict[str, Any]]:
         bucket = inputs.take("bucket")
-        rules = [
-            {
-                "ID": rule.take("id"),
-                "Status": rule.take("status"),
-                "Filter": {"Prefix": rule.nested("filter").take("prefix")},
-                "AbortIncompleteMultipartUpload": {
-                    # The mock monitor passes all numbers as floats.
-                    "DaysAfterInitiation": int(
-                        rule.nested("abortIncompleteMultipartUpload").take("daysAfterInitiation")
-                    )
-                },
-            }
-            for rule in inputs.nested_list("rules")
-        ]
+        rules = [self._lifecycle_rule(rule) for rule in inputs.nested_list("rules")]
         self.s3.put_bucket_lifecycle_configuration(Bucket=bucket, LifecycleConfiguration={"Rules": rules})
         return bucket, {}
+
+    def _lifecycle_rule(self, rule: _Inputs) -> dict[str, Any]:
+        # The mock monitor passes all numbers as floats.
+        days = {
+            name: {field: int(nested.take(key))}
+            for name, source, key, field in (
+                (
+                    "AbortIncompleteMultipartUpload",
+                    "abortIncompleteMultipartUpload",
+                    "daysAfterInitiation",
+                    "DaysAfterInitiation",
+                ),
+                ("Expiration", "expiration", "days", "Days"),
+                (
+                    "NoncurrentVersionExpiration",
+                    "noncurrentVersionExpiration",
+                    "noncurrentDays",
+                    "NoncurrentDays",
+                ),
+            )
+            if (nested := rule.optional(source)) is not None
+        }
+        return {
+            "ID": rule.take("id"),
+            "Status": rule.take("status"),
+            "Filter": {"Prefix": rule.nested("filter").take("prefix")},
+            **days,
+        }
 
     def _user(self, name: str, inputs: _Inputs) -> tuple[str, dict[str, Any]]:
         user = f"{name}-{self._suffix}"
@@ -251,6 +266,10 @@ class _Inputs:
 
     def nested(self, name: str) -> _Inputs:
         return self._add_nested(name, self.take(name))
+
+    def optional(self, name: str) -> _Inputs | None:
+        values = self.take(name, default=None)
+        return None if values is None else self._add_nested(name, values)
 
     def nested_list(self, name: str) -> list[_Inputs]:
         return [self._add_nested(name, value) for value in self.take(name)]

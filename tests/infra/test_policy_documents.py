@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
+from functools import partial
 from typing import Any
 
 import pytest
@@ -11,13 +12,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from infra.policies import (
+    LONGEST_BUCKET_ARN,
     bucket_policy,
     cors_rules,
     lifecycle_rules,
     local_signer_policy,
     policy_document,
+    require_inline_length,
     require_prefix,
+    require_separate_prefixes,
     signer_policy,
+    verifier_policy,
 )
 
 with warnings.catch_warnings():
@@ -30,11 +35,49 @@ DOCUMENTS = {
     "public bucket": bucket_policy(ARN, "public/", public_read=True),
     "private bucket": bucket_policy(ARN, "public/", public_read=False),
     "plain local bucket": bucket_policy(ARN, "public/", public_read=True, deny_plain_http=False),
-    "signer": signer_policy(ARN, "public/", allow_verification=True),
-    "upload-only signer": signer_policy(ARN, "public/", allow_verification=False),
-    "signer with a maximum signature age": signer_policy(
-        ARN, "media/originals/", allow_verification=True, signature_max_age_minutes=15
+    "straight signer": signer_policy(ARN, "public/", pending_prefix=None, allow_verification=True),
+    "straight upload-only signer": signer_policy(ARN, "public/", pending_prefix=None, allow_verification=False),
+    "straight verifier": verifier_policy(ARN, "public/", pending_prefix=None),
+    "signer": signer_policy(ARN, "public/", pending_prefix="pending/", allow_verification=True, allow_listing=True),
+    "upload-only signer": signer_policy(ARN, "public/", pending_prefix="pending/", allow_verification=False),
+    "verifier": verifier_policy(ARN, "public/", pending_prefix="pending/", allow_listing=True),
+    "verifier that publishes in parts": verifier_policy(
+        ARN, "public/", pending_prefix="pending/", publish_in_parts=True
     ),
+    "signer with a maximum signature age": signer_policy(
+        ARN,
+        "media/originals/",
+        pending_prefix="media/new/",
+        allow_verification=True,
+        allow_listing=True,
+        signature_max_age_minutes=15,
+    ),
+}
+
+NOT_A_COPY = {"Null": {"s3:x-amz-copy-source": "true"}}
+UPLOAD_ACTIONS = ["s3:PutObject", "s3:AbortMultipartUpload", "s3:ListMultipartUploadParts"]
+VERIFY_AND_PUBLISH = [
+    {
+        "Sid": "VerifyPending",
+        "Effect": "Allow",
+        "Action": ["s3:GetObject", "s3:GetObjectVersion", "s3:DeleteObject", "s3:DeleteObjectVersion"],
+        "Resource": f"{ARN}/pending/*",
+    },
+    {"Sid": "ReadPublished", "Effect": "Allow", "Action": ["s3:GetObject"], "Resource": f"{ARN}/public/*"},
+    {
+        "Sid": "PublishFromPending",
+        "Effect": "Allow",
+        "Action": ["s3:PutObject"],
+        "Resource": f"{ARN}/public/*",
+        "Condition": {"StringLike": {"s3:x-amz-copy-source": ["media/pending/*", "/media/pending/*"]}},
+    },
+]
+LIST_PENDING = {
+    "Sid": "ListPending",
+    "Effect": "Allow",
+    "Action": ["s3:ListBucket"],
+    "Resource": ARN,
+    "Condition": {"StringLike": {"s3:prefix": "pending/*"}},
 }
 
 
@@ -50,6 +93,8 @@ def test_the_iam_linter_finds_no_problem(name: str) -> None:
         {"Action": "s3:PutObjects"},
         {"Resource": ARN},
         {"Condition": {"Bool": {"aws:SecureTransports": "false"}}},
+        {"Condition": {"StringLike": {"s3:x-amz-copy-sources": "media/pending/*"}}},
+        {"Action": "s3:GetObject", "Condition": {"StringLike": {"s3:x-amz-copy-source": "media/pending/*"}}},
     ],
 )
 def test_the_iam_linter_finds_a_mistake(mistake: dict[str, Any]) -> None:
@@ -57,37 +102,167 @@ def test_the_iam_linter_finds_a_mistake(mistake: dict[str, Any]) -> None:
     assert parliament.analyze_policy_string(json.dumps(policy_document(statement))).findings
 
 
-def test_without_verification_the_signer_policy_has_one_statement_with_three_actions() -> None:
-    assert signer_policy(ARN, "public/", allow_verification=False) == {
+@pytest.mark.parametrize(
+    ("pending_prefix", "sid", "resource"),
+    [("pending/", "UploadToPending", f"{ARN}/pending/*"), (None, "UploadUnderPrefix", f"{ARN}/public/*")],
+)
+def test_without_verification_the_signer_may_only_upload_what_is_not_a_copy(
+    pending_prefix: str | None, sid: str, resource: str
+) -> None:
+    assert signer_policy(ARN, "public/", pending_prefix=pending_prefix, allow_verification=False) == {
         "Version": "2012-10-17",
         "Statement": [
             {
-                "Sid": "UploadUnderPrefix",
+                "Sid": sid,
                 "Effect": "Allow",
-                "Action": ["s3:PutObject", "s3:AbortMultipartUpload", "s3:ListMultipartUploadParts"],
-                "Resource": "arn:aws:s3:::media/public/*",
+                "Action": UPLOAD_ACTIONS,
+                "Resource": resource,
+                "Condition": NOT_A_COPY,
             }
         ],
     }
 
 
-def test_the_local_signer_policy_differs_only_in_the_buckets_arn_and_one_action() -> None:
-    aws = signer_policy(ARN, "public/", allow_verification=True)["Statement"]
-    local = local_signer_policy(ARN, "public/", allow_verification=True)["Statement"]
+def test_the_verifier_reads_and_deletes_what_is_pending_and_writes_only_copies_of_it() -> None:
+    assert verifier_policy(ARN, "public/", pending_prefix="pending/") == {
+        "Version": "2012-10-17",
+        "Statement": VERIFY_AND_PUBLISH,
+    }
+
+
+def test_the_verifier_may_also_list_what_is_pending() -> None:
+    document = verifier_policy(ARN, "public/", pending_prefix="pending/", allow_listing=True)
+    assert document["Statement"] == [*VERIFY_AND_PUBLISH, LIST_PENDING]
+
+
+def test_one_identity_has_the_rights_of_both() -> None:
+    signer = signer_policy(ARN, "public/", pending_prefix="pending/", allow_verification=False)
+    both = signer_policy(ARN, "public/", pending_prefix="pending/", allow_verification=True, allow_listing=True)
+    assert both["Statement"] == [*signer["Statement"], *VERIFY_AND_PUBLISH, LIST_PENDING]
+
+
+def test_the_straight_way_has_the_rights_to_verify_and_delete_under_the_prefix() -> None:
+    document = verifier_policy(ARN, "public/", pending_prefix=None, allow_listing=True)
+    assert document["Statement"] == [
+        {
+            "Sid": "VerifyUnderPrefix",
+            "Effect": "Allow",
+            "Action": ["s3:GetObject", "s3:DeleteObject"],
+            "Resource": f"{ARN}/public/*",
+        }
+    ]
+
+
+def test_publishing_in_parts_allows_every_write_under_the_prefix() -> None:
+    document = verifier_policy(ARN, "public/", pending_prefix="pending/", publish_in_parts=True)
+    assert document["Statement"] == [
+        *VERIFY_AND_PUBLISH[:2],
+        {"Sid": "PublishInParts", "Effect": "Allow", "Action": UPLOAD_ACTIONS, "Resource": f"{ARN}/public/*"},
+    ]
+
+
+def test_publishing_in_parts_is_refused_where_nothing_is_published() -> None:
+    with pytest.raises(ValueError, match="needs a pending_prefix"):
+        verifier_policy(ARN, "public/", pending_prefix=None, publish_in_parts=True)
+    with pytest.raises(ValueError, match="needs allow_verification=True"):
+        signer_policy(ARN, "public/", pending_prefix="pending/", allow_verification=False, publish_in_parts=True)
+
+
+@pytest.mark.parametrize("pending_prefix", ["pending/", None])
+def test_the_local_signer_policy_differs_only_in_the_buckets_arn_and_one_action(pending_prefix: str | None) -> None:
+    aws = signer_policy(ARN, "public/", pending_prefix=pending_prefix, allow_verification=True, allow_listing=True)[
+        "Statement"
+    ]
+    local = local_signer_policy(
+        ARN, "public/", pending_prefix=pending_prefix, allow_verification=True, allow_listing=True
+    )["Statement"]
     assert local[1:] == aws[1:]
     assert local[0] == {
         **aws[0],
         "Action": ["s3:PutObject", "s3:AbortMultipartUpload"],
-        "Resource": [ARN, f"{ARN}/public/*"],
+        "Resource": [ARN, aws[0]["Resource"]],
     }
 
 
-def test_the_largest_signer_policy_fits_into_the_quota_for_inline_policies() -> None:
-    document = signer_policy(
-        f"arn:aws-us-gov:s3:::{'b' * 63}", "p" * 255 + "/", allow_verification=True, signature_max_age_minutes=10080
-    )
+def test_old_signatures_are_denied_for_every_action_on_objects() -> None:
+    *allowed, deny = signer_policy(
+        ARN,
+        "public/",
+        pending_prefix="pending/",
+        allow_verification=True,
+        allow_listing=True,
+        signature_max_age_minutes=15,
+    )["Statement"]
+    assert deny == {
+        "Sid": "DenyOldSignatures",
+        "Effect": "Deny",
+        "Action": [
+            *UPLOAD_ACTIONS,
+            "s3:GetObject",
+            "s3:GetObjectVersion",
+            "s3:DeleteObject",
+            "s3:DeleteObjectVersion",
+        ],
+        "Resource": [f"{ARN}/pending/*", f"{ARN}/public/*"],
+        "Condition": {"NumericGreaterThan": {"s3:signatureAge": "900000"}},
+    }
+    assert allowed[-1] == LIST_PENDING
+
+
+LONGEST: dict[str, Any] = {
+    "bucket_arn": LONGEST_BUCKET_ARN,
+    "allow_verification": True,
+    "signature_max_age_minutes": 10080,
+}
+
+
+def test_the_largest_signer_policy_of_the_straight_way_fits_into_the_quota_for_inline_policies() -> None:
+    require_inline_length(signer_policy(**LONGEST, prefix="p" * 255 + "/", pending_prefix=None))
+
+
+def test_two_prefixes_of_32_characters_always_fit_into_the_quota_for_inline_policies() -> None:
+    document = signer_policy(**LONGEST, prefix="p" * 31 + "/", pending_prefix="q" * 31 + "/", allow_listing=True)
+    require_inline_length(document)
+
+
+def test_a_policy_above_the_quota_for_inline_policies_is_refused() -> None:
+    document = signer_policy(**LONGEST, prefix="p" * 49 + "/", pending_prefix="q" * 49 + "/", allow_listing=True)
     # AWS does not count white space. https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_iam-quotas.html
-    assert len("".join(json.dumps(document).split())) <= 2048
+    length = len("".join(json.dumps(document).split()))
+    assert length > 2048
+    with pytest.raises(ValueError, match=f"must be shorter: .* would have {length} characters, and AWS allows 2048"):
+        require_inline_length(document)
+
+
+@pytest.mark.parametrize(
+    ("pending_prefix", "public_prefix"),
+    [
+        ("public/", "public/"),
+        ("public/pending/", "public/"),
+        ("media/", "media/public/"),
+        ("Public/pending/", "public/"),
+    ],
+)
+def test_prefixes_that_overlap_are_refused(pending_prefix: str, public_prefix: str) -> None:
+    with pytest.raises(ValueError, match="pending_prefix and public_prefix must not overlap"):
+        require_separate_prefixes(pending_prefix, public_prefix)
+    for make in (verifier_policy, partial(signer_policy, allow_verification=False)):
+        with pytest.raises(ValueError, match="pending_prefix and prefix must not overlap"):
+            make(ARN, public_prefix, pending_prefix=pending_prefix)
+
+
+@pytest.mark.parametrize(
+    ("pending_prefix", "public_prefix"),
+    [("pending/", "public/"), ("public-pending/", "public/"), ("media/pending/", "media/public/")],
+)
+def test_prefixes_that_do_not_overlap_are_accepted(pending_prefix: str, public_prefix: str) -> None:
+    require_separate_prefixes(pending_prefix, public_prefix)
+
+
+@pytest.mark.parametrize("prefix", ["pending=1/", "pending+/", "(pending)/", "pend@ing/"])
+def test_a_pending_prefix_that_a_client_may_percent_encode_is_refused(prefix: str) -> None:
+    with pytest.raises(ValueError, match="pending_prefix must have ASCII letters"):
+        require_separate_prefixes(prefix, "public/")
 
 
 @pytest.mark.parametrize(
@@ -104,7 +279,8 @@ def test_no_accepted_prefix_is_a_wildcard_in_the_policy(prefix: str, tail: str) 
         require_prefix(prefix + tail)
     except ValueError:
         return
-    resource = signer_policy(ARN, prefix + tail, allow_verification=False)["Statement"][0]["Resource"]
+    document = signer_policy(ARN, prefix + tail, pending_prefix=None, allow_verification=False)
+    resource = document["Statement"][0]["Resource"]
     assert resource == f"{ARN}/{prefix}{tail}*"
     assert resource.count("*") == 1
     assert not {"?", "$"} & set(resource)
@@ -118,7 +294,7 @@ def test_a_policy_without_statements_is_refused() -> None:
 @pytest.mark.parametrize("minutes", [0, -1])
 def test_a_maximum_signature_age_below_one_minute_is_refused(minutes: int) -> None:
     with pytest.raises(ValueError, match=f"at least 1; it is {minutes}"):
-        signer_policy(ARN, "public/", allow_verification=True, signature_max_age_minutes=minutes)
+        signer_policy(ARN, "public/", pending_prefix=None, allow_verification=True, signature_max_age_minutes=minutes)
 
 
 def test_cors_rules_without_an_origin_are_refused() -> None:
@@ -126,6 +302,26 @@ def test_cors_rules_without_an_origin_are_refused() -> None:
         cors_rules([])
 
 
-def test_lifecycle_rules_that_delete_parts_before_one_day_are_refused() -> None:
-    with pytest.raises(ValueError, match="at least 1; it is 0"):
-        lifecycle_rules(0)
+@pytest.mark.parametrize(
+    ("days", "name"),
+    [
+        ({"abort_uploads_after_days": 0, "expire_pending_after_days": 2}, "abort_uploads_after_days"),
+        ({"abort_uploads_after_days": 7, "expire_pending_after_days": 0}, "expire_pending_after_days"),
+    ],
+)
+def test_lifecycle_rules_that_delete_before_one_day_are_refused(days: dict[str, int], name: str) -> None:
+    with pytest.raises(ValueError, match=f"{name} must be at least 1; it is 0"):
+        lifecycle_rules(**days, pending_prefix="pending/")
+
+
+def test_only_what_is_pending_expires() -> None:
+    abort, expire = lifecycle_rules(7, pending_prefix="pending/", expire_pending_after_days=2)
+    assert "Expiration" not in abort
+    assert expire == {
+        "ID": "ExpirePendingUploads",
+        "Status": "Enabled",
+        "Filter": {"Prefix": "pending/"},
+        "Expiration": {"Days": 2},
+        "NoncurrentVersionExpiration": {"NoncurrentDays": 2},
+    }
+    assert lifecycle_rules(7, pending_prefix=None, expire_pending_after_days=2) == [abort]

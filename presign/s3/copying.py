@@ -1,0 +1,173 @@
+"""The copy of a pending object to its final key, made by the store itself.
+
+Source: "CopyObject", "UploadPartCopy" and "CompleteMultipartUpload", Amazon S3 API Reference; "How to prevent object
+overwrites with conditional writes", Amazon S3 User Guide.
+"""
+
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+from urllib.parse import urlencode
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from presign.backends.backend import AlreadyPublished, ObjectChanged, ObjectHead
+from presign.backends.failures import storage_failed
+from presign.messages import Grant
+from presign.s3.objects import HEADERS, S3Objects
+from presign.s3.requests import BucketRequests, error_code, status_of
+from presign.signing.quoting import quote_path, quote_value
+
+MAX_COPY_BYTES = 5 * 1024**3
+"""The largest object that CopyObject copies; a larger one is copied in parts."""
+
+PART_BYTES = 1024**3
+_PARTS_AT_ONCE = 8
+
+_ETAG = re.compile(r"<ETag>([^<]+)</ETag>")
+_ERROR_CODE = re.compile(r"<Error>.*?<Code>([^<]+)</Code>", re.DOTALL)
+# Two copies to the same key at once; the answer does not say which of them wins.
+_CONFLICT = "ConditionalRequestConflict"
+
+
+class Copier:
+    """Copy objects within one bucket.
+
+    ``is_aws`` adds what only Amazon S3 knows: a copy leaves out the annotations of its source. On another store, which
+    need not know conditional copies, a copy is preceded by a look at the destination.
+    """
+
+    def __init__(self, requests: BucketRequests, objects: S3Objects, *, is_aws: bool) -> None:
+        self._requests = requests
+        self._objects = objects
+        self._is_aws = is_aws
+
+    def publish(self, grant: Grant, head: ObjectHead) -> ObjectHead:
+        """Copy the pending object that ``head`` describes to ``grant.key``; see Backend.publish."""
+        if not self._is_aws and self._objects.head(grant.key) is not None:
+            raise AlreadyPublished
+        if head.size > MAX_COPY_BYTES:
+            etag, version = self._copy_in_parts(grant, head)
+        else:
+            etag, version = self._copy(grant, head)
+        return ObjectHead(size=head.size, content_type=grant.content_type, etag=etag, version=version)
+
+    def _copy(self, grant: Grant, head: ObjectHead) -> tuple[str, str | None]:
+        source = quote_path(f"{self._requests.bucket}/{grant.upload_key}")
+        if head.version not in {None, "null"}:
+            source = f"{source}?versionId={quote_value(head.version or '')}"
+        headers = {
+            "content-type": grant.content_type,
+            **{name.lower(): value for name, value in HEADERS.of_object(grant).items()},
+            "if-none-match": "*",
+            "x-amz-copy-source": f"/{source}",
+            "x-amz-copy-source-if-match": f'"{head.etag}"',
+            "x-amz-metadata-directive": "REPLACE",
+            # Without this, the tags of the pending object would be copied.
+            "x-amz-tagging-directive": "REPLACE",
+        }
+        if self._is_aws:
+            headers["x-amz-annotation-directive"] = "EXCLUDE"
+        if grant.tags:
+            headers["x-amz-tagging"] = urlencode(grant.tags)
+        if grant.storage_class is not None:
+            headers["x-amz-storage-class"] = grant.storage_class
+        response = self._requests.send("PUT", grant.key, headers)
+        if response is None:
+            return self._copy_through_boto3(grant, head)
+        if response.status_code in {404, 412}:
+            raise self._refusal(grant)
+        body = response.text
+        etag, failure = _ETAG.search(body), _ERROR_CODE.search(body)
+        if failure is not None or etag is None:
+            # A copy that fails after it has begun is answered with 200 and an error in the body.
+            raise storage_failed(f"s3://{self._requests.bucket}", "COPY", failure[1] if failure else "no ETag")
+        return html.unescape(etag[1]).strip('"'), response.headers.get("x-amz-version-id")
+
+    def _copy_through_boto3(self, grant: Grant, head: ObjectHead) -> tuple[str, str | None]:
+        arguments: dict[str, Any] = {
+            "CopySource": self._copy_source(grant, head),
+            "CopySourceIfMatch": f'"{head.etag}"',
+            "IfNoneMatch": "*",
+            "MetadataDirective": "REPLACE",
+            "TaggingDirective": "REPLACE",
+            **_stored_arguments(grant),
+        }
+        if self._is_aws:
+            arguments["AnnotationDirective"] = "EXCLUDE"
+        try:
+            answer: Any = self._requests.client.copy_object(Bucket=self._requests.bucket, Key=grant.key, **arguments)
+        except (BotoCoreError, ClientError) as error:
+            raise self._explained(grant, "COPY", error) from None
+        return answer["CopyObjectResult"]["ETag"].strip('"'), answer.get("VersionId")
+
+    def _copy_in_parts(self, grant: Grant, head: ObjectHead) -> tuple[str, str | None]:
+        client: Any = self._requests.client
+        target = {"Bucket": self._requests.bucket, "Key": grant.key}
+        try:
+            created = client.create_multipart_upload(**target, **_stored_arguments(grant))
+        except (BotoCoreError, ClientError) as error:
+            raise self._requests.failed("CREATE MULTIPART UPLOAD", error) from None
+        upload = {**target, "UploadId": created["UploadId"]}
+        source = {"CopySource": self._copy_source(grant, head), "CopySourceIfMatch": f'"{head.etag}"'}
+
+        def copy_part(number: int) -> dict[str, Any]:
+            first = (number - 1) * PART_BYTES
+            last = min(first + PART_BYTES, head.size) - 1
+            part = client.upload_part_copy(
+                **upload, **source, PartNumber=number, CopySourceRange=f"bytes={first}-{last}"
+            )
+            return {"PartNumber": number, "ETag": part["CopyPartResult"]["ETag"]}
+
+        try:
+            with ThreadPoolExecutor(_PARTS_AT_ONCE) as pool:
+                parts = list(pool.map(copy_part, range(1, -(-head.size // PART_BYTES) + 1)))
+            answer = client.complete_multipart_upload(**upload, MultipartUpload={"Parts": parts}, IfNoneMatch="*")
+        except (BotoCoreError, ClientError) as error:
+            self._abort(upload)
+            raise self._explained(grant, "COPY IN PARTS", error) from None
+        return answer["ETag"].strip('"'), answer.get("VersionId")
+
+    def _abort(self, upload: Mapping[str, str]) -> None:
+        client: Any = self._requests.client
+        try:
+            client.abort_multipart_upload(**upload)
+        except (BotoCoreError, ClientError):
+            # The bucket's lifecycle rule ends it; what the caller must hear of is the failure before this one.
+            return
+
+    def _copy_source(self, grant: Grant, head: ObjectHead) -> dict[str, str]:
+        source = {"Bucket": self._requests.bucket, "Key": grant.upload_key}
+        return source if head.version in {None, "null"} else {**source, "VersionId": head.version or ""}
+
+    def _explained(self, grant: Grant, call: str, error: Exception) -> Exception:
+        if isinstance(error, ClientError):
+            if error_code(error) == _CONFLICT:
+                return ObjectChanged(f"{grant.key} is being published by another call")
+            if status_of(error) in {404, 412}:
+                return self._refusal(grant)
+        return self._requests.failed(call, error)
+
+    def _refusal(self, grant: Grant) -> Exception:
+        """Return which of the two preconditions failed: the answer to a refused copy does not say so."""
+        if self._objects.head(grant.key) is not None:
+            return AlreadyPublished()
+        return ObjectChanged(f"the object under {grant.upload_key} was replaced or deleted meanwhile")
+
+
+def _stored_arguments(grant: Grant) -> dict[str, Any]:
+    """Return what the object gets, as arguments of boto3."""
+    arguments: dict[str, Any] = {"ContentType": grant.content_type, "Metadata": dict(grant.metadata)}
+    if grant.content_disposition is not None:
+        arguments["ContentDisposition"] = grant.content_disposition
+    if grant.cache_control is not None:
+        arguments["CacheControl"] = grant.cache_control
+    if grant.tags:
+        arguments["Tagging"] = urlencode(grant.tags)
+    if grant.storage_class is not None:
+        arguments["StorageClass"] = grant.storage_class
+    return arguments

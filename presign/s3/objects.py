@@ -1,0 +1,171 @@
+"""The objects of one bucket: described, read, deleted and listed."""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from presign.backends.backend import ListedObject, ObjectChanged, ObjectHead
+from presign.backends.object_headers import HeaderNames
+from presign.s3.requests import BucketRequests, error_code, status_of
+from presign.signing.quoting import quote_value
+
+HEADERS = HeaderNames(metadata_prefix="x-amz-meta-")
+
+_UNEXPECTED_HEADERS = (
+    "content-language",
+    "expires",
+    "x-amz-object-lock-legal-hold",
+    "x-amz-tagging-count",
+    "x-amz-website-redirect-location",
+)
+_USUAL_STORAGE_CLASSES = frozenset({"", "STANDARD", "EXPRESS_ONEZONE"})
+_NO_VERSIONS = frozenset({None, "null"})
+# What S3 answers for an object under a customer-provided key (SSE-C) to a request without that key.
+_ENCRYPTED = "InvalidRequest"
+_OWNER = re.compile(r"<Owner>.*?<ID>([^<]*)</ID>", re.DOTALL)
+_GRANTEE = re.compile(r"<Grantee\b.*?<(?:ID|URI|EmailAddress)>([^<]+)<", re.DOTALL)
+_UNREADABLE = ObjectHead(size=0, content_type="", etag="", readable=False)
+
+
+class S3Objects:
+    """The ObjectStore of one bucket; see presign.backends.backend.ObjectStore."""
+
+    def __init__(self, requests: BucketRequests) -> None:
+        self._requests = requests
+
+    def head(self, key: str, *, first_bytes: int = 0) -> ObjectHead | None:
+        """Return what HEAD says, or with ``first_bytes`` what a GET of them says, which has no checksum.
+
+        Returns None for 404, and for 403, which S3 answers for a missing object if the credentials may not list.
+        """
+        if first_bytes:
+            response = self._requests.send("GET", key, {"range": f"bytes=0-{first_bytes - 1}"})
+        else:
+            response = self._requests.send("HEAD", key, {"x-amz-checksum-mode": "ENABLED"})
+        if response is not None:
+            if response.status_code == 404:
+                return None
+            return _object_head(response.headers, response.content[:first_bytes] or None)
+        try:
+            described = self._requests.client.head_object(Bucket=self._requests.bucket, Key=key, ChecksumMode="ENABLED")
+        except ClientError as error:
+            status = status_of(error)
+            if status in {403, 404}:
+                return None
+            if status == 400 and self._is_encrypted(key):
+                return _UNREADABLE
+            raise self._requests.failed("HEAD", error) from None
+        except BotoCoreError as error:
+            raise self._requests.failed("HEAD", error) from None
+        return _object_head(described["ResponseMetadata"]["HTTPHeaders"])
+
+    def read(self, key: str, *, offset: int, length: int, etag: str) -> bytes:
+        """Return a range of the object's bytes; raises ObjectChanged if the object was replaced or deleted."""
+        byte_range, quoted_etag = f"bytes={offset}-{offset + length - 1}", f'"{etag}"'
+        response = self._requests.send("GET", key, {"range": byte_range, "if-match": quoted_etag})
+        if response is not None:
+            if response.status_code in {404, 412}:
+                raise _changed(key)
+            return response.content
+        try:
+            with self._requests.client.get_object(
+                Bucket=self._requests.bucket, Key=key, Range=byte_range, IfMatch=quoted_etag
+            )["Body"] as body:
+                return body.read()
+        except (BotoCoreError, ClientError) as error:
+            if isinstance(error, ClientError) and status_of(error) in {404, 412}:
+                raise _changed(key) from None
+            raise self._requests.failed("GET", error) from None
+
+    def delete(self, key: str, *, head: ObjectHead | ListedObject | None = None) -> None:
+        """Delete the object, or only the one that ``head`` describes, and that version in a bucket with versions.
+
+        If the credentials may not delete versions, the delete adds a delete marker, as it does without ``head``.
+        """
+        if head is not None and head.version not in _NO_VERSIONS:
+            query = f"versionId={quote_value(head.version or '')}"
+            response = self._requests.send("DELETE", key, {}, query=query)
+            if response is not None:
+                return
+        # Without an ETag the object is one that nobody but its sender can read, so nothing of value can replace it.
+        etag = None if head is None or not head.etag else f'"{head.etag}"'
+        if self._requests.send("DELETE", key, {} if etag is None else {"if-match": etag}) is not None:
+            return
+        arguments: dict[str, Any] = {} if etag is None else {"IfMatch": etag}
+        try:
+            self._requests.client.delete_object(Bucket=self._requests.bucket, Key=key, **arguments)
+        except (BotoCoreError, ClientError) as error:
+            if isinstance(error, ClientError) and status_of(error) in {404, 412}:
+                return
+            raise self._requests.failed("DELETE", error) from None
+
+    def list_objects(self, prefix: str) -> Iterator[ListedObject]:
+        """Return the objects under ``prefix``; this needs the right to list the bucket (s3:ListBucket)."""
+        pages = self._requests.client.get_paginator("list_objects_v2")
+        try:
+            for page in pages.paginate(Bucket=self._requests.bucket, Prefix=prefix):
+                for listed in page.get("Contents", []):
+                    yield ListedObject(
+                        key=listed["Key"], etag=listed["ETag"].strip('"'), stored_at=listed["LastModified"]
+                    )
+        except (BotoCoreError, ClientError) as error:
+            raise self._requests.failed("LIST", error) from None
+
+    def foreign_grants(self, key: str) -> dict[str, str]:
+        """Return the grantees to whom the object's access control list gives a right, except its owner.
+
+        Returns nothing if the store has no such lists, or does not show this one.
+        """
+        response = self._requests.send("GET", key, {}, query="acl=")
+        if response is None or response.status_code != 200:
+            return {}
+        owner = _OWNER.search(response.text)
+        grantees = set(_GRANTEE.findall(response.text))
+        foreign = grantees - {owner[1] if owner else ""}
+        return {"access control list": ", ".join(sorted(foreign))} if foreign else {}
+
+    def _is_encrypted(self, key: str) -> bool:
+        """Say whether the object is under a customer-provided key; the answer to HEAD has no code that would say so."""
+        try:
+            self._requests.client.get_object(Bucket=self._requests.bucket, Key=key)["Body"].close()
+        except ClientError as error:
+            return error_code(error) == _ENCRYPTED
+        except BotoCoreError:
+            return False
+        return False
+
+
+def _object_head(headers: Mapping[str, str], first_bytes: bytes | None = None) -> ObjectHead:
+    # In the response to a range, the object's size follows the slash: bytes 0-1023/48213.
+    size = headers["content-range"].rpartition("/")[2] if "content-range" in headers else headers["content-length"]
+    unexpected = {name: value for name in _UNEXPECTED_HEADERS if (value := headers.get(name))}
+    storage_class = headers.get("x-amz-storage-class", "")
+    if storage_class not in _USUAL_STORAGE_CLASSES:
+        unexpected["x-amz-storage-class"] = storage_class
+    return ObjectHead(
+        size=int(size),
+        content_type=headers.get("content-type", ""),
+        etag=headers["etag"].strip('"'),
+        version=headers.get("x-amz-version-id"),
+        sha256=_hex_of_checksum(headers.get("x-amz-checksum-sha256")),
+        content_disposition=headers.get("content-disposition") or None,
+        cache_control=headers.get("cache-control") or None,
+        content_encoding=headers.get("content-encoding") or None,
+        metadata=HEADERS.metadata(headers),
+        unexpected_headers=unexpected,
+        first_bytes=first_bytes,
+    )
+
+
+def _hex_of_checksum(checksum: str | None) -> str | None:
+    # An object uploaded in parts has a digest of the parts' digests, followed by "-" and their number.
+    return None if not checksum or "-" in checksum else base64.b64decode(checksum).hex()
+
+
+def _changed(key: str) -> ObjectChanged:
+    return ObjectChanged(f"the object under {key} was replaced or deleted meanwhile")

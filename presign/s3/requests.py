@@ -1,0 +1,102 @@
+"""The server's own requests for one bucket, signed here: that takes a third of the time of a call of boto3."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING
+
+from botocore.awsrequest import AWSResponse
+from botocore.exceptions import BotoCoreError, ClientError, ConnectTimeoutError, ReadTimeoutError
+
+from presign.backends.expiring_credentials import CredentialsRenewer
+from presign.backends.failures import storage_failed, unreachable
+from presign.errors import CredentialsUnavailable, StorageUnavailable
+from presign.s3.session import AccessKeys, send
+from presign.signing import sigv4
+from presign.signing.bucket_location import BucketLocation
+from presign.signing.quoting import quote_path
+from presign.signing.signing_time import signing_time
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+_CONCLUSIVE_STATUSES = frozenset({200, 204, 206, 404, 412})
+
+
+class BucketRequests:
+    """Send requests for the objects of one bucket, with one identity's credentials.
+
+    ``client`` is boto3's client of the same identity, for the calls that need its retries and explanations.
+    """
+
+    def __init__(
+        self,
+        *,
+        bucket: str,
+        client: S3Client,
+        credentials: CredentialsRenewer[AccessKeys],
+        location: BucketLocation,
+        region: str,
+        endpoint_url: str,
+    ) -> None:
+        self.bucket = bucket
+        self.client = client
+        self._credentials = credentials
+        self._location = location
+        self._region = region
+        self._endpoint_url = endpoint_url
+
+    def send(self, method: str, key: str, headers: Mapping[str, str], *, query: str = "") -> AWSResponse | None:
+        """Send one request without a body; ``query`` is canonical.
+
+        Return the response, or None if it was not conclusive; the caller then repeats the call through boto3, which
+        retries and explains errors. Raises StorageUnavailable if the storage did not answer in time.
+        """
+        now = datetime.now(timezone.utc)
+        quoted_key = quote_path(key)
+        try:
+            keys = self._credentials.current(now).credentials
+            time = signing_time(int(now.timestamp()))
+            signed_headers = sigv4.authorized_headers(
+                scope=scope_of(keys, time.date, self._region),
+                timestamp=time.timestamp,
+                method=method,
+                host=self._location.host,
+                path=f"{self._location.path_prefix}{quoted_key}",
+                headers=headers,
+                query=query,
+                session_token=keys.session_token,
+            )
+            url = f"{self._location.base_url}{quoted_key}{'?' if query else ''}{query}"
+            response = send(self.client, method, url, signed_headers)
+        except (ConnectTimeoutError, ReadTimeoutError) as error:
+            # Another attempt would only double the time that the caller waits.
+            raise self.failed(method, error) from None
+        except (BotoCoreError, CredentialsUnavailable):
+            return None
+        return response if response is not None and response.status_code in _CONCLUSIVE_STATUSES else None
+
+    def failed(self, call: str, error: Exception) -> StorageUnavailable:
+        """Return the error for a call of boto3 that raised ``error``."""
+        if not isinstance(error, ClientError):
+            return unreachable(self._endpoint_url, error)
+        # Only the code: botocore's message may repeat what was signed.
+        return storage_failed(f"s3://{self.bucket}", call, error_code(error))
+
+
+def scope_of(keys: AccessKeys, date: str, region: str) -> sigv4.Scope:
+    """Return the credential scope of ``keys`` on ``date`` (YYYYMMDD)."""
+    return sigv4.hmac_scope(
+        access_key=keys.access_key, secret_key=keys.secret_key, date=date, region=region, service="s3"
+    )
+
+
+def error_code(error: ClientError) -> str:
+    """Return the code of an answer that boto3 raised as an error, or an empty text."""
+    return error.response.get("Error", {}).get("Code", "")
+
+
+def status_of(error: ClientError) -> int | None:
+    """Return the status of an answer that boto3 raised as an error."""
+    return error.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
