@@ -50,7 +50,7 @@ from emulators.form_stream import FileSink, base_name, read_form
 from emulators.object_answer import posted_answer, read_answer
 from emulators.post_policy import PolicyDialect, PostPolicy
 from emulators.received_request import ReceivedRequest, Refusal, body_of, current_time, error_answer, percent_decoded
-from emulators.signature_v4 import GOOG4, HmacKey, Judge, RsaKey
+from emulators.signature_v4 import GOOG4, Admission, HmacKey, Judge, RsaKey
 from emulators.upload_buffer import LARGEST_UPLOAD_BYTES, SizeRange, UploadBuffer
 
 POLICY_DIALECT = PolicyDialect(
@@ -299,7 +299,7 @@ class GcsReference:
             raise Refusal(404, "NoSuchBucket", "The specified bucket does not exist.")
         return bucket
 
-    def _authenticate(self, received: ReceivedRequest) -> str:
+    def _authenticate(self, received: ReceivedRequest) -> Admission:
         if self._judge.is_signed_by_query(received):
             return self._judge.check_query(received, self._clock())
         raise Refusal(403, "AccessDenied", "Anonymous caller does not have access.")
@@ -333,7 +333,7 @@ class GcsReference:
         return Response(status_code=204)
 
     async def _put(self, request: Request, received: ReceivedRequest, target: _Target) -> Response:
-        payload = self._authenticate(received)
+        payload = self._authenticate(received).payload
         condition = received.header("x-goog-if-generation-match")
         _check_generation(condition, target.stored)
         content_md5, promised_hash = received.header("content-md5"), received.header("x-goog-hash")
@@ -384,7 +384,8 @@ class GcsReference:
         self._judge.check_form(fields, now)
         policy = PostPolicy.parse(fields["policy"], POLICY_DIALECT)
         expanded = {**fields, "key": fields["key"].replace("${filename}", base_name(file_name))}
-        policy.check(expanded, bucket=bucket, now=now)
+        policy.check_expiry(now)
+        policy.check_fields(expanded, bucket=bucket)
         _check_name(expanded["key"])
         _refuse_unknown_goog(name.removeprefix("x-goog-") for name in expanded if name.startswith("x-goog-"))
         return _AdmittedForm(fields=expanded, upload=self._begin_upload(policy.sizes))
