@@ -14,10 +14,6 @@ PublishOption = Literal["tags", "storage_class"]
 """What an object can get at publication beside its headers, if its storage knows it."""
 
 
-PublishOption = Literal["tags", "storage_class"]
-"""What an object can get at publication beside its headers, if its storage knows it."""
-
-
 class SignedUpload(NamedTuple):
     """The request that a client must send, and the time at which the storage stops accepting it.
 
