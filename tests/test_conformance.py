@@ -12,7 +12,9 @@ from typing import Any
 import pytest
 
 from emulators.azurite import ACCOUNT_KEY, Azurite
-from emulators.gcs_reference import GcsBucket, GcsReference, generate_credentials, trusted_account
+from emulators.gcs_accounts import generate_credentials, trusted_account
+from emulators.gcs_bucket import GcsBucket
+from emulators.gcs_reference import GcsReference
 from emulators.serving import serve
 from presign import Backend, Grant, ListedObject, ObjectHead, Rule, SignedUpload
 from presign.azure import AzureBackend

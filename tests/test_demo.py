@@ -17,7 +17,7 @@ import pytest
 from demo_server.settings import StorageName
 from demo_server.storages.local_storage import BUCKET
 from demo_server.storages.run import run_local_storage
-from emulators.gcs_reference import generate_credentials
+from emulators.gcs_accounts import generate_credentials
 from emulators.ports import free_port, is_free
 from tests.conftest import PAGE_ORIGIN, PNG, Store, read_state
 from tests.demo_process import ROOT, processes_of, run_demo, running_demo
