@@ -57,7 +57,7 @@ def gcs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gcs]:
     account = tmp_path_factory.mktemp("gcs") / "account.json"
     generate_credentials(account, token_uri="http://unknown.invalid/token")
     app = GcsReference(
-        buckets={"uploads": GcsBucket(public_prefix="public/"), "other": GcsBucket()},
+        buckets={"uploads": GcsBucket(public_prefix="public/"), "pending": GcsBucket(), "other": GcsBucket()},
         service_accounts=trusted_account(account),
         hmac_keys={HMAC_ACCESS_ID: HMAC_SECRET},
     )
@@ -96,7 +96,9 @@ def _azure_identity(request: pytest.FixtureRequest) -> Subject:
     return Subject(backend=backend, ssl_context=ssl.create_default_context(cafile=str(running.certificate)))
 
 
-def _gcs(upload_method: Any, **keys: str) -> Callable[[pytest.FixtureRequest], Subject]:
+def _gcs(
+    upload_method: Any, *, pending_prefix: str | None = "pending/", pending_bucket: str | None = None, **keys: str
+) -> Callable[[pytest.FixtureRequest], Subject]:
     def subject(request: pytest.FixtureRequest) -> Subject:
         running: Gcs = request.getfixturevalue("gcs")
         return Subject(
@@ -105,8 +107,11 @@ def _gcs(upload_method: Any, **keys: str) -> Callable[[pytest.FixtureRequest], S
                 credentials=running.account,
                 endpoint_url=running.url,
                 upload_method=upload_method,
+                pending_bucket=pending_bucket,
                 **keys,  # type: ignore[arg-type]  # texts, each of them
-            )
+            ),
+            pending_prefix=pending_prefix,
+            upload_bucket=pending_bucket,
         )
 
     return subject
@@ -124,7 +129,8 @@ SUBJECTS: dict[str, Callable[[pytest.FixtureRequest], Subject]] = {
     "Azure service SAS, straight": _azure_straight,
     "Azure user delegation SAS": _azure_identity,
     "GCS auto, RSA": _gcs("auto"),
-    "GCS POST, RSA": _gcs("post"),
+    "GCS POST, RSA": _gcs("post", pending_bucket="pending"),
+    "GCS auto, RSA, straight": _gcs("auto", pending_prefix=None),
     "GCS PUT, RSA": _gcs("put"),
     "GCS POST, HMAC": _gcs("post", hmac_access_id=HMAC_ACCESS_ID, hmac_secret=HMAC_SECRET),
     "GCS PUT, HMAC": _gcs("put", hmac_access_id=HMAC_ACCESS_ID, hmac_secret=HMAC_SECRET),

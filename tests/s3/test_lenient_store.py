@@ -12,7 +12,8 @@ from typing import Any
 import boto3
 import pytest
 
-from emulators.s3_reference import S3Bucket, S3Reference
+from emulators.s3_bucket import S3Bucket
+from emulators.s3_reference import S3Reference
 from emulators.s3_rights import CEPH, MINIO, Leniency, Right
 from emulators.serving import serve
 from emulators.signature_v4 import HmacKey
@@ -20,7 +21,7 @@ from emulators.wire import Answer, Attempt, Form, send
 from presign import NotUploaded, Presigner, RuleViolated, UploadPolicy, UploadRequest
 from presign.s3 import S3Backend
 from presign.testing import CHECKS, Subject
-from tests.conftest import PNG, PNG_SHA256, TOKEN_SECRET, as_sent, upload
+from tests.conftest import PNG, PNG_SHA256, TOKEN_SECRET, as_sent, png_request, upload
 
 BUCKET = "uploads"
 KEYS = {"AKIASIGNER": "the signer's secret key", "AKIAVERIFIER": "the verifier's secret key"}
@@ -97,7 +98,7 @@ def test_a_store_that_obeys_unsigned_headers_fails_the_checks(
 
 
 def _png_request(**changes: Any) -> UploadRequest:
-    return UploadRequest(**{"content_type": "image/png", "size": len(PNG)} | changes)
+    return png_request(size=len(PNG), **changes)
 
 
 def _put(ticket: Any, headers: dict[str, str]) -> Answer:
