@@ -24,7 +24,7 @@ def find_endpoint(endpoint_url: str | None, *, allow_http: bool) -> str:
         # Some of Google's clients expect a scheme in this setting, and others expect none.
         url = emulator if "://" in emulator else f"http://{emulator}"
         return _endpoint("STORAGE_EMULATOR_HOST", url, allow_http=allow_http)
-    return GOOGLE_ENDPOINT
+    return check_tls("endpoint_url", GOOGLE_ENDPOINT, allow_http=allow_http)
 
 
 def public_locations(

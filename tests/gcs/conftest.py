@@ -13,7 +13,7 @@ from emulators.gcs_accounts import generate_credentials, trusted_account
 from emulators.gcs_bucket import GcsBucket
 from emulators.gcs_reference import GcsReference, page_rule
 from emulators.serving import serve
-from tests.gcs.reference import ACCESS_ID, BUCKET, HMAC_SECRET, Reference, now
+from tests.gcs.reference import ACCESS_ID, BUCKET, HMAC_SECRET, PENDING_BUCKET, Reference, now
 
 SETTINGS = ("GCS_HMAC_ACCESS_ID", "GCS_HMAC_SECRET", "GOOGLE_APPLICATION_CREDENTIALS", "STORAGE_EMULATOR_HOST")
 PAGE = "http://localhost:8080"
@@ -31,7 +31,11 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reference]:
     generate_credentials(account, token_uri="http://unknown.invalid/token")
     ahead: list[timedelta] = []
     app = GcsReference(
-        buckets={BUCKET: GcsBucket(cors=(page_rule(PAGE),), public_prefix="public/"), "other": GcsBucket()},
+        buckets={
+            BUCKET: GcsBucket(cors=(page_rule(PAGE),), public_prefix="public/"),
+            PENDING_BUCKET: GcsBucket(),
+            "other": GcsBucket(),
+        },
         service_accounts=trusted_account(account),
         hmac_keys={ACCESS_ID: HMAC_SECRET},
         bearer_tokens=frozenset({"a-token"}),

@@ -22,6 +22,7 @@ from presign import Grant, Presigner, Ticket, UploadPolicy, UploadRequest
 from presign.gcs import GCSBackend
 
 BUCKET = "uploads"
+PENDING_BUCKET = "waiting"
 ACCESS_ID, HMAC_SECRET = "GOOG1EREFERENCE0000001", "an-hmac-secret-of-the-tests"
 PNG = b"\x89PNG\r\n\x1a\n" + b"0123456789abcdef"
 MIN_BYTES, MAX_BYTES = 10, 100
@@ -32,6 +33,7 @@ GRANT = Grant(
     max_bytes=MAX_BYTES,
     expires_in=timedelta(seconds=60),
 )
+PENDING = replace(GRANT, pending_key="pending/0123")
 EVERYTHING = replace(
     GRANT,
     content_disposition='inline; filename="a b.png"',

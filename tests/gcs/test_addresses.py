@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -13,7 +14,7 @@ from google.oauth2 import service_account
 from emulators.wire import Attempt, Form, send
 from presign import ConfigurationError
 from presign.gcs import GCSBackend, open_gcs
-from tests.gcs.reference import BUCKET, EVERYTHING, GRANT, Reference, as_sent, now, uploaded
+from tests.gcs.reference import BUCKET, EVERYTHING, GRANT, PENDING, PNG, Reference, as_sent, now, uploaded
 
 
 @pytest.mark.parametrize(
@@ -27,13 +28,17 @@ from tests.gcs.reference import BUCKET, EVERYTHING, GRANT, Reference, as_sent, n
             None,
         ),
         (
-            {"bucket_bound_hostname": "http://uploads.example.com:8080"},
+            {"bucket_bound_hostname": "http://uploads.example.com:8080", "allow_http": True},
             {"bucket_bound_hostname": "http://uploads.example.com:8080"},
             None,
         ),
         ({"endpoint_url": "http://localhost:4443"}, {}, "http://localhost:4443"),
         (
-            {"endpoint_url": "http://storage:4443", "public_endpoint_url": "http://localhost:4443"},
+            {
+                "endpoint_url": "http://storage:4443",
+                "public_endpoint_url": "http://localhost:4443",
+                "allow_http": True,
+            },
             {},
             "http://localhost:4443",
         ),
@@ -54,7 +59,7 @@ def test_every_style_of_address_is_signed_as_the_sdk_signs_it(
     signed_at = datetime.strptime(Attempt(method="GET", url=theirs).parameter("X-Goog-Date"), "%Y%m%dT%H%M%S%z")
     assert backend.sign_download(blob.name, signed_at, expires_in=lifetime) == theirs
 
-    grant = replace(EVERYTHING, key=blob.name, create_only=True)
+    grant = replace(EVERYTHING, key=blob.name, create_only=True, sha256=hashlib.sha256(PNG).hexdigest())
     headers = {
         "Content-Type": "image/png",
         "Content-Disposition": 'inline; filename="a b.png"',
@@ -63,6 +68,7 @@ def test_every_style_of_address_is_signed_as_the_sdk_signs_it(
         "x-goog-meta-a_b": "x y",
         "x-goog-content-length-range": "10,100",
         "x-goog-if-generation-match": "0",
+        "x-goog-content-sha256": hashlib.sha256(PNG).hexdigest(),
     }
     theirs = blob.generate_signed_url(
         version="v4", method="PUT", expiration=grant.expires_in, headers=dict(headers), **sdk_options
@@ -83,7 +89,7 @@ def test_uploads_to_a_virtual_host_and_to_a_custom_domain_are_stored(
     options: dict[str, Any] = (
         {"virtual_hosted_style": True, "public_endpoint_url": f"http://localhost:{port}"}
         if style == "virtual"
-        else {"bucket_bound_hostname": f"http://cdn.invalid:{port}"}
+        else {"bucket_bound_hostname": f"http://cdn.invalid:{port}", "allow_http": True}
     )
     host = f"{BUCKET}.localhost:{port}" if style == "virtual" else f"cdn.invalid:{port}"
     sent = as_sent(gcs.backend(kind, upload_method=method, **options).sign_upload(GRANT, now()))
@@ -93,6 +99,61 @@ def test_uploads_to_a_virtual_host_and_to_a_custom_domain_are_stored(
     direct = replace(attempt, url=attempt.url.replace(f"http://{host}", gcs.url)).with_header("Host", host)
     assert send(direct).status in {200, 201}
     assert list(gcs.objects) == [GRANT.key]
+
+
+@pytest.mark.parametrize(
+    ("options", "upload_url", "object_url"),
+    [
+        ({}, "https://storage.googleapis.com/waiting/", "https://storage.googleapis.com/uploads/"),
+        (
+            {"virtual_hosted_style": True},
+            "https://waiting.storage.googleapis.com/",
+            "https://uploads.storage.googleapis.com/",
+        ),
+        ({"bucket_bound_hostname": "a.example"}, "https://storage.googleapis.com/waiting/", "https://a.example/"),
+        (
+            {"bucket_bound_hostname": "a.example", "virtual_hosted_style": True},
+            "https://waiting.storage.googleapis.com/",
+            "https://a.example/",
+        ),
+        (
+            {"bucket_bound_hostname": "a.example", "public_endpoint_url": "https://b.example"},
+            "https://b.example/waiting/",
+            "https://a.example/",
+        ),
+    ],
+)
+def test_a_pending_bucket_has_a_location_of_its_own(
+    gcs: Reference, method: str, options: dict[str, Any], upload_url: str, object_url: str
+) -> None:
+    backend = GCSBackend(bucket=BUCKET, pending_bucket="waiting", credentials=gcs.info, upload_method=method, **options)
+    pending, direct = backend.sign_upload(PENDING, now()), backend.sign_upload(GRANT, now())
+    path = "" if method == "post" else PENDING.upload_key
+    assert pending.url.partition("?")[0] == f"{upload_url}{path}"
+    path = "" if method == "post" else GRANT.key
+    assert direct.url.partition("?")[0] == f"{object_url}{path}"
+    assert backend.object_url("k") == f"{object_url}k"
+
+
+@pytest.mark.parametrize("setting", ["endpoint_url", "public_endpoint_url", "bucket_bound_hostname"])
+def test_an_endpoint_without_tls_beyond_this_machine_must_be_asked_for(gcs: Reference, setting: str) -> None:
+    options = {"bucket": BUCKET, "credentials": gcs.info, setting: "http://storage.example.com"}
+    with pytest.raises(ConfigurationError, match="allow_http") as caught:
+        GCSBackend(**options)
+    assert caught.value.field == setting
+    GCSBackend(**options, allow_http=True)
+    GCSBackend(**options | {setting: "http://127.0.0.1:4443"})
+
+
+def test_an_emulator_host_beyond_this_machine_must_be_asked_for(
+    gcs: Reference, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", "storage:4443")
+    with pytest.raises(ConfigurationError, match="allow_http") as caught:
+        open_gcs(f"gs://{BUCKET}/p/?credentials={gcs.account}")
+    assert caught.value.field == "STORAGE_EMULATOR_HOST"
+    backend, _ = open_gcs(f"gs://{BUCKET}/p/?credentials={gcs.account}&allow_http=true")
+    assert backend.object_url("k") == f"http://storage:4443/{BUCKET}/k"
 
 
 @pytest.mark.parametrize("written", ["{url}", "{host}"])
@@ -113,6 +174,10 @@ def test_a_url_gives_the_backend_and_the_prefix(gcs: Reference) -> None:
     assert (backend.name, prefix) == (f"gs://{BUCKET}", "public/in-here/")
     signed = backend.sign_upload(GRANT, now())
     assert (signed.method, signed.url.split("?")[0]) == ("PUT", f"{gcs.url}/{BUCKET}/{GRANT.key}")
+    backend, _ = open_gcs(
+        f"gs://{BUCKET}/p/?credentials={gcs.account}&verifier_credentials={gcs.account}&pending_bucket=waiting"
+    )
+    assert backend.sign_upload(PENDING, now()).url == "https://storage.googleapis.com/waiting/"
     backend, prefix = open_gcs(f"gs://{BUCKET}/p/?credentials={gcs.account}&virtual_hosted_style=true")
     assert backend.object_url("p/k") == f"https://{BUCKET}.storage.googleapis.com/p/k"
     backend, prefix = open_gcs(f"gs://{BUCKET}/p/?credentials={gcs.account}&bucket_bound_hostname=cdn.example.com")

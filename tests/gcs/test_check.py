@@ -9,7 +9,7 @@ from http.server import BaseHTTPRequestHandler
 import pytest
 
 from presign import ConfigurationError, StorageUnavailable
-from tests.gcs.reference import Reference, http_server, now
+from tests.gcs.reference import PENDING_BUCKET, Reference, http_server, now
 
 
 def test_check_passes_if_all_settings_are_right(gcs: Reference, kind: str) -> None:
@@ -20,6 +20,22 @@ def test_check_names_a_bucket_that_does_not_exist(gcs: Reference, kind: str) -> 
     with pytest.raises(ConfigurationError, match="the bucket missing does not exist") as caught:
         gcs.backend(kind, bucket="missing").check()
     assert caught.value.field == "bucket"
+
+
+def test_check_names_a_pending_bucket_that_does_not_exist(gcs: Reference, kind: str) -> None:
+    gcs.backend(kind, pending_bucket=PENDING_BUCKET).check()
+    with pytest.raises(ConfigurationError, match="missing does not exist") as caught:
+        gcs.backend(kind, pending_bucket="missing").check()
+    assert caught.value.field == "pending_bucket"
+
+
+def test_check_names_a_verifier_that_google_does_not_trust(
+    gcs: Reference, kind: str, other_pem: dict[str, str]
+) -> None:
+    info = gcs.info | {"private_key": other_pem["rsa"]}
+    with pytest.raises(ConfigurationError, match="check verifier_credentials") as caught:
+        gcs.backend(kind, verifier_credentials=info).check()
+    assert caught.value.field == "verifier_credentials"
 
 
 def test_check_names_a_service_account_that_google_no_longer_trusts(gcs: Reference, other_pem: dict[str, str]) -> None:

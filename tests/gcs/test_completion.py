@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
+from urllib.parse import urlsplit
 
 import pytest
 
 from emulators.wire import Attempt, send
 from presign import NotUploaded, Rule, RuleViolated
-from tests.gcs.reference import PNG, Reference, as_sent, issued, presigner
+from tests.gcs.reference import BUCKET, GRANT, PNG, Reference, as_sent, issued, presigner, uploaded
 
 
 def test_complete_returns_the_stored_object_and_the_same_object_when_repeated(
@@ -29,10 +31,17 @@ def test_complete_returns_the_stored_object_and_the_same_object_when_repeated(
 def test_complete_reads_the_object_and_deletes_it_if_the_checksum_differs(
     gcs: Reference, kind: str, method: str
 ) -> None:
-    gate = presigner(gcs.backend(kind, upload_method=method))
+    backend = gcs.backend(kind, upload_method=method)
+    gate = presigner(backend)
     ticket = issued(gate, sha256=hashlib.sha256(b"other").hexdigest())
     assert ticket.enforced[Rule.CHECKSUM] == "completion"
-    assert send(as_sent(ticket)).status in {200, 201}
+    if method == "put":
+        # This server checks the hash that a PUT binds, as Google documents; Google's own check was not tried.
+        assert send(as_sent(ticket)).outcome == (400, "BadDigest")
+        pending_key = urlsplit(ticket.url).path.removeprefix(f"/{BUCKET}/")
+        assert uploaded(backend, replace(GRANT, key=pending_key)).status == 200
+    else:
+        assert send(as_sent(ticket)).status == 201
     with pytest.raises(RuleViolated) as caught:
         gate.complete(ticket.token)
     assert caught.value.rule == "checksum"

@@ -22,15 +22,18 @@ from presign.gcs import GCSBackend, open_gcs
 from tests.gcs.reference import ACCESS_ID, BUCKET, GRANT, HMAC_SECRET, Reference, as_sent, now, uploaded
 
 SETTINGS = (
+    "allow_http",
     "bucket",
     "bucket_bound_hostname",
     "credentials",
     "endpoint_url",
     "hmac_access_id",
     "hmac_secret",
+    "pending_bucket",
     "public_endpoint_url",
     "service_account_email",
     "upload_method",
+    "verifier_credentials",
     "virtual_hosted_style",
 )
 ANY_VALUE = st.one_of(
@@ -148,6 +151,14 @@ def test_unusable_default_credentials_are_refused_with_the_setting_in_the_messag
         ({"bucket": None}, "bucket"),
         ({"bucket": 5}, "bucket"),
         ({"bucket": b"uploads"}, "bucket"),
+        ({"pending_bucket": "Bad/Name"}, "pending_bucket"),
+        ({"pending_bucket": ""}, "pending_bucket"),
+        ({"pending_bucket": 5}, "pending_bucket"),
+        ({"pending_bucket": "dotted.example.com", "virtual_hosted_style": True}, "virtual_hosted_style"),
+        ({"verifier_credentials": 0}, "verifier_credentials"),
+        ({"verifier_credentials": "no\0path"}, "verifier_credentials"),
+        ({"verifier_credentials": {"type": "authorized_user"}}, "verifier_credentials"),
+        ({"allow_http": "true"}, "allow_http"),
         ({"upload_method": "patch"}, "upload_method"),
         ({"upload_method": None}, "upload_method"),
         ({"upload_method": ["post"]}, "upload_method"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import threading
 import time
@@ -17,8 +18,9 @@ from google.auth.credentials import AnonymousCredentials
 
 from emulators.wire import Attempt, send
 from presign import StorageUnavailable
+from presign.backends import ObjectChanged, ObjectHead
 from presign.gcs import GCSBackend
-from tests.gcs.reference import BUCKET, GRANT, PNG, Reference, answer, http_server, now, uploaded
+from tests.gcs.reference import BUCKET, GRANT, PENDING, PNG, Reference, answer, http_server, now, uploaded
 
 
 def test_a_download_url_expires_and_sends_the_signed_content_disposition(gcs: Reference, kind: str) -> None:
@@ -45,7 +47,10 @@ def test_a_read_returns_the_range_and_fails_after_the_object_was_replaced(gcs: R
     assert backend.read(GRANT.key, offset=1, length=3, etag=head.etag) == PNG[1:4]
     assert backend.read(GRANT.key, offset=0, length=10_000, etag=head.etag) == PNG
     uploaded(backend)
-    with pytest.raises(StorageUnavailable, match="gs://uploads answered GET with 412"):
+    with pytest.raises(ObjectChanged, match="gs://uploads"):
+        backend.read(GRANT.key, offset=1, length=3, etag=head.etag)
+    backend.delete(GRANT.key)
+    with pytest.raises(ObjectChanged, match="gs://uploads"):
         backend.read(GRANT.key, offset=1, length=3, etag=head.etag)
 
 
@@ -69,12 +74,13 @@ def test_signing_and_reading_from_many_threads_at_once_is_safe(gcs: Reference, k
 
 
 def calls(backend: GCSBackend) -> dict[str, Callable[[], object]]:
-    """Every call that reaches the storage."""
+    """Every call that reaches the storage, and has the same time-out."""
     return {
         "check": backend.check,
         "head": lambda: backend.head("k"),
         "read": lambda: backend.read("k", offset=0, length=1, etag="e"),
         "delete": lambda: backend.delete("k"),
+        "list": lambda: list(backend.list_objects("p/")),
     }
 
 
@@ -107,11 +113,15 @@ def hanging_server() -> Iterator[str]:
         yield f"http://127.0.0.1:{listener.getsockname()[1]}"
 
 
-@pytest.mark.parametrize("name", ["check", "head", "read", "delete"])
+@pytest.mark.parametrize("name", ["check", "head", "read", "delete", "list", "publish"])
 def test_a_storage_that_answers_503_is_unavailable_after_one_retry(gcs: Reference, name: str) -> None:
     started = time.monotonic()
-    with storage(lambda request, number: answer(request, 503)) as (url, received), pytest.raises(StorageUnavailable):
-        calls(anonymous(gcs, url))[name]()
+    with storage(lambda request, number: answer(request, 503)) as (url, received):
+        backend = anonymous(gcs, url)
+        head = ObjectHead(size=5, content_type="image/png", etag="e", version="1")
+        every_call = {**calls(backend), "publish": lambda: backend.publish(PENDING, head)}
+        with pytest.raises(StorageUnavailable):
+            every_call[name]()
     assert time.monotonic() - started < 5
     # check() sends its signed request first, and does not repeat that one.
     assert len(received) == (1 if name == "check" else 2)
@@ -144,6 +154,44 @@ def test_a_call_is_not_repeated_after_a_lasting_failure(gcs: Reference, status: 
     assert len(received) == 1
 
 
+PLAIN = {"name": "k", "size": "5", "etag": "e", "generation": "1", "crc32c": "AAAAAA==", "contentType": "image/png"}
+
+
+@pytest.mark.parametrize(
+    ("attributes", "unexpected"),
+    [
+        ({"contentLanguage": "de"}, {"content-language": "de"}),
+        ({"customTime": "2026-01-02T03:04:05Z"}, {"custom-time": "2026-01-02 03:04:05+00:00"}),
+        ({"temporaryHold": True}, {"temporary-hold": "True"}),
+        ({"temporaryHold": False}, {}),
+        ({"retention": {"mode": "Unlocked", "retainUntilTime": "2027-01-01T00:00:00Z"}}, {"retention": "Unlocked"}),
+        # These come from the bucket's defaults.
+        ({"storageClass": "NEARLINE"}, {}),
+        ({"eventBasedHold": True}, {}),
+        ({"kmsKeyName": "projects/p/locations/l/keyRings/r/cryptoKeys/k/cryptoKeyVersions/1"}, {}),
+        ({"retentionExpirationTime": "2027-01-01T00:00:00Z"}, {}),
+    ],
+)
+def test_head_shows_what_no_grant_has(
+    gcs: Reference, attributes: dict[str, object], unexpected: dict[str, str]
+) -> None:
+    content = json.dumps(PLAIN | attributes).encode()
+    with storage(lambda request, number: answer(request, 200, content)) as (url, _):
+        head = anonymous(gcs, url).head("k")
+    assert head is not None
+    assert (head.unexpected_headers, head.readable) == (unexpected, True)
+
+
+def test_head_says_that_an_object_needs_a_key_which_only_the_client_has(gcs: Reference) -> None:
+    # Google: without the key, the metadata have neither the CRC32C nor the MD5.
+    resource = {name: value for name, value in PLAIN.items() if name != "crc32c"}
+    resource |= {"customerEncryption": {"encryptionAlgorithm": "AES256", "keySha256": "a"}}  # type: ignore[dict-item]
+    with storage(lambda request, number: answer(request, 200, json.dumps(resource).encode())) as (url, _):
+        head = anonymous(gcs, url).head("k")
+    assert head is not None
+    assert (head.readable, head.size, head.content_type) == (False, 5, "image/png")
+
+
 def test_a_hanging_storage_or_token_service_keeps_no_call_longer_than_the_stated_time(gcs: Reference) -> None:
     end_of_test = threading.Event()
 
@@ -159,7 +207,7 @@ def test_a_hanging_storage_or_token_service_keeps_no_call_longer_than_the_stated
             call()
         return time.monotonic() - started
 
-    with hanging_server() as url, storage(fail_then_hang) as (failing_url, received), ThreadPoolExecutor(9) as pool:
+    with hanging_server() as url, storage(fail_then_hang) as (failing_url, received), ThreadPoolExecutor(11) as pool:
         on_hanging_storage = calls(anonymous(gcs, url))
         with_hanging_token_service = calls(gcs.backend("rsa", credentials=gcs.info | {"token_uri": f"{url}/token"}))
         one_attempt = [

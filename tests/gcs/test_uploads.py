@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
@@ -16,6 +17,7 @@ from tests.gcs.reference import (
     HMAC_SECRET,
     MAX_BYTES,
     MIN_BYTES,
+    PENDING,
     PNG,
     Reference,
     as_sent,
@@ -155,9 +157,36 @@ def test_the_upload_method_and_the_enforced_rules_are_the_same_for_every_key(
     assert backend.enforces(grant) == rules
 
 
+def test_a_put_binds_the_sha256_and_still_leaves_the_checksum_to_completion(gcs: Reference, kind: str) -> None:
+    backend = gcs.backend(kind, upload_method="put")
+    grant = replace(GRANT, sha256=hashlib.sha256(PNG).hexdigest())
+    put = as_sent(backend.sign_upload(grant, now()))
+    assert isinstance(put, Attempt)
+    other = PNG[:-1] + b"X"
+    assert send(put.with_body(other)).outcome == (400, "BadDigest")
+    assert send(put.without_header("x-goog-content-sha256").with_body(other)).status in {400, 403}
+    unsigned = put.with_header("x-goog-content-sha256", hashlib.sha256(other).hexdigest()).with_body(other)
+    assert send(unsigned).outcome == (403, "SignatureDoesNotMatch")
+    assert gcs.objects == {}
+    assert send(put).status == 200
+    assert Rule.CHECKSUM not in backend.enforces(grant)
+    form = gcs.backend(kind, upload_method="post").sign_upload(grant, now())
+    assert grant.sha256 not in form.fields.values()
+
+
+def test_the_backend_says_what_cloud_storage_can_do(gcs: Reference) -> None:
+    backend = gcs.backend("rsa")
+    assert backend.max_upload_bytes == 5 * 1024**4
+    assert backend.publish_options == {"storage_class"}
+    assert (backend.checks_expiry_late, backend.has_public_prefixes, backend.pending) == (False, True, backend)
+    assert backend.unexpected_attributes(PENDING) == {}
+    with pytest.raises(ConfigurationError, match="one upload"):
+        presigner(backend, max_bytes=5 * 1024**4 + 1)
+
+
 def test_a_presigner_that_promises_create_only_by_post_is_refused(gcs: Reference, kind: str) -> None:
     with pytest.raises(ConfigurationError, match="create_only"):
-        presigner(gcs.backend(kind, upload_method="post"), create_only=True)
+        presigner(gcs.backend(kind, upload_method="post"), create_only=True, pending_prefix=None)
 
 
 @pytest.mark.parametrize(

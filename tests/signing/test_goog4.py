@@ -120,7 +120,7 @@ def url_inputs(count: int) -> Iterator[UrlInput]:
             path_prefix=path_prefix,
             timestamp=_moment(chance).strftime("%Y%m%dT%H%M%SZ"),
             expires_seconds=chance.randint(1, 604_800),
-            headers={name: _header_value(chance) for name in chance.sample(HEADER_NAMES, chance.randint(0, 6))},
+            headers=_headers(chance),
             query={name: _text(chance, KEY_ALPHABET, 20) for name in chance.sample(QUERY_NAMES, chance.randint(0, 3))},
         )
 
@@ -141,6 +141,13 @@ def form_inputs(count: int) -> Iterator[FormInput]:
 
 def _text(chance: random.Random, alphabet: str, longest: int) -> str:
     return "".join(chance.choices(alphabet, k=chance.randint(1, longest)))
+
+
+def _headers(chance: random.Random) -> dict[str, str]:
+    headers = {name: _header_value(chance) for name in chance.sample(HEADER_NAMES, chance.randint(0, 6))}
+    if chance.random() < 0.3:
+        headers["x-goog-content-sha256"] = f"{chance.getrandbits(256):064x}"
+    return headers
 
 
 def _header_value(chance: random.Random) -> str:
@@ -220,6 +227,38 @@ def test_signed_urls_are_the_sdks_byte_for_byte() -> None:
     assert without_query > INPUTS / 10
 
 
+class RecordingKey:
+    """A key that keeps the string to sign, in the place of Google's test key."""
+
+    def hexdigest(self, message: bytes) -> str:
+        self.message = message.decode()
+        return "signature"
+
+
+def test_the_string_to_sign_of_a_signed_payload_is_the_one_of_googles_vector() -> None:
+    # "Signed Payload Instead of UNSIGNED-PAYLOAD", storage/v1/v4_signatures.json in googleapis/conformance-tests.
+    key = RecordingKey()
+    scope = sigv4.key_scope(
+        dialect=sigv4.GOOG4_RSA,
+        access_key="test-iam-credentials@dummy-project-id.iam.gserviceaccount.com",
+        key=key,
+        date="20190201",
+        region="auto",
+        service="storage",
+    )
+    headers = {
+        "x-goog-content-sha256": "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b982",
+        "x-testcasemetadata-payload-value": "hello",
+    }
+    location = BucketLocation.at("https://storage.googleapis.com", "/test-bucket/")
+    url_signer = sigv4.UrlSigner(scope=scope, timestamp="20190201T090000Z", expires_seconds=10)
+    url_signer.sign_url(location, "PUT", "test-object", headers)
+    assert key.message == (
+        "GOOG4-RSA-SHA256\n20190201T090000Z\n20190201/auto/storage/goog4_request\n"
+        "be21a0841a897930ff5cf72e6e74ec5274efd76c3fe4cde6678f24a0a3d6dbec"
+    )
+
+
 def test_signed_urls_are_the_sdks_byte_for_byte_with_a_service_accounts_rsa_key(credentials: Any) -> None:
     key = AsPresignKey(credentials)
     for given in url_inputs(RSA_INPUTS):
@@ -235,7 +274,8 @@ def signed_with_an_hmac_key(url: str, given: UrlInput, *, secret: str) -> str:
     lines, pairs = get_canonical_headers({**given.headers, "Host": host})
     signed_headers = ";".join(name for name, _ in pairs)
     path = base.removeprefix(given.base_url)
-    request = "\n".join([given.method, path, query, *lines, "", signed_headers, "UNSIGNED-PAYLOAD"])
+    payload = given.headers.get("x-goog-content-sha256", "UNSIGNED-PAYLOAD")
+    request = "\n".join([given.method, path, query, *lines, "", signed_headers, payload])
     scope = [given.timestamp[:8], "auto", "storage", "goog4_request"]
     string_to_sign = "\n".join([algorithm, given.timestamp, "/".join(scope), sha256(request.encode()).hexdigest()])
     key = f"GOOG4{secret}".encode()
