@@ -139,9 +139,8 @@ def binds_a_ticket_to_its_key(subject: Subject) -> None:
     upload_key = subject.upload_key(ticket)
     for other in (f"{subject.prefix}other", ticket.key, f"{upload_key}x", "elsewhere/x"):
         if other != upload_key:
-            require_refused(
-                subject, UploadAttempt.of(ticket, BODY).with_key(upload_key, other), f"another key, {other}"
-            )
+            elsewhere = UploadAttempt.of(ticket, BODY).with_key(upload_key, other)
+            require_refused(subject, elsewhere, f"another key, {other}")
     bucket = subject.bucket
     attempt = UploadAttempt.of(ticket, BODY)
     elsewhere = attempt.with_bucket(bucket, subject.other_bucket)
