@@ -108,7 +108,7 @@ class ObjectReader(io.RawIOBase):
         return self._position
 
     def readinto(self, buffer: Any, /) -> int:
-        """Fill ``buffer``, a writable buffer of bytes, as far as the object and one request reach; return the number of bytes, 0 at the end."""
+        """Fill ``buffer`` as far as the object and one request reach; return the number of bytes, 0 at the end."""
         view = memoryview(buffer).cast("B")
         length = min(len(view), self._size - self._position, _MAX_READ_BYTES)
         if length <= 0:
