@@ -289,6 +289,7 @@ def test_the_page_is_served_with_what_it_needs_and_no_foreign_scripts(tmp_path: 
             "min_bytes": 1,
             "max_bytes": 5_000_000,
             "sha256": "optional",
+            "pending": True,
             "storage": "SeaweedFS on this machine",
         }
 

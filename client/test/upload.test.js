@@ -202,6 +202,7 @@ test("after five minutes without a verdict the file is said to be stored and not
 
 test("a wait beyond the five minutes does not begin", async (t) => {
   const { outcome, completions } = await run(t, { completed: [{ ...PENDING, headers: { "Retry-After": "301" } }] });
+  assert.ok(outcome instanceof UploadError);
   assert.equal(/** @type {UploadError} */ (outcome).code, "completion_pending");
   assert.deepEqual(completions, ["token-1"]);
 });

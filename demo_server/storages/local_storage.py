@@ -15,6 +15,11 @@ PUBLIC_PREFIX = "public/"
 REGION = "us-east-1"
 
 
+def pending_place(pending_prefix: str | None) -> str:
+    """Return the end of a sentence that says where the storage keeps uploads until they are verified."""
+    return "" if pending_prefix is None else f", private uploads under {pending_prefix} until they are verified"
+
+
 @dataclass(frozen=True, kw_only=True)
 class LocalStorage:
     """A running storage: the server's process, and the environment variables with which the demo uses it."""
