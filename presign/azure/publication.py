@@ -32,7 +32,7 @@ _TAG_NAME = re.compile(r"[A-Za-z0-9 +\-./:=_]{1,128}", re.ASCII)
 _TAG_VALUE = re.compile(r"[A-Za-z0-9 +\-./:=_]{0,256}", re.ASCII)
 _NOT_FOUND = 404
 _NOT_IMPLEMENTED = 501
-_NEVER_OVERWRITE: dict[str, Any] = {"etag": "*", "match_condition": MatchConditions.IfMissing}
+_NEVER_OVERWRITE: dict[str, Any] = {"match_condition": MatchConditions.IfMissing}
 
 
 def check_publish_options(grant: Grant) -> None:
