@@ -39,7 +39,7 @@ class StubServer:
         self._server.daemon_threads = True
         # A request that is never answered must not delay the end of the test.
         self._server.block_on_close = False
-        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
+        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
 
     @property
     def account_url(self) -> str:
