@@ -43,9 +43,19 @@ class DeployedStack:
         """The name of the IAM user that signs."""
         return str(self.inputs("uploads-signer-policy")["user"])
 
+    @property
+    def verifier_user(self) -> str:
+        """The name of the IAM user that verifies, if it is not the one that signs."""
+        return str(self.inputs("uploads-signer-verifier-policy")["user"])
+
     def signer_client(self, service: str) -> Any:
         """Return a boto3 client that signs with the stack's access key."""
         return self.cloud.client(service, self.run.outputs["accessKeyId"], self.run.outputs["secretAccessKey"])
+
+    def verifier_client(self, service: str) -> Any:
+        """Return a boto3 client that signs with the separate verifier's access key."""
+        outputs = self.run.outputs
+        return self.cloud.client(service, outputs["verifierAccessKeyId"], outputs["verifierSecretAccessKey"])
 
 
 def deploy(cloud: Boto3Cloud, config: Mapping[str, Any] | None = None, *, program: Path = INFRA) -> DeployedStack:
@@ -87,6 +97,16 @@ def stack(moto_url: str) -> DeployedStack:
 @pytest.fixture(scope="module")
 def private_stack(moto_url: str) -> DeployedStack:
     return deploy(Boto3Cloud(moto_url), {"publicRead": False, "allowVerification": False})
+
+
+@pytest.fixture(scope="module")
+def straight_stack(moto_url: str) -> DeployedStack:
+    return deploy(Boto3Cloud(moto_url), {"pendingPrefix": ""})
+
+
+@pytest.fixture(scope="module")
+def two_identities_stack(moto_url: str) -> DeployedStack:
+    return deploy(Boto3Cloud(moto_url), {"separateVerifier": True})
 
 
 def test_the_program_creates_the_documented_resources_and_no_others(stack: DeployedStack) -> None:
@@ -204,32 +224,53 @@ def test_objects_are_encrypted_at_rest(stack: DeployedStack) -> None:
     assert rule["ApplyServerSideEncryptionByDefault"] == {"SSEAlgorithm": "AES256"}
 
 
-@pytest.mark.parametrize(("config", "days"), [({}, 7), ({"abortUploadsAfterDays": 2}, 2)])
-def test_parts_of_unfinished_uploads_are_deleted_after_the_configured_days(
-    moto_cloud: Boto3Cloud, config: Mapping[str, Any], days: int
-) -> None:
-    stack = deploy(moto_cloud, config)
-    assert stack.cloud.s3.get_bucket_lifecycle_configuration(Bucket=stack.bucket)["Rules"] == [
-        {
-            "ID": "AbortIncompleteUploads",
-            "Status": "Enabled",
-            "Filter": {"Prefix": ""},
-            "AbortIncompleteMultipartUpload": {"DaysAfterInitiation": days},
-        }
-    ]
+def lifecycle(stack: DeployedStack) -> Any:
+    return stack.cloud.s3.get_bucket_lifecycle_configuration(Bucket=stack.bucket)["Rules"]
 
 
-def user_policy(stack: DeployedStack) -> Any:
-    """Return the document of the signer's only policy."""
-    user = stack.signer_user
+def abort_rule(days: int) -> dict[str, Any]:
+    return {
+        "ID": "AbortIncompleteUploads",
+        "Status": "Enabled",
+        "Filter": {"Prefix": ""},
+        "AbortIncompleteMultipartUpload": {"DaysAfterInitiation": days},
+    }
+
+
+def expire_rule(prefix: str, days: int) -> dict[str, Any]:
+    return {
+        "ID": "ExpirePendingUploads",
+        "Status": "Enabled",
+        "Filter": {"Prefix": prefix},
+        "Expiration": {"Days": days},
+        "NoncurrentVersionExpiration": {"NoncurrentDays": days},
+    }
+
+
+def test_parts_of_unfinished_uploads_and_pending_uploads_are_deleted_after_some_days(stack: DeployedStack) -> None:
+    assert lifecycle(stack) == [abort_rule(7), expire_rule("pending/", 2)]
+
+
+def test_the_days_of_the_lifecycle_rules_are_settings(moto_cloud: Boto3Cloud) -> None:
+    stack = deploy(moto_cloud, {"abortUploadsAfterDays": 3, "expirePendingAfterDays": 4, "pendingPrefix": "new/"})
+    assert lifecycle(stack) == [abort_rule(3), expire_rule("new/", 4)]
+
+
+def test_in_the_straight_way_no_object_expires(straight_stack: DeployedStack) -> None:
+    assert lifecycle(straight_stack) == [abort_rule(7)]
+
+
+def user_policy(stack: DeployedStack, user: str | None = None) -> Any:
+    """Return the document of the only policy of ``user``, by default the signer."""
+    user = user or stack.signer_user
     [name] = stack.cloud.iam.list_user_policies(UserName=user)["PolicyNames"]
     assert stack.cloud.iam.list_attached_user_policies(UserName=user)["AttachedPolicies"] == []
     return stack.cloud.iam.get_user_policy(UserName=user, PolicyName=name)["PolicyDocument"]
 
 
-def access_key_ids(stack: DeployedStack) -> list[str]:
-    """Return the ids of the access keys that the server has for the signer."""
-    keys = stack.cloud.iam.list_access_keys(UserName=stack.signer_user)["AccessKeyMetadata"]
+def access_key_ids(stack: DeployedStack, user: str | None = None) -> list[str]:
+    """Return the ids of the access keys that the server has for ``user``, by default the signer."""
+    keys = stack.cloud.iam.list_access_keys(UserName=user or stack.signer_user)["AccessKeyMetadata"]
     return [key["AccessKeyId"] for key in keys]
 
 
@@ -238,30 +279,46 @@ def access_key_resources(stack: DeployedStack) -> set[str]:
     return {name for name in stack.run.resources if "access-key" in name}
 
 
-def upload_statement(arn: str, prefix: str = "public/") -> dict[str, Any]:
+UPLOAD_ACTIONS = ["s3:PutObject", "s3:AbortMultipartUpload", "s3:ListMultipartUploadParts"]
+PENDING_ACTIONS = ["s3:GetObject", "s3:GetObjectVersion", "s3:DeleteObject", "s3:DeleteObjectVersion"]
+
+
+def upload_statement(arn: str, prefix: str = "pending/", *, sid: str = "UploadToPending") -> dict[str, Any]:
     return {
-        "Sid": "UploadUnderPrefix",
+        "Sid": sid,
         "Effect": "Allow",
-        "Action": ["s3:PutObject", "s3:AbortMultipartUpload", "s3:ListMultipartUploadParts"],
+        "Action": UPLOAD_ACTIONS,
         "Resource": f"{arn}/{prefix}*",
+        "Condition": {"Null": {"s3:x-amz-copy-source": "true"}},
     }
 
 
-def verify_statement(arn: str) -> dict[str, Any]:
-    return {
-        "Sid": "VerifyUnderPrefix",
-        "Effect": "Allow",
-        "Action": ["s3:GetObject", "s3:DeleteObject"],
-        "Resource": f"{arn}/public/*",
-    }
+def verify_statements(arn: str, *, pending: str = "pending/", public: str = "public/") -> list[dict[str, Any]]:
+    bucket = arn.removeprefix("arn:aws:s3:::")
+    return [
+        {"Sid": "VerifyPending", "Effect": "Allow", "Action": PENDING_ACTIONS, "Resource": f"{arn}/{pending}*"},
+        {"Sid": "ReadPublished", "Effect": "Allow", "Action": ["s3:GetObject"], "Resource": f"{arn}/{public}*"},
+        {
+            "Sid": "PublishFromPending",
+            "Effect": "Allow",
+            "Action": ["s3:PutObject"],
+            "Resource": f"{arn}/{public}*",
+            "Condition": {"StringLike": {"s3:x-amz-copy-source": [f"{bucket}/{pending}*", f"/{bucket}/{pending}*"]}},
+        },
+        {
+            "Sid": "ListPending",
+            "Effect": "Allow",
+            "Action": ["s3:ListBucket"],
+            "Resource": arn,
+            "Condition": {"StringLike": {"s3:prefix": f"{pending}*"}},
+        },
+    ]
 
 
-def test_the_signer_policy_allows_uploads_and_verification_under_the_prefix_and_nothing_else(
-    stack: DeployedStack,
-) -> None:
+def test_the_signer_policy_allows_uploads_verification_and_publication_and_nothing_else(stack: DeployedStack) -> None:
     assert user_policy(stack) == {
         "Version": "2012-10-17",
-        "Statement": [upload_statement(stack.arn), verify_statement(stack.arn)],
+        "Statement": [upload_statement(stack.arn), *verify_statements(stack.arn)],
     }
 
 
@@ -272,40 +329,96 @@ def test_without_verification_the_signer_may_only_upload(private_stack: Deployed
     }
 
 
+def test_a_separate_verifier_leaves_the_signer_nothing_but_uploads(two_identities_stack: DeployedStack) -> None:
+    stack = two_identities_stack
+    assert user_policy(stack)["Statement"] == [upload_statement(stack.arn)]
+    assert user_policy(stack, stack.verifier_user)["Statement"] == verify_statements(stack.arn)
+    assert stack.verifier_user != stack.signer_user
+
+
+def test_in_the_straight_way_the_signer_uploads_and_verifies_under_the_public_prefix(
+    straight_stack: DeployedStack,
+) -> None:
+    assert user_policy(straight_stack)["Statement"] == [
+        upload_statement(straight_stack.arn, "public/", sid="UploadUnderPrefix"),
+        {
+            "Sid": "VerifyUnderPrefix",
+            "Effect": "Allow",
+            "Action": ["s3:GetObject", "s3:DeleteObject"],
+            "Resource": f"{straight_stack.arn}/public/*",
+        },
+    ]
+
+
 def test_the_signer_policy_denies_signatures_above_the_maximum_age_in_milliseconds(moto_cloud: Boto3Cloud) -> None:
     stack = deploy(moto_cloud, {"signatureMaxAgeMinutes": 15})
     assert user_policy(stack)["Statement"] == [
         upload_statement(stack.arn),
-        verify_statement(stack.arn),
+        *verify_statements(stack.arn),
         {
             "Sid": "DenyOldSignatures",
             "Effect": "Deny",
-            "Action": upload_statement(stack.arn)["Action"] + verify_statement(stack.arn)["Action"],
-            "Resource": f"{stack.arn}/public/*",
+            "Action": UPLOAD_ACTIONS + PENDING_ACTIONS,
+            "Resource": [f"{stack.arn}/pending/*", f"{stack.arn}/public/*"],
             "Condition": {"NumericGreaterThan": {"s3:signatureAge": "900000"}},
         },
     ]
 
 
-def test_every_statement_uses_the_prefix_of_the_stack(moto_cloud: Boto3Cloud) -> None:
-    stack = deploy(moto_cloud, {"publicPrefix": "media/originals/", "allowVerification": False})
-    assert user_policy(stack)["Statement"] == [upload_statement(stack.arn, "media/originals/")]
+def test_the_rights_to_list_and_to_publish_in_parts_are_settings(moto_cloud: Boto3Cloud) -> None:
+    stack = deploy(moto_cloud, {"allowListing": False, "publishInParts": True, "separateVerifier": True})
+    assert user_policy(stack)["Statement"] == [upload_statement(stack.arn)]
+    assert user_policy(stack, stack.verifier_user)["Statement"] == [
+        *verify_statements(stack.arn)[:2],
+        {
+            "Sid": "PublishInParts",
+            "Effect": "Allow",
+            "Action": UPLOAD_ACTIONS,
+            "Resource": f"{stack.arn}/public/*",
+        },
+    ]
+
+
+def test_every_statement_uses_the_prefixes_of_the_stack(moto_cloud: Boto3Cloud) -> None:
+    stack = deploy(moto_cloud, {"publicPrefix": "media/originals/", "pendingPrefix": "media/new/"})
+    assert user_policy(stack)["Statement"] == [
+        upload_statement(stack.arn, "media/new/"),
+        *verify_statements(stack.arn, pending="media/new/", public="media/originals/"),
+    ]
     policy = json.loads(stack.cloud.s3.get_bucket_policy(Bucket=stack.bucket)["Policy"])
     assert policy["Statement"][0]["Resource"] == f"{stack.arn}/media/originals/*"
     assert stack.run.outputs["prefix"] == "media/originals/"
+    assert stack.run.outputs["pendingPrefix"] == "media/new/"
+    assert "\nPRESIGN_PENDING_PREFIX=media/new/\n" in stack.run.outputs["env"]
+
+
+def managed_policy(stack: DeployedStack, output: str) -> Any:
+    version = stack.cloud.iam.get_policy_version(PolicyArn=stack.run.outputs[output], VersionId="v1")
+    return version["PolicyVersion"]["Document"]["Statement"]
 
 
 def test_without_a_user_there_is_a_managed_policy_and_no_access_key(moto_cloud: Boto3Cloud) -> None:
     stack = deploy(moto_cloud, {"createUser": False})
     types = {resource.type for resource in stack.run.resources.values()}
     assert not types & {"aws:iam/user:User", "aws:iam/userPolicy:UserPolicy", "aws:iam/accessKey:AccessKey"}
-    assert set(stack.run.outputs) == {"bucket", "region", "prefix", "presignBucket", "policyArn", "env"}
-    assert "AWS_ACCESS_KEY_ID" not in stack.run.outputs["env"]
-    version = stack.cloud.iam.get_policy_version(PolicyArn=stack.run.outputs["policyArn"], VersionId="v1")
-    assert version["PolicyVersion"]["Document"] == {
-        "Version": "2012-10-17",
-        "Statement": [upload_statement(stack.arn), verify_statement(stack.arn)],
+    assert set(stack.run.outputs) == {
+        "bucket",
+        "region",
+        "prefix",
+        "pendingPrefix",
+        "presignBucket",
+        "policyArn",
+        "env",
     }
+    assert "ACCESS_KEY" not in stack.run.outputs["env"]
+    assert managed_policy(stack, "policyArn") == [upload_statement(stack.arn), *verify_statements(stack.arn)]
+
+
+def test_without_users_each_identity_has_a_managed_policy(moto_cloud: Boto3Cloud) -> None:
+    stack = deploy(moto_cloud, {"createUser": False, "separateVerifier": True})
+    assert managed_policy(stack, "policyArn") == [upload_statement(stack.arn)]
+    assert managed_policy(stack, "verifierPolicyArn") == verify_statements(stack.arn)
+    assert "ACCESS_KEY" not in stack.run.outputs["env"]
 
 
 def test_the_outputs_contain_the_bucket_and_a_complete_env_file(stack: DeployedStack) -> None:
@@ -316,9 +429,11 @@ def test_the_outputs_contain_the_bucket_and_a_complete_env_file(stack: DeployedS
         "bucket": stack.bucket,
         "region": "eu-central-1",
         "prefix": "public/",
+        "pendingPrefix": "pending/",
         "presignBucket": f"s3://{stack.bucket}/public/?region=eu-central-1",
         "env": (
             f"PRESIGN_BUCKET=s3://{stack.bucket}/public/?region=eu-central-1\n"
+            "PRESIGN_PENDING_PREFIX=pending/\n"
             "PRESIGN_PUBLIC_READ=true\n"
             "AWS_DEFAULT_REGION=eu-central-1\n"
             "PRESIGN_ALLOWED_ORIGINS=https://app.example.com,http://localhost:8080\n"
@@ -326,6 +441,25 @@ def test_the_outputs_contain_the_bucket_and_a_complete_env_file(stack: DeployedS
             f"AWS_SECRET_ACCESS_KEY={secret}"
         ),
     }
+
+
+def test_the_env_file_has_the_key_that_signs_and_the_key_that_verifies(two_identities_stack: DeployedStack) -> None:
+    stack, outputs = two_identities_stack, two_identities_stack.run.outputs
+    variables = dict(line.split("=", 1) for line in outputs["env"].splitlines())
+    keys = {name: value for name, value in variables.items() if "KEY" in name}
+    assert keys == {
+        "AWS_ACCESS_KEY_ID": outputs["accessKeyId"],
+        "AWS_SECRET_ACCESS_KEY": outputs["secretAccessKey"],
+        "PRESIGN_VERIFIER_ACCESS_KEY_ID": outputs["verifierAccessKeyId"],
+        "PRESIGN_VERIFIER_SECRET_ACCESS_KEY": outputs["verifierSecretAccessKey"],
+    }
+    assert access_key_ids(stack) == [outputs["accessKeyId"]]
+    assert access_key_ids(stack, stack.verifier_user) == [outputs["verifierAccessKeyId"]]
+
+
+def test_the_env_file_of_the_straight_way_has_an_empty_pending_prefix(straight_stack: DeployedStack) -> None:
+    # Without quotes: docker would take them as part of the value.
+    assert "\nPRESIGN_PENDING_PREFIX=\n" in straight_stack.run.outputs["env"]
 
 
 def test_the_env_file_of_a_private_bucket_says_that_reads_are_not_public(private_stack: DeployedStack) -> None:
@@ -336,11 +470,17 @@ def test_the_secret_key_and_the_env_file_are_the_only_secret_outputs(stack: Depl
     assert stack.run.secret_outputs == {"secretAccessKey", "env"}
 
 
-def test_the_secret_key_is_in_no_plain_output_and_no_input(stack: DeployedStack) -> None:
-    secret = stack.run.outputs["secretAccessKey"]
-    plain_outputs = {name: value for name, value in stack.run.outputs.items() if name not in stack.run.secret_outputs}
+def test_both_secret_keys_are_secret_outputs(two_identities_stack: DeployedStack) -> None:
+    assert two_identities_stack.run.secret_outputs == {"secretAccessKey", "verifierSecretAccessKey", "env"}
+
+
+@pytest.mark.parametrize("output", ["secretAccessKey", "verifierSecretAccessKey"])
+def test_a_secret_key_is_in_no_plain_output_and_no_input(two_identities_stack: DeployedStack, output: str) -> None:
+    run = two_identities_stack.run
+    secret = run.outputs[output]
+    plain_outputs = {name: value for name, value in run.outputs.items() if name not in run.secret_outputs}
     assert secret not in json.dumps(plain_outputs)
-    assert all(secret not in json.dumps(dict(resource.inputs)) for resource in stack.run.resources.values())
+    assert all(secret not in json.dumps(dict(resource.inputs)) for resource in run.resources.values())
 
 
 def test_the_bucket_address_contains_a_local_endpoint(moto_cloud: Boto3Cloud) -> None:
@@ -378,7 +518,15 @@ def test_rotation_creates_a_second_access_key_that_works_while_the_first_is_kept
     assert len(access_key_ids(stack)) == 2
     assert stack.run.outputs["accessKeyId"] in access_key_ids(stack)
     with iam_enforced(stack):
-        stack.signer_client("s3").put_object(Bucket=stack.bucket, Key="public/cat.png", Body=b"cat")
+        stack.signer_client("s3").put_object(Bucket=stack.bucket, Key="pending/cat.png", Body=b"cat")
+
+
+def test_the_rotation_replaces_the_verifiers_access_key_as_well(moto_cloud: Boto3Cloud) -> None:
+    stack = deploy(moto_cloud, {"accessKeyGeneration": 2, "keepPreviousAccessKey": True, "separateVerifier": True})
+    assert access_key_resources(stack) == {
+        f"uploads-signer{role}-access-key-{generation}" for role in ("", "-verifier") for generation in (1, 2)
+    }
+    assert stack.run.outputs["verifierAccessKeyId"] in access_key_ids(stack, stack.verifier_user)
 
 
 def test_after_the_rotation_only_the_new_access_key_is_left(moto_cloud: Boto3Cloud) -> None:
@@ -386,17 +534,19 @@ def test_after_the_rotation_only_the_new_access_key_is_left(moto_cloud: Boto3Clo
     assert access_key_resources(stack) == {"uploads-signer-access-key-2"}
 
 
-def test_iam_allows_the_access_key_to_upload_read_and_delete_under_the_prefix(stack: DeployedStack) -> None:
-    s3 = stack.signer_client("s3")
+def test_iam_allows_the_access_key_to_upload_verify_publish_and_delete(stack: DeployedStack) -> None:
+    s3, bucket = stack.signer_client("s3"), stack.bucket
     with iam_enforced(stack):
-        s3.put_object(Bucket=stack.bucket, Key="public/cat.png", Body=b"cat")
-        assert s3.get_object(Bucket=stack.bucket, Key="public/cat.png")["Body"].read() == b"cat"
-        s3.delete_object(Bucket=stack.bucket, Key="public/cat.png")
+        s3.put_object(Bucket=bucket, Key="pending/cat.png", Body=b"cat")
+        assert s3.get_object(Bucket=bucket, Key="pending/cat.png")["Body"].read() == b"cat"
+        s3.copy_object(Bucket=bucket, Key="public/cat.png", CopySource=f"{bucket}/pending/cat.png")
+        s3.delete_object(Bucket=bucket, Key="pending/cat.png")
+        assert s3.head_object(Bucket=bucket, Key="public/cat.png")["ContentLength"] == 3
 
 
 def test_iam_allows_the_access_key_to_upload_in_parts_under_the_prefix(stack: DeployedStack) -> None:
     s3 = stack.signer_client("s3")
-    target = {"Bucket": stack.bucket, "Key": "public/film.mp4"}
+    target = {"Bucket": stack.bucket, "Key": "pending/film.mp4"}
     with iam_enforced(stack):
         upload = {**target, "UploadId": s3.create_multipart_upload(**target)["UploadId"]}
         s3.upload_part(**upload, PartNumber=1, Body=b"film")
@@ -405,17 +555,20 @@ def test_iam_allows_the_access_key_to_upload_in_parts_under_the_prefix(stack: De
 
 
 def test_iam_denies_the_access_key_everything_else(stack: DeployedStack) -> None:
+    """What only a condition denies is tried in test_effective_access.py, because moto ignores conditions."""
     s3, iam, bucket, user = stack.signer_client("s3"), stack.signer_client("iam"), stack.bucket, stack.signer_user
     with iam_enforced(stack):
         for call in (
+            lambda: s3.put_object(Bucket=bucket, Key="pendings/cat.png", Body=b"cat"),
             lambda: s3.put_object(Bucket=bucket, Key="publicity/cat.png", Body=b"cat"),
             lambda: s3.put_object(Bucket=bucket, Key="private/cat.png", Body=b"cat"),
             lambda: s3.put_object(Bucket=bucket, Key="cat.png", Body=b"cat"),
             lambda: s3.get_object(Bucket=bucket, Key="private/plan.pdf"),
             lambda: s3.delete_object(Bucket=bucket, Key="private/plan.pdf"),
-            lambda: s3.list_objects_v2(Bucket=bucket),
-            lambda: s3.list_objects_v2(Bucket=bucket, Prefix="public/"),
+            lambda: s3.delete_object(Bucket=bucket, Key="public/cat.png"),
             lambda: s3.put_object_acl(Bucket=bucket, Key="public/cat.png", ACL="public-read"),
+            lambda: s3.put_object_acl(Bucket=bucket, Key="pending/cat.png", ACL="public-read"),
+            lambda: s3.put_object_tagging(Bucket=bucket, Key="pending/cat.png", Tagging={"TagSet": []}),
             lambda: s3.put_bucket_acl(Bucket=bucket, ACL="public-read"),
             lambda: s3.put_bucket_policy(Bucket=bucket, Policy="{}"),
             lambda: s3.delete_bucket_policy(Bucket=bucket),
@@ -435,9 +588,30 @@ def test_iam_denies_the_access_key_everything_else(stack: DeployedStack) -> None
 def test_without_verification_iam_denies_reads_and_deletes(private_stack: DeployedStack) -> None:
     s3, bucket = private_stack.signer_client("s3"), private_stack.bucket
     with iam_enforced(private_stack):
-        s3.put_object(Bucket=bucket, Key="public/cat.png", Body=b"cat")
-        assert error_code(lambda: s3.get_object(Bucket=bucket, Key="public/cat.png")) == "AccessDenied"
-        assert error_code(lambda: s3.delete_object(Bucket=bucket, Key="public/cat.png")) == "AccessDenied"
+        s3.put_object(Bucket=bucket, Key="pending/cat.png", Body=b"cat")
+        for key in ("pending/cat.png", "public/cat.png"):
+            assert error_code(lambda key=key: s3.get_object(Bucket=bucket, Key=key)) == "AccessDenied"
+            assert error_code(lambda key=key: s3.delete_object(Bucket=bucket, Key=key)) == "AccessDenied"
+        assert error_code(lambda: s3.put_object(Bucket=bucket, Key="public/cat.png", Body=b"cat")) == "AccessDenied"
+
+
+def test_iam_gives_each_of_two_identities_its_own_rights(two_identities_stack: DeployedStack) -> None:
+    stack, bucket = two_identities_stack, two_identities_stack.bucket
+    signer, verifier = stack.signer_client("s3"), stack.verifier_client("s3")
+    with iam_enforced(stack):
+        signer.put_object(Bucket=bucket, Key="pending/cat.png", Body=b"cat")
+        for call in (
+            lambda: signer.head_object(Bucket=bucket, Key="pending/cat.png"),
+            lambda: signer.delete_object(Bucket=bucket, Key="pending/cat.png"),
+            lambda: signer.list_objects_v2(Bucket=bucket, Prefix="pending/"),
+            lambda: signer.put_object(Bucket=bucket, Key="public/cat.png", Body=b"cat"),
+            lambda: verifier.put_object(Bucket=bucket, Key="pending/dog.png", Body=b"dog"),
+            lambda: verifier.create_multipart_upload(Bucket=bucket, Key="pending/dog.png"),
+            lambda: verifier.delete_object(Bucket=bucket, Key="public/cat.png"),
+        ):
+            assert error_code(call) in {"AccessDenied", "403"}
+        verifier.copy_object(Bucket=bucket, Key="public/cat.png", CopySource=f"{bucket}/pending/cat.png")
+        verifier.delete_object(Bucket=bucket, Key="pending/cat.png")
 
 
 def test_an_unsupported_resource_type_fails_the_run(tmp_path: Path, moto_cloud: Boto3Cloud) -> None:
