@@ -33,6 +33,7 @@ _CREDENTIALS = {
     "azblob": {
         "account_key": ["AZURE_STORAGE_CONNECTION_STRING", "AZURE_STORAGE_KEY"],
         "credential": ["AZURE_CLIENT_ID", "AZURE_STORAGE_CONNECTION_STRING"],
+        "verifier_account_key": ["AZURE_STORAGE_VERIFIER_KEY"],
         "AZURE_STORAGE_CONNECTION_STRING": ["AZURE_STORAGE_CONNECTION_STRING"],
     },
     "gs": {
