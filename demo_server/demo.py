@@ -42,7 +42,7 @@ def run_demo(settings: Settings, *, report: Callable[[str], None]) -> NoReturn:
     """
     make = _make_process(os.environ)
     with ExitStack() as started:
-        environment = _environment(settings)
+        environment = environment_of(settings)
         servers: list[ServerProcess] = []
         if settings.bucket is None:
             storage = started.enter_context(
@@ -75,7 +75,7 @@ def run_demo(settings: Settings, *, report: Callable[[str], None]) -> NoReturn:
         _watch(servers, make)
 
 
-def _environment(settings: Settings) -> dict[str, str]:
+def environment_of(settings: Settings) -> dict[str, str]:
     """Return the settings, options included, as the variables that the other processes read."""
     # A default stays unset: it agrees with every other setting, and a value that the user chose may not.
     values = settings.model_dump(exclude_unset=True)
