@@ -29,7 +29,7 @@ from bench.server_processes import RunningServer, running
 from bench.ticket_servers import ORIGIN, PRESIGN, Server, uvicorn
 from demo_server.storages.local_storage import BUCKET, REGION
 from demo_server.storages.run import run_local_storage
-from presign.media_types import FIRST_BYTES
+from presign.content import FIRST_BYTES
 
 CPU = "cpu_seconds"
 BYTES = "bytes_handled"

@@ -151,6 +151,15 @@ class Settings(BaseSettings):
         return self
 
     @model_validator(mode="after")
+    def _verifier_is_complete(self) -> Settings:
+        if (self.verifier_access_key_id is None) != (self.verifier_secret_access_key is None):
+            raise ValueError(
+                "PRESIGN_VERIFIER_ACCESS_KEY_ID and PRESIGN_VERIFIER_SECRET_ACCESS_KEY are the two halves of one "
+                "access key; set both or neither"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _clouds_agree(self) -> Settings:
         named = (self.bucket or "").partition("://")[0]
         if "storage" in self.model_fields_set and named in _SCHEMES.values() and named != _SCHEMES[self.storage]:

@@ -16,19 +16,29 @@ _ROOT = Path(__file__).resolve().parent.parent
 
 
 class GcsServer:
-    """The reference GCS server with one bucket; a context manager that starts and stops it.
+    """The reference GCS server with one bucket, or two; a context manager that starts and stops it.
 
-    Pages of ``origins`` may use the bucket, and everybody may read what is under ``public_prefix``. ``directory`` holds
+    Pages of ``origins`` may use the bucket, and everybody may read what is under ``public_prefix``. The same pages may
+    upload to ``pending_bucket``, which nobody may read. ``directory`` holds
     the log and the key of a service account, ``credentials``, which is made at the first start. A server that an
     earlier run left in the same directory is stopped first. Raises StartFailed.
     """
 
-    def __init__(self, *, directory: Path, bucket: str, public_prefix: str, origins: Sequence[str]) -> None:
+    def __init__(
+        self,
+        *,
+        directory: Path,
+        bucket: str,
+        public_prefix: str,
+        origins: Sequence[str],
+        pending_bucket: str | None = None,
+    ) -> None:
         self._directory = directory.absolute()
         self._options = [
             *("--bucket", bucket, "--public-prefix", public_prefix),
             *("--credentials", str(self.credentials), "--generate"),
             *(f"--allow-origin={origin}" for origin in origins),
+            *(() if pending_bucket is None else ("--pending-bucket", pending_bucket)),
         ]
         self._process: ServerProcess | None = None
         self._endpoint_url = ""

@@ -79,10 +79,13 @@ class PostPolicy:
         except (ValueError, RecursionError) as error:
             raise Refusal(*dialect.malformed, f"Invalid Policy: {error}") from error
 
-    def check(self, fields: Mapping[str, str], *, bucket: str, now: datetime) -> None:
-        """Admit a form (names in lower case) that meets each condition and has one for each field, or raise Refusal."""
+    def check_expiry(self, now: datetime) -> None:
+        """Refuse a form after its time."""
         if now > self.expires_at:
             raise Refusal(*self.dialect.expired, "Invalid according to Policy: Policy expired.")
+
+    def check_fields(self, fields: Mapping[str, str], *, bucket: str) -> None:
+        """Admit a form (names in lower case) that meets each condition and has one for each field, or raise Refusal."""
         if fields.get("bucket", bucket) != bucket:
             raise Refusal(*self.dialect.failed, "Invalid according to Policy: the field bucket is not the bucket.")
         judged = {**fields, "bucket": bucket}

@@ -1,33 +1,31 @@
 """A strict S3 data plane in memory: it refuses what Amazon S3 refuses, and constraints that S3 would ignore.
 
 Presigned POST, PUT, GET, HEAD and DELETE, the same signed in the Authorization header (so that boto3 works against it,
-with its default configuration over http), anonymous GET of a public prefix, bucket CORS rules. Not there, and answered
-with 501: sub-resources, aws-chunked bodies, conditional PUT other than `If-None-Match: *`, unknown `x-amz-*` headers.
+with its default configuration over http), copies in one request and in parts, ListObjectsV2, versions, customers' keys
+(as if over TLS), archived objects, object ACLs, anonymous GET of a public prefix, bucket CORS rules. Rights limit what
+a key's holder may do, and leniencies let the server behave as other stores do. Not there, and answered with 501: other
+sub-resources, aws-chunked bodies, conditional PUT other than `If-None-Match: *`, unknown `x-amz-*` headers.
 
 Sources: Amazon S3 API Reference, "PutObject", "GetObject", "HeadObject", "DeleteObject", "POST Object", "Error
-responses"; Amazon S3 User Guide, "Checking object integrity", "How to prevent object overwrites with conditional
-writes".
+responses"; Amazon S3 User Guide, "How to prevent object overwrites with conditional writes", "How to perform
+conditional deletes" (it evaluates the current version alone; that it answers 404 where there is no object is said of
+concurrent deletes only), "Specifying server-side encryption with customer-provided keys".
 """
 
 from __future__ import annotations
 
 import hashlib
 import hmac
-import zlib
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from email.utils import format_datetime
-from types import MappingProxyType
-from typing import Any
 
-import google_crc32c
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from emulators.body_digest import base64_or_empty, check_is_md5, check_md5, is_digest
-from emulators.cors import CorsRule, Preflight, share
+from emulators.cors import Preflight, share
 from emulators.form_stream import FileSink, base_name, read_form
 from emulators.object_answer import posted_answer, read_answer
 from emulators.post_policy import PolicyDialect, PostPolicy
@@ -39,7 +37,30 @@ from emulators.received_request import (
     error_answer,
     percent_decoded,
 )
-from emulators.signature_v4 import AWS4, HmacKey, Judge
+from emulators.s3_bucket import (
+    CUSTOMER_KEY_PREFIX,
+    S3Bucket,
+    S3Object,
+    Target,
+    check_key,
+    customer_key_md5,
+    header_values,
+    precondition_failed,
+)
+from emulators.s3_checksums import BodyChecks, checksum_headers
+from emulators.s3_copying import (
+    COPY_SOURCE,
+    CopyLimits,
+    abort_upload,
+    complete_upload,
+    copy_object,
+    create_upload,
+    upload_part_copy,
+)
+from emulators.s3_listing import list_objects
+from emulators.s3_rights import Caller, Leniency, Right
+from emulators.s3_vocabulary import RESPONSE_OVERRIDES, refuse_unknown, refuse_unknown_amz
+from emulators.signature_v4 import AWS4, Admission, HmacKey, Judge
 from emulators.upload_buffer import SizeRange, UploadBuffer
 
 POLICY_DIALECT = PolicyDialect(
@@ -49,95 +70,16 @@ POLICY_DIALECT = PolicyDialect(
     expired=(403, "AccessDenied"),
 )
 
-STORED_HEADERS = ("cache-control", "content-disposition", "content-encoding", "content-language", "expires")
-KNOWN_AMZ_NAMES = frozenset(
-    {
-        "acl",
-        "algorithm",
-        "checksum-algorithm",
-        "checksum-mode",
-        "content-sha256",
-        "credential",
-        "date",
-        "expected-bucket-owner",
-        "sdk-checksum-algorithm",
-        "security-token",
-        "server-side-encryption",
-        "signature",
-        "storage-class",
-        "tagging",
-        "user-agent",
-    }
-)
-KNOWN_PARAMETERS = frozenset(
-    "X-Amz-" + name
-    for name in ("Algorithm", "Credential", "Date", "Expires", "SignedHeaders", "Signature", "Security-Token")
-)
-RESPONSE_OVERRIDES = MappingProxyType(
-    {
-        "response-cache-control": "cache-control",
-        "response-content-disposition": "content-disposition",
-        "response-content-encoding": "content-encoding",
-        "response-content-language": "content-language",
-        "response-content-type": "content-type",
-        "response-expires": "expires",
-    }
-)
-
-
-def _crc32(body: bytes) -> bytes:
-    return zlib.crc32(body).to_bytes(4, "big")
-
-
-def _crc32c(body: bytes) -> bytes:
-    return int(google_crc32c.value(body)).to_bytes(4, "big")
-
-
-CHECKSUMS: Mapping[str, Callable[[bytes], bytes]] = MappingProxyType(
-    {
-        "crc32": _crc32,
-        "crc32c": _crc32c,
-        "sha1": lambda body: hashlib.sha1(body).digest(),
-        "sha256": lambda body: hashlib.sha256(body).digest(),
-    }
-)
-
-
-@dataclass(frozen=True, kw_only=True)
-class S3Object:
-    """What was stored: bytes, representation headers, metadata, checksums in Base64, other `x-amz-*` attributes."""
-
-    body: bytes = field(repr=False)
-    etag: str
-    content_type: str
-    last_modified: datetime
-    headers: Mapping[str, str]
-    metadata: Mapping[str, str]
-    checksums: Mapping[str, str]
-    attributes: Mapping[str, str]
-
-
-@dataclass(kw_only=True)
-class S3Bucket:
-    """Objects by key, CORS rules, and the prefix that anybody may read (None: nobody)."""
-
-    objects: dict[str, S3Object] = field(default_factory=dict)
-    cors: tuple[CorsRule, ...] = ()
-    public_prefix: str | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Target:
-    name: str
-    bucket: S3Bucket
-    key: str
+LARGEST_DOCUMENT_BYTES = 2 * 1024**2
 
 
 class S3Reference:
     """An ASGI application that serves `buckets` to the holders of `access_keys` (key id to `HmacKey`).
 
-    Buckets are addressed by path (`/bucket/key`) or, where the host is `BUCKET.<one of base_hosts>`, by host.
-    `latest_upload` is what was kept of the latest body, even of a refused one.
+    `rights` limits the holder of a key, by key id, to a list of rights; who is not in it may do everything. `lenient`
+    names the ways in which the server is not strict; see `MINIO`, `CEPH` and `SEAWEEDFS`. Buckets are addressed by path
+    (`/bucket/key`) or, where the host is `BUCKET.<one of base_hosts>`, by host. `latest_upload` is what was kept of the
+    latest body, even of a refused one.
     """
 
     def __init__(
@@ -148,10 +90,21 @@ class S3Reference:
         region: str = "us-east-1",
         clock: Callable[[], datetime] = current_time,
         base_hosts: tuple[str, ...] = ("localhost",),
+        rights: Mapping[str, Sequence[Right]] | None = None,
+        lenient: Collection[Leniency] = (),
+        copy_limits: CopyLimits | None = None,
     ) -> None:
+        unknown = set(rights or ()) - set(access_keys)
+        if unknown:
+            raise ValueError(f"rights: {', '.join(sorted(unknown))} is not in access_keys")
         self.buckets = dict(buckets)
         self.latest_upload: UploadBuffer | None = None
-        self._judge = Judge(dialect=AWS4, keys=access_keys, region=region)
+        self._lenient = frozenset(lenient)
+        obeys_unsigned = Leniency.UNSIGNED_HEADERS in self._lenient
+        dialect = replace(AWS4, must_be_signed=()) if obeys_unsigned else AWS4
+        self._judge = Judge(dialect=dialect, keys=access_keys, region=region)
+        self._rights = dict(rights or {})
+        self._copy_limits = copy_limits or CopyLimits()
         self._clock = clock
         self._base_hosts = base_hosts
 
@@ -163,6 +116,9 @@ class S3Reference:
             response = await self._answer(request, ReceivedRequest.of(request))
         except Refusal as refusal:
             response = error_answer(refusal)
+            if request.headers.get("expect") is not None:
+                # The client sends no body after a refusal, so on this connection no next request could be told from it.
+                response.headers["connection"] = "close"
         self._share(request, response)
         await response(scope, receive, send)
 
@@ -177,20 +133,20 @@ class S3Reference:
         target = self._target(received)
         if received.method == "OPTIONS":
             return _preflight(received, target.bucket)
-        _refuse_unknown(received)
-        if received.method == "POST":
+        refuse_unknown(received, target)
+        if received.method == "POST" and not target.key:
             return await self._post(request, received, target)
+        if received.method == "POST":
+            return await self._post_upload(request, received, target)
         if received.method == "PUT" and target.key:
             return await self._put(request, received, target)
         if received.method in ("GET", "HEAD"):
-            return self._get(received, target)
+            return self._get(received, target) if target.key else self._get_bucket(received, target)
         if received.method == "DELETE" and target.key:
-            self._authenticate(received)
-            target.bucket.objects.pop(target.key, None)
-            return Response(status_code=204)
-        raise Refusal(405, "MethodNotAllowed", "The specified method is not allowed against this resource.")
+            return self._delete(received, target)
+        raise _not_allowed()
 
-    def _target(self, received: ReceivedRequest) -> _Target:
+    def _target(self, received: ReceivedRequest) -> Target:
         host = (received.header("host") or "").rsplit(":", 1)[0]
         path = received.raw_path.removeprefix("/")
         name = next((host.removesuffix("." + base) for base in self._base_hosts if host.endswith("." + base)), None)
@@ -200,89 +156,142 @@ class S3Reference:
         bucket = self.buckets.get(name)
         if bucket is None:
             raise Refusal(404, "NoSuchBucket", "The specified bucket does not exist")
-        _check_key(key)
-        return _Target(name=name, bucket=bucket, key=key)
+        check_key(key)
+        return Target(name=name, bucket=bucket, key=key)
 
-    def _authenticate(self, received: ReceivedRequest) -> str:
+    def _caller(self, received: ReceivedRequest) -> Caller:
         signed_by_header = received.header("authorization") is not None
         if signed_by_header and self._judge.is_signed_by_query(received):
             raise Refusal(400, "InvalidArgument", "Only one auth mechanism allowed")
         if signed_by_header:
-            return self._judge.check_authorization_header(received, self._clock())
+            return self._admitted(self._judge.check_authorization_header(received, self._clock()))
         if self._judge.is_signed_by_query(received):
-            return self._judge.check_query(received, self._clock())
+            return self._admitted(self._judge.check_query(received, self._clock()))
         raise Refusal(403, "AccessDenied", "Access Denied")
 
-    def _get(self, received: ReceivedRequest, target: _Target) -> Response:
-        public = target.bucket.public_prefix
+    def _admitted(self, admission: Admission) -> Caller:
+        return Caller(
+            key_id=admission.key_id,
+            payload=admission.payload,
+            rights=self._rights.get(admission.key_id),
+            lenient=self._lenient,
+        )
+
+    def _get_bucket(self, received: ReceivedRequest, target: Target) -> Response:
+        self._caller(received).require("ListBucket", target.name)
+        return list_objects(received, target) if received.method == "GET" else Response(status_code=200)
+
+    def _get(self, received: ReceivedRequest, target: Target) -> Response:
+        public, version = target.bucket.public_prefix, received.parameter("versionId")
         is_signed = received.header("authorization") is not None or self._judge.is_signed_by_query(received)
-        if is_signed or public is None or not target.key.startswith(public) or not target.key:
-            self._authenticate(received)
-        if not target.key:
-            if received.method != "HEAD":
-                raise Refusal(501, "NotImplemented", "Listing is not part of this server.")
-            return Response(status_code=200)
-        stored = target.bucket.objects.get(target.key)
-        if stored is None:
+        is_public = (public is not None and target.key.startswith(public)) or bool(
+            target.stored and target.stored.is_public
+        )
+        caller = self._caller(received) if is_signed or not is_public or version is not None else None
+        if caller is not None:
+            caller.require("GetObject" if version is None else "GetObjectVersion", target.name, target.key)
+        if target.stored is None and version is None and (caller is None or not caller.may("ListBucket", target.name)):
             # Who may not list the bucket does not learn that a key is free.
-            if not is_signed:
-                raise Refusal(403, "AccessDenied", "Access Denied")
-            raise Refusal(404, "NoSuchKey", "The specified key does not exist.")
+            raise Refusal(403, "AccessDenied", "Access Denied")
+        stored = target.bucket.find(target.key, version)
+        stored.check_customer_key(customer_key_md5(header_values(received)))
+        if stored.is_archived and received.method == "GET":
+            raise Refusal(403, "InvalidObjectState", "The operation is not valid for the object's storage class")
         overrides = {RESPONSE_OVERRIDES[name]: value for name, value in received.query if name in RESPONSE_OVERRIDES}
         if overrides and not is_signed:
             raise Refusal(400, "InvalidRequest", "Request specific response headers cannot be used for anonymous GET.")
-        headers = {
-            "content-type": stored.content_type,
-            "last-modified": format_datetime(stored.last_modified, usegmt=True),
-            **stored.headers,
-            **{f"x-amz-meta-{name}": value for name, value in stored.metadata.items()},
-            **overrides,
-        }
+        shows_tags = caller is not None and caller.may("GetObjectTagging", target.name, target.key)
         wants_checksums = (received.header("x-amz-checksum-mode") or "").upper() == "ENABLED"
         return read_answer(
             received,
             body=stored.body,
             etag=stored.etag,
-            headers=headers,
-            whole_object_headers=_checksum_headers(stored.checksums) if wants_checksums else {},
+            headers={**_object_headers(stored, shows_tags=shows_tags), **overrides},
+            whole_object_headers=checksum_headers(stored.checksums) if wants_checksums else {},
         )
 
-    async def _put(self, request: Request, received: ReceivedRequest, target: _Target) -> Response:
-        payload = self._authenticate(received)
+    def _delete(self, received: ReceivedRequest, target: Target) -> Response:
+        caller = self._caller(received)
+        if received.parameter("uploadId") is not None:
+            return abort_upload(received, target, caller=caller)
+        version, wanted = received.parameter("versionId"), received.header("if-match")
+        caller.require("DeleteObject" if version is None else "DeleteObjectVersion", target.name, target.key)
+        if wanted is not None:
+            if wanted != "*":
+                caller.require("GetObject", target.name, target.key)
+            if target.stored is None:
+                raise Refusal(404, "NoSuchKey", "The specified key does not exist.")
+            if wanted not in ("*", target.stored.etag, target.stored.etag.strip('"')):
+                raise precondition_failed()
+        bucket = target.bucket
+        headers = bucket.delete(target.key) if version is None else bucket.delete_version(target.key, version)
+        return Response(status_code=204, headers=headers)
+
+    async def _put(self, request: Request, received: ReceivedRequest, target: Target) -> Response:
+        caller = self._caller(received)
+        if received.header(COPY_SOURCE) is not None or received.parameter("uploadId") is not None:
+            async for _ in request.stream():
+                pass
+            copy = copy_object if received.parameter("uploadId") is None else upload_part_copy
+            return copy(
+                received,
+                target,
+                buckets=self.buckets,
+                caller=caller,
+                limits=self._copy_limits,
+                now=self._clock(),
+            )
+        values = header_values(received)
+        _require_writing(caller, target, values)
         if received.header("content-length") is None:
             raise Refusal(411, "MissingContentLength", "You must provide the Content-Length HTTP header.")
-        if payload.startswith("STREAMING-"):
-            raise Refusal(501, "NotImplemented", "aws-chunked bodies are not part of this server.")
         create_only = _is_create_only(received)
         if create_only:
-            _check_absent(target)
-        checks = _body_checks(received.headers_with_prefix("x-amz-"), received.header("content-md5"))
-        upload = self._begin_upload(SizeRange())
+            target.check_absent()
+        checks = self._checks(received.headers_with_prefix("x-amz-"), received.header("content-md5"))
+        customer_key_md5(values)
+        body = await self._body(request, received, caller)
+        checks.check(body)
+        if create_only:
+            # From here to the assignment nothing awaits: of concurrent creators one wins.
+            target.check_absent()
+        stored = target.store(body, values, now=self._clock(), checksums=checks.checksums)
+        headers = {"ETag": stored.etag, **checksum_headers(stored.checksums), **stored.version_headers()}
+        return Response(status_code=200, headers=headers)
+
+    async def _post_upload(self, request: Request, received: ReceivedRequest, target: Target) -> Response:
+        if not {"uploads", "uploadId"} & {name for name, _ in received.query}:
+            raise _not_allowed()
+        caller = self._caller(received)
+        document = await self._body(request, received, caller, SizeRange(max_bytes=LARGEST_DOCUMENT_BYTES))
+        if received.parameter("uploads") is not None:
+            return create_upload(received, target, caller=caller)
+        limits, now = self._copy_limits, self._clock()
+        return complete_upload(received, target, document, caller=caller, limits=limits, now=now)
+
+    async def _body(
+        self, request: Request, received: ReceivedRequest, caller: Caller, sizes: SizeRange | None = None
+    ) -> bytes:
+        if caller.payload.startswith("STREAMING-"):
+            raise Refusal(501, "NotImplemented", "aws-chunked bodies are not part of this server.")
+        upload = self._begin_upload(sizes or SizeRange())
         async for chunk in body_of(request, received):
             upload.receive(chunk)
-        body = upload.finish()
+        body, payload = upload.finish(), caller.payload
         if payload != "UNSIGNED-PAYLOAD" and not hmac.compare_digest(payload, hashlib.sha256(body).hexdigest()):
             raise Refusal(
                 400, "XAmzContentSHA256Mismatch", "The provided 'x-amz-content-sha256' header does not match."
             )
-        checks.check(body)
-        if create_only:
-            # From here to the assignment nothing awaits: of concurrent creators one wins.
-            _check_absent(target)
-        values = {name: received.header(name) or "" for name, _ in received.headers}
-        stored = self._store(target, body, values, checks)
-        return Response(status_code=200, headers={"ETag": stored.etag, **_checksum_headers(stored.checksums)})
+        return body
 
-    async def _post(self, request: Request, received: ReceivedRequest, target: _Target) -> Response:
-        if target.key:
-            raise Refusal(405, "MethodNotAllowed", "The specified method is not allowed against this resource.")
+    async def _post(self, request: Request, received: ReceivedRequest, target: Target) -> Response:
         if received.header("content-length") is None:
             raise Refusal(411, "MissingContentLength", "You must provide the Content-Length HTTP header.")
         admitted: _AdmittedForm | None = None
 
         def begin_file(fields: dict[str, str], file_name: str) -> FileSink:
             nonlocal admitted
-            admitted = self._admit_form(fields, file_name, target.name)
+            admitted = self._admit_form(fields, file_name, target)
             return admitted.upload.receive
 
         content_type = received.header("content-type") or ""
@@ -290,10 +299,13 @@ class S3Reference:
         if admitted is None:
             raise RuntimeError("read_form returned without a file")
         body, fields = admitted.upload.finish(), admitted.fields
+        admitted.policy.check_expiry(self._clock() if Leniency.LATE_FORM_EXPIRY in self._lenient else admitted.at)
         admitted.checks.check(body)
-        destination = _Target(name=target.name, bucket=target.bucket, key=fields["key"])
-        stored = self._store(destination, body, fields, admitted.checks)
-        return posted_answer(
+        destination = replace(target, key=fields["key"])
+        stored = destination.store(
+            body, self._stored_fields(received, fields), now=self._clock(), checksums=admitted.checks.checksums
+        )
+        answer = posted_answer(
             received,
             bucket=target.name,
             key=destination.key,
@@ -301,126 +313,93 @@ class S3Reference:
             fields=fields,
             redirect=fields.get("success_action_redirect") or fields.get("redirect"),
         )
+        answer.headers.update(stored.version_headers())
+        return answer
 
-    def _admit_form(self, fields: dict[str, str], file_name: str, bucket: str) -> _AdmittedForm:
+    def _stored_fields(self, received: ReceivedRequest, fields: Mapping[str, str]) -> dict[str, str]:
+        kept = dict(fields)
+        cache_control = received.header("cache-control")
+        if Leniency.REQUEST_CACHE_CONTROL in self._lenient and cache_control is not None:
+            kept.setdefault("cache-control", cache_control)
+        if Leniency.FORMS_LOSE_HEADERS in self._lenient:
+            for name in ("cache-control", "content-disposition", "content-encoding", "content-language", "expires"):
+                kept.pop(name, None)
+        return kept
+
+    def _admit_form(self, fields: dict[str, str], file_name: str, target: Target) -> _AdmittedForm:
         if "policy" not in fields:
             raise Refusal(403, "AccessDenied", "Access Denied")
         if not fields.get("key"):
             raise Refusal(400, "InvalidArgument", "Bucket POST must contain a field named 'key'.")
         now = self._clock()
-        self._judge.check_form(fields, now)
+        caller = self._admitted(self._judge.check_form(fields, now))
         policy = PostPolicy.parse(fields["policy"], POLICY_DIALECT)
+        if Leniency.LATE_FORM_EXPIRY not in self._lenient:
+            policy.check_expiry(now)
         # S3 expands the variable in every field, and judges the expanded form.
         expanded = {name: value.replace("${filename}", base_name(file_name)) for name, value in fields.items()}
-        policy.check(expanded, bucket=bucket, now=now)
-        _check_key(expanded["key"])
+        policy.check_fields(expanded, bucket=target.name)
+        check_key(expanded["key"])
         amz_fields = {
             name.removeprefix("x-amz-"): value for name, value in expanded.items() if name.startswith("x-amz-")
         }
-        _refuse_unknown_amz(amz_fields)
-        checks = _body_checks(amz_fields, expanded.get("content-md5"))
-        return _AdmittedForm(fields=expanded, upload=self._begin_upload(policy.sizes), checks=checks)
+        refuse_unknown_amz(amz_fields)
+        _require_writing(caller, replace(target, key=expanded["key"]), expanded)
+        customer_key_md5(expanded)
+        checks = self._checks(amz_fields, expanded.get("content-md5"))
+        upload = self._begin_upload(policy.sizes)
+        return _AdmittedForm(fields=expanded, upload=upload, checks=checks, policy=policy, at=now)
+
+    def _checks(self, amz: Mapping[str, str], content_md5: str | None) -> BodyChecks:
+        if Leniency.UNCHECKED_CHECKSUMS in self._lenient:
+            return BodyChecks(checksums={}, content_md5=None)
+        return BodyChecks.of(amz, content_md5)
 
     def _begin_upload(self, sizes: SizeRange) -> UploadBuffer:
         self.latest_upload = UploadBuffer(sizes=sizes)
         return self.latest_upload
-
-    def _store(self, target: _Target, body: bytes, values: Mapping[str, str], checks: _BodyChecks) -> S3Object:
-        metadata_prefix = "x-amz-meta-"
-        stored = S3Object(
-            body=body,
-            etag=f'"{hashlib.md5(body).hexdigest()}"',
-            content_type=values.get("content-type") or "binary/octet-stream",
-            last_modified=self._clock(),
-            headers={name: values[name] for name in STORED_HEADERS if name in values},
-            metadata={
-                name.removeprefix(metadata_prefix): value
-                for name, value in values.items()
-                if name.startswith(metadata_prefix)
-            },
-            checksums=checks.checksums,
-            attributes={
-                name: values[name]
-                for name in ("acl", "tagging", "x-amz-acl", "x-amz-storage-class", "x-amz-tagging")
-                if name in values
-            },
-        )
-        target.bucket.objects[target.key] = stored
-        return stored
-
-
-@dataclass(frozen=True, kw_only=True)
-class _BodyChecks:
-    """The digests that a request promised for its body, in Base64."""
-
-    checksums: Mapping[str, str]
-    content_md5: str | None
-
-    def check(self, body: bytes) -> None:
-        check_md5(self.content_md5, body)
-        for name, promised in self.checksums.items():
-            if not is_digest(promised, CHECKSUMS[name](body)):
-                raise Refusal(
-                    400, "BadDigest", f"The {name.upper()} you specified did not match the calculated checksum."
-                )
 
 
 @dataclass(frozen=True, kw_only=True)
 class _AdmittedForm:
     fields: Mapping[str, str]
     upload: UploadBuffer
-    checks: _BodyChecks
+    checks: BodyChecks
+    policy: PostPolicy
+    at: datetime
 
 
-def _body_checks(amz: Mapping[str, str], content_md5: str | None) -> _BodyChecks:
-    checksums = {name: amz[f"checksum-{name}"] for name in CHECKSUMS if f"checksum-{name}" in amz}
-    if len(checksums) > 1:
-        raise Refusal(400, "InvalidRequest", "Expecting a single x-amz-checksum- header.")
-    for name, value in checksums.items():
-        if len(base64_or_empty(value)) != len(CHECKSUMS[name](b"")):
-            raise Refusal(400, "InvalidRequest", f"Value for x-amz-checksum-{name} header is invalid.")
-    for declaration in ("checksum-algorithm", "sdk-checksum-algorithm"):
-        algorithm = amz.get(declaration, "").lower()
-        if declaration in amz and (algorithm not in CHECKSUMS or (checksums and algorithm not in checksums)):
-            raise Refusal(400, "InvalidRequest", f"Value for x-amz-{declaration} header is invalid.")
-    check_is_md5(content_md5)
-    return _BodyChecks(checksums=checksums, content_md5=content_md5)
+def _object_headers(stored: S3Object, *, shows_tags: bool) -> dict[str, str]:
+    optional = {
+        "x-amz-storage-class": stored.storage_class if stored.storage_class != "STANDARD" else None,
+        "x-amz-tagging-count": str(len(stored.tags)) if stored.tags and shows_tags else None,
+        CUSTOMER_KEY_PREFIX + "algorithm": "AES256" if stored.customer_key_md5 else None,
+        CUSTOMER_KEY_PREFIX + "key-md5": stored.customer_key_md5,
+    }
+    return {
+        "content-type": stored.content_type,
+        "last-modified": format_datetime(stored.last_modified, usegmt=True),
+        **stored.headers,
+        **{f"x-amz-meta-{name}": value for name, value in stored.metadata.items()},
+        **{name: value for name, value in optional.items() if value is not None},
+        **stored.version_headers(),
+    }
 
 
-def _checksum_headers(checksums: Mapping[str, str]) -> dict[str, str]:
-    return {f"x-amz-checksum-{name}": value for name, value in checksums.items()}
+def _require_writing(caller: Caller, target: Target, values: Mapping[str, str]) -> None:
+    sets_acl = bool({"acl", "x-amz-acl"} & set(values))
+    sets_tags = bool({"tagging", "x-amz-tagging"} & set(values))
+    caller.require_writing(target.name, target.key, sets_acl=sets_acl, sets_tags=sets_tags)
 
 
-def _refuse_unknown(received: ReceivedRequest) -> None:
-    _refuse_unknown_amz(received.headers_with_prefix("x-amz-"))
-    for name, _ in received.query:
-        known = name in KNOWN_PARAMETERS or name in RESPONSE_OVERRIDES or name == "x-id"
-        # A signature parameter in the wrong case is for the signature's judge.
-        if not known and name.lower() not in {parameter.lower() for parameter in KNOWN_PARAMETERS}:
-            raise Refusal(501, "NotImplemented", f"The query parameter {name} is not part of this server.")
-
-
-def _refuse_unknown_amz(amz: Mapping[str, Any]) -> None:
-    for name in amz:
-        is_checksum = name.removeprefix("checksum-") in CHECKSUMS and name.startswith("checksum-")
-        if name not in KNOWN_AMZ_NAMES and not is_checksum and not name.startswith("meta-"):
-            raise Refusal(501, "NotImplemented", f"x-amz-{name} is not part of this server.")
-
-
-def _check_key(key: str) -> None:
-    if len(key.encode()) > 1024:
-        raise Refusal(400, "KeyTooLongError", "Your key is too long")
+def _not_allowed() -> Refusal:
+    return Refusal(405, "MethodNotAllowed", "The specified method is not allowed against this resource.")
 
 
 def _is_create_only(received: ReceivedRequest) -> bool:
     if received.header("if-match") is not None or received.header("if-none-match") not in (None, "*"):
         raise Refusal(501, "NotImplemented", "A header you provided implies functionality that is not implemented.")
     return received.header("if-none-match") == "*"
-
-
-def _check_absent(target: _Target) -> None:
-    if target.key in target.bucket.objects:
-        raise Refusal(412, "PreconditionFailed", "At least one of the pre-conditions you specified did not hold")
 
 
 def _preflight(received: ReceivedRequest, bucket: S3Bucket) -> Response:

@@ -141,6 +141,14 @@ class RsaKey:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Admission:
+    """Who signed a request, and the payload hash that the signature binds."""
+
+    key_id: str
+    payload: str = "UNSIGNED-PAYLOAD"
+
+
+@dataclass(frozen=True, kw_only=True)
 class Judge:
     """Verifies signatures of one dialect against known keys at a given time."""
 
@@ -154,8 +162,8 @@ class Judge:
         names = {prefix + name for name in ("algorithm", "credential", "signature")}
         return any(name.lower() in names for name, _ in request.query)
 
-    def check_query(self, request: ReceivedRequest, now: datetime) -> str:
-        """Admit a presigned URL within its lifetime and answer the payload hash that it binds, else raise Refusal."""
+    def check_query(self, request: ReceivedRequest, now: datetime) -> Admission:
+        """Admit a presigned URL within its lifetime, else raise Refusal."""
         dialect, prefix = self.dialect, self.dialect.parameter_prefix
         names = [name.lower() for name, _ in request.query]
         if len(set(names)) != len(names):
@@ -175,10 +183,10 @@ class Judge:
         payload = self._bound_payload(request, signed_headers)
         unsigned_query = tuple(pair for pair in request.query if pair[0] != prefix + "Signature")
         self._check_request(request, unsigned_query, signed_headers, payload, algorithm, date, scope, key, signature)
-        return payload
+        return Admission(key_id=scope.key_id, payload=payload)
 
-    def check_authorization_header(self, request: ReceivedRequest, now: datetime) -> str:
-        """Admit a request signed in its Authorization header and answer the payload hash that it binds (S3 only)."""
+    def check_authorization_header(self, request: ReceivedRequest, now: datetime) -> Admission:
+        """Admit a request signed in its Authorization header (S3 only), else raise Refusal."""
         malformed = (400, "AuthorizationHeaderMalformed")
         match = re.fullmatch(
             r"(?P<algorithm>\S+) Credential=(?P<credential>[^\s,]+), ?"
@@ -201,9 +209,9 @@ class Judge:
         self._check_request(
             request, request.query, match["signed"], payload, match["algorithm"], date, scope, key, match["signature"]
         )
-        return payload
+        return Admission(key_id=scope.key_id, payload=payload)
 
-    def check_form(self, fields: Mapping[str, str], now: datetime) -> None:
+    def check_form(self, fields: Mapping[str, str], now: datetime) -> Admission:
         """Admit the signature fields of a POST form (names in lower case), else raise Refusal."""
         dialect, prefix = self.dialect, self.dialect.header_prefix
         algorithm, credential, date, signature = (
@@ -217,6 +225,7 @@ class Judge:
         self._check_session_token(key, fields.get(prefix + "security-token"))
         if not key.verifies(signature, fields["policy"].encode(), scope):
             raise self._mismatch()
+        return Admission(key_id=scope.key_id)
 
     def _check_request(
         self,

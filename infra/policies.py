@@ -75,7 +75,7 @@ def require_separate_prefixes(
     """Raise ValueError unless the two prefixes are good names of folders and neither of them is inside the other.
 
     ``pending_name`` and ``public_name`` are what the error message calls the prefixes. The case of letters does not
-    count, because some stores ignore it in a policy.
+    count, because SeaweedFS can ignore it in a policy.
     """
     for prefix, name in ((pending_prefix, pending_name), (public_prefix, public_name)):
         require_prefix(prefix, name=name)
@@ -347,16 +347,17 @@ def local_signer_policy(
 ) -> dict[str, Any]:
     """Return ``signer_policy`` in the form that SeaweedFS needs for a user's inline policy.
 
-    The local demo uses it; the Pulumi program never does. SeaweedFS holds all conditions of ``signer_policy``. The form
-    differs in two points:
+    The local demo uses it; the Pulumi program never does. SeaweedFS 4.48 holds all its conditions. The form differs
+    from ``signer_policy`` in two points:
 
     - The upload statement also names the bucket's own ARN, because SeaweedFS checks a form POST against the bucket
       before it reads the key. On AWS this would allow nothing more.
     - ``s3:ListMultipartUploadParts`` is missing, because SeaweedFS does not know it in an inline policy. There, a user
       who may upload parts may also list them.
 
-    What SeaweedFS cannot hold: it ignores the case of letters in a resource, so ``Pending/`` is ``pending/`` there, and
-    every user may create access keys for itself.
+    SeaweedFS cannot hold two things. Every user may create access keys for itself. And if the variable
+    ``WEED_S3_SSE_KEY`` gives the server a key for encryption, it ignores the case of letters in resources, and takes a
+    copy for an upload: then a user may copy what it can read to the pending prefix, and can publish nothing.
     """
     document = signer_policy(
         bucket_arn,

@@ -1,62 +1,17 @@
-"""Media types: which texts are one, which types run scripts, and whether an object's first bytes fit its type."""
+"""Media types: which texts are one, which types run scripts, and which extensions fit a type."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
 
-import puremagic
-
-FIRST_BYTES = 1024
-"""How many of an object's first bytes ``find_mismatch`` needs."""
-
 _TOKEN = r"[A-Za-z0-9!#$&^_.+-]{1,127}"  # noqa: S105  (the grammar's word, RFC 6838 section 4.2)
 _MEDIA_TYPE = re.compile(rf"{_TOKEN}/{_TOKEN}(?:; ?{_TOKEN}={_TOKEN})?", re.ASCII)
 # A browser runs scripts in these when it opens them from the bucket's own address (stored cross-site scripting).
 _ACTIVE_SUBTYPE = re.compile(r"(?:.*\+)?xml|html|xsl|(?:x-)?(?:java|ecma|live|j|vb)script.*|x-mixed-replace", re.ASCII)
-# Other names of a format, by the name that puremagic gives it.
-_ALIASES: Mapping[str, frozenset[str]] = {
-    "application/gzip": frozenset({"application/x-gzip"}),
-    "application/zip": frozenset({"application/x-zip-compressed"}),
-    "audio/wav": frozenset({"audio/wave", "audio/x-wav", "audio/vnd.wave"}),
-    "audio/mp4": frozenset({"video/mp4", "audio/x-m4a", "audio/m4a"}),
-    "audio/x-m4a": frozenset({"video/mp4", "audio/mp4", "audio/m4a"}),
-    "audio/webm": frozenset({"video/webm"}),
-    "audio/ogg": frozenset({"application/ogg"}),
-    "video/ogg": frozenset({"application/ogg"}),
-    "image/bmp": frozenset({"image/x-ms-bmp"}),
-    "image/heic": frozenset({"image/heif"}),
-    "image/vnd.microsoft.icon": frozenset({"image/x-icon"}),
-}
-# puremagic finds a signature in the first bytes of every well-formed file of these types.
-_TYPES_WITH_SIGNATURE = frozenset(
-    {
-        "application/gzip",
-        "application/pdf",
-        "application/zip",
-        "audio/flac",
-        "audio/ogg",
-        "audio/wav",
-        "image/avif",
-        "image/bmp",
-        "image/gif",
-        "image/heic",
-        "image/heif",
-        "image/jpeg",
-        "image/png",
-        "image/tiff",
-        "image/vnd.microsoft.icon",
-        "image/webp",
-        "image/x-icon",
-        "video/ogg",
-        "video/webm",
-    }
-)
-# A browser that must guess a type looks for these after white space (WHATWG MIME Sniffing, section 7.1), and then runs
-# the scripts in the document. A file that claims another type must therefore not begin with one of them.
-_MARKUP = re.compile(
-    rb"(?:\xef\xbb\xbf)?[\t\n\x0c\r ]*<(?:!doctype|html|head|script|iframe|body|svg|\?xml|!--)[\s>/-]?", re.IGNORECASE
-)
+# Names of types that say that the type is unknown. A browser then guesses it, and runs the scripts in what it takes for
+# html (WHATWG MIME Sniffing, section 7; Chromium's net/base/mime_sniffer.cc).
+_UNKNOWN_TYPES = frozenset({"application/unknown", "unknown/unknown", "*/*"})
 
 
 def is_media_type(value: str) -> bool:
@@ -65,41 +20,139 @@ def is_media_type(value: str) -> bool:
 
 
 def is_active(content_type: str) -> bool:
-    """Say whether browsers may run scripts in a document of this type: html, svg, xml, javascript and the like."""
-    subtype = content_type.lower().partition(";")[0].partition("/")[2].strip()
-    return _ACTIVE_SUBTYPE.fullmatch(subtype) is not None
+    """Say whether browsers may run scripts in a document of this type.
 
-
-def find_mismatch(content_type: str, first_bytes: bytes) -> str | None:
-    """Return the format that ``first_bytes`` have instead of ``content_type``, or None if the two fit.
-
-    Types whose files all begin with a signature must have that signature. Any other type fits, unless the bytes are
-    markup in which browsers run scripts and ``content_type`` is not a type for markup.
+    They do in html, svg, xml, javascript and the like, and where the type says that it is unknown, such as ``*/*``.
     """
-    declared = content_type.partition(";")[0].strip()
-    if _MARKUP.match(first_bytes) and not is_active(declared):
-        return "markup (html, svg or xml)"
-    if declared not in _TYPES_WITH_SIGNATURE:
-        return None
-    found = _types_by_signature(first_bytes)
-    if declared in found or _ALIASES.get(declared, frozenset()) & found:
-        return None
-    return next((name for name in sorted(found) if name), "an unknown format")
-
-
-def _types_by_signature(first_bytes: bytes) -> frozenset[str]:
-    if not first_bytes:
-        return frozenset()
-    try:
-        return frozenset(match.mime_type for match in puremagic.magic_string(first_bytes))
-    except puremagic.PureError:
-        return frozenset()
+    essence = content_type.lower().partition(";")[0].strip()
+    return essence in _UNKNOWN_TYPES or _ACTIVE_SUBTYPE.fullmatch(essence.partition("/")[2]) is not None
 
 
 def extension_of(content_type: str) -> str:
-    return {"image/png": ".png", "image/jpeg": ".jpg", "text/plain": ".txt"}.get(content_type, "")
+    """Return the usual extension of a file of this type, with its dot: ``.png`` for ``image/png``.
+
+    The answer is "" for a type that has none here. ``application/octet-stream`` has none, because it says nothing about
+    a file. The answer depends neither on the machine nor on Python's version, as those of ``mimetypes`` do.
+    """
+    return _extensions(content_type)[0]
 
 
 def fit_extension(name: str, content_type: str) -> str:
-    extension = extension_of(content_type)
-    return name if name.lower().endswith(extension) else name + extension
+    """Return ``name`` with an extension that fits ``content_type``, so that no system opens the file as another type.
+
+    A name whose extension fits stays as it is, in capitals too: ``cat.JPG`` is a name for ``image/jpeg``. Otherwise the
+    usual extension is added: ``cat.html`` becomes ``cat.html.png`` for ``image/png``. Nothing of the name is lost,
+    because what follows the last dot may be a part of it, as in ``version 1.2``. Only where the name would become
+    longer than 255 characters, its end makes room for the extension. A type without an extension leaves every name
+    unchanged.
+    """
+    extensions = _extensions(content_type)
+    _, dot, extension = name.rpartition(".")
+    # The Kelvin sign becomes "k" in lower case, and no system takes it for one.
+    if not extensions[0] or (extension.isascii() and dot + extension.lower() in extensions):
+        return name
+    return name[: _MAX_NAME_CHARACTERS - len(extensions[0])] + extensions[0]
+
+
+def _extensions(content_type: str) -> tuple[str, ...]:
+    return _EXTENSIONS.get(content_type.lower().partition(";")[0].strip(), ("",))
+
+
+_MAX_NAME_CHARACTERS = 255
+_OPENDOCUMENT = "application/vnd.oasis.opendocument"
+_OPENXML = "application/vnd.openxmlformats-officedocument"
+# The usual extension of each type first, then the others that systems open as the same type.
+_EXTENSIONS: Mapping[str, tuple[str, ...]] = {
+    content_type: tuple(f".{extension}" for extension in extensions.split())
+    for content_types, extensions in (
+        ("image/png image/x-png", "png"),
+        ("image/apng", "apng png"),
+        ("image/jpeg image/jpg image/pjpeg", "jpg jpeg jpe jfif"),
+        ("image/gif", "gif"),
+        ("image/webp", "webp"),
+        ("image/avif", "avif avifs"),
+        ("image/heic image/heic-sequence", "heic heics heif hif"),
+        ("image/heif image/heif-sequence", "heif heifs heic hif"),
+        ("image/jxl", "jxl"),
+        ("image/jp2", "jp2"),
+        ("image/bmp image/x-ms-bmp image/x-bmp", "bmp dib"),
+        ("image/tiff", "tiff tif"),
+        ("image/vnd.microsoft.icon image/x-icon", "ico"),
+        ("image/vnd.adobe.photoshop image/x-photoshop application/x-photoshop", "psd"),
+        ("image/svg+xml", "svg"),
+        ("audio/wav audio/wave audio/x-wav audio/vnd.wave", "wav"),
+        ("audio/aiff audio/x-aiff", "aiff aif aifc"),
+        ("audio/flac audio/x-flac", "flac"),
+        ("audio/aac audio/x-aac", "aac"),
+        ("audio/mpeg audio/mp3 audio/x-mp3 audio/mpeg3", "mp3 mpga mp2"),
+        ("audio/mp4 audio/x-m4a audio/m4a", "m4a mp4"),
+        ("audio/midi audio/x-midi audio/mid", "mid midi"),
+        ("audio/amr", "amr"),
+        ("audio/amr-wb", "awb"),
+        ("audio/ogg", "ogg oga opus spx"),
+        ("video/ogg", "ogv ogg"),
+        ("application/ogg", "ogx ogg"),
+        ("audio/webm", "weba webm"),
+        ("video/webm", "webm"),
+        ("video/x-matroska video/matroska", "mkv"),
+        ("audio/x-matroska audio/matroska", "mka"),
+        ("video/mp4 application/mp4", "mp4 m4v"),
+        ("video/x-m4v", "m4v mp4"),
+        ("video/quicktime", "mov qt"),
+        ("video/3gpp audio/3gpp", "3gp 3gpp"),
+        ("video/3gpp2 audio/3gpp2", "3g2 3gpp2"),
+        ("video/x-msvideo video/avi video/msvideo video/vnd.avi", "avi"),
+        ("video/x-ms-wmv", "wmv"),
+        ("video/x-ms-asf", "asf wmv"),
+        ("audio/x-ms-wma", "wma"),
+        ("video/x-flv", "flv"),
+        ("video/mpeg video/x-mpeg", "mpeg mpg mpe m1v m2v"),
+        ("application/pdf application/x-pdf", "pdf"),
+        ("application/rtf text/rtf application/x-rtf", "rtf"),
+        (f"{_OPENXML}.wordprocessingml.document", "docx"),
+        (f"{_OPENXML}.spreadsheetml.sheet", "xlsx"),
+        (f"{_OPENXML}.presentationml.presentation", "pptx"),
+        ("application/msword", "doc dot"),
+        ("application/vnd.ms-excel application/msexcel", "xls xlt"),
+        ("application/vnd.ms-powerpoint application/mspowerpoint", "ppt pps pot"),
+        (f"{_OPENDOCUMENT}.text", "odt"),
+        (f"{_OPENDOCUMENT}.spreadsheet", "ods"),
+        (f"{_OPENDOCUMENT}.presentation", "odp"),
+        (f"{_OPENDOCUMENT}.graphics", "odg"),
+        ("application/epub+zip", "epub"),
+        ("text/plain", "txt text log"),
+        ("text/csv", "csv"),
+        ("text/tab-separated-values", "tsv"),
+        ("text/markdown text/x-markdown", "md markdown"),
+        ("text/calendar", "ics"),
+        ("text/vcard", "vcf"),
+        ("text/vtt", "vtt"),
+        ("text/css", "css"),
+        ("text/html", "html htm"),
+        ("application/xhtml+xml", "xhtml xht"),
+        ("application/xml text/xml", "xml"),
+        ("text/javascript application/javascript", "js mjs"),
+        ("application/json", "json"),
+        ("application/geo+json", "geojson json"),
+        ("application/ld+json", "jsonld json"),
+        ("application/yaml", "yaml yml"),
+        ("font/woff application/font-woff application/x-font-woff", "woff"),
+        ("font/woff2 application/font-woff2", "woff2"),
+        ("font/ttf application/x-font-ttf", "ttf"),
+        ("font/otf application/x-font-otf", "otf"),
+        ("font/sfnt", "ttf otf"),
+        ("font/collection", "ttc otc"),
+        ("application/zip application/x-zip-compressed", "zip"),
+        ("application/gzip application/x-gzip", "gz tgz"),
+        ("application/x-bzip2 application/x-bzip", "bz2"),
+        ("application/x-xz", "xz"),
+        ("application/zstd", "zst"),
+        ("application/x-7z-compressed", "7z"),
+        ("application/vnd.rar application/x-rar-compressed application/x-rar", "rar"),
+        ("application/x-tar", "tar"),
+        ("application/vnd.sqlite3 application/x-sqlite3", "sqlite sqlite3 db"),
+        ("application/wasm", "wasm"),
+        ("application/vnd.apache.parquet", "parquet"),
+    )
+    for content_type in content_types.split()
+}

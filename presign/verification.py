@@ -6,9 +6,9 @@ import hashlib
 from collections.abc import Mapping
 
 from presign.backends.backend import ObjectHead
+from presign.content import FIRST_BYTES, find_mismatch
 from presign.errors import ConfigurationError, RuleViolated
 from presign.inspection import ReadRange
-from presign.media_types import FIRST_BYTES, find_mismatch
 from presign.messages import Grant, Rule
 
 _CHUNK_BYTES = 8 * 1024 * 1024

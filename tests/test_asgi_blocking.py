@@ -27,6 +27,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Mount, Route
 
+from demo_server.storages.local_storage import BUCKET
 from emulators.serving import serve
 from presign import ConfigurationError, Presigner, Unauthenticated, UploadPolicy
 from presign.asgi import MAX_THREADS, TIMEOUT_SECONDS, Authorize, create_app
@@ -214,8 +215,8 @@ def tokens(s3_reference: Store) -> list[str]:
 
 def _presigner(endpoint_url: str, session: boto3.Session) -> Presigner:
     return Presigner(
-        backend=S3Backend(bucket="b", region="us-east-1", endpoint_url=endpoint_url, session=session),
-        policy=UploadPolicy(content_types={"image/png"}, max_bytes=100, prefix="public/"),
+        backend=S3Backend(bucket=BUCKET, region="us-east-1", endpoint_url=endpoint_url, session=session),
+        policy=UploadPolicy(content_types={"image/png"}, max_bytes=100, prefix="public/", pending_prefix=None),
         secret=TOKEN_SECRET,
     )
 

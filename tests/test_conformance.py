@@ -12,9 +12,11 @@ from typing import Any
 import pytest
 
 from emulators.azurite import ACCOUNT_KEY, Azurite
-from emulators.gcs_reference import GcsBucket, GcsReference, generate_credentials, trusted_account
+from emulators.gcs_accounts import generate_credentials, trusted_account
+from emulators.gcs_bucket import GcsBucket
+from emulators.gcs_reference import GcsReference
 from emulators.serving import serve
-from presign import Backend, Grant, ObjectHead, Rule, SignedUpload
+from presign import Backend, Grant, ListedObject, ObjectHead, Rule, SignedUpload
 from presign.azure import AzureBackend
 from presign.gcs import GCSBackend
 from presign.testing import CHECKS, Subject
@@ -147,6 +149,10 @@ class Broken:
     def __init__(self, backend: Backend) -> None:
         self.backend = backend
 
+    @property
+    def pending(self) -> Any:
+        return self
+
     def __getattr__(self, name: str) -> Any:
         return getattr(self.backend, name)
 
@@ -188,7 +194,7 @@ class BeginsAtOnce(Broken):
 
 class SignsAnotherKey(Broken):
     def sign_upload(self, grant: Grant, now: datetime) -> SignedUpload:
-        return self.backend.sign_upload(_changed(grant, key="public/always-the-same"), now)
+        return self.backend.sign_upload(_changed(grant, pending_key="pending/always-the-same"), now)
 
 
 class SaysThatAllIsWell(Broken):
@@ -198,8 +204,36 @@ class SaysThatAllIsWell(Broken):
 
 
 class KeepsWhatItShouldDelete(Broken):
-    def delete(self, key: str) -> None:
+    def delete(self, key: str, *, head: Any = None) -> None:
         pass
+
+
+class DeletesWhatReplacedIt(Broken):
+    def delete(self, key: str, *, head: Any = None) -> None:
+        self.backend.delete(key)
+
+
+class PublishesAnything(Broken):
+    def publish(self, grant: Grant, head: ObjectHead) -> ObjectHead:
+        found = self.backend.head(grant.upload_key)
+        assert found is not None
+        self.backend.delete(grant.key)
+        return self.backend.publish(grant, found)
+
+
+class StoresAtTheFinalKey(Broken):
+    def sign_upload(self, grant: Grant, now: datetime) -> SignedUpload:
+        return self.backend.sign_upload(_changed(grant, pending_key=None), now)
+
+
+class ForgetsWhatItPublished(Broken):
+    def head(self, key: str, *, first_bytes: int = 0) -> ObjectHead | None:
+        return None if key.startswith("public/") else self.backend.head(key, first_bytes=first_bytes)
+
+
+class ListsNothing(Broken):
+    def list_objects(self, prefix: str) -> Iterator[ListedObject]:
+        return iter(())
 
 
 class SeesNothingMissing(Broken):
@@ -230,11 +264,16 @@ class ReadsFromTheStart(Broken):
         (NeverEnds, "refuses_an_expired_ticket"),
         (BeginsAtOnce, "refuses_a_ticket_before_its_start"),
         (SignsAnotherKey, "accepts_a_valid_upload"),
-        (SaysThatAllIsWell, "enforces_the_size_range"),
+        (SaysThatAllIsWell, "enforces_the_headers"),
         (KeepsWhatItShouldDelete, "reads_and_deletes_the_named_object"),
         (SeesNothingMissing, "completes_only_an_existing_upload"),
         (ReadsFromTheStart, "reads_and_deletes_the_named_object"),
         (BringsOtherBytes, "reads_and_deletes_the_named_object"),
+        (DeletesWhatReplacedIt, "reads_and_deletes_the_named_object"),
+        (ListsNothing, "reads_and_deletes_the_named_object"),
+        (StoresAtTheFinalKey, "keeps_a_pending_upload_private"),
+        (PublishesAnything, "keeps_what_it_published"),
+        (ForgetsWhatItPublished, "finishes_an_interrupted_completion"),
     ],
 )
 def test_a_backend_that_is_broken_on_purpose_is_found_out(

@@ -23,7 +23,7 @@ from botocore.exceptions import ClientError
 from demo_server.settings import StorageName
 from demo_server.storages.local_storage import BUCKET, REGION
 from demo_server.storages.run import run_local_storage
-from emulators.gcs_reference import generate_credentials
+from emulators.gcs_accounts import generate_credentials
 from emulators.ports import free_port, is_free
 from tests.conftest import PAGE_ORIGIN, PNG, Store, read_state
 from tests.demo_process import ROOT, Demo, processes_of, run_demo, running_demo

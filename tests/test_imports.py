@@ -16,6 +16,7 @@ ORDER = (
     "errors",
     "signing",
     "media_types",
+    "content",
     "keys",
     "messages",
     "policy",

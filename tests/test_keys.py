@@ -3,6 +3,7 @@ from __future__ import annotations
 import random
 import re
 import unicodedata
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from presign import ConfigurationError, PresignError, UploadPolicy, UploadRequest
-from presign.keys import MAX_KEY_BYTES, check_prefix, make_key
+from presign.keys import MAX_KEY_BYTES, check_key_template, check_prefix, encode_owner, make_key
 
 SAFE_KEY = re.compile(r"[A-Za-z0-9!_.*'()=@+,/-]+", re.ASCII)
 
@@ -115,3 +116,52 @@ def test_any_name_that_is_admitted_survives_in_the_disposition(name: str) -> Non
 
 def test_a_key_is_the_prefix_and_the_digits_of_the_id() -> None:
     assert make_key("public/", UUID(int=255)) == "public/000000000000000000000000000000ff"
+
+
+@pytest.mark.parametrize(
+    ("template", "owner", "extension", "key"),
+    [
+        ("{id}", None, ".png", "avatars/{hex}"),
+        ("{id}{ext}", None, ".png", "avatars/{hex}.png"),
+        ("{owner}/{id}{ext}", "user-7", ".png", "avatars/user-7/{hex}.png"),
+        ("{owner}/{id}{ext}", "ada@example.com", "", "avatars/ada=40example=2Ecom/{hex}"),
+        ("{owner}/{id}", "../../etc", "", "avatars/=2E=2E=2F=2E=2E=2Fetc/{hex}"),
+        ("by-day/{owner}_{id}", "\u00fc", "", "avatars/by-day/=C3=BC_{hex}"),
+    ],
+)
+def test_a_template_makes_the_rest_of_the_key(template: str, owner: str | None, extension: str, key: str) -> None:
+    object_id = UUID(int=7)
+    made = make_key("avatars/", object_id, template=check_key_template(template), owner=owner, extension=extension)
+    assert made == key.format(hex=object_id.hex)
+
+
+@given(owners=st.lists(st.text(min_size=1), min_size=2, max_size=2, unique=True))
+def test_different_owners_have_different_segments_that_every_storage_keeps(owners: list[str]) -> None:
+    try:
+        first, second = (encode_owner(owner) for owner in owners)
+    except UnicodeEncodeError:
+        return
+    assert first != second
+    for segment in (first, second):
+        assert check_prefix(f"{segment[:900]}/")
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        *("x", "{owner}", "{id}{id}", "{ID}", "{id!r}", "{id:>9}", "{id.hex}", "{id}{", "{id}/", "/{id}", "a//{id}"),
+        *("../{id}", "{id}/..", "./{id}", "{id}{name}", "{{x}}{id}", "${id}", "{id}/{ext}", "a b/{id}", "\u00fc{id}"),
+        *("", 7),
+    ],
+)
+def test_a_template_that_makes_no_safe_new_key_is_refused(template: Any) -> None:
+    with pytest.raises(ConfigurationError, match="key_template") as caught:
+        check_key_template(template)
+    assert caught.value.field == "key_template"
+
+
+def test_a_template_with_an_owner_needs_one_and_a_key_of_at_most_1024_bytes() -> None:
+    for owner in (None, "", "x" * 1000):
+        with pytest.raises(ConfigurationError) as caught:
+            make_key("avatars/", UUID(int=7), template="{owner}/{id}", owner=owner)
+        assert caught.value.field == "owner"

@@ -14,6 +14,7 @@ from presign import (
     TooLarge,
     TooSmall,
     TypeNotAllowed,
+    UploadOptions,
     UploadPolicy,
     UploadRequest,
 )
@@ -51,6 +52,11 @@ def _policy(**changes: Any) -> UploadPolicy:
         ({"expires_in": timedelta(0)}, "expires_in"),
         ({"expires_in": timedelta(hours=1, seconds=1)}, "expires_in"),
         ({"prefix": "public"}, "prefix"),
+        ({"pending_prefix": "pending"}, "pending_prefix"),
+        ({"pending_prefix": "/pending/"}, "pending_prefix"),
+        ({"key_template": "{owner}"}, "key_template"),
+        ({"max_hashed_bytes": -1}, "max_hashed_bytes"),
+        ({"max_hashed_bytes": 1.5}, "max_hashed_bytes"),
         ({"content_disposition": "inline; filename=x"}, "content_disposition"),
         ({"cache_control": "no-cache\r\nX: y"}, "cache_control"),
         ({"cache_control": ""}, "cache_control"),
@@ -187,3 +193,103 @@ def test_a_policy_cannot_be_changed_through_what_it_was_made_of() -> None:
 
 def test_rules_may_be_required_by_value() -> None:
     assert _policy(require_at_storage=["size"]).require_at_storage == {Rule.SIZE}
+
+
+def test_an_upload_waits_under_the_pending_prefix_unless_the_policy_says_otherwise() -> None:
+    request = UploadRequest(content_type="image/png")
+    pending = _policy().decide(request, object_id=ID)
+    assert (pending.key, pending.pending_key) == (f"public/{ID.hex}", f"pending/{ID.hex}")
+    assert pending.upload_key == pending.pending_key
+    straight = _policy(pending_prefix=None).decide(request, object_id=ID)
+    assert straight.pending_key is None
+    assert straight.upload_key == straight.key
+
+
+def test_a_key_follows_the_template_with_the_owner_and_the_types_extension() -> None:
+    policy = _policy(key_template="{owner}/{id}{ext}")
+    grant = policy.decide(UploadRequest(content_type="image/png", name="cat.exe"), object_id=ID, owner="a/b")
+    assert grant.key == f"public/a=2Fb/{ID.hex}.png"
+    with pytest.raises(ConfigurationError, match="needs an owner"):
+        policy.decide(UploadRequest(content_type="image/png"), object_id=ID)
+    assert policy.possible_grants()
+
+
+def test_the_application_chooses_prefix_metadata_tags_and_storage_class_for_one_ticket() -> None:
+    options = UploadOptions(
+        prefix="public/7/", metadata={"b": "2", "c": "3"}, tags={"team": "a b"}, storage_class="STANDARD_IA"
+    )
+    grant = _policy(metadata={"a": "1", "b": "1"}).decide(
+        UploadRequest(content_type="image/png"), object_id=ID, options=options
+    )
+    assert grant.key == f"public/7/{ID.hex}"
+    assert dict(grant.metadata) == {"a": "1", "b": "2", "c": "3"}
+    assert (dict(grant.tags), grant.storage_class) == ({"team": "a b"}, "STANDARD_IA")
+
+
+@pytest.mark.parametrize(
+    ("policy", "options", "field"),
+    [
+        ({}, {"prefix": "private/"}, "prefix"),
+        ({}, {"prefix": "public/../private/"}, "prefix"),
+        ({}, {"prefix": "publicity/"}, "prefix"),
+        ({}, {"metadata": {"a": "\n"}}, "metadata"),
+        ({"metadata": {"a": "x" * 2000}}, {"metadata": {"b": "x" * 100}}, "metadata"),
+        ({}, {"tags": {"a": "\n"}}, "tags"),
+        ({}, {"tags": {"": "x"}}, "tags"),
+        ({}, {"tags": {"a" * 129: "x"}}, "tags"),
+        ({}, {"tags": {"a": "x" * 257}}, "tags"),
+        ({}, {"tags": {str(n): "x" for n in range(11)}}, "tags"),
+        ({}, {"tags": {"a": 1}}, "tags"),
+        ({}, {"tags": ["a"]}, "tags"),
+        ({}, {"storage_class": "standard ia"}, "storage_class"),
+        ({}, {"storage_class": 7}, "storage_class"),
+        ({"pending_prefix": None}, {"tags": {"a": "b"}}, "tags"),
+        ({"pending_prefix": None}, {"storage_class": "STANDARD_IA"}, "storage_class"),
+    ],
+)
+def test_options_that_the_policy_does_not_allow_are_refused(
+    policy: dict[str, Any], options: dict[str, Any], field: str
+) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        _policy(**policy).decide(
+            UploadRequest(content_type="image/png"), object_id=ID, options=UploadOptions(**options)
+        )
+    assert caught.value.field == field
+
+
+def test_a_policy_allows_the_grants_that_it_makes_and_no_others() -> None:
+    policy = _policy(min_bytes=2)
+    grants = [
+        policy.decide(UploadRequest(content_type="image/png", size=size), object_id=ID) for size in (None, 2, 50, 100)
+    ]
+    assert all(policy.allows(grant) for grant in [*grants, *policy.possible_grants()])
+    (grant, *_) = grants
+    for other in (
+        _policy(min_bytes=2, prefix="avatars/"),
+        _policy(min_bytes=3),
+        _policy(min_bytes=2, max_bytes=99),
+        _policy(min_bytes=2, content_types={"text/plain"}),
+        _policy(min_bytes=2, pending_prefix=None),
+        _policy(min_bytes=2, pending_prefix="incoming/"),
+    ):
+        assert not other.allows(grant)
+    assert not policy.allows(
+        _policy(min_bytes=2, pending_prefix=None).decide(UploadRequest(content_type="image/png"), object_id=ID)
+    )
+
+
+def test_headers_have_no_runs_of_spaces_because_signatures_do_not_tell_them_apart() -> None:
+    policy = _policy(cache_control="max-age=60,  private", content_disposition="inline")
+    grant = policy.decide(UploadRequest(content_type="image/png", name="my   cat.png"), object_id=ID)
+    assert grant.cache_control == "max-age=60, private"
+    assert grant.content_disposition == "inline; filename=\"my cat.png\"; filename*=UTF-8''my%20%20%20cat.png"
+
+
+def test_a_name_can_be_made_to_fit_the_type() -> None:
+    request = UploadRequest(content_type="image/png", name="cat.html")
+    fitted = _policy(content_disposition="attachment", fit_extension=True).decide(request, object_id=ID)
+    assert fitted.content_disposition is not None
+    assert fitted.content_disposition.endswith('.png"')
+    kept = _policy(content_disposition="attachment").decide(request, object_id=ID)
+    assert kept.content_disposition == 'attachment; filename="cat.html"'
+    assert fitted.name == kept.name == "cat.html"

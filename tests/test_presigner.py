@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from typing import Any
 from uuid import UUID
@@ -12,6 +13,7 @@ import pytest
 from emulators.wire import Attempt, Form, send
 from presign import (
     ConfigurationError,
+    InvalidRequest,
     InvalidToken,
     NotUploaded,
     Rule,
@@ -27,8 +29,8 @@ MECHANISMS: dict[str, dict[str, Any]] = {
     "POST": {},
     "POST of an exact size": {"size": len(PNG)},
     "POST of these bytes": {"sha256": PNG_SHA256},
-    "PUT": {"upload_method": "put"},
-    "PUT, create-only": {"create_only": True},
+    "PUT": {"upload_method": "put", "size": len(PNG)},
+    "PUT, create-only": {"create_only": True, "size": len(PNG)},
     "PUT, create-only, of an exact size and these bytes": {"create_only": True, "size": len(PNG), "sha256": PNG_SHA256},
 }
 
@@ -63,7 +65,7 @@ def test_a_file_sent_with_its_ticket_is_stored_and_completed(store: Store, mecha
 @pytest.mark.parametrize("size", [10, 55, 100])
 def test_every_size_within_the_bounds_is_accepted(store: Store, mechanism: str, size: int) -> None:
     presigner, request = _presigner_and_request(store, mechanism, verify_content=False)
-    ticket = presigner.issue(request)
+    ticket = presigner.issue(request if mechanism == "POST" else replace(request, size=size))
     assert upload(ticket, b"x" * size).status in (200, 201)
     assert presigner.complete(ticket.token).size == size
 
@@ -71,15 +73,23 @@ def test_every_size_within_the_bounds_is_accepted(store: Store, mechanism: str, 
 def test_tickets_say_who_enforces_what(store: Store) -> None:
     by_post = store.presigner().issue(png_request(sha256=PNG_SHA256))
     assert by_post.enforced == dict.fromkeys([Rule.SIZE, Rule.TYPE, Rule.HEADERS, Rule.CHECKSUM], "storage")
-    by_put = store.presigner(create_only=True).issue(png_request())
+    by_put = store.presigner(create_only=True).issue(png_request(size=20))
     assert by_put.enforced == {
-        Rule.SIZE: "completion",
+        Rule.SIZE: "storage",
         Rule.TYPE: "storage",
         Rule.HEADERS: "completion",
         Rule.CREATE_ONLY: "storage",
     }
-    exact = store.presigner(create_only=True).issue(png_request(size=20))
-    assert exact.enforced[Rule.SIZE] == "storage"
+
+
+@pytest.mark.parametrize("policy", [{"create_only": True}, {"upload_method": "put"}])
+def test_a_put_that_cannot_hold_a_range_of_sizes_requires_the_size(s3_reference: Store, policy: dict[str, Any]) -> None:
+    presigner = s3_reference.presigner(**policy)
+    assert presigner.requires_size
+    with pytest.raises(InvalidRequest, match="'size' is required") as caught:
+        presigner.issue(png_request())
+    assert caught.value.field == "size"
+    assert not s3_reference.presigner().requires_size
 
 
 def _violations() -> dict[str, tuple[Rule, Any]]:
@@ -92,14 +102,11 @@ def _violations() -> dict[str, tuple[Rule, Any]]:
         return change
 
     return {
-        "too small": (Rule.SIZE, sent(PNG[:9])),
-        "empty": (Rule.SIZE, sent(b"")),
-        "too large": (Rule.SIZE, sent(PNG + b"x" * 100)),
         "encoding": (Rule.HEADERS, sent(PNG, content_encoding="gzip")),
         "cache control": (Rule.HEADERS, sent(PNG, cache_control="max-age=31536000")),
         "content_disposition": (Rule.HEADERS, sent(PNG, content_disposition='attachment; filename="x.exe"')),
-        "not a png": (Rule.TYPE, sent(b"GIF89a" + b"\0" * 20)),
-        "html": (Rule.TYPE, sent(b"<script>alert(1)</script>")),
+        "not a png": (Rule.TYPE, sent((b"GIF89a" + b"\0" * 99)[: len(PNG)])),
+        "html": (Rule.TYPE, sent(b"<script>alert(1)</script>".ljust(len(PNG)))),
     }
 
 
@@ -107,7 +114,7 @@ def _violations() -> dict[str, tuple[Rule, Any]]:
 def test_what_a_put_leaves_open_completion_refuses_and_deletes(store: Store, violation: str) -> None:
     rule, change = _violations()[violation]
     presigner = store.presigner(upload_method="put")
-    ticket = presigner.issue(png_request())
+    ticket = presigner.issue(png_request(size=len(PNG)))
     sent = as_sent(ticket, PNG)
     assert isinstance(sent, Attempt)
     assert send(change(sent)).status == 200, "the storage lets this through, as the ticket says"
@@ -176,18 +183,23 @@ class _NoStorage:
         self.sign_download = backend.sign_download
         self.object_url = backend.object_url
 
+    signing_does_io = has_public_prefixes = checks_expiry_late = False
+    max_upload_bytes = 5 * 1024**3
+
+    publish_options: Any = frozenset()
+
     def _asked(self, *args: Any, **kwargs: Any) -> Any:
         raise AssertionError("the storage was asked")
 
-    signing_does_io = False
-    check = head = read = delete = _asked
+    check = head = read = delete = list_objects = publish = unexpected_attributes = _asked
+    pending: Any = None
 
 
 def test_a_tampered_foreign_or_expired_token_never_touches_the_storage(s3_reference: Store) -> None:
     from presign import Presigner
 
     now = datetime(2026, 11, 23, tzinfo=timezone.utc)
-    policy = UploadPolicy(content_types={"image/png"}, max_bytes=100, prefix="public/")
+    policy = UploadPolicy(content_types={"image/png"}, max_bytes=100, prefix="public/", pending_prefix=None)
 
     def presigner(secret: str, clock: datetime) -> Presigner:
         return Presigner(backend=_NoStorage(s3_reference.backend()), policy=policy, secret=secret, clock=lambda: clock)

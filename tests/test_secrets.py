@@ -47,7 +47,7 @@ def _everything_that_shows(value: Any) -> str:
 @pytest.mark.parametrize("upload_method", ["post", "put"])
 def test_no_repr_shows_a_secret_or_what_grants_access(upload_method: str) -> None:
     presigner = _presigner(upload_method=upload_method)
-    ticket = presigner.issue(UploadRequest(content_type="image/png"))
+    ticket = presigner.issue(UploadRequest(content_type="image/png", size=9))
     grant = presigner.policy.decide(UploadRequest(content_type="image/png"), object_id=UUID(int=1))
     signed = presigner.backend.sign_upload(grant, datetime.now(timezone.utc))
     scope = sigv4.hmac_scope(access_key="a", secret_key=SECRET_KEY, date="20260101", region="r", service="s3")

@@ -37,6 +37,27 @@ def test_settings_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> 
     assert settings.bucket is None
 
 
+@pytest.mark.parametrize(("value", "expected"), [(None, "pending/"), ("new/", "new/"), ("", None)])
+def test_an_empty_pending_prefix_is_the_straight_way(
+    value: str | None, expected: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if value is not None:
+        monkeypatch.setenv("PRESIGN_PENDING_PREFIX", value)
+    assert read_settings().pending_prefix == expected
+
+
+def test_the_verifiers_access_key_has_two_halves(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PRESIGN_VERIFIER_ACCESS_KEY_ID", "AKIAVERIFIER")
+    with pytest.raises(BadSettings, match="PRESIGN_VERIFIER_SECRET_ACCESS_KEY"):
+        read_settings()
+    monkeypatch.setenv("PRESIGN_VERIFIER_SECRET_ACCESS_KEY", "the-secret-half")
+    settings = read_settings()
+    assert settings.verifier_access_key_id == "AKIAVERIFIER"
+    assert settings.verifier_secret_access_key is not None
+    assert settings.verifier_secret_access_key.get_secret_value() == "the-secret-half"
+    assert "the-secret-half" not in repr(settings)
+
+
 def test_options_win_over_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PRESIGN_PORT", "3001")
     settings = read_settings(["--port", "3002", "--types", "image/png", "--create-only"])

@@ -27,6 +27,10 @@ GRANT = Grant(
     metadata={"a": "b"},
     verify_content=False,
     owner="alice",
+    pending_key="pending/1",
+    tags={"team": "photos"},
+    storage_class="STANDARD_IA",
+    name="cat.png",
 )
 
 
@@ -35,11 +39,37 @@ def test_a_token_opens_to_the_grant_that_it_was_issued_for() -> None:
     assert tokens.open(tokens.issue(GRANT, expires_at=LATER), now=NOW) == GRANT
 
 
+def test_a_token_opens_only_for_its_own_kind_and_its_own_storage() -> None:
+    def tokens(kind: str, storage: str) -> CompletionTokens:
+        return CompletionTokens(SECRET, kind=kind, storage=storage)
+
+    token = tokens("avatars", "s3://uploads").issue(GRANT, expires_at=LATER)
+    assert tokens("avatars", "s3://uploads").open(token, now=NOW) == GRANT
+    for kind, storage in (
+        ("documents", "s3://uploads"),
+        ("avatars", "s3://other"),
+        ("", ""),
+        ('avatars","s3', "//uploads"),
+        ("avatarss", "3://uploads"),
+    ):
+        with pytest.raises(InvalidToken):
+            tokens(kind, storage).open(token, now=NOW)
+
+
+@pytest.mark.parametrize("secret", ["a" * 32, "abab" * 8, b"\0" * 64, ["a good secret of the tests", "1" * 16]])
+def test_a_secret_that_repeats_a_few_characters_is_refused(secret: str | bytes | list[str | bytes]) -> None:
+    with pytest.raises(ConfigurationError, match="can be guessed") as caught:
+        CompletionTokens(secret)
+    assert caught.value.field == "secret"
+    assert "1111" not in str(caught.value)
+
+
 @pytest.mark.parametrize("secret", [SECRET, ["an older secret of enough bytes", SECRET]], ids=["one", "two"])
 def test_a_token_is_signed_as_itsdangerous_signs_with_the_newest_key(secret: str | list[str]) -> None:
-    token = CompletionTokens(secret).issue(GRANT, expires_at=LATER)
+    token = CompletionTokens(secret, kind="avatars", storage="s3://b").issue(GRANT, expires_at=LATER)
     payload = token.rpartition(".")[0]
-    deriver = itsdangerous.Signer(SECRET, salt=b"presign.complete", key_derivation="hmac", digest_method=hashlib.sha256)
+    salt = b'presign.complete["avatars","s3://b"]'
+    deriver = itsdangerous.Signer(SECRET, salt=salt, key_derivation="hmac", digest_method=hashlib.sha256)
     key = deriver.derive_key()
     signer = itsdangerous.Signer(key, key_derivation="none", digest_method=hashlib.sha256)
     assert signer.sign(payload).decode() == token

@@ -3,27 +3,31 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta, timezone
 from functools import partial
 from typing import cast
 from urllib.parse import unquote
 
 from presign.backends.addresses import read_address
-from presign.backends.backend import ObjectHead, SignedUpload
+from presign.backends.backend import ListedObject, ObjectHead, ObjectStore, PublishOption, SignedUpload
 from presign.backends.object_headers import HeaderNames
 from presign.backends.settings import check_texts
 from presign.backends.signature_v4_requests import SignatureV4Requests, UploadMethod
 from presign.errors import ConfigurationError, CredentialsUnavailable
 from presign.gcs.check import check_signature
 from presign.gcs.credentials import (
+    VERIFIER_CREDENTIALS,
     CredentialsSource,
     default_credentials,
     hmac_credentials_from_environment,
     read_credentials,
     read_hmac_credentials,
 )
-from presign.gcs.endpoints import find_endpoint, public_location
+from presign.gcs.endpoints import find_endpoint, public_locations
 from presign.gcs.json_api import JsonApi
+from presign.gcs.objects import GcsObjects
+from presign.gcs.rewriting import Rewriter
 from presign.gcs.signing_keys import SigningIdentity, hmac_identity, service_account_identity
 from presign.keys import check_prefix
 from presign.messages import Grant, Rule
@@ -31,11 +35,16 @@ from presign.signing.bucket_location import BucketLocation
 from presign.signing.per_second_cache import PerSecondCache
 from presign.signing.signers import Signers
 from presign.signing.signing_time import signing_time
+from presign.signing.sigv4 import GOOGLE_CONTENT_SHA256
+
+MAX_UPLOAD_BYTES = 5 * 1024**4
+"""The largest object that one PUT or POST stores."""
 
 _SECOND = timedelta(seconds=1)
 _CHECK_KEY = "presign-check"
 _CHECK_LIFETIME = timedelta(seconds=60)
 _BUCKET_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]", re.ASCII)
+_PUBLISH_OPTIONS: frozenset[PublishOption] = frozenset({"storage_class"})
 _HEADERS = HeaderNames(metadata_prefix="x-goog-meta-")
 _POST_RULES = frozenset({Rule.SIZE, Rule.TYPE, Rule.HEADERS})
 # Without HEADERS: a client can add Content-Encoding, Cache-Control and similar headers to a PUT with signed headers.
@@ -45,22 +54,30 @@ _PUT_RULES = frozenset({Rule.SIZE, Rule.TYPE})
 class GCSBackend:
     """One bucket on Google Cloud Storage, with the credentials to sign for it.
 
+    - ``pending_bucket``: another bucket, where uploads wait until they are verified and published. By default they have
+      a prefix of ``bucket``. Keep it in the same location and with the same storage class: publication then moves no
+      bytes.
     - ``credentials``: a service account's JSON (a path, or a mapping of its members), whose RSA key signs; or
       credentials of google-auth. By default, the credentials that ``google.auth.default()`` finds
       (``GOOGLE_APPLICATION_CREDENTIALS``). Credentials without a private key (workload identity, impersonation) sign
       through ``signBlob`` of the IAM Service Account Credentials API. **Only then signing does I/O**: each signature
       takes at most ``SIGN_BLOB_SECONDS``, and is valid for at most ``SIGN_BLOB_LIFETIME``.
+    - ``verifier_credentials``: the credentials, in the same forms, that verify, publish and delete; by default
+      ``credentials``. With an identity of its own for that, the one that signs needs no right but to create objects
+      (``storage.objects.create``) in the pending place, and can read nothing.
     - ``hmac_access_id``, ``hmac_secret``: an HMAC key, which then signs instead of ``credentials``. By default, if no
-      ``credentials`` are given, ``GCS_HMAC_ACCESS_ID`` and ``GCS_HMAC_SECRET``. ``check``, ``head``, ``read`` and
-      ``delete`` need ``credentials`` all the same, because the JSON API accepts no HMAC key; on an emulator they are
-      anonymous if there are none.
+      ``credentials`` are given, ``GCS_HMAC_ACCESS_ID`` and ``GCS_HMAC_SECRET``. Everything but signing needs
+      ``verifier_credentials`` or ``credentials`` all the same, because the JSON API accepts no HMAC key; on an emulator
+      they are anonymous if there are none.
     - ``service_account_email``: the service account that ``signBlob`` signs as; by default, the credentials' own.
     - ``endpoint_url``: Cloud Storage as this program reaches it; by default ``STORAGE_EMULATOR_HOST``, or Google's.
     - ``public_endpoint_url``: Cloud Storage as browsers reach it, if that differs (containers).
     - ``virtual_hosted_style``: whether URLs are ``https://BUCKET.storage.googleapis.com/``, and not by path.
-    - ``bucket_bound_hostname``: a custom domain of the bucket: ``uploads.example.com``, or with a scheme and a port.
+    - ``bucket_bound_hostname``: a custom domain of ``bucket``: ``uploads.example.com``, or with a scheme and a port.
+      Uploads to another ``pending_bucket`` go to the host of ``public_endpoint_url``, or Google's.
     - ``upload_method``: ``"post"`` or ``"put"`` for every upload. ``"auto"`` chooses PUT if the grant is create-only,
       because no form can promise that, and POST otherwise, because its policy covers every field.
+    - ``allow_http``: accept endpoints without TLS beyond this machine, such as an emulator in another container.
 
     Raises ConfigurationError. Source: "Signed URLs", "POST Object" and "PUT Object", Cloud Storage documentation.
     """
@@ -69,7 +86,9 @@ class GCSBackend:
         self,
         *,
         bucket: str,
+        pending_bucket: str | None = None,
         credentials: CredentialsSource | None = None,
+        verifier_credentials: CredentialsSource | None = None,
         hmac_access_id: str | None = None,
         hmac_secret: str | None = None,
         service_account_email: str | None = None,
@@ -78,34 +97,39 @@ class GCSBackend:
         virtual_hosted_style: bool = False,
         bucket_bound_hostname: str | None = None,
         upload_method: UploadMethod = "auto",
+        allow_http: bool = False,
     ) -> None:
         check_texts(
             {
                 "bucket": bucket,
+                "pending_bucket": pending_bucket,
                 "hmac_access_id": hmac_access_id,
                 "hmac_secret": hmac_secret,
                 "service_account_email": service_account_email,
                 "bucket_bound_hostname": bucket_bound_hostname,
             }
         )
-        if not bucket or not _BUCKET_NAME.fullmatch(bucket):
-            raise ConfigurationError(
-                "bucket must be a bucket's name: lower-case letters, digits, '-', '_' and '.'",
-                field="bucket",
-                value=bucket,
-            )
+        _check_bucket_name("bucket", bucket)
+        if pending_bucket is None:
+            pending_bucket = bucket
+        _check_bucket_name("pending_bucket", pending_bucket)
         self._bucket = bucket
-        self._endpoint_url = find_endpoint(endpoint_url)
+        self._pending_bucket = pending_bucket
+        self._endpoint_url = find_endpoint(endpoint_url, allow_http=allow_http)
+        location, pending_location = public_locations(
+            bucket,
+            pending_bucket,
+            endpoint_url=self._endpoint_url,
+            public_endpoint_url=public_endpoint_url,
+            virtual_hosted_style=virtual_hosted_style,
+            bucket_bound_hostname=bucket_bound_hostname,
+            allow_http=allow_http,
+        )
         self._browser_requests = SignatureV4Requests(
-            location=public_location(
-                bucket,
-                endpoint_url=self._endpoint_url,
-                public_endpoint_url=public_endpoint_url,
-                virtual_hosted_style=virtual_hosted_style,
-                bucket_bound_hostname=bucket_bound_hostname,
-            ),
-            header_names=_HEADERS,
-            upload_method=upload_method,
+            location=location, header_names=_HEADERS, upload_method=upload_method
+        )
+        self._pending_requests = SignatureV4Requests(
+            location=pending_location, header_names=_HEADERS, upload_method=upload_method
         )
         hmac_credentials = read_hmac_credentials(hmac_access_id, hmac_secret)
         if hmac_credentials is None and credentials is None:
@@ -123,7 +147,23 @@ class GCSBackend:
         else:
             self._identity = hmac_identity(hmac_credentials)
         self._signers = PerSecondCache(partial(_make_signers, bucket, self._identity))
-        self._json_api = JsonApi(bucket=bucket, endpoint_url=self._endpoint_url, credentials=google_credentials)
+        self._pending_signers = (
+            self._signers
+            if pending_bucket == bucket
+            else PerSecondCache(partial(_make_signers, pending_bucket, self._identity))
+        )
+        self._json_api = (
+            JsonApi(endpoint_url=self._endpoint_url, credentials=google_credentials)
+            if verifier_credentials is None
+            else JsonApi(
+                endpoint_url=self._endpoint_url,
+                credentials=read_credentials(verifier_credentials, setting=VERIFIER_CREDENTIALS),
+                setting=VERIFIER_CREDENTIALS,
+            )
+        )
+        self._objects = GcsObjects(self._json_api, bucket)
+        self._pending_objects = GcsObjects(self._json_api, pending_bucket)
+        self._rewriter = Rewriter(self._json_api, source=self._pending_objects, destination=self._objects)
 
     def __repr__(self) -> str:
         return f"GCSBackend(bucket={self._bucket!r}, endpoint={self._endpoint_url!r})"
@@ -138,11 +178,42 @@ class GCSBackend:
         """Whether Google holds the key, so that each signature is a call to its IAM Service Account Credentials API."""
         return self._identity.signing_does_io
 
+    @property
+    def pending(self) -> ObjectStore:
+        """The pending bucket, or the backend itself if uploads wait in the same bucket."""
+        return self if self._pending_bucket == self._bucket else self._pending_objects
+
+    @property
+    def has_public_prefixes(self) -> bool:
+        """True: a managed folder can let everybody read what is in it (``allUsers``, ``roles/storage.objectViewer``).
+
+        An IAM condition on the bucket cannot: Google accepts none for ``allUsers``.
+        """
+        return True
+
+    @property
+    def max_upload_bytes(self) -> int:
+        """The largest object that one PUT or POST stores: 5 TiB."""
+        return MAX_UPLOAD_BYTES
+
+    @property
+    def checks_expiry_late(self) -> bool:
+        """False: Cloud Storage checks the expiry when a request begins."""
+        return False
+
+    @property
+    def publish_options(self) -> frozenset[PublishOption]:
+        """A storage class; Cloud Storage has no tags of objects."""
+        return _PUBLISH_OPTIONS
+
     def enforces(self, grant: Grant) -> frozenset[Rule]:
         """Return the rules that Cloud Storage enforces.
 
-        Both methods: the size and the type. POST: also the headers. PUT: also create-only. Cloud Storage never enforces
-        the SHA-256, which it does not store either; completion reads the object to verify it.
+        Both methods: the size and the type. POST: also the headers. PUT: also create-only.
+
+        A PUT also signs the SHA-256, as ``X-Goog-Content-SHA256``. Google documents that Cloud Storage then refuses
+        another body, but this was not tried on Google's servers, and it stores no SHA-256. So the checksum is not among
+        these rules; completion reads the object to verify it.
         """
         if self._browser_requests.uses_post(grant):
             return _POST_RULES
@@ -150,10 +221,14 @@ class GCSBackend:
 
     def sign_upload(self, grant: Grant, now: datetime) -> SignedUpload:
         """Return a POST form whose policy covers every field, or a PUT with every header signed."""
-        signers = self._signers.get(now, grant.expires_in)
-        if self._browser_requests.uses_post(grant):
-            return self._browser_requests.sign_post(grant, signers)
-        return self._browser_requests.sign_put(grant, signers, _put_headers(grant))
+        if grant.pending_key is None:
+            requests, cache = self._browser_requests, self._signers
+        else:
+            requests, cache = self._pending_requests, self._pending_signers
+        signers = cache.get(now, grant.expires_in)
+        if requests.uses_post(grant):
+            return requests.sign_post(grant, signers)
+        return requests.sign_put(grant, signers, _put_headers(grant))
 
     def sign_download(
         self, key: str, now: datetime, *, expires_in: timedelta, content_disposition: str | None = None
@@ -166,71 +241,110 @@ class GCSBackend:
         return self._browser_requests.object_url(key)
 
     def check(self) -> None:
-        """Send one request with a signature and one with the credentials.
+        """Send one request with a signature and one with the credentials to each bucket.
 
-        The right to read the bucket is not required, because signing and verifying do not need it.
+        The right to read a bucket is not required, because signing and verifying do not need it.
         """
-        now = datetime.now(timezone.utc)
-        # This program may not reach the endpoint of browsers.
-        location = BucketLocation.of_bucket(self._bucket, self._endpoint_url)
-        try:
-            url = self._signers.get(now, _CHECK_LIFETIME).urls.sign_url(location, "GET", _CHECK_KEY, {})
-        except CredentialsUnavailable as error:
-            raise ConfigurationError(error.detail, field=self._identity.setting) from None
-        check_signature(url, now, identity=self._identity, bucket=self._bucket, endpoint_url=self._endpoint_url)
-        self._json_api.check()
+        buckets = {"bucket": self._bucket}
+        if self._pending_bucket != self._bucket:
+            buckets["pending_bucket"] = self._pending_bucket
+        for setting, bucket in buckets.items():
+            self._check_bucket(bucket, setting)
 
     def head(self, key: str, *, first_bytes: int = 0) -> ObjectHead | None:
         """Return the object's description, without first bytes.
 
         Returns None for 404, and for 403, which is the answer for a missing object if the credentials may not list.
         """
-        return self._json_api.head(key)
+        return self._objects.head(key, first_bytes=first_bytes)
 
     def read(self, key: str, *, offset: int, length: int, etag: str) -> bytes:
-        """Return a range of the object's bytes; raises StorageUnavailable if the object was replaced meanwhile."""
-        return self._json_api.read(key, offset=offset, length=length, etag=etag)
+        """Return a range of the object's bytes; raises ObjectChanged if the object was replaced meanwhile."""
+        return self._objects.read(key, offset=offset, length=length, etag=etag)
 
-    def delete(self, key: str) -> None:
-        """Delete the object; in a bucket with versions, the live version becomes a noncurrent one."""
-        self._json_api.delete(key)
+    def delete(self, key: str, *, head: ObjectHead | ListedObject | None = None) -> None:
+        """Delete the object, or only the generation that ``head`` describes; see GcsObjects.delete."""
+        self._objects.delete(key, head=head)
+
+    def list_objects(self, prefix: str) -> Iterator[ListedObject]:
+        """Return the objects under ``prefix``; this needs the right to list them (storage.objects.list)."""
+        return self._objects.list_objects(prefix)
+
+    def unexpected_attributes(self, grant: Grant) -> Mapping[str, str]:
+        """Return nothing, without a request.
+
+        What ``head`` does not show, such as an access control list, a client can only ask for with an ``x-goog-*``
+        header or a form field. Cloud Storage refuses such a header if it is not signed, and a field that the policy
+        does not cover.
+        """
+        return {}
+
+    def publish(self, grant: Grant, head: ObjectHead) -> ObjectHead:
+        """Copy the pending object to ``grant.key`` with ``rewriteTo``, in as many requests as Google wants."""
+        return self._rewriter.publish(grant, head)
+
+    def _check_bucket(self, bucket: str, setting: str) -> None:
+        now = datetime.now(timezone.utc)
+        # This program may not reach the endpoint of browsers.
+        location = BucketLocation.of_bucket(bucket, self._endpoint_url)
+        try:
+            url = self._signers.get(now, _CHECK_LIFETIME).urls.sign_url(location, "GET", _CHECK_KEY, {})
+        except CredentialsUnavailable as error:
+            raise ConfigurationError(error.detail, field=self._identity.setting) from None
+        check_signature(url, now, identity=self._identity, bucket=bucket, kind=setting, endpoint_url=self._endpoint_url)
+        self._json_api.check(bucket, kind=setting)
 
 
 def open_gcs(url: str) -> tuple[GCSBackend, str]:
     """Return the backend and the prefix of ``gs://bucket/prefix/?upload_method=put``.
 
-    Parameters are ``credentials`` (a path), ``service_account_email``, ``endpoint_url``, ``public_endpoint_url``,
-    ``virtual_hosted_style`` (``true`` or ``false``), ``bucket_bound_hostname`` and ``upload_method`` (see GCSBackend);
-    an HMAC key can only come from the environment. Raises ConfigurationError for any other parameter.
+    Parameters are ``pending_bucket``, ``credentials`` and ``verifier_credentials`` (paths), ``service_account_email``,
+    ``endpoint_url``, ``public_endpoint_url``, ``virtual_hosted_style`` and ``allow_http`` (``true`` or ``false``),
+    ``bucket_bound_hostname`` and ``upload_method`` (see GCSBackend); an HMAC key can only come from the environment.
+    Raises ConfigurationError for any other parameter.
     """
     address = read_address(
         url,
         example="gs://bucket/prefix/",
         parameters={
+            "allow_http",
             "bucket_bound_hostname",
             "credentials",
             "endpoint_url",
+            "pending_bucket",
             "public_endpoint_url",
             "service_account_email",
             "upload_method",
+            "verifier_credentials",
             "virtual_hosted_style",
         },
     )
     parameters = address.parameters
-    virtual_hosted_style = address.flag("virtual_hosted_style")
     prefix = check_prefix(unquote(address.path))
     backend = GCSBackend(
         bucket=address.host,
+        pending_bucket=parameters.get("pending_bucket"),
         credentials=parameters.get("credentials"),
+        verifier_credentials=parameters.get("verifier_credentials"),
         service_account_email=parameters.get("service_account_email"),
         endpoint_url=parameters.get("endpoint_url"),
         public_endpoint_url=parameters.get("public_endpoint_url"),
-        virtual_hosted_style=virtual_hosted_style,
+        virtual_hosted_style=address.flag("virtual_hosted_style"),
         bucket_bound_hostname=parameters.get("bucket_bound_hostname"),
         # GCSBackend checks the value.
         upload_method=cast(UploadMethod, parameters.get("upload_method", "auto")),
+        allow_http=address.flag("allow_http"),
     )
     return backend, prefix
+
+
+def _check_bucket_name(setting: str, name: str) -> None:
+    if not name or not _BUCKET_NAME.fullmatch(name):
+        raise ConfigurationError(
+            f"{setting} must be a bucket's name: lower-case letters, digits, '-', '_' and '.'",
+            field=setting,
+            value=name,
+        )
 
 
 def _put_headers(grant: Grant) -> dict[str, str]:
@@ -238,6 +352,8 @@ def _put_headers(grant: Grant) -> dict[str, str]:
     headers = {"x-goog-content-length-range": f"{grant.min_bytes},{grant.max_bytes}"}
     if grant.create_only:
         headers["x-goog-if-generation-match"] = "0"
+    if grant.sha256 is not None:
+        headers[GOOGLE_CONTENT_SHA256] = grant.sha256
     return headers
 
 

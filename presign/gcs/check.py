@@ -27,11 +27,14 @@ _REFUSED_KEY_CODES = frozenset(
 )
 
 
-def check_signature(url: str, now: datetime, *, identity: SigningIdentity, bucket: str, endpoint_url: str) -> None:
+def check_signature(
+    url: str, now: datetime, *, identity: SigningIdentity, bucket: str, kind: str, endpoint_url: str
+) -> None:
     """Send a GET to a URL that ``identity`` signed at ``now``.
 
-    Any response passes that shows that Google accepts the signature: the object need not exist, and the identity need
-    not have the right to read it. Raises ConfigurationError, and StorageUnavailable.
+    ``kind`` is the setting that names ``bucket``. Any response passes that shows that Google accepts the signature: the
+    object need not exist, and the identity need not have the right to read it. Raises ConfigurationError, and
+    StorageUnavailable.
     """
     status, code, date = _send(url, endpoint_url)
     if code == "RequestTimeTooSkewed":
@@ -44,7 +47,7 @@ def check_signature(url: str, now: datetime, *, identity: SigningIdentity, bucke
             field=identity.setting,
         )
     if code == "NoSuchBucket":
-        raise missing_bucket(bucket, endpoint_url)
+        raise missing_bucket(bucket, endpoint_url, kind=kind)
     if status >= 400 and status not in {403, 404}:
         raise storage_failed(f"gs://{bucket}", "GET", code or str(status))
 

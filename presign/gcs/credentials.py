@@ -21,9 +21,14 @@ CredentialsSource = str | os.PathLike[str] | Mapping[str, str] | Credentials
 """A service account's JSON, as a path or as a mapping of its members; or credentials of google-auth."""
 
 CREDENTIALS_SETTINGS = "credentials or GOOGLE_APPLICATION_CREDENTIALS"
+VERIFIER_CREDENTIALS = "verifier_credentials"
 
 _READ_WRITE_SCOPE = "https://www.googleapis.com/auth/devstorage.read_write"
 _CLOUD_PLATFORM_SCOPE = "https://www.googleapis.com/auth/cloud-platform"
+_OTHER_TYPES = {
+    "credentials": "to use another type, set GOOGLE_APPLICATION_CREDENTIALS to its path",
+    VERIFIER_CREDENTIALS: "to use another type, load it with google.auth and pass the credentials",
+}
 _EMAIL = re.compile(r"[^@/\s]+@[^@/\s]+", re.ASCII)
 
 
@@ -50,32 +55,35 @@ def hmac_credentials_from_environment() -> HmacCredentials | None:
     )
 
 
-def read_credentials(source: CredentialsSource) -> Credentials:
+def settings_of(setting: str) -> str:
+    """Return the settings that a message names for credentials that come from the argument ``setting``."""
+    return CREDENTIALS_SETTINGS if setting == "credentials" else setting
+
+
+def read_credentials(source: CredentialsSource, *, setting: str = "credentials") -> Credentials:
     """Return the credentials of ``source``, with the scope that reads and deletes objects.
 
-    Raises ConfigurationError.
+    ``setting`` is the argument of GCSBackend that they come from. Raises ConfigurationError.
     """
     if isinstance(source, Credentials):
         return _with_scope(source)
-    members = source if isinstance(source, Mapping) else _read_file(source)
+    members = source if isinstance(source, Mapping) else _read_file(source, setting)
     if not isinstance(members, Mapping):
-        raise not_a_service_account("is not a JSON object")
+        raise not_a_service_account("is not a JSON object", setting=setting)
     if members.get("type") != "service_account":
-        raise not_a_service_account(
-            "is of another type; to use another type, set GOOGLE_APPLICATION_CREDENTIALS to its path"
-        )
+        raise not_a_service_account(f"is of another type; {_OTHER_TYPES[setting]}", setting=setting)
     for name in ("client_email", "private_key", "token_uri"):
         if not isinstance(members.get(name), str):
-            raise not_a_service_account(f"has no {name}")
+            raise not_a_service_account(f"has no {name}", setting=setting)
     if not is_email(members["client_email"]):
-        raise not_a_service_account("has a client_email that is no email address")
+        raise not_a_service_account("has a client_email that is no email address", setting=setting)
     try:
         return _with_scope(
             service_account.Credentials.from_service_account_info(dict(members))  # type: ignore[no-untyped-call]
         )
     # google-auth and cryptography raise many kinds of exceptions for a malformed key.
     except Exception:
-        raise not_a_service_account("has a private_key that is no RSA key in PEM form") from None
+        raise not_a_service_account("has a private_key that is no RSA key in PEM form", setting=setting) from None
 
 
 def default_credentials() -> Credentials:
@@ -134,12 +142,12 @@ def find_account_email(credentials: Credentials, request: Callable[..., Any]) ->
     return email
 
 
-def not_a_service_account(complaint: str) -> ConfigurationError:
-    """Return the error for ``credentials`` that are no service account's JSON; ``complaint`` continues "this ..."."""
+def not_a_service_account(complaint: str, *, setting: str = "credentials") -> ConfigurationError:
+    """Return the error for credentials that are no service account's JSON; ``complaint`` continues "this ..."."""
     return ConfigurationError(
-        f"credentials must be a service account's JSON, and this {complaint}; "
-        f"download a key of the service account, as JSON, and check {CREDENTIALS_SETTINGS}",
-        field="credentials",
+        f"{setting} must be a service account's JSON, and this {complaint}; "
+        f"download a key of the service account, as JSON, and check {settings_of(setting)}",
+        field=setting,
     )
 
 
@@ -156,29 +164,29 @@ def _hmac_credentials(access_id: str | None, secret: str | None, *, settings: st
     return HmacCredentials(access_id=access_id, secret=secret, settings=settings)
 
 
-def _read_file(path: str | os.PathLike[str]) -> object:
+def _read_file(path: str | os.PathLike[str], setting: str) -> object:
     # Without this check, open() would take a number for a file descriptor.
     if not isinstance(path, str | os.PathLike):
         raise ConfigurationError(
-            "credentials must be the path of a service account's JSON, its members, or credentials of google-auth",
-            field="credentials",
+            f"{setting} must be the path of a service account's JSON, its members, or credentials of google-auth",
+            field=setting,
             value=type(path).__name__,
         )
     try:
         with open(path, encoding="utf-8") as file:
             content = file.read()
     except UnicodeDecodeError:
-        raise not_a_service_account("is not JSON") from None
+        raise not_a_service_account("is not JSON", setting=setting) from None
     except (OSError, ValueError) as error:
         raise ConfigurationError(
-            f"credentials must be the path of a service account's JSON ({type(error).__name__}); "
-            f"check {CREDENTIALS_SETTINGS}",
-            field="credentials",
+            f"{setting} must be the path of a service account's JSON ({type(error).__name__}); "
+            f"check {settings_of(setting)}",
+            field=setting,
         ) from None
     try:
         return json.loads(content)
     except (ValueError, RecursionError):
-        raise not_a_service_account("is not JSON") from None
+        raise not_a_service_account("is not JSON", setting=setting) from None
 
 
 def _with_scope(credentials: Credentials) -> Credentials:

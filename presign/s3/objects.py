@@ -25,8 +25,8 @@ _UNEXPECTED_HEADERS = (
 )
 _USUAL_STORAGE_CLASSES = frozenset({"", "STANDARD", "EXPRESS_ONEZONE"})
 _NO_VERSIONS = frozenset({None, "null"})
-# What S3 answers for an object under a customer-provided key (SSE-C) to a request without that key.
-_ENCRYPTED = "InvalidRequest"
+# What S3 and SeaweedFS answer for an object under a customer-provided key (SSE-C) to a request without that key.
+_ENCRYPTED_CODES = frozenset({"InvalidRequest", "InvalidArgument"})
 _OWNER = re.compile(r"<Owner>.*?<ID>([^<]*)</ID>", re.DOTALL)
 _GRANTEE = re.compile(r"<Grantee\b.*?<(?:ID|URI|EmailAddress)>([^<]+)<", re.DOTALL)
 _UNREADABLE = ObjectHead(size=0, content_type="", etag="", readable=False)
@@ -134,7 +134,7 @@ class S3Objects:
         try:
             self._requests.client.get_object(Bucket=self._requests.bucket, Key=key)["Body"].close()
         except ClientError as error:
-            return error_code(error) == _ENCRYPTED
+            return error_code(error) in _ENCRYPTED_CODES
         except BotoCoreError:
             return False
         return False

@@ -22,6 +22,8 @@ MAX_EXPIRES_SECONDS = 604_800
 """The longest lifetime of a presigned URL: seven days."""
 
 UNSIGNED_PAYLOAD = "UNSIGNED-PAYLOAD"
+GOOGLE_CONTENT_SHA256 = "x-goog-content-sha256"
+"""A header of Google's requests: the SHA-256 of the body in hexadecimal digits."""
 _EMPTY_SHA256 = sha256().hexdigest()
 
 
@@ -266,8 +268,12 @@ def _merged(canonical_query: str, query: Collection[tuple[str, str]], prefix: st
 
 
 def _canonical_tail(names: Iterable[str], signed_headers: str, host: str, headers: Mapping[str, str]) -> str:
-    """Return the canonical request after its query: the headers, their names, and the payload's hash."""
-    return f"\n{_canonical_headers(names, host, headers)}\n{signed_headers}\n{UNSIGNED_PAYLOAD}"
+    """Return the canonical request after its query: the headers, their names, and the payload's hash.
+
+    Google takes the hash from the header that promises it. Amazon has no such header in a presigned URL.
+    """
+    payload = headers.get(GOOGLE_CONTENT_SHA256, UNSIGNED_PAYLOAD)
+    return f"\n{_canonical_headers(names, host, headers)}\n{signed_headers}\n{payload}"
 
 
 def _canonical_headers(names: Iterable[str], host: str, headers: Mapping[str, str]) -> str:

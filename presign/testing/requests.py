@@ -54,6 +54,14 @@ class UploadAttempt:
             return replace(self, fields={name: value, **self.fields})
         return replace(self, headers={**self.headers, name: value})
 
+    def with_header(self, name: str, value: str) -> UploadAttempt:
+        """Return the same request with one more header, also if it is a form."""
+        return replace(self, headers={**self.headers, name: value})
+
+    def object_url(self, key: str) -> str:
+        """Return the URL, without a signature, of the object that the request stores under ``key``."""
+        return f"{self.url}{quote(key)}" if self.fields else self.url.partition("?")[0]
+
     def with_key(self, old: str, new: str) -> UploadAttempt:
         """Return the same request for another key."""
         if self.fields:

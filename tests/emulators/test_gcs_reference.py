@@ -26,13 +26,9 @@ from google.auth.exceptions import RefreshError
 from google.cloud import storage  # type: ignore[import-untyped]
 from google.oauth2 import service_account
 
-from emulators.gcs_reference import (
-    GcsBucket,
-    GcsReference,
-    generate_credentials,
-    page_rule,
-    trusted_account,
-)
+from emulators.gcs_accounts import generate_credentials, trusted_account
+from emulators.gcs_bucket import GcsBucket
+from emulators.gcs_reference import GcsReference, page_rule
 from emulators.serving import serve, settle
 from emulators.wire import Answer, Attempt, Form, Part, send, send_and_hang_up
 
@@ -563,10 +559,11 @@ PUT_TAMPERINGS: list[Any] = [
             ("x-goog-meta-extra", "1"),
             ("x-goog-storage-class", "ARCHIVE"),
             ("x-goog-content-sha256", "UNSIGNED-PAYLOAD"),
+            ("x-goog-copy-source", "/uploads/private/x"),
+            ("x-goog-resumable", "start"),
             ("x-amz-acl", "public-read"),
         )
     ),
-    pytest.param(lambda a: a.with_header("x-goog-resumable", "start"), (501, "NotImplemented"), id="resumable"),
     pytest.param(lambda a: a.with_body(b""), (400, "EntityTooSmall"), id="size 0"),
     pytest.param(lambda a: a.with_body(BODY[: MIN_BYTES - 1]), (400, "EntityTooSmall"), id="size min-1"),
     pytest.param(lambda a: a.with_body(b"x" * (MAX_BYTES + 1)), (400, "EntityTooLarge"), id="size max+1"),
@@ -907,7 +904,7 @@ def test_the_program_serves_a_bucket_with_generated_credentials_until_it_is_stop
         "--credentials",
         str(account),
     ]
-    command += ["--generate", "--allow-origin", PAGE, "--public-prefix", "public/"]
+    command += ["--generate", "--allow-origin", PAGE, "--public-prefix", "public/", "--pending-bucket", "pending"]
     root = Path(__file__).parents[2]
     with subprocess.Popen(command, cwd=root, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         try:
@@ -920,6 +917,9 @@ def test_the_program_serves_a_bucket_with_generated_credentials_until_it_is_stop
             assert send(put.with_header("Origin", PAGE)).headers["access-control-allow-origin"] == PAGE
             assert send(Attempt(method="GET", url=f"{url}/uploads/{KEY}")).body == BODY
             assert client.bucket("uploads").get_blob(KEY).size == len(BODY)
+            client.bucket("uploads").copy_blob(client.bucket("uploads").blob(KEY), client.bucket("pending"))
+            assert client.bucket("pending").get_blob(KEY).size == len(BODY)
+            assert send(Attempt(method="GET", url=f"{url}/pending/{KEY}")).outcome == DENIED
         finally:
             process.terminate()
         assert process.wait(10) in (0, -15)

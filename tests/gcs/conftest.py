@@ -9,7 +9,9 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa, x25519
 
-from emulators.gcs_reference import GcsBucket, GcsReference, generate_credentials, page_rule, trusted_account
+from emulators.gcs_accounts import generate_credentials, trusted_account
+from emulators.gcs_bucket import GcsBucket
+from emulators.gcs_reference import GcsReference, page_rule
 from emulators.serving import serve
 from tests.gcs.reference import ACCESS_ID, BUCKET, HMAC_SECRET, Reference, now
 

@@ -13,7 +13,8 @@ from google.oauth2 import service_account
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from emulators.gcs_reference import GcsBucket, GcsReference
+from emulators.gcs_bucket import GcsBucket
+from emulators.gcs_reference import GcsReference
 from emulators.serving import serve
 from emulators.wire import send
 from presign import ConfigurationError

@@ -39,6 +39,7 @@ class Boto3Cloud(Mocks):
     ``ca_file`` verifies a server that speaks TLS. ``user_policies="managed"`` is for a server whose inline policies
     accept only some statements: the same document becomes a managed policy, attached to this user only.
     ``stores_access_block=False`` is for a server without the API for public access blocks: they are kept in memory.
+    ``stores_encryption=False`` is for a server that cannot encrypt: the rules are read, and no call is made.
     """
 
     def __init__(
@@ -51,6 +52,7 @@ class Boto3Cloud(Mocks):
         ca_file: str | None = None,
         user_policies: str = "inline",
         stores_access_block: bool = True,
+        stores_encryption: bool = True,
     ) -> None:
         self.endpoint_url = endpoint_url
         self.region = region
@@ -60,6 +62,7 @@ class Boto3Cloud(Mocks):
         self.access_blocks: dict[str, dict[str, bool]] = {}
         self._user_policies = user_policies
         self._stores_access_block = stores_access_block
+        self._stores_encryption = stores_encryption
         # Like the engine's, the generated names end in random digits. So several runs can use the same server.
         self._suffix = uuid4().hex[:7]
         # Independent resources arrive on several threads at once. SeaweedFS keeps a bucket's CORS rules, encryption and
@@ -170,7 +173,8 @@ class Boto3Cloud(Mocks):
             }
             for rule in inputs.nested_list("rules")
         ]
-        self.s3.put_bucket_encryption(Bucket=bucket, ServerSideEncryptionConfiguration={"Rules": rules})
+        if self._stores_encryption:
+            self.s3.put_bucket_encryption(Bucket=bucket, ServerSideEncryptionConfiguration={"Rules": rules})
         return bucket, {}
 
     def _cors(self, name: str, inputs: _Inputs) -> tuple[str, dict[str, Any]]:

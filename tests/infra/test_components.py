@@ -19,9 +19,15 @@ from upload_signer import UploadSigner
 avatars = UploadBucket("avatars", allowed_origins=["https://app.example.com"], public_prefix="avatars/")
 scans = UploadBucket("scans", allowed_origins=["https://app.example.com"], public_read=False, protect=False)
 UploadSigner("avatars-signer", bucket_arn=avatars.arn, prefix="avatars/", allow_verification=False)
-role_policy = UploadSigner("scans-signer", bucket_arn=scans.arn, prefix="scans/", create_user=False)
+role_policy = UploadSigner(
+    "scans-signer", bucket_arn=scans.arn, prefix="scans/", create_user=False, separate_verifier=True
+)
+users = UploadSigner("users", bucket_arn=scans.arn, prefix="scans/", pending_prefix="new/", separate_verifier=True)
 pulumi.export("avatars", avatars.bucket)
 pulumi.export("policy", role_policy.policy_arn)
+pulumi.export("verifierPolicy", role_policy.verifier_policy_arn)
+pulumi.export("keys", [users.access_key_id, users.verifier_access_key_id])
+pulumi.export("nothing", [role_policy.verifier_access_key_id, users.policy_arn, users.verifier_policy_arn])
 """
 
 
@@ -41,7 +47,23 @@ def test_another_program_can_use_several_of_each_component(tmp_path: Path, moto_
     assert {resource.parent for name, resource in run.resources.items() if name.startswith("avatars-signer-")} == {
         "avatars-signer"
     }
-    assert '/scans/*"' in run.resources["scans-signer-policy"].inputs["policy"]
+    assert '/pending/*"' in run.resources["scans-signer-policy"].inputs["policy"]
+    assert '/scans/*"' in run.resources["scans-signer-verifier-policy"].inputs["policy"]
+    assert '/scans/*"' not in run.resources["scans-signer-policy"].inputs["policy"]
+    assert run.outputs["verifierPolicy"].startswith("arn:aws:iam::")
+    assert run.outputs["verifierPolicy"] != run.outputs["policy"]
+    assert len(set(run.outputs["keys"])) == 2
+    assert run.outputs["nothing"] == [None, None, None]
+    assert {name for name, resource in run.resources.items() if resource.parent == "users"} == {
+        "users-user",
+        "users-policy",
+        "users-access-key-1",
+        "users-verifier-user",
+        "users-verifier-policy",
+        "users-verifier-access-key-1",
+    }
+    rules = moto_cloud.s3.get_bucket_lifecycle_configuration(Bucket=run.outputs["avatars"])["Rules"]
+    assert [rule["Filter"]["Prefix"] for rule in rules] == ["", "pending/"]
 
 
 def test_the_example_of_the_page_about_provisioning_runs(tmp_path: Path, moto_cloud: Boto3Cloud) -> None:
@@ -58,7 +80,32 @@ def test_the_example_of_the_page_about_provisioning_runs(tmp_path: Path, moto_cl
         ('UploadBucket("b", allowed_origins=["https://a.example"], public_prefix="up")', "public_prefix must end with"),
         ('UploadBucket("b", allowed_origins=[])', "at least one origin"),
         ('UploadBucket("b", allowed_origins=["https://a.example"], abort_uploads_after_days=0)', "at least 1"),
+        (
+            'UploadBucket("b", allowed_origins=["https://a.example"], pending_prefix="public/new/")',
+            "pending_prefix and public_prefix must not overlap",
+        ),
+        (
+            'UploadBucket("b", allowed_origins=["https://a.example"], expire_pending_after_days=0)',
+            "expire_pending_after_days must be at least 1",
+        ),
         ('UploadSigner("s", bucket_arn="arn:aws:s3:::b", prefix="up")', "prefix must end with a slash"),
+        (
+            'UploadSigner("s", bucket_arn="arn:aws:s3:::b", prefix="up/", pending_prefix="up/new/")',
+            "pending_prefix and prefix must not overlap",
+        ),
+        (
+            'UploadSigner("s", bucket_arn="arn:aws:s3:::b", prefix="up/", pending_prefix="p" * 200 + "/")',
+            "prefix and pending_prefix must be shorter",
+        ),
+        (
+            'UploadSigner("s", bucket_arn="arn:aws:s3:::b", prefix="up/", separate_verifier=True, '
+            "allow_verification=False)",
+            "separate_verifier needs allow_verification=True",
+        ),
+        (
+            'UploadSigner("s", bucket_arn="arn:aws:s3:::b", prefix="up/", pending_prefix=None, publish_in_parts=True)',
+            "publish_in_parts needs a pending_prefix",
+        ),
         ('UploadSigner("s", bucket_arn="arn:aws:s3:::b", prefix="up/", signature_max_age_minutes=0)', "at least 1"),
         (
             'UploadSigner("s", bucket_arn="arn:aws:s3:::b", prefix="up/", keep_previous_access_key=True)',

@@ -7,8 +7,11 @@ SeaweedFS, unlike AWS, refuses it for a signer whose policy names only objects a
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
+from typing import Any
+from uuid import uuid4
 
 import httpx
 import pytest
@@ -23,10 +26,13 @@ from tests.infra.test_provisioning import DeployedStack, deploy
 PAGE = "https://app.example.com"
 
 
-def deploy_with_objects(cloud: Boto3Cloud, *, program: Path = INFRA) -> DeployedStack:
-    """Deploy a stack for one page, with one object under the prefix and one outside it."""
-    stack = deploy(cloud, {"allowedOrigins": [PAGE]}, program=program)
+def deploy_with_objects(
+    cloud: Boto3Cloud, config: Mapping[str, Any] | None = None, *, program: Path = INFRA
+) -> DeployedStack:
+    """Deploy a stack for one page, with one pending object, one published object and one outside both prefixes."""
+    stack = deploy(cloud, {"allowedOrigins": [PAGE], **(config or {})}, program=program)
     stack.cloud.s3.put_object(Bucket=stack.bucket, Key="private/plan.pdf", Body=b"plan")
+    stack.cloud.s3.put_object(Bucket=stack.bucket, Key="pending/new.png", Body=b"new")
     stack.cloud.s3.put_object(Bucket=stack.bucket, Key="public/cat.png", Body=b"cat")
     return stack
 
@@ -39,9 +45,19 @@ def stack(seaweedfs: SeaweedFSWithTls) -> DeployedStack:
 @pytest.fixture(scope="module")
 def upload_only_stack(seaweedfs: SeaweedFSWithTls) -> DeployedStack:
     """A stack with a private bucket and a signer that may not verify."""
-    stack = deploy(cloud_on(seaweedfs), {"publicRead": False, "allowVerification": False})
-    stack.cloud.s3.put_object(Bucket=stack.bucket, Key="public/cat.png", Body=b"cat")
-    return stack
+    return deploy_with_objects(cloud_on(seaweedfs), {"publicRead": False, "allowVerification": False})
+
+
+@pytest.fixture(scope="module")
+def two_identities_stack(seaweedfs: SeaweedFSWithTls) -> DeployedStack:
+    """A stack with one identity that signs and one that verifies and publishes."""
+    return deploy_with_objects(cloud_on(seaweedfs), {"separateVerifier": True})
+
+
+@pytest.fixture(scope="module")
+def straight_stack(seaweedfs: SeaweedFSWithTls) -> DeployedStack:
+    """A stack without a pending prefix."""
+    return deploy_with_objects(cloud_on(seaweedfs), {"pendingPrefix": ""})
 
 
 def url(stack: DeployedStack, key: str) -> str:
@@ -58,6 +74,13 @@ def stored_keys(stack: DeployedStack) -> set[str]:
     return {entry["Key"] for entry in listing.get("Contents", [])}
 
 
+def status(call: Callable[[], object]) -> int:
+    """Return the status of the error that ``call`` must get from the server."""
+    with pytest.raises(ClientError) as error:
+        call()
+    return int(error.value.response["ResponseMetadata"]["HTTPStatusCode"])
+
+
 def refused(call: Callable[[], object]) -> bool:
     """Return whether the storage refused a signed call because the signer lacks the permission."""
     try:
@@ -67,25 +90,24 @@ def refused(call: Callable[[], object]) -> bool:
     return False
 
 
-def test_a_url_presigned_with_the_access_key_uploads_under_the_prefix(stack: DeployedStack, http: httpx.Client) -> None:
-    assert http.put(presigned_url(stack, "put_object", "public/dog.png"), content=b"dog").status_code == 200
-    assert stack.cloud.s3.get_object(Bucket=stack.bucket, Key="public/dog.png")["Body"].read() == b"dog"
+def test_a_url_presigned_with_the_access_key_uploads_under_the_pending_prefix(
+    stack: DeployedStack, http: httpx.Client
+) -> None:
+    assert http.put(presigned_url(stack, "put_object", "pending/dog.png"), content=b"dog").status_code == 200
+    assert stack.cloud.s3.get_object(Bucket=stack.bucket, Key="pending/dog.png")["Body"].read() == b"dog"
 
 
 @pytest.mark.parametrize(
     "key",
     [
+        "pendings/x",
+        "public/x",
         "publicity/x",
         "private/x",
         "x",
-        "publi",
-        "public",
-        pytest.param(
-            "Public/x",
-            marks=pytest.mark.xfail(
-                strict=True, reason="SeaweedFS ignores the case of letters in a policy's resources; AWS does not"
-            ),
-        ),
+        "pendin",
+        "pending",
+        "Pending/x",
     ],
 )
 def test_a_url_presigned_with_the_access_key_uploads_nowhere_else(
@@ -95,7 +117,7 @@ def test_a_url_presigned_with_the_access_key_uploads_nowhere_else(
     assert key not in stored_keys(stack)
 
 
-@pytest.mark.parametrize("key", ["public/../x", "public/../private/x", "public/./../x"])
+@pytest.mark.parametrize("key", ["pending/../x", "pending/../public/x", "pending/./../x"])
 def test_dots_in_an_object_key_do_not_lead_out_of_the_prefix(
     stack: DeployedStack, http: httpx.Client, key: str
 ) -> None:
@@ -107,8 +129,8 @@ def test_dots_in_an_object_key_do_not_lead_out_of_the_prefix(
     assert stored_keys(stack) == before
 
 
-def test_the_access_key_reads_and_deletes_under_the_prefix(stack: DeployedStack) -> None:
-    s3, target = stack.signer_client("s3"), {"Bucket": stack.bucket, "Key": "public/to-verify.png"}
+def test_the_access_key_reads_and_deletes_what_is_pending(stack: DeployedStack) -> None:
+    s3, target = stack.signer_client("s3"), {"Bucket": stack.bucket, "Key": "pending/to-verify.png"}
     s3.put_object(**target, Body=b"png")
     assert s3.head_object(**target)["ContentLength"] == 3
     assert s3.get_object(**target, Range="bytes=0-1")["Body"].read() == b"pn"
@@ -116,14 +138,163 @@ def test_the_access_key_reads_and_deletes_under_the_prefix(stack: DeployedStack)
     assert target["Key"] not in stored_keys(stack)
 
 
-def test_the_access_key_uploads_in_parts_only_under_the_prefix(stack: DeployedStack) -> None:
-    s3, target = stack.signer_client("s3"), {"Bucket": stack.bucket, "Key": "public/film.mp4"}
+def test_the_access_key_uploads_in_parts_only_under_the_pending_prefix(stack: DeployedStack) -> None:
+    s3, target = stack.signer_client("s3"), {"Bucket": stack.bucket, "Key": "pending/film.mp4"}
     upload = {**target, "UploadId": s3.create_multipart_upload(**target)["UploadId"]}
     part = {"PartNumber": 1, "ETag": s3.upload_part(**upload, PartNumber=1, Body=b"film")["ETag"]}
     assert len(s3.list_parts(**upload)["Parts"]) == 1
     s3.complete_multipart_upload(**upload, MultipartUpload={"Parts": [part]})
-    assert "public/film.mp4" in stored_keys(stack)
-    assert refused(lambda: s3.create_multipart_upload(Bucket=stack.bucket, Key="private/film.mp4"))
+    assert "pending/film.mp4" in stored_keys(stack)
+    for key in ("private/film.mp4", "public/film.mp4"):
+        assert refused(partial(s3.create_multipart_upload, Bucket=stack.bucket, Key=key))
+
+
+def publish(s3: Any, bucket: str, key: str, *, source_etag: str) -> Any:
+    """Copy ``pending/new.png`` to ``key`` as the application publishes it."""
+    return s3.copy_object(
+        Bucket=bucket,
+        Key=key,
+        CopySource={"Bucket": bucket, "Key": "pending/new.png"},
+        CopySourceIfMatch=source_etag,
+        IfNoneMatch="*",
+        MetadataDirective="REPLACE",
+        TaggingDirective="REPLACE",
+        ContentType="image/png",
+    )
+
+
+def test_the_access_key_publishes_a_pending_object_once_and_everybody_reads_it(
+    stack: DeployedStack, http: httpx.Client
+) -> None:
+    s3, bucket = stack.signer_client("s3"), stack.bucket
+    etag = s3.head_object(Bucket=bucket, Key="pending/new.png")["ETag"]
+    assert http.get(url(stack, "public/new.png")).status_code in {403, 404}
+    assert status(lambda: publish(s3, bucket, "public/new.png", source_etag='"0"')) == 412
+    publish(s3, bucket, "public/new.png", source_etag=etag)
+    assert status(lambda: publish(s3, bucket, "public/new.png", source_etag=etag)) == 412
+    assert s3.head_object(Bucket=bucket, Key="public/new.png")["ContentType"] == "image/png"
+    assert http.get(url(stack, "public/new.png")).content == b"new"
+
+
+def test_a_copy_source_with_a_slash_in_front_is_the_same_source(stack: DeployedStack) -> None:
+    s3, bucket = stack.signer_client("s3"), stack.bucket
+    s3.copy_object(Bucket=bucket, Key="public/slash.png", CopySource=f"/{bucket}/pending/new.png")
+    assert "public/slash.png" in stored_keys(stack)
+
+
+def test_nothing_but_a_copy_of_a_pending_object_is_written_under_the_public_prefix(
+    stack: DeployedStack, http: httpx.Client
+) -> None:
+    """The signer may read each of these sources except the one elsewhere, so only the condition refuses them."""
+    s3, bucket, admin, before = stack.signer_client("s3"), stack.bucket, stack.cloud.s3, stored_keys(stack)
+    target = {"Bucket": bucket, "Key": "public/x"}
+    upload_id = admin.create_multipart_upload(**target)["UploadId"]
+    attempts: dict[str, Callable[[], object]] = {
+        "upload": lambda: s3.put_object(**target, Body=b"x"),
+        "begin an upload in parts": lambda: s3.create_multipart_upload(**target),
+        "upload a part": lambda: s3.upload_part(**target, UploadId=upload_id, PartNumber=1, Body=b"x"),
+        "copy a published object": lambda: s3.copy_object(**target, CopySource=f"{bucket}/public/cat.png"),
+        "copy a published object over itself": lambda: s3.copy_object(
+            Bucket=bucket, Key="public/cat.png", CopySource=f"{bucket}/public/cat.png", MetadataDirective="REPLACE"
+        ),
+        "copy a part of a published object": lambda: s3.upload_part_copy(
+            **target, UploadId=upload_id, PartNumber=1, CopySource=f"{bucket}/public/cat.png"
+        ),
+        "copy from elsewhere": lambda: s3.copy_object(**target, CopySource=f"{bucket}/private/plan.pdf"),
+    }
+    assert [name for name, attempt in attempts.items() if not refused(attempt)] == []
+    form = s3.generate_presigned_post(bucket, "public/x")
+    assert http.post(form["url"], data=form["fields"], files={"file": b"x"}).status_code == 403
+    admin.abort_multipart_upload(**target, UploadId=upload_id)
+    assert stored_keys(stack) == before
+
+
+@pytest.mark.parametrize("source", ["pending/new.png", "public/cat.png", "private/plan.pdf"])
+def test_no_upload_is_a_copy_even_if_its_signature_says_so(
+    stack: DeployedStack, http: httpx.Client, source: str
+) -> None:
+    """The signer may read the first two sources, so only the condition refuses them."""
+    s3, bucket, before = stack.signer_client("s3"), stack.bucket, stored_keys(stack)
+    target = {"Bucket": bucket, "Key": "pending/copy"}
+    upload_id = s3.create_multipart_upload(**target)["UploadId"]
+    copy_source = f"{bucket}/{source}"
+    assert refused(lambda: s3.copy_object(**target, CopySource=copy_source))
+    assert refused(lambda: s3.upload_part_copy(**target, UploadId=upload_id, PartNumber=1, CopySource=copy_source))
+    signed = s3.generate_presigned_url("copy_object", Params={**target, "CopySource": copy_source})
+    assert http.put(signed, headers={"x-amz-copy-source": copy_source}).status_code == 403
+    s3.abort_multipart_upload(**target, UploadId=upload_id)
+    assert stored_keys(stack) == before
+
+
+def test_the_access_key_lists_only_what_is_pending(stack: DeployedStack) -> None:
+    s3, bucket = stack.signer_client("s3"), stack.bucket
+    listing = s3.list_objects_v2(Bucket=bucket, Prefix="pending/")
+    assert "pending/new.png" in {entry["Key"] for entry in listing["Contents"]}
+    for prefix in ({}, {"Prefix": ""}, {"Prefix": "public/"}, {"Prefix": "pending"}, {"Prefix": "p"}):
+        assert refused(partial(s3.list_objects_v2, Bucket=bucket, **prefix)), prefix
+
+
+def test_of_two_identities_the_one_that_signs_only_uploads(
+    two_identities_stack: DeployedStack, http: httpx.Client
+) -> None:
+    stack, s3, bucket = two_identities_stack, two_identities_stack.signer_client("s3"), two_identities_stack.bucket
+    assert http.put(presigned_url(stack, "put_object", "pending/dog.png"), content=b"dog").status_code == 200
+    attempts: dict[str, Callable[[], object]] = {
+        "read": lambda: s3.get_object(Bucket=bucket, Key="pending/new.png"),
+        "read the headers": lambda: s3.head_object(Bucket=bucket, Key="pending/new.png"),
+        "delete": lambda: s3.delete_object(Bucket=bucket, Key="pending/new.png"),
+        "list": lambda: s3.list_objects_v2(Bucket=bucket, Prefix="pending/"),
+        "publish": lambda: s3.copy_object(Bucket=bucket, Key="public/x", CopySource=f"{bucket}/pending/new.png"),
+        "upload elsewhere": lambda: s3.put_object(Bucket=bucket, Key="public/x", Body=b"x"),
+    }
+    assert [name for name, attempt in attempts.items() if not refused(attempt)] == []
+
+
+def test_of_two_identities_the_other_one_verifies_and_publishes_but_uploads_nothing(
+    two_identities_stack: DeployedStack, http: httpx.Client
+) -> None:
+    stack, s3, bucket = two_identities_stack, two_identities_stack.verifier_client("s3"), two_identities_stack.bucket
+    etag = s3.head_object(Bucket=bucket, Key="pending/new.png")["ETag"]
+    publish(s3, bucket, "public/new.png", source_etag=etag)
+    assert http.get(url(stack, "public/new.png")).content == b"new"
+    assert len(s3.list_objects_v2(Bucket=bucket, Prefix="pending/")["Contents"]) >= 1
+    attempts: dict[str, Callable[[], object]] = {
+        "upload": lambda: s3.put_object(Bucket=bucket, Key="pending/x", Body=b"x"),
+        "upload in parts": lambda: s3.create_multipart_upload(Bucket=bucket, Key="pending/x"),
+        "upload to the public prefix": lambda: s3.put_object(Bucket=bucket, Key="public/x", Body=b"x"),
+        "overwrite what is published": lambda: s3.put_object(Bucket=bucket, Key="public/cat.png", Body=b"x"),
+        "delete what is published": lambda: s3.delete_object(Bucket=bucket, Key="public/cat.png"),
+        "read elsewhere": lambda: s3.get_object(Bucket=bucket, Key="private/plan.pdf"),
+    }
+    assert [name for name, attempt in attempts.items() if not refused(attempt)] == []
+    s3.delete_object(Bucket=bucket, Key="pending/new.png", IfMatch=etag)
+    assert "pending/new.png" not in stored_keys(stack)
+
+
+def test_a_verifier_that_publishes_in_parts_copies_parts_and_may_also_upload(seaweedfs: SeaweedFSWithTls) -> None:
+    stack = deploy_with_objects(cloud_on(seaweedfs), {"publishInParts": True, "separateVerifier": True})
+    s3, target = stack.verifier_client("s3"), {"Bucket": stack.bucket, "Key": "public/film.mp4"}
+    upload = {**target, "UploadId": s3.create_multipart_upload(**target)["UploadId"]}
+    copied = s3.upload_part_copy(**upload, PartNumber=1, CopySource=f"{stack.bucket}/pending/new.png")
+    part = {"PartNumber": 1, "ETag": copied["CopyPartResult"]["ETag"]}
+    s3.complete_multipart_upload(**upload, MultipartUpload={"Parts": [part]}, IfNoneMatch="*")
+    assert stack.cloud.s3.get_object(**target)["Body"].read() == b"new"
+    s3.put_object(Bucket=stack.bucket, Key="public/direct.png", Body=b"x")
+
+
+def test_in_the_straight_way_the_access_key_uploads_reads_and_deletes_under_the_public_prefix(
+    straight_stack: DeployedStack, http: httpx.Client
+) -> None:
+    stack, s3, bucket = straight_stack, straight_stack.signer_client("s3"), straight_stack.bucket
+    assert http.put(presigned_url(stack, "put_object", "public/dog.png"), content=b"dog").status_code == 200
+    assert http.get(url(stack, "public/dog.png")).content == b"dog"
+    assert http.put(presigned_url(stack, "put_object", "pending/dog.png"), content=b"dog").status_code == 403
+    for source in ("public/cat.png", "pending/new.png"):
+        call = partial(s3.copy_object, Bucket=bucket, Key="public/copy.png", CopySource=f"{bucket}/{source}")
+        assert refused(call), source
+    assert s3.head_object(Bucket=bucket, Key="public/dog.png")["ContentLength"] == 3
+    s3.delete_object(Bucket=bucket, Key="public/dog.png")
+    assert "public/dog.png" not in stored_keys(stack)
 
 
 def test_the_access_key_can_do_nothing_else(stack: DeployedStack) -> None:
@@ -133,13 +304,16 @@ def test_the_access_key_can_do_nothing_else(stack: DeployedStack) -> None:
         "read elsewhere": lambda: s3.get_object(Bucket=bucket, Key="private/plan.pdf"),
         "read the headers of an object elsewhere": lambda: s3.head_object(Bucket=bucket, Key="private/plan.pdf"),
         "delete elsewhere": lambda: s3.delete_object(Bucket=bucket, Key="private/plan.pdf"),
-        "copy from elsewhere": lambda: s3.copy_object(
-            Bucket=bucket, Key="public/plan.pdf", CopySource={"Bucket": bucket, "Key": "private/plan.pdf"}
-        ),
-        "list the bucket": lambda: s3.list_objects_v2(Bucket=bucket),
-        "list under the prefix": lambda: s3.list_objects_v2(Bucket=bucket, Prefix="public/"),
+        "delete what is published": lambda: s3.delete_object(Bucket=bucket, Key="public/cat.png"),
+        "list versions": lambda: s3.list_object_versions(Bucket=bucket, Prefix="pending/"),
         "list uploads": lambda: s3.list_multipart_uploads(Bucket=bucket),
         "change an object's ACL": lambda: s3.put_object_acl(Bucket=bucket, Key="public/cat.png", ACL="public-read"),
+        "change a pending object's ACL": lambda: s3.put_object_acl(
+            Bucket=bucket, Key="pending/new.png", ACL="public-read"
+        ),
+        "change a pending object's tags": lambda: s3.put_object_tagging(
+            Bucket=bucket, Key="pending/new.png", Tagging={"TagSet": []}
+        ),
         "change the bucket's ACL": lambda: s3.put_bucket_acl(Bucket=bucket, ACL="public-read"),
         "change the policy": lambda: s3.put_bucket_policy(Bucket=bucket, Policy=json.dumps({"Statement": []})),
         "delete the policy": lambda: s3.delete_bucket_policy(Bucket=bucket),
@@ -165,16 +339,18 @@ def test_without_verification_the_access_key_uploads_but_neither_reads_nor_delet
     upload_only_stack: DeployedStack, http: httpx.Client
 ) -> None:
     stack, s3 = upload_only_stack, upload_only_stack.signer_client("s3")
-    assert http.put(presigned_url(stack, "put_object", "public/dog.png"), content=b"dog").status_code == 200
-    assert http.get(presigned_url(stack, "get_object", "public/cat.png")).status_code == 403
-    assert refused(lambda: s3.head_object(Bucket=stack.bucket, Key="public/cat.png"))
-    assert refused(lambda: s3.delete_object(Bucket=stack.bucket, Key="public/cat.png"))
-    assert stored_keys(stack) == {"public/cat.png", "public/dog.png"}
+    before = stored_keys(stack)
+    assert http.put(presigned_url(stack, "put_object", "pending/dog.png"), content=b"dog").status_code == 200
+    for key in ("pending/new.png", "public/cat.png"):
+        assert http.get(presigned_url(stack, "get_object", key)).status_code == 403
+        assert refused(partial(s3.head_object, Bucket=stack.bucket, Key=key))
+        assert refused(partial(s3.delete_object, Bucket=stack.bucket, Key=key))
+    assert stored_keys(stack) == before | {"pending/dog.png"}
 
 
 def test_a_new_signature_is_not_above_the_maximum_age(seaweedfs: SeaweedFSWithTls, http: httpx.Client) -> None:
     stack = deploy(cloud_on(seaweedfs), {"signatureMaxAgeMinutes": 5})
-    assert http.put(presigned_url(stack, "put_object", "public/dog.png"), content=b"dog").status_code == 200
+    assert http.put(presigned_url(stack, "put_object", "pending/dog.png"), content=b"dog").status_code == 200
 
 
 def test_everybody_reads_under_the_prefix(stack: DeployedStack, http: httpx.Client) -> None:
@@ -187,15 +363,21 @@ def test_without_a_signature_only_reads_under_the_prefix_are_allowed(stack: Depl
     for method, key in (
         ("GET", "private/plan.pdf"),
         ("HEAD", "private/plan.pdf"),
+        ("GET", "pending/new.png"),
+        ("HEAD", "pending/new.png"),
+        ("GET", "pending/none"),
+        ("GET", "?list-type=2&prefix=pending/"),
         ("GET", ""),
         ("GET", "?list-type=2&prefix=public/"),
         ("GET", "?uploads"),
         ("GET", "?policy"),
         ("GET", "?cors"),
+        ("PUT", "pending/x"),
         ("PUT", "public/x"),
         ("PUT", "private/x"),
         ("POST", "public/x?uploads"),
         ("DELETE", "public/cat.png"),
+        ("DELETE", "pending/new.png"),
         ("PUT", "public/cat.png?acl"),
         ("PUT", "?policy"),
     ):
@@ -214,7 +396,7 @@ def test_plain_http_is_refused_even_with_a_valid_signature(stack: DeployedStack,
     assert httpx.get(f"{plain_http_url}/{stack.bucket}/public/cat.png").status_code == 403
     outputs = stack.run.outputs
     s3 = stack.cloud.client("s3", outputs["accessKeyId"], outputs["secretAccessKey"], endpoint_url=plain_http_url)
-    assert refused(lambda: s3.put_object(Bucket=stack.bucket, Key="public/x", Body=b"x"))
+    assert refused(lambda: s3.put_object(Bucket=stack.bucket, Key="pending/x", Body=b"x"))
 
 
 def preflight(http: httpx.Client, stack: DeployedStack, method: str, origin: str) -> httpx.Response:
@@ -224,7 +406,7 @@ def preflight(http: httpx.Client, stack: DeployedStack, method: str, origin: str
         "Access-Control-Request-Method": method,
         "Access-Control-Request-Headers": "content-type,x-amz-checksum-sha256,x-amz-meta-name",
     }
-    return http.options(url(stack, "public/x"), headers=headers)
+    return http.options(url(stack, "pending/x"), headers=headers)
 
 
 @pytest.mark.parametrize("method", ["GET", "PUT", "POST", "HEAD"])
@@ -259,17 +441,91 @@ def test_the_page_can_read_the_location_and_the_etag_of_an_upload(stack: Deploye
     assert {"location", "etag"} <= exposed
 
 
-@pytest.mark.parametrize(("key", "status"), [("public/form.png", 204), ("publicity/form.png", 403), ("form.png", 403)])
-def test_the_local_signer_policy_allows_a_form_post_only_under_the_prefix(
-    stack: DeployedStack, http: httpx.Client, key: str, status: int
-) -> None:
-    iam, user = stack.cloud.iam, f"local-{stack.bucket}-{key.replace('/', '-')}"
-    document = local_signer_policy(stack.arn, "public/", allow_verification=True)
+def local_signer_client(stack: DeployedStack, *, pending_prefix: str | None) -> Any:
+    """Return a boto3 client of a new user with ``local_signer_policy`` as its inline policy."""
+    iam, user = stack.cloud.iam, f"local-{uuid4().hex}"
+    document = local_signer_policy(
+        stack.arn, "public/", pending_prefix=pending_prefix, allow_verification=True, allow_listing=True
+    )
     iam.create_user(UserName=user)
     iam.put_user_policy(UserName=user, PolicyName="upload", PolicyDocument=json.dumps(document))
     access_key = iam.create_access_key(UserName=user)["AccessKey"]
-    s3 = stack.cloud.client("s3", access_key["AccessKeyId"], access_key["SecretAccessKey"])
-    form = s3.generate_presigned_post(stack.bucket, key, Conditions=[["content-length-range", 1, 10]])
-    response = http.post(form["url"], data=form["fields"], files={"file": b"form"})
-    assert response.status_code == status
-    assert (key in stored_keys(stack)) == (status == 204)
+    return stack.cloud.client("s3", access_key["AccessKeyId"], access_key["SecretAccessKey"])
+
+
+@pytest.fixture(scope="module")
+def local_signer(stack: DeployedStack) -> Any:
+    return local_signer_client(stack, pending_prefix="pending/")
+
+
+def form_post(http: httpx.Client, s3: Any, bucket: str, key: str) -> int:
+    """Upload with a form POST as a browser does, and return the status."""
+    form = s3.generate_presigned_post(bucket, key, Conditions=[["content-length-range", 1, 10]])
+    return http.post(form["url"], data=form["fields"], files={"file": b"form"}).status_code
+
+
+FORM_KEYS = ["pending/form.png", "public/form.png", "pendings/form.png", "publicity/form.png", "form.png"]
+
+
+@pytest.mark.parametrize("key", FORM_KEYS)
+def test_the_local_signer_policy_allows_a_form_post_only_under_the_pending_prefix(
+    stack: DeployedStack, http: httpx.Client, local_signer: Any, key: str
+) -> None:
+    allowed = key == "pending/form.png"
+    assert form_post(http, local_signer, stack.bucket, key) == (204 if allowed else 403)
+    assert (key in stored_keys(stack)) == allowed
+
+
+@pytest.mark.parametrize("key", FORM_KEYS)
+def test_the_local_signer_policy_of_the_straight_way_allows_a_form_post_only_under_the_public_prefix(
+    straight_stack: DeployedStack, http: httpx.Client, key: str
+) -> None:
+    s3 = local_signer_client(straight_stack, pending_prefix=None)
+    allowed = key == "public/form.png"
+    assert form_post(http, s3, straight_stack.bucket, key) == (204 if allowed else 403)
+    assert (key in stored_keys(straight_stack)) == allowed
+
+
+def test_the_local_signer_policy_allows_all_that_completing_an_upload_needs(
+    stack: DeployedStack, http: httpx.Client, local_signer: Any
+) -> None:
+    s3, bucket = local_signer, stack.bucket
+    target = {"Bucket": bucket, "Key": "pending/local.png"}
+    signed = s3.generate_presigned_url("put_object", Params=target, ExpiresIn=60)
+    assert http.put(signed, content=b"local").status_code == 200
+    etag = s3.head_object(**target)["ETag"]
+    assert s3.get_object(**target, IfMatch=etag)["Body"].read() == b"local"
+    assert target["Key"] in {entry["Key"] for entry in s3.list_objects_v2(Bucket=bucket, Prefix="pending/")["Contents"]}
+    s3.copy_object(
+        Bucket=bucket,
+        Key="public/local.png",
+        CopySource=f"{bucket}/pending/local.png",
+        CopySourceIfMatch=etag,
+        IfNoneMatch="*",
+        MetadataDirective="REPLACE",
+    )
+    s3.delete_object(**target, IfMatch=etag)
+    assert s3.head_object(Bucket=bucket, Key="public/local.png")["ContentLength"] == 5
+    assert target["Key"] not in stored_keys(stack)
+
+
+def test_seaweedfs_holds_the_conditions_of_the_local_signer_policy(stack: DeployedStack, local_signer: Any) -> None:
+    s3, bucket, before = local_signer, stack.bucket, stored_keys(stack)
+    attempts: dict[str, Callable[[], object]] = {
+        "copy into the pending prefix": lambda: s3.copy_object(
+            Bucket=bucket, Key="pending/copy", CopySource=f"{bucket}/pending/new.png"
+        ),
+        "upload to the public prefix": lambda: s3.put_object(Bucket=bucket, Key="public/x", Body=b"x"),
+        "upload to the public prefix in parts": lambda: s3.create_multipart_upload(Bucket=bucket, Key="public/x"),
+        "copy a published object": lambda: s3.copy_object(
+            Bucket=bucket, Key="public/x", CopySource=f"{bucket}/public/cat.png"
+        ),
+        "copy from elsewhere": lambda: s3.copy_object(
+            Bucket=bucket, Key="public/x", CopySource=f"{bucket}/private/plan.pdf"
+        ),
+        "delete what is published": lambda: s3.delete_object(Bucket=bucket, Key="public/cat.png"),
+        "list the bucket": lambda: s3.list_objects_v2(Bucket=bucket),
+        "list what is published": lambda: s3.list_objects_v2(Bucket=bucket, Prefix="public/"),
+    }
+    assert [name for name, attempt in attempts.items() if not refused(attempt)] == []
+    assert stored_keys(stack) == before

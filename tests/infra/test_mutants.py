@@ -19,6 +19,8 @@ from tests.infra.pulumi_program import copy_program
 from tests.infra.test_provisioning import deploy
 
 UPLOAD_ONLY = {"publicRead": False, "allowVerification": False}
+TWO_IDENTITIES = {"separateVerifier": True}
+STRAIGHT = {"pendingPrefix": ""}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,15 +41,15 @@ class Mutant:
 SIGNER_WITH_ALL_ACTIONS = Mutant(
     name="the signer may do everything under the prefix",
     file="policies.py",
-    old='["s3:PutObject", "s3:AbortMultipartUpload", "s3:ListMultipartUploadParts"]',
-    new='["s3:*"]',
-    caught_by=provisioning.test_the_signer_policy_allows_uploads_and_verification_under_the_prefix_and_nothing_else,
+    old='("s3:PutObject", "s3:AbortMultipartUpload", "s3:ListMultipartUploadParts")',
+    new='("s3:*",)',
+    caught_by=provisioning.test_the_signer_policy_allows_uploads_verification_and_publication_and_nothing_else,
 )
 SIGNER_OF_THE_WHOLE_BUCKET = Mutant(
     name="the signer may write to the whole bucket, shown by IAM",
     file="policies.py",
-    old="under_prefix = objects_arn(bucket_arn, prefix)",
-    new='under_prefix = f"{bucket_arn}/*"',
+    old="objects_arn(bucket_arn, prefix if pending_prefix is None else pending_prefix)",
+    new='f"{bucket_arn}/*"',
     caught_by=provisioning.test_iam_denies_the_access_key_everything_else,
 )
 PREFIX_WITHOUT_SLASH = Mutant(
@@ -60,8 +62,8 @@ PREFIX_WITHOUT_SLASH = Mutant(
 READS_WITHOUT_VERIFICATION = Mutant(
     name="the signer may read without verification",
     file="policies.py",
-    old='"s3:AbortMultipartUpload", "s3:ListMultipartUploadParts"],',
-    new='"s3:AbortMultipartUpload", "s3:ListMultipartUploadParts", "s3:GetObject"],',
+    old='"s3:AbortMultipartUpload", "s3:ListMultipartUploadParts")',
+    new='"s3:AbortMultipartUpload", "s3:ListMultipartUploadParts", "s3:GetObject")',
     caught_by=provisioning.test_without_verification_the_signer_may_only_upload,
     config=UPLOAD_ONLY,
 )
@@ -73,7 +75,121 @@ PLAIN_HTTP_ALLOWED = Mutant(
     caught_by=provisioning.test_the_bucket_policy_allows_public_reads_under_the_prefix_and_denies_plain_http,
 )
 
+UPLOADS_THAT_ARE_COPIES = Mutant(
+    name="an upload may be a copy",
+    file="policies.py",
+    old='        "Condition": _NOT_A_COPY,\n',
+    new="",
+    caught_by=provisioning.test_the_signer_policy_allows_uploads_verification_and_publication_and_nothing_else,
+)
+PUBLICATION_OF_ANYTHING = Mutant(
+    name="any write publishes",
+    file="policies.py",
+    old='                "Condition": {"StringLike": {"s3:x-amz-copy-source": [source, f"/{source}"]}},\n',
+    new="",
+    caught_by=provisioning.test_the_signer_policy_allows_uploads_verification_and_publication_and_nothing_else,
+)
+PUBLICATION_FROM_ANYWHERE = Mutant(
+    name="a copy from anywhere in the bucket publishes",
+    file="policies.py",
+    old="""source = f"{bucket_arn.rpartition(':')[2]}/{pending_prefix}*\"""",
+    new="""source = f"{bucket_arn.rpartition(':')[2]}/*\"""",
+    caught_by=provisioning.test_the_signer_policy_allows_uploads_verification_and_publication_and_nothing_else,
+)
+LISTING_OF_EVERYTHING = Mutant(
+    name="the verifier may list the whole bucket",
+    file="policies.py",
+    old='{"s3:prefix": f"{pending_prefix}*"}',
+    new='{"s3:prefix": "*"}',
+    caught_by=provisioning.test_the_signer_policy_allows_uploads_verification_and_publication_and_nothing_else,
+)
+SIGNER_THAT_VERIFIES = Mutant(
+    name="the signer keeps the rights of the separate verifier",
+    file="upload_signer.py",
+    old="allow_verification=allow_verification and not separate_verifier,",
+    new="allow_verification=allow_verification,",
+    caught_by=provisioning.test_a_separate_verifier_leaves_the_signer_nothing_but_uploads,
+    config=TWO_IDENTITIES,
+)
+VERIFIER_THAT_UPLOADS = Mutant(
+    name="the separate verifier has the policy of the signer",
+    file="upload_signer.py",
+    old="policy=verifier_policy",
+    new="policy=signer_policy",
+    caught_by=provisioning.test_a_separate_verifier_leaves_the_signer_nothing_but_uploads,
+    config=TWO_IDENTITIES,
+)
+
 MUTANTS = [
+    UPLOADS_THAT_ARE_COPIES,
+    replace(
+        UPLOADS_THAT_ARE_COPIES,
+        name="an upload of the straight way may be a copy",
+        caught_by=provisioning.test_in_the_straight_way_the_signer_uploads_and_verifies_under_the_public_prefix,
+        config=STRAIGHT,
+    ),
+    PUBLICATION_OF_ANYTHING,
+    PUBLICATION_FROM_ANYWHERE,
+    LISTING_OF_EVERYTHING,
+    SIGNER_THAT_VERIFIES,
+    replace(
+        SIGNER_THAT_VERIFIES,
+        name="the signer keeps the rights of the separate verifier, shown by IAM",
+        caught_by=provisioning.test_iam_gives_each_of_two_identities_its_own_rights,
+    ),
+    VERIFIER_THAT_UPLOADS,
+    Mutant(
+        name="the verifier may delete what is published",
+        file="policies.py",
+        old='"Action": ["s3:GetObject"],',
+        new='"Action": ["s3:GetObject", "s3:DeleteObject"],',
+        caught_by=provisioning.test_iam_denies_the_access_key_everything_else,
+    ),
+    Mutant(
+        name="every object expires",
+        file="policies.py",
+        old='"Filter": {"Prefix": require_prefix(pending_prefix, name="pending_prefix")},',
+        new='"Filter": {"Prefix": ""},',
+        caught_by=provisioning.test_parts_of_unfinished_uploads_and_pending_uploads_are_deleted_after_some_days,
+    ),
+    Mutant(
+        name="old versions of pending uploads stay",
+        file="upload_bucket.py",
+        old='noncurrent = rule.get("NoncurrentVersionExpiration")',
+        new="noncurrent = None",
+        caught_by=provisioning.test_parts_of_unfinished_uploads_and_pending_uploads_are_deleted_after_some_days,
+    ),
+    Mutant(
+        name="pending uploads stay",
+        file="__main__.py",
+        old="    pending_prefix=settings.pending_prefix,\n    expire_pending_after_days",
+        new="    pending_prefix=None,\n    expire_pending_after_days",
+        caught_by=provisioning.test_parts_of_unfinished_uploads_and_pending_uploads_are_deleted_after_some_days,
+    ),
+    Mutant(
+        name="the env file has the verifier's key as the one that signs",
+        file="__main__.py",
+        old='environment["PRESIGN_VERIFIER_ACCESS_KEY_ID"] = ',
+        new='environment["AWS_ACCESS_KEY_ID"] = environment["PRESIGN_VERIFIER_ACCESS_KEY_ID"] = ',
+        caught_by=provisioning.test_the_env_file_has_the_key_that_signs_and_the_key_that_verifies,
+        config=TWO_IDENTITIES,
+    ),
+    Mutant(
+        name="the verifier's secret access key is a plain output",
+        file="__main__.py",
+        old='pulumi.export("verifierSecretAccessKey", signer.verifier_secret_access_key)',
+        new='pulumi.export("verifierSecretAccessKey", pulumi.Output.unsecret(signer.verifier_secret_access_key))',
+        caught_by=provisioning.test_both_secret_keys_are_secret_outputs,
+        config=TWO_IDENTITIES,
+    ),
+    Mutant(
+        name="the env file of the straight way has quotes",
+        file="env_file.py",
+        old="return value if set(value) <= _UNQUOTED else shlex.quote(value)",
+        new="return value if value and set(value) <= _UNQUOTED else shlex.quote(value)",
+        caught_by=provisioning.test_the_env_file_of_the_straight_way_has_an_empty_pending_prefix,
+        config=STRAIGHT,
+    ),
     SIGNER_WITH_ALL_ACTIONS,
     replace(
         SIGNER_WITH_ALL_ACTIONS,
@@ -231,8 +347,8 @@ MUTANTS = [
     Mutant(
         name="a resource is not a child of its component",
         file="upload_signer.py",
-        old='iam.User(f"{name}-user", tags=tags, opts=child_options)',
-        new='iam.User(f"{name}-user", tags=tags)',
+        old='iam.User(f"{identity.name}-user", tags=tags, opts=child_options)',
+        new='iam.User(f"{identity.name}-user", tags=tags)',
         caught_by=provisioning.test_every_resource_is_a_child_of_its_component,
     ),
 ]
@@ -262,7 +378,11 @@ def test_a_mistake_in_the_program_fails_the_test_that_guards_against_it(
         mutant.caught_by(stack)
 
 
-@pytest.mark.parametrize("config", [{}, UPLOAD_ONLY], ids=["default", "upload only"])
+@pytest.mark.parametrize(
+    "config",
+    [{}, UPLOAD_ONLY, TWO_IDENTITIES, STRAIGHT],
+    ids=["default", "upload only", "two identities", "straight"],
+)
 def test_a_copy_without_a_mistake_passes_every_test_that_catches_one(
     config: Mapping[str, Any], tmp_path: Path, moto_cloud: Boto3Cloud
 ) -> None:
@@ -276,9 +396,45 @@ def test_a_copy_without_a_mistake_passes_every_test_that_catches_one(
 
 MUTANTS_OVER_HTTP = [
     replace(
+        UPLOADS_THAT_ARE_COPIES,
+        caught_by=lambda stack, server, http: access.test_no_upload_is_a_copy_even_if_its_signature_says_so(
+            stack, http, "public/cat.png"
+        ),
+    ),
+    replace(
+        PUBLICATION_OF_ANYTHING,
+        caught_by=lambda stack, server, http: (
+            access.test_nothing_but_a_copy_of_a_pending_object_is_written_under_the_public_prefix(stack, http)
+        ),
+    ),
+    replace(
+        PUBLICATION_FROM_ANYWHERE,
+        caught_by=lambda stack, server, http: (
+            access.test_nothing_but_a_copy_of_a_pending_object_is_written_under_the_public_prefix(stack, http)
+        ),
+    ),
+    replace(
+        LISTING_OF_EVERYTHING,
+        caught_by=lambda stack, server, http: access.test_the_access_key_lists_only_what_is_pending(stack),
+    ),
+    replace(
+        SIGNER_THAT_VERIFIES,
+        caught_by=lambda stack, server, http: access.test_of_two_identities_the_one_that_signs_only_uploads(
+            stack, http
+        ),
+    ),
+    replace(
+        VERIFIER_THAT_UPLOADS,
+        new="policy=lambda arn: {**signer_policy(arn), 'Statement': signer_policy(arn)['Statement']"
+        " + verifier_policy(arn)['Statement']}",
+        caught_by=lambda stack, server, http: (
+            access.test_of_two_identities_the_other_one_verifies_and_publishes_but_uploads_nothing(stack, http)
+        ),
+    ),
+    replace(
         PREFIX_WITHOUT_SLASH,
         caught_by=lambda stack, server, http: access.test_a_url_presigned_with_the_access_key_uploads_nowhere_else(
-            stack, http, "publicity/x"
+            stack, http, "pendings/x"
         ),
     ),
     replace(
@@ -314,6 +470,6 @@ def test_a_mistake_in_the_program_also_shows_over_http(
     mutant: Mutant, tmp_path: Path, seaweedfs: SeaweedFSWithTls, http: httpx.Client
 ) -> None:
     assert not isinstance(mutant.caught_by, str)
-    stack = access.deploy_with_objects(cloud_on(seaweedfs), program=mutated_program(mutant, tmp_path))
+    stack = access.deploy_with_objects(cloud_on(seaweedfs), mutant.config, program=mutated_program(mutant, tmp_path))
     with pytest.raises((AssertionError, pytest.fail.Exception)):
         mutant.caught_by(stack, seaweedfs, http)

@@ -46,6 +46,38 @@ def problems(config: Mapping[str, Any]) -> list[str]:
         ({"publicPrefix": "*/"}, "presign:publicPrefix must have segments of ASCII letters"),
         ({"publicPrefix": "${aws:username}/"}, "presign:publicPrefix must have segments of ASCII letters"),
         ({"publicPrefix": "p" * 256 + "/"}, "presign:publicPrefix must have at most 256 characters; it has 257"),
+        ({"pendingPrefix": "pending"}, 'presign:pendingPrefix must end with a slash, as in "public/"; it is "pending"'),
+        ({"pendingPrefix": "/pending/"}, "presign:pendingPrefix must not start with a slash"),
+        ({"pendingPrefix": "p@nding/"}, "presign:pendingPrefix must have ASCII letters, digits and _.- alone"),
+        ({"pendingPrefix": "public/"}, "presign:pendingPrefix and presign:publicPrefix must not overlap"),
+        ({"pendingPrefix": "public/new/"}, "presign:pendingPrefix and presign:publicPrefix must not overlap"),
+        (
+            {"pendingPrefix": "media/", "publicPrefix": "media/public/"},
+            "presign:pendingPrefix and presign:publicPrefix must not overlap, because nobody may read an upload before "
+            'it is verified; they are "media/" and "media/public/". Choose two folders',
+        ),
+        (
+            {"pendingPrefix": "q" * 150 + "/", "publicPrefix": "p" * 150 + "/"},
+            "presign:pendingPrefix and presign:publicPrefix must be shorter: the policy of the IAM user would have",
+        ),
+        (
+            {"pendingPrefix": "q" * 250 + "/", "publicPrefix": "p" * 250 + "/", "separateVerifier": True},
+            "presign:pendingPrefix and presign:publicPrefix must be shorter: the policy of the IAM user would have",
+        ),
+        (
+            {"expirePendingAfterDays": 0},
+            'presign:expirePendingAfterDays must be a whole number from 1 to 3650; it is "0"',
+        ),
+        (
+            {"separateVerifier": True, "allowVerification": False},
+            "presign:separateVerifier must be false while allowVerification is false",
+        ),
+        ({"publishInParts": True, "pendingPrefix": ""}, "presign:publishInParts must be false while pendingPrefix is"),
+        (
+            {"publishInParts": True, "allowVerification": False},
+            "presign:publishInParts must be false while pendingPrefix is empty or allowVerification is false",
+        ),
+        ({"allowListing": "maybe"}, 'presign:allowListing must be true or false; it is "maybe"'),
         ({"allowedOrigins": ["*"]}, f'{ORIGIN_KEY} must not be "*"'),
         ({"allowedOrigins": []}, f"{ORIGIN_KEY} must name at least one origin"),
         ({"allowedOrigins": "https://app.example.com"}, f"{ORIGIN_KEY} must be a list of origins"),
@@ -95,6 +127,17 @@ def test_a_wrong_setting_stops_the_program_with_a_message_that_names_its_key(
     assert problem.startswith(message)
 
 
+def test_long_prefixes_are_accepted_for_a_managed_policy(moto_cloud: Boto3Cloud) -> None:
+    prefixes = {"pendingPrefix": "q" * 150 + "/", "publicPrefix": "p" * 150 + "/"}
+    assert deploy(moto_cloud, {**prefixes, "createUser": False}).run.outputs["policyArn"]
+
+
+def test_the_public_prefix_of_the_straight_way_may_be_long(moto_cloud: Boto3Cloud) -> None:
+    prefix = "p" * 255 + "/"
+    stack = deploy(moto_cloud, {"pendingPrefix": "", "publicPrefix": prefix, "signatureMaxAgeMinutes": 10080})
+    assert stack.run.outputs["prefix"] == prefix
+
+
 def test_all_wrong_settings_are_reported_together() -> None:
     lines = problems({"publicPrefix": "public", "allowedOrigins": ["*"], "protect": "perhaps"})
     assert [line.split()[0] for line in lines] == [
@@ -139,11 +182,18 @@ def test_the_page_about_provisioning_names_every_setting_with_its_default() -> N
     in_words = {
         "bucketName": "chosen by Pulumi",
         "publicPrefix": "`public/`",
+        "pendingPrefix": "`pending/`",
         "allowedOrigins": "`http://localhost:8080`",
         "tags": "none",
     }
     assert documented == {key: f"`{json.dumps(default)}`" for key, default in defaults.items()} | in_words
-    assert [defaults[key] for key in in_words] == ["", "public/", ["http://localhost:8080"], {}]
+    assert [defaults[key] for key in in_words] == [
+        "",
+        "public/",
+        "pending/",
+        ["http://localhost:8080"],
+        {},
+    ]
 
 
 def test_the_defaults_of_pulumi_yaml_are_enough_to_run_the_program(moto_cloud: Boto3Cloud) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -12,11 +13,14 @@ from urllib.parse import urlsplit
 
 import httpx
 import pytest
+from dotenv import dotenv_values
 from playwright.sync_api import sync_playwright
 
+from demo_server.settings import Settings, read_settings
 from emulators.ports import free_port
 from tests.browser.conftest import expect_state, launch_chromium, open_page, pick
 from tests.demo_process import Demo, running_demo
+from tests.infra.boto3_cloud import Boto3Cloud
 from tests.infra.conftest import SeaweedFSWithTls, cloud_on
 from tests.infra.test_provisioning import DeployedStack, deploy
 
@@ -38,7 +42,8 @@ def demo_on_a_new_stack(
     """Deploy a stack for the demo's page, and run the demo with the stack's ``env`` output.
 
     Two settings differ from the output. The demo signs PUT requests, because SeaweedFS refuses form POSTs of this
-    signer. And the demo trusts the certificate of the tests.
+    signer. And the demo trusts the certificate of the tests. The stack has no pending prefix: these uploads go straight
+    to the public one.
     """
     cloud, page_port = cloud_on(server), free_port()
     page = f"http://localhost:{page_port}"
@@ -48,6 +53,7 @@ def demo_on_a_new_stack(
             "allowedOrigins": [f"http://127.0.0.1:{page_port}", page],
             "aws:endpoints": [{"s3": cloud.endpoint_url}],
             "publicRead": public_read,
+            "pendingPrefix": "",
         },
     )
     (directory / ".env").write_text(stack.run.outputs["env"], encoding="utf-8")
@@ -58,6 +64,42 @@ def demo_on_a_new_stack(
     with running_demo(directory, "--page-port", str(page_port), **settings) as demo:
         yield DemoOnStack(demo=replace(demo, page=page), stack=stack)
     assert stack.run.outputs["secretAccessKey"] not in demo.log
+
+
+def settings_of(stack: DeployedStack, directory: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    """Return the demo's settings with the stack's ``env`` output as its `.env` file, and nothing else."""
+    for name in os.environ:
+        if name.startswith(("AWS_", "PRESIGN_")):
+            monkeypatch.delenv(name)
+    (directory / ".env").write_text(stack.run.outputs["env"], encoding="utf-8")
+    for name, value in dotenv_values(directory / ".env").items():
+        monkeypatch.setenv(name, value or "")
+    return read_settings()
+
+
+@pytest.mark.parametrize(("pending_prefix", "setting"), [("pending/", "pending/"), ("new/", "new/"), ("", None)])
+def test_the_demo_reads_the_pending_prefix_from_the_env_output(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    moto_cloud: Boto3Cloud,
+    pending_prefix: str,
+    setting: str | None,
+) -> None:
+    settings = settings_of(deploy(moto_cloud, {"pendingPrefix": pending_prefix}), tmp_path, monkeypatch)
+    assert settings.pending_prefix == setting
+    assert settings.verifier_access_key_id is None
+    assert settings.verifier_secret_access_key is None
+
+
+def test_the_demo_reads_both_access_keys_from_the_env_output(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moto_cloud: Boto3Cloud
+) -> None:
+    stack = deploy(moto_cloud, {"separateVerifier": True})
+    settings, outputs = settings_of(stack, tmp_path, monkeypatch), stack.run.outputs
+    assert settings.verifier_access_key_id == outputs["verifierAccessKeyId"]
+    assert settings.verifier_secret_access_key is not None
+    assert settings.verifier_secret_access_key.get_secret_value() == outputs["verifierSecretAccessKey"]
+    assert os.environ["AWS_ACCESS_KEY_ID"] == outputs["accessKeyId"]
 
 
 def upload_over_http(demo: Demo, http: httpx.Client) -> dict[str, Any]:

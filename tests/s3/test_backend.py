@@ -17,7 +17,8 @@ from botocore.session import Session as CoreSession
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from emulators.s3_reference import S3Bucket, S3Reference
+from emulators.s3_bucket import S3Bucket
+from emulators.s3_reference import S3Reference
 from emulators.serving import serve
 from emulators.signature_v4 import HmacKey
 from presign import ConfigurationError, CredentialsUnavailable, Grant, Rule, StorageUnavailable
@@ -52,10 +53,14 @@ def _conditions(fields: Any) -> list[Any]:
         ({"region": "cn-north-1"}, "https://my-bucket.s3.cn-north-1.amazonaws.com.cn/", None),
         ({"bucket": "my.bucket"}, "https://s3.eu-central-1.amazonaws.com/my.bucket/", None),
         ({"endpoint_url": "http://127.0.0.1:9000"}, "http://127.0.0.1:9000/my-bucket/", None),
-        ({"endpoint_url": "http://Minio:80/"}, "http://minio/my-bucket/", None),
+        ({"endpoint_url": "http://Minio:80/", "allow_http": True}, "http://minio/my-bucket/", None),
         ({"endpoint_url": "https://s3.example.com:443"}, "https://s3.example.com/my-bucket/", None),
         (
-            {"endpoint_url": "http://minio:9000", "public_endpoint_url": "https://files.example.com"},
+            {
+                "endpoint_url": "http://minio:9000",
+                "public_endpoint_url": "https://files.example.com",
+                "allow_http": True,
+            },
             "https://files.example.com/my-bucket/",
             None,
         ),
@@ -146,6 +151,16 @@ def test_the_mechanism_is_the_strongest_that_the_store_has(
 ) -> None:
     backend = _backend(upload_method=upload_method, endpoint_url=endpoint_url)
     assert backend.sign_upload(_grant(create_only=create_only), NOW).method == method
+
+
+@pytest.mark.parametrize("setting", ["endpoint_url", "public_endpoint_url"])
+def test_an_endpoint_without_tls_beyond_this_machine_must_be_asked_for(setting: str) -> None:
+    with pytest.raises(ConfigurationError, match=f"{setting} must begin with https://.*allow_http=True") as caught:
+        _backend(**{setting: "http://storage.example.com"})
+    assert caught.value.field == setting
+    for url in ("http://localhost:9000", "http://127.0.0.1", "http://[::1]:9000", "https://storage.example.com"):
+        _backend(**{setting: url})
+    _backend(**{setting: "http://storage.example.com"}, allow_http=True)
 
 
 def test_a_put_is_signed_for_the_exact_size_and_does_not_ask_the_client_to_set_it() -> None:
@@ -262,6 +277,8 @@ def test_the_endpoint_of_the_aws_settings_is_used_for_signing_too(monkeypatch: p
 def test_a_url_opens_a_backend_and_a_prefix(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "a")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "s")
+    backend, _ = open_s3("s3://my-bucket/public/?region=eu-west-3&endpoint_url=http://minio:9000&allow_http=true")
+    assert backend.object_url("k") == "http://minio:9000/my-bucket/k"
     backend, prefix = open_s3("s3://my-bucket/public/a/?region=eu-west-3&upload_method=put")
     assert prefix == "public/a/"
     assert backend.object_url("k") == "https://my-bucket.s3.eu-west-3.amazonaws.com/k"

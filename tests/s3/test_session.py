@@ -12,7 +12,8 @@ import pytest
 from botocore.config import Config
 from botocore.credentials import RefreshableCredentials
 
-from emulators.s3_reference import S3Bucket, S3Reference
+from emulators.s3_bucket import S3Bucket
+from emulators.s3_reference import S3Reference
 from emulators.serving import serve
 from emulators.signature_v4 import HmacKey
 from presign import ConfigurationError
@@ -90,7 +91,7 @@ def test_a_request_still_works_when_botocore_loses_its_private_connections(monke
         assert head is not None
         # A client whose private attribute is gone, as ``send`` sees it; the client's own calls still work.
         changed: Any = SimpleNamespace(_endpoint=SimpleNamespace())
-        monkeypatch.setattr("presign.s3.backend.send", lambda client, *request: send(changed, *request))
+        monkeypatch.setattr("presign.s3.requests.send", lambda client, *request: send(changed, *request))
         assert backend.head("k") == head
         assert backend.read("k", offset=1, length=2, etag=head.etag) == b"12"
 
