@@ -169,13 +169,12 @@ class Settings(BaseSettings):
         return self
 
     @model_validator(mode="after")
-    def _verifier_is_complete(self) -> Settings:
-        names = "PRESIGN_VERIFIER_ACCESS_KEY_ID and PRESIGN_VERIFIER_SECRET_ACCESS_KEY"
-        given = [self.verifier_access_key_id is not None, self.verifier_secret_access_key is not None]
-        if any(given) and not all(given):
-            raise ValueError(f"{names} belong together; set both or none")
-        if any(given) and not (self.bucket or "").startswith("s3://"):
-            raise ValueError(f"{names} are for a PRESIGN_BUCKET that begins with s3://; unset them")
+    def _verifier_is_for_s3(self) -> Settings:
+        if self.verifier_access_key_id is not None and not (self.bucket or "").startswith("s3://"):
+            raise ValueError(
+                "PRESIGN_VERIFIER_ACCESS_KEY_ID and PRESIGN_VERIFIER_SECRET_ACCESS_KEY are for a PRESIGN_BUCKET that "
+                "begins with s3://; set that, or neither of them"
+            )
         return self
 
     @property

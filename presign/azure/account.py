@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from azure.core.credentials import AzureNamedKeyCredential, TokenCredential
 
 from presign.azure.connection_string import PUBLIC_CLOUD_SUFFIX, read_connection_string
-from presign.backends.addresses import read_endpoint
+from presign.backends.addresses import check_tls, read_endpoint
 from presign.errors import ConfigurationError
 from presign.signing.hmac_sha256 import HmacSha256Key
 from presign.signing.sas import decode_key
@@ -109,9 +109,8 @@ def read_account(
         url = _read_url(url_setting, account_url)
         name = _match_name_with_url(url_setting, url, account_name)
     public_url = url if public_account_url is None else _read_url("public_account_url", public_account_url)
-    if not allow_http:
-        _check_tls(url_setting, url, remedy=f"correct {url_setting}")
-        _check_tls("public_account_url", public_url, remedy="correct account_url, or set public_account_url")
+    check_tls(url_setting, url, allow_http=allow_http)
+    check_tls("public_account_url", public_url, allow_http=allow_http)
     if account_key is None:
         _check_identity_url(url_setting, url)
         identity = credential or _default_credential()
@@ -258,17 +257,6 @@ def _read_url(setting: str, url: str) -> str:
     return endpoint
 
 
-def _check_tls(setting: str, url: str, *, remedy: str) -> None:
-    parts = urlsplit(url)
-    if parts.scheme != "https" and not _is_loopback(parts.hostname or ""):
-        raise ConfigurationError(
-            f"{setting} must begin with https://, except on this machine itself, because signatures and files must "
-            f"not be sent in the clear; {remedy}, or pass allow_http=True in a network that you trust",
-            field=setting,
-            value=url,
-        )
-
-
 def _check_identity_url(setting: str, url: str) -> None:
     if not url.startswith("https://"):
         raise ConfigurationError(
@@ -285,12 +273,6 @@ def _is_ip_address(host: str) -> bool:
     except ValueError:
         return False
     return True
-
-
-def _is_loopback(host: str) -> bool:
-    if _is_ip_address(host):
-        return ipaddress.ip_address(host).is_loopback
-    return host == "localhost" or host.endswith(".localhost")
 
 
 def _decode_key(account_key: str, *, setting: str) -> HmacSha256Key:

@@ -64,7 +64,8 @@ class AzureBackend:
     ``.../containers/blobs/add/action`` on the pending container. The verifier needs Storage Blob Delegator on the
     account, and Storage Blob Data Contributor on both containers; Storage Blob Data Owner if the account keeps versions
     (deleting a version needs it) or if blobs get tags. An account with a hierarchical namespace has no tags: it refuses
-    to publish a blob with some.
+    to publish a blob with some. The container that tickets write to must have no legal hold and no default immutability
+    policy: each upload would count as spoiled by its client, and could not be deleted.
 
     An account key signs service SAS. An identity signs user delegation SAS, with a delegation key that is fetched when
     the backend is built, and renewed in the background. Raises ConfigurationError and StorageUnavailable.
@@ -177,7 +178,10 @@ class AzureBackend:
         The permission is ``sp=c`` (create) for every grant: each upload has a new key, so no upload overwrites a blob.
         Raises ConfigurationError for tags and a storage class that Azure does not accept.
         """
-        if grant.tags or grant.storage_class is not None:
+        if grant.pending_key is None:
+            signer, key = self._uploads, grant.key
+        else:
+            signer, key = self._pending_uploads, grant.pending_key
             check_publish_options(grant)
         headers = {
             "x-ms-blob-type": "BlockBlob",
@@ -190,8 +194,7 @@ class AzureBackend:
             # header two uploads at the same time could both succeed.
             headers["If-None-Match"] = "*"
         bound = self._bound_headers(grant, headers) if self._binds_headers else ()
-        signer = self._uploads if grant.pending_key is None else self._pending_uploads
-        url, expires_at = signer.sign(grant.upload_key, now, Permission("c", grant.expires_in, "", bound))
+        url, expires_at = signer.sign(key, now, Permission("c", grant.expires_in, "", bound))
         return SignedUpload("PUT", url, headers, {}, expires_at)
 
     def sign_download(

@@ -86,10 +86,12 @@ class RunningAccount:
         """A backend whose uploads wait in a private container, and are published in one that everybody may read."""
         return self.backend(**{"container": "public", "pending_container": "pending"} | options)
 
-    def presigner(self, *, clock: Callable[[], datetime] | None = None, **policy: Any) -> Presigner:
+    def presigner(
+        self, *, backend: AzureBackend | None = None, clock: Callable[[], datetime] | None = None, **policy: Any
+    ) -> Presigner:
         rules: dict[str, Any] = {"content_types": {"image/png"}, "max_bytes": 100, "min_bytes": 10, "prefix": "public/"}
         return Presigner(
-            backend=self.backend(),
+            backend=backend or self.backend(),
             policy=UploadPolicy(**rules | policy),
             secret="the secret of the tests' tokens",
             clock=clock or utc_now,

@@ -97,6 +97,14 @@ def test_a_pending_blob_in_the_same_container_is_read_from_there(stub: Start) ->
     )
 
 
+def test_the_service_reads_the_pending_blob_where_this_program_reaches_it(stub: Start) -> None:
+    requests: list[BaseHTTPRequestHandler] = []
+    server = stub(recorded(requests, CREATED))
+    backend = server.backend(**CONTAINERS, public_account_url="https://files.example.com")
+    backend.publish(PENDING_GRANT, HEAD)
+    assert requests[0].headers["x-ms-copy-source"].startswith(f"{server.account_url}/pending/")
+
+
 @pytest.mark.parametrize(
     ("answer", "kind", "requests"),
     [

@@ -16,6 +16,7 @@ from tests.azure.accounts import (
     NOW,
     OBJECT_ID,
     OTHER_ACCOUNT_KEY,
+    PENDING_GRANT,
     TENANT_ID,
     Identity,
     RunningAccount,
@@ -77,20 +78,28 @@ def test_connection_strings_are_read_as_the_portal_shows_them(connection_string:
         ({"account_url": "ftp://myaccount.blob.core.windows.net"}, "account_url", "must be a blob service's URL"),
         ({"account_url": "https://a.blob.core.windows.net/?sv=1&sig=s"}, "account_url", "must be a blob service's URL"),
         ({"account_url": "https://h:x/myaccount"}, "account_url", "must be a blob service's URL"),
-        ({"account_url": "http://myaccount.blob.core.windows.net"}, "account_url", "https://, except .* allow_http"),
+        (
+            {"account_url": "http://myaccount.blob.core.windows.net"},
+            "account_url",
+            "must begin with https://, .* set allow_http",
+        ),
         (
             {"account_url": "http://azurite:1/myaccount", "public_account_url": "http://127.0.0.1:1/myaccount"},
             "account_url",
-            "https://, except .* allow_http",
+            "must begin with https://, .* set allow_http",
         ),
-        ({"public_account_url": "http://files.example.com"}, "public_account_url", "https://, except .* allow_http"),
+        (
+            {"public_account_url": "http://files.example.com"},
+            "public_account_url",
+            "must begin with https://, .* set allow_http",
+        ),
         (
             {
                 "account_key": None,
                 "connection_string": f"DefaultEndpointsProtocol=http;AccountName=myaccount;AccountKey={ACCOUNT_KEY}",
             },
             "connection_string",
-            "https://, except .* allow_http",
+            "must begin with https://, .* set allow_http",
         ),
         (
             {"account_url": "https://files.example.com", "endpoint_suffix": "x.cn"},
@@ -243,6 +252,13 @@ def test_an_address_opens_a_backend_with_the_credentials_of_the_environment(monk
     assert prefix == "public/a/"
     assert backend.object_url("k") == "https://myaccount.blob.core.chinacloudapi.cn/uploads/k"
     assert open_azure("azblob://myaccount/uploads")[1] == ""
+    backend, prefix = open_azure("azblob://myaccount/uploads/public/?pending_container=waiting")
+    assert prefix == "public/"
+    assert backend.sign_upload(PENDING_GRANT, NOW).url.startswith(
+        f"https://myaccount.blob.core.windows.net/waiting/{PENDING_GRANT.pending_key}?"
+    )
+    assert backend.object_url("k") == "https://myaccount.blob.core.windows.net/uploads/k"
+    assert "pending_container='waiting'" in repr(backend)
     url = "azblob://devstoreaccount1/uploads/?endpoint_url=http://azurite:1/devstoreaccount1"
     url = f"{url}&public_endpoint_url=http://127.0.0.1:1/devstoreaccount1&bind_headers=false"
     with pytest.raises(ConfigurationError, match="allow_http"):
