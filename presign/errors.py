@@ -62,7 +62,8 @@ class PresignError(Exception):
             "type": "about:blank",
             "title": self.title,
             "status": self.status,
-            "detail": self.detail,
+            # An application's own reason may repeat a name from inside a file, which Python reads with surrogates.
+            "detail": self.detail.encode(errors="replace").decode(),
             "code": self.code,
         }
         for name in ("field", "value", "limit"):

@@ -33,9 +33,10 @@ from presign import (
     TooManyRequests,
     Unauthenticated,
     UploadPolicy,
+    UploadRequest,
 )
 from presign.asgi import MAX_BODY_BYTES, create_app, openapi
-from tests.conftest import PNG, TOKEN_SECRET, Store
+from tests.conftest import PNG, TOKEN_SECRET, Store, upload
 
 JSON = {"Content-Type": "application/json"}
 PROBLEM_MEMBERS = {"type", "title", "status", "detail", "code"}
@@ -228,6 +229,20 @@ def test_a_failure_of_ours_is_a_problem_without_its_cause(
             answer = httpx.post(f"{url}/upload", json={"type": "image/png"})
         _is_problem(answer, 500, "internal")
         assert "secret detail" not in answer.text
+
+
+def test_a_reason_with_a_name_that_is_not_unicode_can_be_told(s3_reference: Store) -> None:
+    presigner = Presigner(
+        backend=s3_reference.backend(),
+        policy=UploadPolicy(content_types={"image/png"}, max_bytes=100, prefix="public/"),
+        secret=TOKEN_SECRET,
+        inspect=lambda uploaded: Reject("the archive has \udcff.exe"),
+    )
+    ticket = presigner.issue(UploadRequest(content_type="image/png", size=len(PNG)))
+    upload(ticket, PNG)
+    with serve(create_app(presigner, authorize=nobody_in_particular)) as url:
+        problem = _is_problem(httpx.post(f"{url}/complete", json={"token": ticket.token}), 422, "rejected")
+    assert problem["detail"] == "the archive has ?.exe"
 
 
 def test_an_async_authorize_is_awaited(presigner: Presigner) -> None:
