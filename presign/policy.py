@@ -190,20 +190,28 @@ class UploadPolicy:
         )
 
     def allows(self, grant: Grant) -> bool:
-        """Say whether this policy could have made ``grant``: its key, its pending place, its type and its sizes.
+        """Say whether ``grant`` keeps to this policy: its key, its pending place, its type, its sizes, and its checks.
 
-        A policy that has changed since then does not allow grants that it could no longer make.
+        A policy that has become stricter since then does not allow grants that it could no longer make: also those
+        without a size, a SHA-256, a comparison of the content, ``create_only`` or a disposition ``attachment`` that it
+        now wants.
         """
         in_pending_place = (
             grant.pending_key is None
             if self.pending_prefix is None
             else grant.pending_key is not None and grant.pending_key.startswith(self.pending_prefix)
         )
+        is_attachment = (grant.content_disposition or "").partition(";")[0] == "attachment"
         return (
             in_pending_place
             and grant.key.startswith(self.prefix)
             and grant.content_type in self.content_types
             and self.min_bytes <= grant.min_bytes <= grant.max_bytes <= self.max_bytes
+            and (grant.exact_bytes is not None or not self.require_size)
+            and (grant.sha256 is not None or not self.require_sha256)
+            and (grant.verify_content or not self.verify_content)
+            and (grant.create_only or not self.create_only)
+            and (is_attachment or self.content_disposition != "attachment")
         )
 
     def possible_grants(self) -> list[Grant]:

@@ -271,11 +271,22 @@ def test_a_policy_allows_the_grants_that_it_makes_and_no_others() -> None:
         _policy(min_bytes=2, content_types={"text/plain"}),
         _policy(min_bytes=2, pending_prefix=None),
         _policy(min_bytes=2, pending_prefix="incoming/"),
+        _policy(min_bytes=2, require_size=True),
+        _policy(min_bytes=2, require_sha256=True),
+        _policy(min_bytes=2, create_only=True),
+        _policy(min_bytes=2, content_disposition="attachment"),
     ):
         assert not other.allows(grant)
+        assert all(other.allows(own) for own in other.possible_grants())
     assert not policy.allows(
         _policy(min_bytes=2, pending_prefix=None).decide(UploadRequest(content_type="image/png"), object_id=ID)
     )
+
+
+def test_a_policy_that_compares_the_content_does_not_allow_the_grant_of_one_that_did_not() -> None:
+    grant = _policy(verify_content=False).decide(UploadRequest(content_type="image/png"), object_id=ID)
+    assert not _policy().allows(grant)
+    assert _policy(verify_content=False).allows(grant)
 
 
 def test_headers_have_no_runs_of_spaces_because_signatures_do_not_tell_them_apart() -> None:
