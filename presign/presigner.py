@@ -22,6 +22,7 @@ from presign.errors import (
     InvalidToken,
     PresignError,
     Rejected,
+    StorageUnavailable,
     TooLarge,
 )
 from presign.inspection import Accept, Inspect, InspectedObject, NotYet, Reject
@@ -272,7 +273,14 @@ class Presigner:
         self, await_result: AwaitResult, grant: Grant, store: ObjectStore, head: ObjectHead
     ) -> PresignError | None:
         def read(offset: int, length: int) -> bytes:
-            return store.read(grant.upload_key, offset=offset, length=length, etag=head.etag)
+            expected = max(0, min(length, head.size - offset))
+            content = store.read(grant.upload_key, offset=offset, length=length, etag=head.etag) if expected else b""
+            if len(content) != expected:
+                # A verdict on other bytes could publish a bad object, or delete a good one.
+                raise StorageUnavailable(
+                    f"{self.backend.name} returned {len(content)} bytes of a range of {expected} bytes"
+                )
+            return content
 
         violation = find_violation(grant, head, read, max_hashed_bytes=self.policy.max_hashed_bytes)
         if violation is not None or self._inspect is None:

@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from typing import Any
 from urllib.parse import urlsplit
@@ -388,6 +389,30 @@ def test_an_inspection_reads_only_the_object_that_was_verified(store: Store) -> 
     presigner.complete(ticket.token)
     assert reads == [b"", OTHER], "the first reading failed, and the completion began again"
     assert _published(store, ticket.key) == OTHER
+
+
+def test_an_answer_with_too_few_bytes_decides_nothing(s3_reference: Store) -> None:
+    backend = s3_reference.backend()
+    cut = _Changed(
+        backend,
+        head=lambda key, **arguments: (head := backend.head(key, **arguments)) and replace(head, sha256=None),
+        read=lambda key, **arguments: backend.read(key, **arguments)[:-1],
+    )
+    requests = {"a digest": _request(sha256=PNG_SHA256), "an inspection": _request()}
+    for what, request in requests.items():
+        seen: list[bytes] = []
+
+        def inspect(uploaded: InspectedObject, seen: list[bytes] = seen) -> Accept:
+            seen.append(uploaded.read_range(0, uploaded.size))
+            return Accept()
+
+        ticket = _presigner(s3_reference, backend=cut, verify_content=False, inspect=inspect).issue(request)
+        upload(ticket, PNG)
+        with pytest.raises(StorageUnavailable, match="returned 32 bytes of a range of 33"):
+            _presigner(s3_reference, backend=cut, verify_content=False, inspect=inspect).complete(ticket.token)
+        assert seen == [], what
+        assert _published(s3_reference, ticket.key) is None
+        assert _presigner(s3_reference).complete(ticket.token).size == len(PNG), "the object is still there"
 
 
 @pytest.mark.parametrize("verdict", [None, True, "accept"])
