@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect as introspection
 import threading
+from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -40,7 +41,7 @@ from presign.policy import UploadPolicy
 from presign.publishing import complete_in_place, complete_pending
 from presign.sweeping import SweepResult, sweep
 from presign.tokens import CompletionTokens
-from presign.verification import find_violation
+from presign.verification import find_violation, reads_the_object
 
 COMPLETION_WINDOW = timedelta(hours=24)
 """How long after a ticket's expiry its upload can be completed: an upload that began in time may take long."""
@@ -132,6 +133,7 @@ class Presigner:
         self._clock = clock
         self._new_id = new_id
         self._completing = _Exclusive()
+        self._hashed = _Recent()
 
     def __repr__(self) -> str:
         return f"Presigner({self.name!r}, {self.backend.name!r}, prefix={self.policy.prefix!r})"
@@ -282,6 +284,9 @@ class Presigner:
                 )
             return content
 
+        known = (grant.upload_key, head.etag, grant.sha256)
+        if reads_the_object(grant, head) and known in self._hashed:
+            head = replace(head, sha256=grant.sha256)
         violation = find_violation(grant, head, read, max_hashed_bytes=self.policy.max_hashed_bytes)
         if violation is not None or self._inspect is None:
             return violation
@@ -306,6 +311,8 @@ class Presigner:
             case Reject(reason):
                 return Rejected(reason)
             case NotYet(retry_after=seconds):
+                # The client asks again and again; the object's SHA-256 is computed once.
+                self._hashed.add(known)
                 raise CompletionPending("the inspection of the upload has not ended", retry_after=seconds)
         raise ConfigurationError(
             f"inspect must return Accept, Reject or NotYet, not {type(verdict).__name__}", field="inspect"
@@ -330,6 +337,26 @@ class _Exclusive:
         finally:
             with self._lock:
                 self._keys.discard(key)
+
+
+class _Recent:
+    """Remember the last ``limit`` items that were added. Safe to use from several threads."""
+
+    def __init__(self, limit: int = 1024) -> None:
+        self._limit = limit
+        self._lock = threading.Lock()
+        self._items: OrderedDict[object, None] = OrderedDict()
+
+    def __contains__(self, item: object) -> bool:
+        with self._lock:
+            return item in self._items
+
+    def add(self, item: object) -> None:
+        with self._lock:
+            self._items[item] = None
+            self._items.move_to_end(item)
+            if len(self._items) > self._limit:
+                self._items.popitem(last=False)
 
 
 def awaiter_of_running_loop() -> AwaitResult:

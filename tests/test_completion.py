@@ -391,6 +391,34 @@ def test_an_inspection_reads_only_the_object_that_was_verified(store: Store) -> 
     assert _published(store, ticket.key) == OTHER
 
 
+def test_an_inspection_that_takes_long_does_not_have_the_object_hashed_again(s3_reference: Store) -> None:
+    backend = s3_reference.backend()
+    read: list[int] = []
+
+    def counted_read(key: str, **arguments: Any) -> bytes:
+        content = backend.read(key, **arguments)
+        read.append(len(content))
+        return content
+
+    store_without_checksums = _Changed(
+        backend,
+        head=lambda key, **arguments: (head := backend.head(key, **arguments)) and replace(head, sha256=None),
+        read=counted_read,
+    )
+    verdicts = iter([NotYet(), NotYet(), Accept()])
+    presigner = _presigner(
+        s3_reference, backend=store_without_checksums, verify_content=False, inspect=lambda uploaded: next(verdicts)
+    )
+    ticket = presigner.issue(_request(sha256=PNG_SHA256))
+    upload(ticket, PNG)
+    for _ in range(2):
+        with pytest.raises(CompletionPending):
+            presigner.complete(ticket.token)
+    presigner.complete(ticket.token)
+    assert read == [len(PNG)]
+    assert _published(s3_reference, ticket.key) == PNG
+
+
 def test_an_answer_with_too_few_bytes_decides_nothing(s3_reference: Store) -> None:
     backend = s3_reference.backend()
     cut = _Changed(
