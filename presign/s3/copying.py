@@ -18,7 +18,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from presign.backends.backend import AlreadyPublished, ObjectChanged, ObjectHead
 from presign.backends.failures import storage_failed
 from presign.messages import Grant
-from presign.s3.objects import HEADERS, S3Objects
+from presign.s3.objects import HEADERS, S3Objects, version_of
 from presign.s3.requests import BucketRequests, error_code, status_of
 from presign.signing.quoting import quote_path, quote_value
 
@@ -54,7 +54,7 @@ class Copier:
             etag, version = self._copy_in_parts(grant, head)
         else:
             etag, version = self._copy(grant, head)
-        return ObjectHead(size=head.size, content_type=grant.content_type, etag=etag, version=version)
+        return ObjectHead(size=head.size, content_type=grant.content_type, etag=etag, version=version_of(version))
 
     def _copy(self, grant: Grant, head: ObjectHead) -> tuple[str, str | None]:
         source = quote_path(f"{self._requests.bucket}/{grant.upload_key}")

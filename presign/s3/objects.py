@@ -151,7 +151,7 @@ def _object_head(headers: Mapping[str, str], first_bytes: bytes | None = None) -
         size=int(size),
         content_type=headers.get("content-type", ""),
         etag=headers["etag"].strip('"'),
-        version=headers.get("x-amz-version-id"),
+        version=version_of(headers.get("x-amz-version-id")),
         sha256=_hex_of_checksum(headers.get("x-amz-checksum-sha256")),
         content_disposition=headers.get("content-disposition") or None,
         cache_control=headers.get("cache-control") or None,
@@ -160,6 +160,14 @@ def _object_head(headers: Mapping[str, str], first_bytes: bytes | None = None) -
         unexpected_headers=unexpected,
         first_bytes=first_bytes,
     )
+
+
+def version_of(version_id: str | None) -> str | None:
+    """Return the version that a response names, or None for "null": a bucket whose versioning was suspended says so.
+
+    SeaweedFS says it in the response to HEAD, but not in the response to a copy.
+    """
+    return None if version_id == "null" else version_id
 
 
 def _hex_of_checksum(checksum: str | None) -> str | None:

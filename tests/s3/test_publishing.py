@@ -105,6 +105,23 @@ def test_the_copy_is_the_request_that_boto3_sends_with_every_header_signed(
     assert sent["if-none-match"] == "*"
 
 
+def test_a_bucket_whose_versioning_was_suspended_gives_the_same_answer_again(seaweedfs: Store) -> None:
+    keys = seaweedfs.admin._get_credentials()
+    seaweedfs.admin.create_bucket(Bucket="suspended")
+    for status in ("Enabled", "Suspended"):
+        seaweedfs.admin.put_bucket_versioning(Bucket="suspended", VersioningConfiguration={"Status": status})
+    presigner = Presigner(
+        backend=seaweedfs.backend(bucket="suspended", session=boto3.Session(keys.access_key, keys.secret_key)),
+        policy=UploadPolicy(content_types={"image/png"}, max_bytes=100, prefix="public/"),
+        secret=TOKEN_SECRET,
+    )
+    ticket = presigner.issue(png_request())
+    assert upload(ticket, PNG).status == 201
+    stored = presigner.complete(ticket.token)
+    assert stored.version is None
+    assert presigner.complete(ticket.token) == stored
+
+
 def _text(value: str | bytes) -> str:
     return value.decode() if isinstance(value, bytes) else value
 
