@@ -330,7 +330,7 @@ _FORMATS = (
 # Many other texts begin like JSON, so that a beginning can only speak against it. Windows writes it in UTF-16 too.
 _MAYBE_JSON = re.compile(
     rb"\xff\xfe|\xfe\xff|(?:\xef\xbb\xbf)?[\t\n\r ]*"
-    rb'(?:\{[\t\n\r ]*(?:["}]|\Z)|["\[]|(?:-?[0-9][0-9.eE+-]*|true|false|null)?[\t\n\r ]*\Z)'
+    rb'(?:\{[\t\n\r ]*(?:["}]|\Z)|["\[]|\Z|(?:-?[0-9][0-9.eE+-]*|true|false|null)[\t\n\r ]*\Z)'
 )
 _JSON = _Format(types=("application/json",), has=lambda first_bytes: None if _MAYBE_JSON.match(first_bytes) else False)
 _FORMATS_BY_TYPE = {name: file_format for file_format in (*_FORMATS, _JSON) for name in file_format.types}

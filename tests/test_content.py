@@ -19,6 +19,7 @@ import zipfile
 import zlib
 from gzip import compress
 from pathlib import Path
+from timeit import repeat
 
 import pytest
 from hypothesis import given
@@ -543,6 +544,21 @@ def test_parameters_and_capitals_of_a_type_are_no_way_around_its_signature() -> 
 def test_the_end_of_the_first_bytes_says_nothing_about_a_type() -> None:
     # A file of MPEG video ends with this code, and puts nothing like it at its beginning.
     assert find_mismatch("video/mpeg", TEXT + b"\0\0\x01\xb7") == UNKNOWN
+
+
+@pytest.mark.parametrize("content_type", sorted(VERIFIED_TYPES))
+def test_no_file_takes_long_to_look_at(content_type: str) -> None:
+    files = (
+        b" " * 4095 + b"x",
+        b"1" * 4095 + b"x",
+        b" 1" * 2048,
+        b"\0" * 4096,
+        b"MZ" * 2048,
+        b"\0\0\x10\0ftyp" + b"mif1" * 1022,
+    )
+    for file in files:
+        seconds = min(repeat(lambda file=file: find_mismatch(content_type, file), number=1, repeat=5))
+        assert seconds < 0.02, file[:2]
 
 
 def test_an_empty_file_shows_no_signature() -> None:
