@@ -55,10 +55,7 @@ def _complete_pending_once(backend: Backend, grant: Grant, judge: Judge, judging
         if published is not None:
             pending.delete(key, head=head)
             return published
-    attributes = backend.unexpected_attributes(grant)
-    if attributes:
-        head = replace(head, unexpected_headers={**head.unexpected_headers, **attributes})
-    failure = judge(grant, pending, head)
+    failure = judge(grant, pending, _with_attributes(backend, grant, head))
     if failure is not None:
         published = backend.head(grant.key)
         pending.delete(key, head=head)
@@ -79,11 +76,17 @@ def _complete_in_place_once(backend: Backend, grant: Grant, judge: Judge) -> Obj
     head = backend.head(grant.key, first_bytes=first_bytes_needed(grant))
     if head is None:
         raise _not_uploaded(grant)
-    failure = judge(grant, backend, head)
+    failure = judge(grant, backend, _with_attributes(backend, grant, head))
     if failure is not None:
         backend.delete(grant.key, head=head)
         raise failure
     return head
+
+
+def _with_attributes(backend: Backend, grant: Grant, head: ObjectHead) -> ObjectHead:
+    """Return ``head`` with what it does not show of the upload; see Backend.unexpected_attributes."""
+    attributes = backend.unexpected_attributes(grant)
+    return replace(head, unexpected_headers={**head.unexpected_headers, **attributes}) if attributes else head
 
 
 def _repeat_if_changed(complete: Callable[[], T]) -> T:

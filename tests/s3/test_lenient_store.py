@@ -162,6 +162,17 @@ def test_attributes_that_nobody_signed_are_seen_and_the_upload_is_refused(header
         assert running.anonymous_get(ticket.key).status == 403
 
 
+def test_an_access_control_list_is_seen_without_a_pending_place_too() -> None:
+    with _run(MINIO) as running:
+        presigner = running.presigner(pending_prefix=None, public_read=False, prefix="private/")
+        ticket = presigner.issue(_png_request())
+        assert _put(ticket, {"x-amz-acl": "public-read"}).status == 200, "the store obeyed"
+        with pytest.raises(RuleViolated) as caught:
+            presigner.complete(ticket.token)
+        assert (caught.value.rule, caught.value.field) == ("headers", "access control list")
+        assert not running.bucket.objects
+
+
 def test_an_upload_under_a_customers_key_is_seen_and_refused() -> None:
     key = b"k" * 32
     prefix = "x-amz-server-side-encryption-customer"
