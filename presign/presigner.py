@@ -276,7 +276,11 @@ class Presigner:
     ) -> PresignError | None:
         def read(offset: int, length: int) -> bytes:
             expected = max(0, min(length, head.size - offset))
-            content = store.read(grant.upload_key, offset=offset, length=length, etag=head.etag) if expected else b""
+            content = (
+                store.read(grant.upload_key, offset=offset, length=length, etag=head.etag, version=head.version)
+                if expected
+                else b""
+            )
             if len(content) != expected:
                 # A verdict on other bytes could publish a bad object, or delete a good one.
                 raise StorageUnavailable(

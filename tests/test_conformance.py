@@ -270,7 +270,7 @@ class BringsOtherBytes(Broken):
 
 
 class ReadsFromTheStart(Broken):
-    def read(self, key: str, *, offset: int, length: int, etag: str) -> bytes:
+    def read(self, key: str, *, offset: int, length: int, etag: str, version: str | None = None) -> bytes:
         return self.backend.read(key, offset=0, length=length, etag=etag)
 
 

@@ -244,9 +244,9 @@ class AzureBackend:
         """
         return self._objects.head(key, first_bytes=first_bytes)
 
-    def read(self, key: str, *, offset: int, length: int, etag: str) -> bytes:
+    def read(self, key: str, *, offset: int, length: int, etag: str, version: str | None = None) -> bytes:
         """Return a range of the blob's bytes; raises ObjectChanged if the blob was replaced or deleted meanwhile."""
-        return self._objects.read(key, offset=offset, length=length, etag=etag)
+        return self._objects.read(key, offset=offset, length=length, etag=etag, version=version)
 
     def delete(self, key: str, *, head: ObjectHead | ListedObject | None = None) -> None:
         """Delete the blob and its snapshots; with ``head``, only that blob, and its version too.

@@ -80,7 +80,7 @@ class BlobContainer:
             raise self.failed("Get Blob Properties", error) from None
         return _object_head(properties)
 
-    def read(self, key: str, *, offset: int, length: int, etag: str) -> bytes:
+    def read(self, key: str, *, offset: int, length: int, etag: str, version: str | None = None) -> bytes:
         """Return a range of the blob's bytes; raises ObjectChanged if the blob has another ETag by now, or is gone."""
         try:
             stream = self.blob(key).download_blob(

@@ -93,8 +93,11 @@ class ObjectStore(Protocol):
         bytes of the object if the service returns both in one response; otherwise the caller uses ``read``.
         """
 
-    def read(self, key: str, *, offset: int, length: int, etag: str) -> bytes:
-        """Return at most ``length`` bytes from ``offset`` on; raises ObjectChanged unless the object has this ETag."""
+    def read(self, key: str, *, offset: int, length: int, etag: str, version: str | None = None) -> bytes:
+        """Return at most ``length`` bytes from ``offset`` on; raises ObjectChanged unless the object has this ETag.
+
+        With ``version``, read that version. A storage that never gives one ETag to two objects may leave it out.
+        """
 
     def delete(self, key: str, *, head: ObjectHead | ListedObject | None = None) -> None:
         """Delete the object; do nothing if there is none.

@@ -258,9 +258,9 @@ class GCSBackend:
         """
         return self._objects.head(key, first_bytes=first_bytes)
 
-    def read(self, key: str, *, offset: int, length: int, etag: str) -> bytes:
+    def read(self, key: str, *, offset: int, length: int, etag: str, version: str | None = None) -> bytes:
         """Return a range of the object's bytes; raises ObjectChanged if the object was replaced meanwhile."""
-        return self._objects.read(key, offset=offset, length=length, etag=etag)
+        return self._objects.read(key, offset=offset, length=length, etag=etag, version=version)
 
     def delete(self, key: str, *, head: ObjectHead | ListedObject | None = None) -> None:
         """Delete the object, or only the generation that ``head`` describes; see GcsObjects.delete."""

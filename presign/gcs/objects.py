@@ -36,7 +36,7 @@ class GcsObjects:
             raise failed(self.bucket, "GET", error) from None
         return None if blob is None else object_head(blob)
 
-    def read(self, key: str, *, offset: int, length: int, etag: str) -> bytes:
+    def read(self, key: str, *, offset: int, length: int, etag: str, version: str | None = None) -> bytes:
         """Return a range of the object's bytes; raises ObjectChanged if the object was replaced or deleted."""
         last = offset + length - 1
         try:

@@ -218,9 +218,9 @@ class S3Backend:
         """Return the description of the object; None for 404, and for 403, the answer if the identity may not list."""
         return self._objects.head(key, first_bytes=first_bytes)
 
-    def read(self, key: str, *, offset: int, length: int, etag: str) -> bytes:
-        """Return a range of the object's bytes; raises ObjectChanged if the object was replaced meanwhile."""
-        return self._objects.read(key, offset=offset, length=length, etag=etag)
+    def read(self, key: str, *, offset: int, length: int, etag: str, version: str | None = None) -> bytes:
+        """Return a range of the object's bytes, or of that version's; raises ObjectChanged if it was replaced."""
+        return self._objects.read(key, offset=offset, length=length, etag=etag, version=version)
 
     def delete(self, key: str, *, head: ObjectHead | ListedObject | None = None) -> None:
         """Delete the object, or only the one that ``head`` describes; see S3Objects.delete."""

@@ -64,17 +64,23 @@ class S3Objects:
             raise self._requests.failed("HEAD", error) from None
         return _object_head(described["ResponseMetadata"]["HTTPHeaders"])
 
-    def read(self, key: str, *, offset: int, length: int, etag: str) -> bytes:
-        """Return a range of the object's bytes; raises ObjectChanged if the object was replaced or deleted."""
+    def read(self, key: str, *, offset: int, length: int, etag: str, version: str | None = None) -> bytes:
+        """Return a range of the object's bytes; raises ObjectChanged if the object was replaced or deleted.
+
+        With ``version``, that version is read: two files can have the same MD5, and so the same ETag.
+        """
         byte_range, quoted_etag = f"bytes={offset}-{offset + length - 1}", f'"{etag}"'
-        response = self._requests.send("GET", key, {"range": byte_range, "if-match": quoted_etag})
+        pinned = version not in _NO_VERSIONS
+        query = f"versionId={quote_value(version or '')}" if pinned else ""
+        response = self._requests.send("GET", key, {"range": byte_range, "if-match": quoted_etag}, query=query)
         if response is not None:
             if response.status_code in {404, 412}:
                 raise _changed(key)
             return response.content
         try:
+            arguments: dict[str, Any] = {"VersionId": version} if pinned else {}
             with self._requests.client.get_object(
-                Bucket=self._requests.bucket, Key=key, Range=byte_range, IfMatch=quoted_etag
+                Bucket=self._requests.bucket, Key=key, Range=byte_range, IfMatch=quoted_etag, **arguments
             )["Body"] as body:
                 return body.read()
         except (BotoCoreError, ClientError) as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
@@ -16,14 +17,17 @@ from emulators.s3_reference import S3Reference
 from emulators.serving import serve
 from emulators.signature_v4 import HmacKey
 from presign import (
+    Accept,
     AlreadyPublished,
     Grant,
+    InspectedObject,
     ObjectChanged,
     ObjectHead,
     Presigner,
     RuleViolated,
     StorageUnavailable,
     UploadPolicy,
+    UploadRequest,
 )
 from presign.s3 import S3Backend, copying
 from presign.s3.copying import Copier
@@ -45,6 +49,15 @@ GRANT = Grant(
     storage_class="STANDARD_IA",
 )
 OTHER = PNG[:-4] + b"evil"
+
+
+# Two files with the same MD5 (X. Wang and others, 2004), and so with the same ETag.
+ONE = bytes.fromhex(
+    "d131dd02c5e6eec4693d9a0698aff95c2fcab58712467eab4004583eb8fb7f8955ad340609f4b30283e488832571415a085125e8f7cdc99f"
+    "d91dbdf280373c5bd8823e3156348f5bae6dacd436c919c6dd53e2b487da03fd02396306d248cda0e99f33420f577ee8ce54b67080a80d1e"
+    "c69821bcb6a8839396f9652b6ff72a70"
+)
+TWIN = bytes(byte ^ 0x80 if at in {19, 45, 59, 83, 109, 123} else byte for at, byte in enumerate(ONE))
 
 
 class _Captured(BaseException):
@@ -103,6 +116,59 @@ def test_the_copy_is_the_request_that_boto3_sends_with_every_header_signed(
     assert set(signed) == set(sent) - {"authorization"} | {"host"}
     assert sent["x-amz-object-annotation-directive"] == "EXCLUDE"
     assert sent["if-none-match"] == "*"
+
+
+@pytest.mark.parametrize("through_boto3", [False, True])
+def test_with_versions_an_inspection_reads_the_version_that_is_published(
+    versioned: tuple[S3Bucket, S3Backend], monkeypatch: pytest.MonkeyPatch, through_boto3: bool
+) -> None:
+    bucket, backend = versioned
+    seen: list[bytes] = []
+
+    def inspect(uploaded: InspectedObject) -> Accept:
+        assert upload(ticket, TWIN).status == 201
+        if through_boto3:
+            monkeypatch.setattr("presign.s3.requests.send", lambda *_: None)
+        seen.append(uploaded.open().read())
+        return Accept()
+
+    presigner = Presigner(
+        backend=backend,
+        policy=UploadPolicy(content_types={"application/octet-stream"}, max_bytes=200, prefix="public/"),
+        secret=TOKEN_SECRET,
+        inspect=inspect,
+    )
+    ticket = presigner.issue(UploadRequest(content_type="application/octet-stream"))
+    assert upload(ticket, ONE).status == 201
+    presigner.complete(ticket.token)
+    assert hashlib.md5(ONE).digest() == hashlib.md5(TWIN).digest()
+    assert seen == [ONE]
+    assert bucket.objects[ticket.key].body == ONE
+
+
+@pytest.mark.parametrize("server", ["seaweedfs", "s3_reference"])
+def test_a_create_only_upload_cannot_be_exchanged_for_another_one_with_the_same_etag(
+    request: pytest.FixtureRequest, server: str
+) -> None:
+    store: Store = request.getfixturevalue(server)
+
+    def inspect(uploaded: InspectedObject) -> Accept:
+        assert upload(ticket, TWIN).status == 412
+        assert uploaded.open().read() == ONE
+        return Accept()
+
+    presigner = Presigner(
+        backend=store.backend(),
+        policy=UploadPolicy(
+            content_types={"application/octet-stream"}, max_bytes=200, prefix="public/", create_only=True
+        ),
+        secret=TOKEN_SECRET,
+        inspect=inspect,
+    )
+    ticket = presigner.issue(UploadRequest(content_type="application/octet-stream", size=len(ONE)))
+    assert upload(ticket, ONE).status == 200
+    stored = presigner.complete(ticket.token)
+    assert store.backend().read(stored.key, offset=0, length=200, etag=stored.etag) == ONE
 
 
 def test_a_bucket_whose_versioning_was_suspended_gives_the_same_answer_again(seaweedfs: Store) -> None:
