@@ -137,7 +137,7 @@ def test_a_pending_bucket_has_a_location_of_its_own(
 
 @pytest.mark.parametrize("setting", ["endpoint_url", "public_endpoint_url", "bucket_bound_hostname"])
 def test_an_endpoint_without_tls_beyond_this_machine_must_be_asked_for(gcs: Reference, setting: str) -> None:
-    options = {"bucket": BUCKET, "credentials": gcs.info, setting: "http://storage.example.com"}
+    options: dict[str, Any] = {"bucket": BUCKET, "credentials": gcs.info, setting: "http://storage.example.com"}
     with pytest.raises(ConfigurationError, match="allow_http") as caught:
         GCSBackend(**options)
     assert caught.value.field == setting
