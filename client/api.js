@@ -12,6 +12,9 @@ import { parseRetryAfter } from "./retry.js";
 
 const TIMEOUT_MS = 30_000;
 
+/** The upload is not completed yet, although fetch() calls every status from 200 to 299 a success. */
+const STATUS_ACCEPTED = 202;
+
 /**
  * Ask the server for a ticket for one file.
  * @param {string} api URL of the server, to which "/upload" is added
@@ -33,7 +36,8 @@ export async function requestTicket(api, file, sha256, signal) {
 }
 
 /**
- * Ask the server to verify the stored file. What it answers is final.
+ * Ask the server to verify and publish the stored file. While the server cannot say yet, this throws the UploadError
+ * "completion_pending"; any other answer is final.
  * @param {string} api URL of the server, to which "/complete" is added
  * @param {string} token of the ticket
  * @param {FileInfo} file for the error's details
@@ -54,7 +58,7 @@ export async function completeUpload(api, token, file, signal) {
  */
 async function post(api, path, content, file, signal) {
   const { response, body } = await exchange(new URL(api.replace(/\/+$/, "") + path, pageAddress()), content, signal);
-  if (!response.ok) {
+  if (!response.ok || response.status === STATUS_ACCEPTED) {
     throw fromProblem(response.status, body ?? {}, file, parseRetryAfter(response.headers.get("Retry-After")));
   }
   if (body === null) throw invalidResponse("it is not a JSON object");

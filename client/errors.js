@@ -30,7 +30,7 @@ const CLIENT_CODES = /** @type {const} */ ({
   unexpected: "never",
 });
 
-/** The `code` of a problem document, and the two codes that stand for all others. */
+/** The `code` of a problem document, and the codes that stand for statuses without one. */
 const SERVER_CODES = /** @type {const} */ ({
   invalid_request: "never",
   too_large: "never",
@@ -43,7 +43,10 @@ const SERVER_CODES = /** @type {const} */ ({
   invalid_token: "manual",
   token_expired: "manual",
   not_uploaded: "manual",
+  // upload() itself asks again, for some minutes. After that the file is still there, but a new upload may be quicker.
+  completion_pending: "manual",
   rule_violated: "never",
+  rejected: "never",
   not_found: "never",
   method_not_allowed: "never",
   too_many_requests: "automatic",
@@ -110,6 +113,7 @@ export function fromProblem(status, problem, file, retryAfter = null) {
  */
 function serverCode(status, problemCode = "") {
   if (Object.hasOwn(SERVER_CODES, problemCode)) return /** @type {ErrorCode} */ (problemCode);
+  if (status === 202) return "completion_pending";
   if (status === 429) return "too_many_requests";
   return status >= 500 && status !== 501 ? "server_failed" : "request_refused";
 }

@@ -113,7 +113,13 @@ export const ENGLISH = {
     invalid_token: () => "The server does not recognize this upload as yours. Try again to upload the file.",
     token_expired: () => "The upload took too long, so the server no longer confirms it. Try again.",
     not_uploaded: () => "The server did not find the file in the storage. Try again.",
+    completion_pending: ({ details }) =>
+      `${nameOf(details)} is stored and will be checked, but the check takes longer than usual. ` +
+      "Check later whether the file was accepted. Try again if it was not.",
     rule_violated: ({ details }) => ruleViolated(details),
+    rejected: ({ details }) =>
+      `${withReason(`${nameOf(details)} was rejected and deleted from the storage`, details.reason)} ` +
+      "Choose another file.",
     not_found: () => NO_SERVICE,
     method_not_allowed: () => NO_SERVICE,
     too_many_requests: ({ retryAfter }) => `There are too many uploads at the moment. ${tryAgainIn(retryAfter)}`,

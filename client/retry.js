@@ -67,12 +67,14 @@ function waitSeconds(error, backoff) {
 }
 
 /**
+ * Wait; an abort ends the wait with the signal's reason.
  * @param {number} seconds
- * @param {{signal?: AbortSignal, endWhenOnline: boolean}} options
+ * @param {{signal?: AbortSignal, endWhenOnline?: boolean}} options
  * @returns {Promise<void>}
  */
-function pause(seconds, { signal, endWhenOnline }) {
+export function pause(seconds, { signal, endWhenOnline = false }) {
   return new Promise((resolve, reject) => {
+    signal?.throwIfAborted();
     const listeners = new AbortController();
     const end = (/** @type {() => void} */ settle) => {
       listeners.abort();

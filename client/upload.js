@@ -4,7 +4,7 @@ import { completeUpload, requestTicket } from "./api.js";
 import { sha256 } from "./checksum.js";
 import { contentType } from "./content_type.js";
 import { UploadError } from "./errors.js";
-import { retry } from "./retry.js";
+import { pause, retry } from "./retry.js";
 import { sendFile } from "./storage.js";
 
 /**
@@ -13,13 +13,15 @@ import { sendFile } from "./storage.js";
  * @typedef {import("./types.js").StoredObject} StoredObject
  * @typedef {import("./types.js").Ticket} Ticket
  *
- * @typedef {"hashing" | "requesting" | "uploading" | "retrying" | "verifying"} State
+ * @typedef {"hashing" | "requesting" | "uploading" | "retrying" | "verifying" | "inspecting"} State
+ *   "verifying": the server verifies the stored file. "inspecting": the server has no verdict yet, and is asked again.
  *
  * @typedef {object} UploadOptions
  * @property {string} api URL of the server that issues tickets, such as "https://app.example.com/files"
  * @property {AbortSignal} [signal] cancels requests and waits
  * @property {(progress: {loaded: number, total: number}) => void} [onProgress] bytes; at 0 again with each attempt
  * @property {(state: State, wait?: Wait) => void} [onState] `wait` comes with "retrying"
+ * @property {(ticket: Ticket) => void} [onTicket] gets each ticket before the file is sent with it
  * @property {boolean} [sha256] ask for a ticket that allows only these bytes; for files up to MAX_HASHED_BYTES
  * @property {number} [attempts] for each request, 5 by default
  *
@@ -30,6 +32,11 @@ import { sendFile } from "./storage.js";
  * @property {number} expiresAtMs on the clock of performance.now(), so that a wrong system clock does not matter
  */
 
+/** A scan for malware may take two minutes, and it may have to wait for another one. */
+const MAX_INSPECTION_MS = 300_000;
+const DEFAULT_INSPECTION_WAIT_SECONDS = 5;
+const MIN_INSPECTION_WAIT_SECONDS = 0.5;
+
 /** A ticket that expires again at once shows a wrong clock or a connection that is too slow. */
 const MAX_TICKET_RENEWALS = 1;
 
@@ -37,7 +44,8 @@ const MAX_TICKET_RENEWALS = 1;
  * Upload one file, and return what is stored.
  *
  * A transient failure (no connection, 5xx, 429) is repeated: five attempts in about 30 seconds for each request. An
- * expired ticket is replaced once. Throws an UploadError, with the code "cancelled" when the signal was aborted.
+ * expired ticket is replaced once. While the server inspects the file, it is asked again and again for five minutes, and
+ * this is no failed attempt. Throws an UploadError, with the code "cancelled" when the signal was aborted.
  * @param {Blob & {name?: string}} blob
  * @param {UploadOptions} options
  * @returns {Promise<UploadResult>}
@@ -72,7 +80,7 @@ class Upload {
     this.options.signal?.throwIfAborted();
     if (this.options.sha256) this.sha256 = await this.hash();
     const { issued, completed } = await this.store();
-    const stored = completed ?? (await this.withRetries("verifying", () => this.complete(issued)));
+    const stored = completed ?? (await this.completeWhenInspected(issued));
     return { ...stored, enforced: issued.ticket.enforced };
   }
 
@@ -104,6 +112,7 @@ class Upload {
     const requestedAtMs = performance.now();
     const ticket = await requestTicket(this.options.api, this.file, this.sha256, this.options.signal);
     const lifetimeMs = Date.parse(ticket.expires_at) - Date.parse(ticket.now);
+    this.options.onTicket?.(ticket);
     return { ticket, expiresAtMs: requestedAtMs + lifetimeMs };
   }
 
@@ -138,13 +147,38 @@ class Upload {
    * Complete the upload although the storage did not confirm it: asking the server costs less than sending again.
    * @param {IssuedTicket} issued
    * @param {UploadError} failure is thrown if the file is not in the storage
+   * @returns {Promise<StoredObject | null>} null if the file is in the storage, and the server has no verdict yet
    */
   async completeIfStored(issued, failure) {
     try {
       return await this.complete(issued);
     } catch (error) {
+      if (isPending(error)) return null;
       if (error instanceof UploadError && (error.transient || error.code === "not_uploaded")) throw failure;
       throw error;
+    }
+  }
+
+  /**
+   * Complete the upload; as long as the server has no verdict, wait as it asked, and ask again.
+   * @param {IssuedTicket} issued
+   * @returns {Promise<StoredObject>}
+   */
+  async completeWhenInspected(issued) {
+    const { signal, onState } = this.options;
+    /** @type {number | null} */
+    let endMs = null;
+    for (;;) {
+      try {
+        return await this.withRetries(endMs === null ? "verifying" : "inspecting", () => this.complete(issued));
+      } catch (error) {
+        if (!isPending(error)) throw error;
+        endMs ??= performance.now() + MAX_INSPECTION_MS;
+        const seconds = Math.max(MIN_INSPECTION_WAIT_SECONDS, error.retryAfter ?? DEFAULT_INSPECTION_WAIT_SECONDS);
+        if (performance.now() + seconds * 1000 > endMs) throw error;
+        onState?.("inspecting");
+        await pause(seconds, { signal });
+      }
     }
   }
 
@@ -177,6 +211,11 @@ class Upload {
 /** @param {IssuedTicket} issued */
 function hasExpired(issued) {
   return performance.now() >= issued.expiresAtMs;
+}
+
+/** @param {unknown} error @returns {error is UploadError} */
+function isPending(error) {
+  return error instanceof UploadError && error.code === "completion_pending";
 }
 
 /** @param {unknown} error */

@@ -131,37 +131,41 @@ async function run(row, file, { signal, sha256 }) {
     if (refusal) throw refusal;
     if (signal.aborted) return;
     announce(`Uploading ${row.name}.`);
+    row.begin({ hasPendingPlace: current.pending ?? true });
     const stored = await upload(file, {
       api: current.api,
       signal,
       sha256: sha256 || current.sha256 === "required",
       onProgress: (progress) => row.showProgress(progress),
+      onTicket: (ticket) => row.showTicket(ticket, current.api),
       onState: (state, wait) => {
+        if (state === "inspecting" && row.state === "verifying") announce(`${row.name} waits for the inspection.`);
         if (wait) row.showWait(wait);
         else row.show(state);
         showTotals();
       },
     });
     row.showStored(stored);
-    announce(`${row.name} is stored.`);
+    announce(`${row.name} is stored and verified.`);
     showTotals();
   } catch (error) {
     if (signal.aborted) return;
     const { message } = /** @type {Error} */ (error);
-    showFailed(row, message, { retryable: error instanceof UploadError ? error.retryable : true });
+    showFailed(row, message, error instanceof UploadError ? error : { retryable: true });
   }
 }
 
-/** @param {Row} row @param {string} message @param {{retryable: boolean}} options */
-function showFailed(row, message, { retryable }) {
-  row.showFailed(message, retryable);
+/** @param {Row} row @param {string} message @param {{retryable: boolean, code?: string}} options */
+function showFailed(row, message, options) {
+  row.showFailed(message, options);
   announce(`${row.name} failed. ${message}`);
   showTotals();
 }
 
 /** @param {Row} row */
 function showCancelled(row) {
-  row.show("cancelled", row.state === "verifying" ? "Cancelled. The file may be in the storage already." : "Cancelled");
+  const isStored = row.state === "verifying" || row.state === "inspecting";
+  row.show("cancelled", isStored ? "Cancelled. The file may be in the storage already." : "Cancelled");
   showTotals();
 }
 

@@ -4,6 +4,7 @@
  */
 
 import { describeRetry, extension, formatBytes, formatDuration, shortenName } from "../client/index.js";
+import { Life } from "./life.js";
 import { Rate } from "./rate.js";
 
 /**
@@ -18,8 +19,9 @@ const STATE_TEXTS = {
   requesting: "Requesting a ticket…",
   uploading: "Uploading",
   retrying: "Trying again",
-  verifying: "Verifying…",
-  done: "Stored",
+  verifying: "Being verified…",
+  inspecting: "Waiting for the inspection…",
+  done: "Verified",
   failed: "Failed",
   cancelled: "Cancelled",
 };
@@ -27,7 +29,7 @@ const STATE_TEXTS = {
 /** @type {Record<string, string>} */
 const RULE_TEXTS = {
   size: "Size",
-  type: "Content type",
+  type: "Declared content type",
   checksum: "Checksum",
   create_only: "No overwriting",
   headers: "Headers and metadata",
@@ -35,9 +37,12 @@ const RULE_TEXTS = {
 
 /** @type {Record<string, string>} */
 const ENFORCER_TEXTS = {
-  storage: "by the storage, while it received the file",
-  completion: "by the server, after the upload",
+  storage: "The storage, while it receives the file",
+  completion: "The server, when the upload is completed",
 };
+
+/** The server's codes for a file that it deleted. */
+const REJECTIONS = new Set(["rule_violated", "rejected"]);
 
 const FINISHED = new Set(["done", "failed", "cancelled"]);
 
@@ -45,6 +50,9 @@ export class Row {
   /** @type {ReturnType<typeof setInterval> | undefined} */
   #countdown;
   #rate = new Rate();
+  /** @type {Life | null} */
+  #life = null;
+  #hasPendingPlace = false;
   #file;
 
   /** @param {File} file @param {Actions} actions */
@@ -84,6 +92,31 @@ export class Row {
     this.#showFigures();
     this.#find("progress").hidden = this.finished;
     this.#showButtons({ cancel: !this.finished, retry: state === "cancelled", remove: this.finished });
+    if (state === "verifying" || state === "inspecting") this.#life?.store();
+    if (state === "cancelled") this.#life?.stop({ rejected: false });
+  }
+
+  /** Show the details, whose states begin now. @param {{hasPendingPlace: boolean}} settings */
+  begin({ hasPendingPlace }) {
+    this.#hasPendingPlace = hasPendingPlace;
+    this.#life = new Life(this.#find(".life"), hasPendingPlace);
+    this.#find(".facts").hidden = true;
+    this.#find("details").hidden = false;
+  }
+
+  /**
+   * Show what the ticket says: who enforces each rule, and where the file goes.
+   * @param {import("../client/types.js").Ticket} ticket
+   * @param {string} api URL of the application's server
+   */
+  showTicket(ticket, api) {
+    this.#life?.grant();
+    const storage = new URL(ticket.url);
+    const rules = Object.entries(ticket.enforced ?? {});
+    this.#find(".enforced").replaceChildren(...rules.flatMap(([rule, enforcer]) => ruleElements(rule, enforcer)));
+    this.#find(".target").textContent = storage.host;
+    this.#find(".forwarded").textContent = storage.origin === new URL(api).origin ? String(this.#file.size) : "0";
+    this.#find(".facts").hidden = false;
   }
 
   /** @param {{loaded: number, total: number}} progress */
@@ -106,21 +139,24 @@ export class Row {
     }, 500);
   }
 
-  /** @param {string} message @param {boolean} retryable */
-  showFailed(message, retryable) {
+  /**
+   * @param {string} message
+   * @param {{retryable: boolean, code?: string}} options `code` of the UploadError
+   */
+  showFailed(message, { retryable, code = "" }) {
     this.show("failed", message);
+    this.#life?.stop({ rejected: REJECTIONS.has(code) });
     this.#showButtons({ cancel: false, retry: retryable, remove: true });
   }
 
   /** @param {import("../client/upload.js").UploadResult} stored */
   showStored(stored) {
-    this.show("done");
+    this.show("done", this.#hasPendingPlace ? "Verified and published" : "Stored and verified");
+    this.#life?.finish();
     this.#bar.value = 100;
     this.#find(".size").textContent = `${formatBytes(stored.size)} · ${stored.type}`;
     this.#showLink(stored.object_url);
     this.#showPreview(stored);
-    const rules = Object.entries(stored.enforced ?? {});
-    this.#find(".enforced").replaceChildren(...rules.flatMap(([rule, enforcer]) => ruleElements(rule, enforcer)));
     this.#find(".result").hidden = false;
   }
 

@@ -9,6 +9,7 @@ import { UploadError } from "../client/index.js";
  * @property {number} [min_bytes]
  * @property {number} [max_bytes]
  * @property {"optional" | "required"} [sha256]
+ * @property {boolean} [pending] whether uploads wait in a private place until they are verified
  * @property {string} [storage] a name of the storage for people
  */
 

@@ -11,6 +11,8 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import NoReturn
 
+from pydantic import SecretStr
+
 from demo_server.app import bad_settings, build_presigner
 from demo_server.serve_api import SHUTDOWN_SECONDS
 from demo_server.settings import Settings, read_settings
@@ -40,11 +42,17 @@ def run_demo(settings: Settings, *, report: Callable[[str], None]) -> NoReturn:
     """
     make = _make_process(os.environ)
     with ExitStack() as started:
-        environment = _environment(settings)
+        environment = environment_of(settings)
         servers: list[ServerProcess] = []
         if settings.bucket is None:
             storage = started.enter_context(
-                run_local_storage(settings.data_dir, origins=settings.origins, report=report, storage=settings.storage)
+                run_local_storage(
+                    settings.data_dir,
+                    origins=settings.origins,
+                    report=report,
+                    storage=settings.storage,
+                    pending_prefix=settings.pending_prefix,
+                )
             )
             environment |= storage.environment
             servers.append(storage.server)
@@ -67,13 +75,21 @@ def run_demo(settings: Settings, *, report: Callable[[str], None]) -> NoReturn:
         _watch(servers, make)
 
 
-def _environment(settings: Settings) -> dict[str, str]:
+def environment_of(settings: Settings) -> dict[str, str]:
     """Return the settings, options included, as the variables that the other processes read."""
     # A default stays unset: it agrees with every other setting, and a value that the user chose may not.
-    values = settings.model_dump(exclude_none=True, exclude_unset=True, exclude={"secret"})
-    secret = settings.secret.get_secret_value() if settings.secret else secrets.token_urlsafe(32)
-    variables = {name: ",".join(value) if isinstance(value, tuple) else str(value) for name, value in values.items()}
-    return {f"PRESIGN_{name.upper()}": value for name, value in {**variables, "secret": secret}.items()}
+    values = settings.model_dump(exclude_unset=True)
+    secret = values.get("secret") or secrets.token_urlsafe(32)
+    return {f"PRESIGN_{name.upper()}": _variable(value) for name, value in {**values, "secret": secret}.items()}
+
+
+def _variable(value: object) -> str:
+    """Return the text from which ``read_settings`` makes ``value``."""
+    if value is None:
+        return ""
+    if isinstance(value, SecretStr):
+        return value.get_secret_value()
+    return ",".join(value) if isinstance(value, tuple) else str(value)
 
 
 def _start(name: str, module: str, grace_seconds: float, started: ExitStack) -> ServerProcess:

@@ -36,6 +36,7 @@ def create_page() -> ASGIApp:
         "min_bytes": settings.min_bytes,
         "max_bytes": settings.max_bytes,
         "sha256": "required" if settings.require_sha256 else "optional",
+        "pending": settings.pending_prefix is not None,
         "storage": _storage_label(settings.bucket),
     }
 

@@ -64,6 +64,7 @@ _LOGGING = {
         "uvicorn": {"handlers": ["console"], "level": "WARNING", "propagate": False},
         "uvicorn.access": {"handlers": ["access"], "level": "INFO", "propagate": False},
         "presign": {"handlers": ["console"], "level": "INFO", "propagate": False},
+        "demo_server": {"handlers": ["console"], "level": "INFO", "propagate": False},
     },
 }
 

@@ -168,6 +168,15 @@ class Settings(BaseSettings):
             )
         return self
 
+    @model_validator(mode="after")
+    def _verifier_is_for_s3(self) -> Settings:
+        if self.verifier_access_key_id is not None and not (self.bucket or "").startswith("s3://"):
+            raise ValueError(
+                "PRESIGN_VERIFIER_ACCESS_KEY_ID and PRESIGN_VERIFIER_SECRET_ACCESS_KEY are for a PRESIGN_BUCKET that "
+                "begins with s3://; set that, or neither of them"
+            )
+        return self
+
     @property
     def page_origin(self) -> str:
         """The origin of the demo's page in a browser on this machine."""

@@ -1,10 +1,12 @@
 """A strict Azure Blob data plane in memory, for what Azurite does not check: request headers bound by `srh`.
 
-Put Blob, Get Blob and Get Blob Properties with a service SAS or a user delegation SAS of one blob (`sr=b`), versions
-2020-12-06 and later, path-style accounts. Not there, and answered with 501: everything else.
+Put Blob, Put Blob From URL from a blob of the same server (which Azurite lacks), Get Blob and Get Blob Properties with
+a service SAS or a user delegation SAS of one blob (`sr=b`), versions 2020-12-06 and later, path-style accounts, access
+tiers. Not there, and answered with 501: everything else. Headers that `srh` does not name stay open: who holds a
+signature that binds neither `content-length` nor `x-ms-copy-source` may copy instead of uploading.
 
-Sources: Azure Storage REST API reference, "Create a service SAS", "Create a user delegation SAS", "Put Blob", "Get
-Blob", "Status and error codes".
+Sources: Azure Storage REST API reference, "Create a service SAS", "Create a user delegation SAS", "Put Blob", "Put Blob
+From URL", "Get Blob", "Status and error codes".
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from email.utils import format_datetime
+from urllib.parse import urlsplit
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -48,12 +51,13 @@ DENIED = (403, "AuthenticationFailed")
 
 @dataclass(frozen=True, kw_only=True)
 class Blob:
-    """What was stored: bytes, representation headers, metadata."""
+    """What was stored: bytes, representation headers, metadata, and the tier if one was chosen."""
 
     body: bytes = field(repr=False)
     etag: str
     headers: Mapping[str, str]
     metadata: Mapping[str, str]
+    access_tier: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,12 +101,13 @@ class AzureReference:
     async def _answer(self, request: Request) -> Response:
         received = ReceivedRequest.of(request)
         operation = {"PUT": "put", "GET": "get", "HEAD": "get"}.get(received.method)
-        if operation is None or received.header("x-ms-copy-source") is not None:
+        if operation is None:
             raise Refusal(501, "NotImplemented", "This reference has no such operation.")
         target = self._target(received)
-        permissions = self._permissions(received, target, https=request.url.scheme == "https")
+        https = request.url.scheme == "https"
+        permissions = self._permissions(received, target, https=https)
         if operation == "put":
-            return await self._put(request, received, target, permissions)
+            return await self._put(request, received, target, permissions, https=https)
         return self._get(received, target, permissions)
 
     def _target(self, received: ReceivedRequest) -> _Target:
@@ -161,16 +166,27 @@ class AzureReference:
             fields += [bound, ""]
         return value, "\n".join([*fields, *(query.get(name, "") for name in OVERRIDES)])
 
-    async def _put(self, request: Request, received: ReceivedRequest, target: _Target, permissions: str) -> Response:
+    async def _put(
+        self, request: Request, received: ReceivedRequest, target: _Target, permissions: str, *, https: bool
+    ) -> Response:
         if received.header("x-ms-blob-type") != "BlockBlob":
             raise Refusal(400, "InvalidHeaderValue", "Only block blobs can be stored here.")
         if received.header("content-length") is None:
             raise Refusal(411, "MissingContentLengthHeader", "Content-Length was not specified.")
         if not set(permissions) & {"c", "w"}:
             raise Refusal(403, "AuthorizationPermissionMismatch", "Not authorized to perform this operation.")
+        tier = received.header("x-ms-access-tier")
+        if tier not in (None, "Hot", "Cool", "Cold", "Archive"):
+            raise Refusal(400, "InvalidHeaderValue", "The access tier is not known.")
         promised = received.header("x-ms-blob-content-md5") or received.header("content-md5")
         check_is_md5(promised)
         body = b"".join([chunk async for chunk in body_of(request, received)])
+        source: Blob | None = None
+        if received.header("x-ms-copy-source") is not None:
+            if body:
+                raise Refusal(400, "InvalidHeaderValue", "A blob that comes from a URL has no body.")
+            source = self._source(received, https=https)
+            body = source.body
         check_md5(promised, body)
         if target.name in target.container:
             if "w" not in permissions:
@@ -180,16 +196,33 @@ class AzureReference:
         headers = {
             name: value
             for name in STORED_HEADERS
-            if (value := received.header(f"x-ms-blob-{name}")) or (value := _own_header(received, name))
+            if (value := received.header(f"x-ms-blob-{name}"))
+            or (source is None and (value := _own_header(received, name)))
         }
         blob = Blob(
             body=body,
             etag=f'"0x{hashlib.sha256(body).hexdigest()[:16].upper()}"',
-            headers={"content-type": "application/octet-stream", **headers},
+            headers={"content-type": "application/octet-stream", **(source.headers if source else {}), **headers},
             metadata=received.headers_with_prefix("x-ms-meta-"),
+            access_tier=tier,
         )
         target.container[target.name] = blob
         return Response(status_code=201, headers={"ETag": blob.etag})
+
+    def _source(self, received: ReceivedRequest, *, https: bool) -> Blob:
+        url = urlsplit(received.header("x-ms-copy-source") or "")
+        if url.netloc != received.header("host"):
+            raise Refusal(501, "NotImplemented", "This reference reads no other server.")
+        read = ReceivedRequest.asked("GET", url.path, url.query)
+        target = self._target(read)
+        if "r" not in self._permissions(read, target, https=https) or target.name not in target.container:
+            raise Refusal(404, "CannotVerifyCopySource", "The copy source cannot be read.")
+        source = target.container[target.name]
+        if received.header("x-ms-source-if-match") not in (None, "*", source.etag):
+            raise Refusal(412, "SourceConditionNotMet", "The source condition is not met.")
+        if source.access_tier == "Archive":
+            raise Refusal(409, "BlobArchived", "This operation is not permitted on an archived blob.")
+        return source
 
     def _get(self, received: ReceivedRequest, target: _Target, permissions: str) -> Response:
         if "r" not in permissions:
@@ -197,8 +230,12 @@ class AzureReference:
         blob = target.container.get(target.name)
         if blob is None:
             raise Refusal(404, "BlobNotFound", "The specified blob does not exist.")
+        if blob.access_tier == "Archive" and received.method == "GET":
+            raise Refusal(409, "BlobArchived", "This operation is not permitted on an archived blob.")
         overrides = {OVERRIDES[name]: value for name, value in received.query if name in OVERRIDES}
         metadata = {f"x-ms-meta-{name}": value for name, value in blob.metadata.items()}
+        if blob.access_tier is not None:
+            metadata["x-ms-access-tier"] = blob.access_tier
         headers = {**blob.headers, **metadata, **overrides, "last-modified": format_datetime(self.clock(), usegmt=True)}
         return read_answer(received, body=blob.body, etag=blob.etag, headers=headers, whole_object_headers={})
 

@@ -45,6 +45,11 @@ class ReceivedRequest:
             ),
         )
 
+    @classmethod
+    def asked(cls, method: str, raw_path: str, query: str) -> ReceivedRequest:
+        """A request without headers that one server asks of another."""
+        return cls(method=method, raw_path=raw_path, query=_split_query(query), headers=())
+
     @property
     def path(self) -> str:
         """The path, percent-decoded once."""

@@ -1,6 +1,6 @@
-"""ListObjectsV2, without delimiters.
+"""The answers that describe: ListObjectsV2, without delimiters, and GetObjectAcl.
 
-Source: Amazon S3 API Reference, "ListObjectsV2".
+Source: Amazon S3 API Reference, "ListObjectsV2", "GetObjectAcl".
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from starlette.responses import Response
 
 from emulators.body_digest import base64_or_empty
 from emulators.received_request import ReceivedRequest, Refusal, percent_encoded
-from emulators.s3_bucket import Target
+from emulators.s3_bucket import S3Object, Target
 
 LARGEST_PAGE = 1000
 
@@ -52,6 +52,23 @@ def list_objects(received: ReceivedRequest, target: Target) -> Response:
     document = (
         '<?xml version="1.0" encoding="UTF-8"?>\n'
         f'<ListBucketResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/">{inner}{contents}</ListBucketResult>'
+    )
+    return Response(document, media_type="application/xml")
+
+
+def access_control_list(stored: S3Object) -> Response:
+    """Return an object's access control list: its owner's rights and, if its ACL says so, everybody's."""
+    granted = [('CanonicalUser"><ID>owner</ID>', "FULL_CONTROL")]
+    if stored.is_public:
+        granted.append(('Group"><URI>http://acs.amazonaws.com/groups/global/AllUsers</URI>', "READ"))
+    instance = 'xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance" xsi:type="'
+    grants = "".join(
+        f"<Grant><Grantee {instance}{grantee}</Grantee><Permission>{permission}</Permission></Grant>"
+        for grantee, permission in granted
+    )
+    document = (
+        '<?xml version="1.0" encoding="UTF-8"?>\n<AccessControlPolicy><Owner><ID>owner</ID></Owner>'
+        f"<AccessControlList>{grants}</AccessControlList></AccessControlPolicy>"
     )
     return Response(document, media_type="application/xml")
 

@@ -57,7 +57,7 @@ from emulators.s3_copying import (
     create_upload,
     upload_part_copy,
 )
-from emulators.s3_listing import list_objects
+from emulators.s3_listing import access_control_list, list_objects
 from emulators.s3_rights import Caller, Leniency, Right
 from emulators.s3_vocabulary import RESPONSE_OVERRIDES, refuse_unknown, refuse_unknown_amz
 from emulators.signature_v4 import AWS4, Admission, HmacKey, Judge
@@ -187,13 +187,16 @@ class S3Reference:
         is_public = (public is not None and target.key.startswith(public)) or bool(
             target.stored and target.stored.is_public
         )
-        caller = self._caller(received) if is_signed or not is_public or version is not None else None
+        needs_caller = is_signed or not is_public or version is not None or received.parameter("acl") is not None
+        caller = self._caller(received) if needs_caller else None
         if caller is not None:
-            caller.require("GetObject" if version is None else "GetObjectVersion", target.name, target.key)
+            caller.require(_reading_action(received), target.name, target.key)
         if target.stored is None and version is None and (caller is None or not caller.may("ListBucket", target.name)):
             # Who may not list the bucket does not learn that a key is free.
             raise Refusal(403, "AccessDenied", "Access Denied")
         stored = target.bucket.find(target.key, version)
+        if received.parameter("acl") is not None:
+            return access_control_list(stored)
         stored.check_customer_key(customer_key_md5(header_values(received)))
         if stored.is_archived and received.method == "GET":
             raise Refusal(403, "InvalidObjectState", "The operation is not valid for the object's storage class")
@@ -410,3 +413,9 @@ def _preflight(received: ReceivedRequest, bucket: S3Bucket) -> Response:
     if answer is None:
         raise Refusal(403, "AccessForbidden", "CORSResponse: This CORS request is not allowed.")
     return answer
+
+
+def _reading_action(received: ReceivedRequest) -> str:
+    if received.parameter("acl") is not None:
+        return "GetObjectAcl"
+    return "GetObject" if received.parameter("versionId") is None else "GetObjectVersion"

@@ -58,7 +58,7 @@ def _known_parameters(received: ReceivedRequest, target: Target) -> frozenset[st
     if not target.key:
         return frozenset()
     by_method = {
-        "GET": {"versionId"},
+        "GET": {"versionId", "acl"},
         "HEAD": {"versionId"},
         "DELETE": {"versionId", "uploadId"},
         "PUT": {"partNumber", "uploadId"},

@@ -258,6 +258,46 @@ def verifier_policy(
     return _with_signature_age_limit(statements, signature_max_age_minutes)
 
 
+def identity_policies(
+    bucket_arn: str,
+    prefix: str,
+    *,
+    pending_prefix: str | None,
+    allow_verification: bool,
+    separate_verifier: bool,
+    allow_listing: bool,
+    publish_in_parts: bool,
+    signature_max_age_minutes: int | None,
+) -> list[dict[str, Any]]:
+    """Return the policies of all identities: of the one that signs and, with ``separate_verifier``, of the other one.
+
+    The other arguments are those of ``signer_policy`` and ``verifier_policy``. Raises ValueError as these do, and for
+    a separate verifier without ``allow_verification``.
+    """
+    if separate_verifier and not allow_verification:
+        raise ValueError("separate_verifier needs allow_verification=True, or the verifier would have no rights")
+    signer = signer_policy(
+        bucket_arn,
+        prefix,
+        pending_prefix=pending_prefix,
+        allow_verification=allow_verification and not separate_verifier,
+        allow_listing=allow_listing,
+        publish_in_parts=publish_in_parts and not separate_verifier,
+        signature_max_age_minutes=signature_max_age_minutes,
+    )
+    if not separate_verifier:
+        return [signer]
+    verifier = verifier_policy(
+        bucket_arn,
+        prefix,
+        pending_prefix=pending_prefix,
+        allow_listing=allow_listing,
+        publish_in_parts=publish_in_parts,
+        signature_max_age_minutes=signature_max_age_minutes,
+    )
+    return [signer, verifier]
+
+
 def _verification_statements(
     bucket_arn: str, prefix: str, *, pending_prefix: str | None, allow_listing: bool, publish_in_parts: bool
 ) -> list[dict[str, Any]]:

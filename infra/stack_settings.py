@@ -233,30 +233,22 @@ class _SettingsReader:
     def _check_length_of_policies(self, settings: Settings) -> None:
         if not settings.create_user:
             return
-        # Pulumi chooses the bucket's name later, so the longest one must fit.
-        arn = policies.LONGEST_BUCKET_ARN
-        document = policies.signer_policy(
-            arn,
+        documents = policies.identity_policies(
+            # Pulumi chooses the bucket's name later, so the longest one must fit.
+            policies.LONGEST_BUCKET_ARN,
             settings.public_prefix,
             pending_prefix=settings.pending_prefix,
-            allow_verification=settings.allow_verification and not settings.separate_verifier,
-            allow_listing=settings.allow_listing,
-            publish_in_parts=settings.publish_in_parts and not settings.separate_verifier,
-            signature_max_age_minutes=settings.signature_max_age_minutes,
-        )
-        verifier = policies.verifier_policy(
-            arn,
-            settings.public_prefix,
-            pending_prefix=settings.pending_prefix,
+            allow_verification=settings.allow_verification,
+            separate_verifier=settings.separate_verifier,
             allow_listing=settings.allow_listing,
             publish_in_parts=settings.publish_in_parts,
             signature_max_age_minutes=settings.signature_max_age_minutes,
         )
-        names = f"{self._namespace}:pendingPrefix and {self._namespace}:publicPrefix"
         try:
-            policies.require_inline_length(document, prefixes_name=names)
-            if settings.separate_verifier:
-                policies.require_inline_length(verifier, prefixes_name=names)
+            for document in documents:
+                policies.require_inline_length(
+                    document, prefixes_name=f"{self._namespace}:pendingPrefix and {self._namespace}:publicPrefix"
+                )
         except ValueError as error:
             self._problems.append(str(error))
 

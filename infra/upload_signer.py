@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,7 +21,7 @@ class UploadSigner(pulumi.ComponentResource):
     - ``allow_verification``: the user may also read and delete what is pending, and copy it to ``prefix``. Completing
       an upload needs it.
     - ``separate_verifier``: a second user has these rights, with its own access key. The first one may only upload, so
-      no ticket can read or copy anything, on any store.
+      on no store can a ticket read or copy anything that is not public.
     - ``allow_listing``: the one that verifies may also list what is pending. ``presign sweep`` needs it.
     - ``publish_in_parts``: the one that verifies may also publish objects above 5 GB. Then it may also upload to
       ``prefix`` directly.
@@ -69,53 +69,39 @@ class UploadSigner(pulumi.ComponentResource):
     ) -> None:
         if keep_previous_access_key and access_key_generation < 2:
             raise ValueError("keep_previous_access_key needs an access_key_generation of at least 2")
-        if separate_verifier and not allow_verification:
-            raise ValueError("separate_verifier needs allow_verification=True, or the verifier would have no rights")
 
-        def signer_policy(bucket_arn: str) -> dict[str, Any]:
-            return policies.signer_policy(
-                bucket_arn,
+        def documents(arn: str) -> Sequence[dict[str, Any]]:
+            return policies.identity_policies(
+                arn,
                 prefix,
                 pending_prefix=pending_prefix,
-                allow_verification=allow_verification and not separate_verifier,
-                allow_listing=allow_listing,
-                publish_in_parts=publish_in_parts and not separate_verifier,
-                signature_max_age_minutes=signature_max_age_minutes,
-            )
-
-        def verifier_policy(bucket_arn: str) -> dict[str, Any]:
-            return policies.verifier_policy(
-                bucket_arn,
-                prefix,
-                pending_prefix=pending_prefix,
+                allow_verification=allow_verification,
+                separate_verifier=separate_verifier,
                 allow_listing=allow_listing,
                 publish_in_parts=publish_in_parts,
                 signature_max_age_minutes=signature_max_age_minutes,
             )
 
-        identities = [
-            _Identity(name=name, policy=signer_policy, description=f"Sign uploads to {pending_prefix or prefix}")
-        ]
-        if separate_verifier:
-            identities.append(
-                _Identity(name=f"{name}-verifier", policy=verifier_policy, description=f"Verify uploads for {prefix}")
-            )
-        for identity in identities:
-            document = identity.policy(policies.LONGEST_BUCKET_ARN)
+        # The arguments are checked here, before the bucket's ARN is known.
+        for document in documents(policies.LONGEST_BUCKET_ARN):
             if create_user:
                 policies.require_inline_length(document)
-
         super().__init__("presign:aws:UploadSigner", name, {}, opts)
-        arn = pulumi.Output.from_input(bucket_arn)
+        texts = pulumi.Output.from_input(bucket_arn).apply(lambda arn: [json.dumps(each) for each in documents(arn)])
         generations = [access_key_generation - 1] if keep_previous_access_key else []
         generations.append(access_key_generation)
-        made = [
-            self._create_user(identity, arn, generations, tags)
-            if create_user
-            else self._create_managed_policy(identity, arn, tags)
-            for identity in identities
-        ]
-        signer, verifier = made[0], made[1] if separate_verifier else _Made()
+
+        def identity(name: str, policy: pulumi.Output[str], description: str) -> _Identity:
+            if create_user:
+                return self._create_user(name, policy, generations, tags)
+            return self._create_managed_policy(name, policy, description, tags)
+
+        signer = identity(name, texts[0], f"Sign uploads under {pending_prefix or prefix} of one bucket.")
+        verifier = (
+            identity(f"{name}-verifier", texts[1], f"Verify and publish uploads under {prefix} of one bucket.")
+            if separate_verifier
+            else _Identity()
+        )
         self.access_key_id = signer.access_key_id
         self.secret_access_key = signer.secret_access_key
         self.policy_arn = signer.policy_arn
@@ -133,52 +119,34 @@ class UploadSigner(pulumi.ComponentResource):
         self.register_outputs({key: value for key, value in outputs.items() if value is not None})
 
     def _create_user(
-        self,
-        identity: _Identity,
-        bucket_arn: pulumi.Output[str],
-        generations: list[int],
-        tags: Mapping[str, str] | None,
-    ) -> _Made:
+        self, name: str, policy: pulumi.Output[str], generations: Sequence[int], tags: Mapping[str, str] | None
+    ) -> _Identity:
         child_options = pulumi.ResourceOptions(parent=self)
-        user = iam.User(f"{identity.name}-user", tags=tags, opts=child_options)
+        user = iam.User(f"{name}-user", tags=tags, opts=child_options)
         # An inline policy belongs to this user alone. Nobody can attach it to another identity.
-        iam.UserPolicy(
-            f"{identity.name}-policy", user=user.name, policy=identity.policy_json(bucket_arn), opts=child_options
-        )
+        iam.UserPolicy(f"{name}-policy", user=user.name, policy=policy, opts=child_options)
         keys = [
-            iam.AccessKey(f"{identity.name}-access-key-{generation}", user=user.name, opts=child_options)
+            iam.AccessKey(f"{name}-access-key-{generation}", user=user.name, opts=child_options)
             for generation in generations
         ]
-        return _Made(access_key_id=keys[-1].id, secret_access_key=pulumi.Output.secret(keys[-1].secret))
+        return _Identity(access_key_id=keys[-1].id, secret_access_key=pulumi.Output.secret(keys[-1].secret))
 
     def _create_managed_policy(
-        self, identity: _Identity, bucket_arn: pulumi.Output[str], tags: Mapping[str, str] | None
-    ) -> _Made:
+        self, name: str, policy: pulumi.Output[str], description: str, tags: Mapping[str, str] | None
+    ) -> _Identity:
         managed = iam.Policy(
-            f"{identity.name}-policy",
-            description=f"{identity.description} of one bucket.",
-            policy=identity.policy_json(bucket_arn),
+            f"{name}-policy",
+            description=description,
+            policy=policy,
             tags=tags,
             opts=pulumi.ResourceOptions(parent=self),
         )
-        return _Made(policy_arn=managed.arn)
+        return _Identity(policy_arn=managed.arn)
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Identity:
-    """One identity of the component, before its resources exist."""
-
-    name: str
-    policy: Callable[[str], dict[str, Any]]
-    description: str
-
-    def policy_json(self, bucket_arn: pulumi.Output[str]) -> pulumi.Output[str]:
-        return bucket_arn.apply(lambda arn: json.dumps(self.policy(arn)))
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Made:
-    """What an identity's resources are known by."""
+    """An identity of the component: either a user with an access key, or a managed policy for a role."""
 
     access_key_id: pulumi.Output[str] | None = None
     secret_access_key: pulumi.Output[str] | None = None

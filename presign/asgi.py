@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from concurrent.futures import Future
 from functools import partial
 from typing import Any, TypeVar, cast
@@ -62,7 +62,7 @@ _RawHeaders = list[tuple[bytes, bytes]]
 
 
 def create_app(
-    presigner: Presigner,
+    presigner: Presigner | Sequence[Presigner],
     *,
     authorize: Authorize,
     allowed_origins: Collection[str] = (),
@@ -70,6 +70,9 @@ def create_app(
     timeout_seconds: float = TIMEOUT_SECONDS,
 ) -> ASGIApp:
     """Return the application that serves the contract; it calls ``authorize`` before it reads any of the body.
+
+    Several presigners share one application. Each then has addresses of its own, which begin with its name, such as
+    ``/avatars/upload``, ``/avatars/complete`` and ``/avatars/openapi.json``.
 
     - ``allowed_origins``: the origins whose pages may use the application (CORS), such as ``https://www.example.com``.
       Leave it empty if the application that mounts this one has a CORS middleware of its own.
@@ -80,7 +83,8 @@ def create_app(
       and Retry-After. The call goes on in its thread. Set a longer time if completions read large objects to verify
       their SHA-256, as they do on Azure and Google Cloud Storage.
 
-    Raises ConfigurationError for ``"*"`` as an origin, and for a limit of 0 or less.
+    Raises ConfigurationError for ``"*"`` as an origin, for a limit of 0 or less, and for two presigners with the same
+    name.
     """
     if isinstance(allowed_origins, str) or "*" in allowed_origins:
         raise ConfigurationError("allowed_origins must name origins, each as a text", field="allowed_origins")
@@ -88,10 +92,39 @@ def create_app(
         raise ConfigurationError("max_threads must be at least 1", field="max_threads", value=max_threads)
     if timeout_seconds <= 0:
         raise ConfigurationError("timeout_seconds must be more than 0", field="timeout_seconds")
-    document = orjson.dumps(openapi(presigner))
     upload_threads = BoundedThreads(max_threads=max_threads, name="presign upload")
     complete_threads = BoundedThreads(max_threads=max_threads, name="presign complete")
+    endpoint = partial(
+        _Endpoint,
+        authorize=_awaitable(authorize),
+        cors_headers={origin.encode("latin-1"): _cors_headers(origin) for origin in allowed_origins},
+    )
+    endpoints: dict[str, ASGIApp] = {}
+    routes: list[Route] = []
+    for path, each in _paths(presigner).items():
+        endpoints[f"{path}/upload"] = endpoint(_uploader(each, upload_threads, timeout_seconds))
+        endpoints[f"{path}/complete"] = endpoint(_completer(each, complete_threads, timeout_seconds))
+        routes.append(Route(f"{path}/openapi.json", _document(each), methods=["GET"]))
+    routes += [Route(path, each, methods=["POST"]) for path, each in endpoints.items()]
+    others: ASGIApp = Starlette(routes=routes, exception_handlers={HTTPException: _http_problem})
+    if allowed_origins:
+        others = CORSMiddleware(
+            others, allow_origins=list(allowed_origins), allow_methods=["POST"], allow_headers=["Content-Type"]
+        )
+    return _Application(endpoints=endpoints, others=others)
 
+
+def _paths(presigner: Presigner | Sequence[Presigner]) -> dict[str, Presigner]:
+    """Return each presigner under the beginning of its addresses, which is empty for a single one."""
+    if isinstance(presigner, Presigner):
+        return {"": presigner}
+    paths = {f"/{each.name}": each for each in presigner}
+    if not paths or len(paths) != len(presigner):
+        raise ConfigurationError("every presigner needs a name of its own, such as name='avatars'", field="presigner")
+    return paths
+
+
+def _uploader(presigner: Presigner, threads: BoundedThreads, timeout_seconds: float) -> _Answer:
     signing_does_io = presigner.backend.signing_does_io
 
     async def upload(body: bytes, owner: str | None) -> bytes:
@@ -101,36 +134,31 @@ def create_app(
             except CredentialsExpired:
                 # A thread can wait until they are renewed; the event loop must not.
                 pass
-        ticket = upload_threads.submit(partial(answer_upload, presigner, body, owner))
+        ticket = threads.submit(partial(answer_upload, presigner, body, owner))
         late = CredentialsUnavailable(f"there was no signature within {timeout_seconds:g} seconds")
         return await _result(ticket, timeout_seconds, late)
 
+    return upload
+
+
+def _completer(presigner: Presigner, threads: BoundedThreads, timeout_seconds: float) -> _Answer:
     async def complete(body: bytes, owner: str | None) -> bytes:
         # Coroutine functions of the application run here, on the loop that its other coroutines use.
         await_result = awaiter_of_running_loop()
-        stored = complete_threads.submit(partial(answer_complete, presigner, body, owner, await_result))
-        late = StorageUnavailable(f"the storage did not answer within {timeout_seconds:g} seconds")
+        stored = threads.submit(partial(answer_complete, presigner, body, owner, await_result))
+        late = StorageUnavailable(f"the completion did not end within {timeout_seconds:g} seconds")
         return await _result(stored, timeout_seconds, late)
+
+    return complete
+
+
+def _document(presigner: Presigner) -> Callable[[Request], Awaitable[Response]]:
+    document = orjson.dumps(openapi(presigner))
 
     async def describe(request: Request) -> Response:
         return Response(document, media_type="application/json")
 
-    endpoint = partial(
-        _Endpoint,
-        authorize=_awaitable(authorize),
-        cors_headers={origin.encode("latin-1"): _cors_headers(origin) for origin in allowed_origins},
-    )
-    endpoints = {"/upload": endpoint(upload), "/complete": endpoint(complete)}
-    routes = [Route(path, endpoint, methods=["POST"]) for path, endpoint in endpoints.items()]
-    others: ASGIApp = Starlette(
-        routes=[*routes, Route("/openapi.json", describe, methods=["GET"])],
-        exception_handlers={HTTPException: _http_problem},
-    )
-    if allowed_origins:
-        others = CORSMiddleware(
-            others, allow_origins=list(allowed_origins), allow_methods=["POST"], allow_headers=["Content-Type"]
-        )
-    return _Application(endpoints=endpoints, others=others)
+    return describe
 
 
 class _Application:

@@ -12,12 +12,9 @@ from __future__ import annotations
 import io
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import Any
 
 from presign.errors import ConfigurationError
-
-if TYPE_CHECKING:
-    from _typeshed import WriteableBuffer
 
 ReadRange = Callable[[int, int], bytes]
 """Returns at most ``length`` bytes of the object from ``offset`` on: ``read(offset, length)``."""
@@ -110,7 +107,7 @@ class ObjectReader(io.RawIOBase):
         self._position = origins[whence] + offset
         return self._position
 
-    def readinto(self, buffer: WriteableBuffer, /) -> int:
+    def readinto(self, buffer: Any, /) -> int:
         """Fill ``buffer`` as far as the object and one request reach; return the number of bytes, 0 at the end."""
         view = memoryview(buffer).cast("B")
         length = min(len(view), self._size - self._position, _MAX_READ_BYTES)

@@ -17,14 +17,18 @@ import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
-from demo_server.storages.local_storage import BUCKET, PUBLIC_PREFIX, REGION
+from demo_server.storages.local_storage import BUCKET, PENDING_PREFIX, PUBLIC_PREFIX, REGION
 from demo_server.storages.run import run_local_storage
+from demo_server.storages.s3 import provision_user
 from emulators.cors import CorsRule
 from emulators.s3_bucket import S3Bucket
+from emulators.s3_copying import CopyLimits
 from emulators.s3_reference import S3Reference
+from emulators.seaweedfs import AccessKey
 from emulators.serving import serve
 from emulators.signature_v4 import HmacKey
 from emulators.wire import Answer, Attempt, Form, send
+from infra.policies import local_signer_policy, policy_document
 from presign import Presigner, Ticket, UploadPolicy, UploadRequest
 from presign.s3 import S3Backend
 
@@ -40,7 +44,7 @@ PNG_SHA256 = hashlib.sha256(PNG).hexdigest()
 
 @dataclass(frozen=True, kw_only=True)
 class Store:
-    """A running S3 server, with a signer that may write and verify under ``public/`` of one bucket."""
+    """A running S3 server, with one identity that may upload either way, verify and publish in one bucket."""
 
     name: str
     endpoint_url: str
@@ -122,19 +126,15 @@ def seconds_ago(seconds: float) -> Callable[[], datetime]:
 def seaweedfs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
     directory = tmp_path_factory.mktemp("seaweedfs")
     with run_local_storage(directory, origins=[PAGE_ORIGIN], report=print) as running:
-        environment = running.environment
-        endpoint_url = _parameter(environment["PRESIGN_BUCKET"], "endpoint_url")
-        session = boto3.Session(
-            aws_access_key_id=environment["AWS_ACCESS_KEY_ID"],
-            aws_secret_access_key=environment["AWS_SECRET_ACCESS_KEY"],
-        )
-        admin = read_state(directory)["admin"]
+        endpoint_url = _parameter(running.environment["PRESIGN_BUCKET"], "endpoint_url")
+        admin = _session(AccessKey(**read_state(directory)["admin"]))
+        iam = admin.client("iam", region_name=REGION, endpoint_url=endpoint_url)
         yield Store(
             name="SeaweedFS",
             endpoint_url=endpoint_url,
             bucket=BUCKET,
-            session=session,
-            admin=_client(endpoint_url, boto3.Session(admin["access_key_id"], admin["secret_access_key"])),
+            session=_session(provision_user(iam, "tests", _either_way(f"arn:aws:s3:::{BUCKET}"))),
+            admin=_client(endpoint_url, admin),
         )
 
 
@@ -151,6 +151,8 @@ def s3_reference() -> Iterator[Store]:
         buckets={BUCKET: S3Bucket(cors=(rule,), public_prefix=PUBLIC_PREFIX), "other": S3Bucket()},
         access_keys={"AKIAREFERENCE": HmacKey(secret="a secret of the reference")},
         region=REGION,
+        # Copies in parts are tried with small objects.
+        copy_limits=CopyLimits(smallest_part_bytes=8),
     )
     with serve(app) as endpoint_url:
         session = boto3.Session(aws_access_key_id="AKIAREFERENCE", aws_secret_access_key="a secret of the reference")
@@ -168,6 +170,19 @@ def store(request: pytest.FixtureRequest) -> Store:
     """Each S3 server in turn."""
     running: Store = request.getfixturevalue(request.param)
     return running
+
+
+def _either_way(bucket_arn: str) -> dict[str, Any]:
+    """Return the policy of one identity that signs, verifies and publishes uploads: pending ones and straight ones."""
+    pending = local_signer_policy(
+        bucket_arn, PUBLIC_PREFIX, pending_prefix=PENDING_PREFIX, allow_verification=True, allow_listing=True
+    )
+    straight = local_signer_policy(bucket_arn, PUBLIC_PREFIX, pending_prefix=None, allow_verification=True)
+    return policy_document(*pending["Statement"], *straight["Statement"])
+
+
+def _session(key: AccessKey) -> boto3.Session:
+    return boto3.Session(aws_access_key_id=key.access_key_id, aws_secret_access_key=key.secret_access_key)
 
 
 def _client(endpoint_url: str, session: boto3.Session) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import http.client
 import json
 import logging
@@ -24,13 +25,17 @@ from presign import (
     ConfigurationError,
     CredentialsUnavailable,
     Forbidden,
+    InspectedObject,
+    NotYet,
     Presigner,
     PresignError,
+    Reject,
     TooManyRequests,
     Unauthenticated,
+    UploadPolicy,
 )
 from presign.asgi import MAX_BODY_BYTES, create_app, openapi
-from tests.conftest import PNG, Store
+from tests.conftest import PNG, TOKEN_SECRET, Store
 
 JSON = {"Content-Type": "application/json"}
 PROBLEM_MEMBERS = {"type", "title", "status", "detail", "code"}
@@ -410,3 +415,67 @@ def test_the_log_of_a_session_holds_no_token_and_no_signature(
         api.post("/complete", json={"token": ticket["token"] + "x"})
     for secret in (ticket["token"], ticket["fields"]["policy"], ticket["fields"]["x-amz-signature"]):
         assert secret not in caplog.text
+
+
+def test_several_presigners_share_an_application_under_their_names(s3_reference: Store) -> None:
+    def presigner(name: str, **policy: Any) -> Presigner:
+        rules: dict[str, Any] = {"max_bytes": 100, "content_types": {"image/png"}}
+        return Presigner(
+            name=name,
+            backend=s3_reference.backend(),
+            policy=UploadPolicy(prefix=f"public/{name}/", **rules | policy),
+            secret=TOKEN_SECRET,
+        )
+
+    kinds = [presigner("avatars"), presigner("documents", content_types={"text/plain"})]
+    with serve(create_app(kinds, authorize=who)) as url, httpx.Client(base_url=url) as client:
+        assert client.post("/documents/upload", json={"type": "image/png"}).json()["code"] == "type_not_allowed"
+        ticket = client.post("/avatars/upload", json={"type": "image/png"}).json()
+        assert ticket["key"].startswith("public/avatars/")
+        httpx.post(ticket["url"], data=ticket["fields"], files={"file": ("cat.png", PNG)})
+        _is_problem(client.post("/documents/complete", json={"token": ticket["token"]}), 403, "invalid_token")
+        assert client.post("/avatars/complete", json={"token": ticket["token"]}).json()["key"] == ticket["key"]
+        for kind in kinds:
+            document = client.get(f"/{kind.name}/openapi.json").json()
+            schema = document["components"]["schemas"]["UploadRequest"]
+            assert schema["properties"]["type"]["enum"] == sorted(kind.policy.content_types)
+        _is_problem(client.post("/upload", json={"type": "image/png"}), 404, "not_found")
+    for presigners in ([], [presigner("avatars"), presigner("avatars")]):
+        with pytest.raises(ConfigurationError, match="a name of its own"):
+            create_app(presigners, authorize=who)
+
+
+def test_an_inspection_without_a_verdict_is_202_with_retry_after_and_a_rejection_is_422(s3_reference: Store) -> None:
+    verdicts: list[Any] = [NotYet(retry_after=9), Reject("the image is too dark")]
+    loops: list[Any] = []
+
+    async def inspect(uploaded: InspectedObject) -> Any:
+        loops.append(asyncio.get_running_loop())
+        return verdicts.pop(0)
+
+    presigner = Presigner(
+        backend=s3_reference.backend(),
+        policy=UploadPolicy(content_types={"image/png"}, max_bytes=100, prefix="public/"),
+        secret=TOKEN_SECRET,
+        inspect=inspect,
+    )
+
+    async def remember_the_loop(request: Request) -> None:
+        loops.append(asyncio.get_running_loop())
+
+    with serve(create_app(presigner, authorize=remember_the_loop)) as url, httpx.Client(base_url=url) as client:
+        ticket = client.post("/upload", json={"type": "image/png"}).json()
+        httpx.post(ticket["url"], data=ticket["fields"], files={"file": ("cat.png", PNG)})
+        answer = client.post("/complete", json={"token": ticket["token"]})
+        _is_problem(answer, 202, "completion_pending")
+        assert answer.headers["retry-after"] == "9"
+        problem = _is_problem(client.post("/complete", json={"token": ticket["token"]}), 422, "rejected")
+        assert problem["detail"] == "the image is too dark"
+        _is_problem(client.post("/complete", json={"token": ticket["token"]}), 409, "not_uploaded")
+    assert len({id(loop) for loop in loops}) == 1, "coroutine functions run on the server's loop"
+
+
+def test_the_document_requires_the_size_where_the_storage_needs_it(s3_reference: Store) -> None:
+    for upload_method, required in (("put", ["type", "size"]), ("post", ["type"])):
+        document = openapi(s3_reference.presigner(upload_method=upload_method))
+        assert document["components"]["schemas"]["UploadRequest"]["required"] == required

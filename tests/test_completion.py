@@ -87,9 +87,10 @@ def _nothing_is_pending(request: pytest.FixtureRequest) -> Iterator[None]:
         yield
         return
     store: Store = request.getfixturevalue("store")
-    yield
+    # Tests of other files may have left uploads there.
     for key in _pending_keys(store):
         store.admin.delete_object(Bucket=store.bucket, Key=key)
+    yield
 
 
 # The way of an upload

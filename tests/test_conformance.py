@@ -57,7 +57,7 @@ def gcs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gcs]:
     account = tmp_path_factory.mktemp("gcs") / "account.json"
     generate_credentials(account, token_uri="http://unknown.invalid/token")
     app = GcsReference(
-        buckets={"uploads": GcsBucket(public_prefix="public/"), "other": GcsBucket()},
+        buckets={"uploads": GcsBucket(public_prefix="public/"), "pending": GcsBucket(), "other": GcsBucket()},
         service_accounts=trusted_account(account),
         hmac_keys={HMAC_ACCESS_ID: HMAC_SECRET},
     )
@@ -66,17 +66,28 @@ def gcs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gcs]:
         yield Gcs(url=url, account=account)
 
 
-def _s3(server: str, upload_method: str) -> Callable[[pytest.FixtureRequest], Subject]:
+def _s3(
+    server: str, upload_method: str, *, pending_prefix: str | None = "pending/"
+) -> Callable[[pytest.FixtureRequest], Subject]:
     def subject(request: pytest.FixtureRequest) -> Subject:
         store: Store = request.getfixturevalue(server)
-        return Subject(backend=store.backend(upload_method=upload_method))
+        return Subject(backend=store.backend(upload_method=upload_method), pending_prefix=pending_prefix)
 
     return subject
 
 
 def _azure_account_key(request: pytest.FixtureRequest) -> Subject:
     running: Azurite = request.getfixturevalue("azurite")
-    return Subject(backend=AzureBackend(container="uploads", account_url=running.account_url, account_key=ACCOUNT_KEY))
+    backend = AzureBackend(
+        container="public", pending_container="pending", account_url=running.account_url, account_key=ACCOUNT_KEY
+    )
+    return Subject(backend=backend, upload_bucket="pending")
+
+
+def _azure_straight(request: pytest.FixtureRequest) -> Subject:
+    running: Azurite = request.getfixturevalue("azurite")
+    backend = AzureBackend(container="uploads", account_url=running.account_url, account_key=ACCOUNT_KEY)
+    return Subject(backend=backend, pending_prefix=None)
 
 
 def _azure_identity(request: pytest.FixtureRequest) -> Subject:
@@ -85,7 +96,9 @@ def _azure_identity(request: pytest.FixtureRequest) -> Subject:
     return Subject(backend=backend, ssl_context=ssl.create_default_context(cafile=str(running.certificate)))
 
 
-def _gcs(upload_method: Any, **keys: str) -> Callable[[pytest.FixtureRequest], Subject]:
+def _gcs(
+    upload_method: Any, *, pending_prefix: str | None = "pending/", pending_bucket: str | None = None, **keys: str
+) -> Callable[[pytest.FixtureRequest], Subject]:
     def subject(request: pytest.FixtureRequest) -> Subject:
         running: Gcs = request.getfixturevalue("gcs")
         return Subject(
@@ -94,8 +107,11 @@ def _gcs(upload_method: Any, **keys: str) -> Callable[[pytest.FixtureRequest], S
                 credentials=running.account,
                 endpoint_url=running.url,
                 upload_method=upload_method,
+                pending_bucket=pending_bucket,
                 **keys,  # type: ignore[arg-type]  # texts, each of them
-            )
+            ),
+            pending_prefix=pending_prefix,
+            upload_bucket=pending_bucket,
         )
 
     return subject
@@ -107,17 +123,21 @@ SUBJECTS: dict[str, Callable[[pytest.FixtureRequest], Subject]] = {
     "S3 PUT on SeaweedFS": _s3("seaweedfs", "put"),
     "S3 POST on the reference": _s3("s3_reference", "post"),
     "S3 PUT on the reference": _s3("s3_reference", "put"),
+    "S3 auto on SeaweedFS, straight": _s3("seaweedfs", "auto", pending_prefix=None),
+    "S3 PUT on the reference, straight": _s3("s3_reference", "put", pending_prefix=None),
     "Azure service SAS": _azure_account_key,
+    "Azure service SAS, straight": _azure_straight,
     "Azure user delegation SAS": _azure_identity,
     "GCS auto, RSA": _gcs("auto"),
-    "GCS POST, RSA": _gcs("post"),
+    "GCS POST, RSA": _gcs("post", pending_bucket="pending"),
+    "GCS auto, RSA, straight": _gcs("auto", pending_prefix=None),
     "GCS PUT, RSA": _gcs("put"),
     "GCS POST, HMAC": _gcs("post", hmac_access_id=HMAC_ACCESS_ID, hmac_secret=HMAC_SECRET),
     "GCS PUT, HMAC": _gcs("put", hmac_access_id=HMAC_ACCESS_ID, hmac_secret=HMAC_SECRET),
 }
 LAX = {
     (name, "enforces_the_headers"): "SeaweedFS 4.48 stores form fields that no condition covers; Amazon S3 refuses them"
-    for name in ("S3 auto on SeaweedFS", "S3 POST on SeaweedFS")
+    for name in ("S3 auto on SeaweedFS", "S3 POST on SeaweedFS", "S3 auto on SeaweedFS, straight")
 } | {
     (
         "S3 PUT on SeaweedFS",

@@ -8,32 +8,54 @@ import os
 import re
 import socket
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
 
+import boto3
 import httpx
 import psutil
 import pytest
+from botocore.config import Config
+from botocore.exceptions import ClientError
 
 from demo_server.settings import StorageName
-from demo_server.storages.local_storage import BUCKET
+from demo_server.storages.local_storage import BUCKET, REGION
 from demo_server.storages.run import run_local_storage
 from emulators.gcs_accounts import generate_credentials
 from emulators.ports import free_port, is_free
 from tests.conftest import PAGE_ORIGIN, PNG, Store, read_state
-from tests.demo_process import ROOT, processes_of, run_demo, running_demo
+from tests.demo_process import ROOT, Demo, processes_of, run_demo, running_demo
 
 SECRET = "the same secret for every process"
 
 
-def _upload(api: str) -> dict[str, str]:
-    ticket = httpx.post(f"{api}/upload", json={"type": "image/png", "size": len(PNG), "name": "cat.png"}).json()
+def _upload(api: str, *, name: str = "cat.png") -> dict[str, Any]:
+    """Upload a picture, and return the members of its ticket and of the completed upload."""
+    ticket = _send(api, name=name)
+    completed = httpx.post(f"{api}/complete", json={"token": ticket["token"]})
+    assert completed.status_code == 200, completed.text
+    return {**ticket, **completed.json()}
+
+
+def _send(api: str, *, name: str = "cat.png") -> dict[str, Any]:
+    """Send a picture to the storage, and return its ticket; nobody completes the upload."""
+    ticket: dict[str, Any] = httpx.post(
+        f"{api}/upload", json={"type": "image/png", "size": len(PNG), "name": name}
+    ).json()
     if ticket["method"] == "POST":
-        stored = httpx.post(ticket["url"], data=ticket["fields"], files={"file": ("cat.png", PNG)})
+        sent = httpx.post(ticket["url"], data=ticket["fields"], files={"file": ("cat.png", PNG)})
     else:
-        stored = httpx.put(ticket["url"], headers=ticket["headers"], content=PNG)
-    assert stored.status_code in {200, 201}, stored.text
-    completed: dict[str, str] = ticket | httpx.post(f"{api}/complete", json={"token": ticket["token"]}).json()
-    return completed
+        sent = httpx.put(ticket["url"], headers=ticket["headers"], content=PNG)
+    assert sent.status_code in {200, 201, 204}, sent.text
+    return ticket
+
+
+def _url_of_upload(ticket: dict[str, Any]) -> str:
+    """Return the URL of the object that the ticket stores, before it is published."""
+    url: str = ticket["url"].partition("?")[0]
+    return url + ticket["fields"]["key"] if ticket["method"] == "POST" else url
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +64,7 @@ def demo_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def first_run(demo_directory: Path) -> tuple[dict[str, str], str]:
+def first_run(demo_directory: Path) -> tuple[dict[str, Any], str]:
     """What one run of the demo stored, and what it printed."""
     with running_demo(demo_directory, "--workers", "2", PRESIGN_SECRET=SECRET) as demo:
         stored = _upload(demo.api)
@@ -51,8 +73,9 @@ def first_run(demo_directory: Path) -> tuple[dict[str, str], str]:
     return stored, demo.log
 
 
-def test_the_log_says_what_happens_while_the_user_waits(first_run: tuple[dict[str, str], str]) -> None:
+def test_the_log_says_what_happens_while_the_user_waits(first_run: tuple[dict[str, Any], str]) -> None:
     _, log = first_run
+    assert "uploads wait under pending/, which is private" in log
     for line in ("Starting SeaweedFS", "Provisioning the bucket", "The API is at", "Open http://localhost:", "Stopped"):
         assert line in log
     assert "lets everybody upload" in log
@@ -60,7 +83,20 @@ def test_the_log_says_what_happens_while_the_user_waits(first_run: tuple[dict[st
     assert re.search(r"403 .*POST /complete", log)
 
 
-def test_the_log_holds_no_secret(first_run: tuple[dict[str, str], str], demo_directory: Path) -> None:
+def test_the_log_says_once_what_the_application_is_told(first_run: tuple[dict[str, Any], str]) -> None:
+    stored, log = first_run
+    told = [line for line in log.splitlines() if "The application is told" in line]
+    assert len(told) == 1
+    assert f"{stored['key']} is verified, with {len(PNG)} bytes (owner: not given, name: cat.png)" in told[0]
+
+
+def test_a_files_name_cannot_write_a_line_of_the_log(tmp_path: Path, seaweedfs: Store) -> None:
+    with running_demo(tmp_path, **seaweedfs.environment) as demo:
+        _upload(demo.api, name="cat\u2028INFO \u732b.png")
+        assert "name: cat\\u2028INFO \\u732b.png)" in demo.log
+
+
+def test_the_log_holds_no_secret(first_run: tuple[dict[str, Any], str], demo_directory: Path) -> None:
     stored, log = first_run
     state = read_state(demo_directory / "data")
     fields = stored["fields"]
@@ -72,6 +108,7 @@ def test_the_log_holds_no_secret(first_run: tuple[dict[str, str], str], demo_dir
         fields["x-amz-signature"],
         state["admin"]["secret_access_key"],
         state["signer"]["secret_access_key"],
+        state["verifier"]["secret_access_key"],
     ):
         assert secret not in log
 
@@ -81,7 +118,7 @@ def test_what_the_demo_keeps_is_for_its_user_alone(first_run: object, demo_direc
         assert (demo_directory / "data" / "s3" / name).stat().st_mode & 0o077 == 0
 
 
-def test_uploads_and_tokens_outlive_a_run(first_run: tuple[dict[str, str], str], demo_directory: Path) -> None:
+def test_uploads_and_tokens_outlive_a_run(first_run: tuple[dict[str, Any], str], demo_directory: Path) -> None:
     stored, _ = first_run
     with running_demo(demo_directory, PRESIGN_SECRET=SECRET) as demo:
         assert httpx.get(stored["object_url"]).content == PNG
@@ -128,6 +165,98 @@ def test_anonymous_callers_read_public_objects_and_nothing_else(seaweedfs: Store
     assert httpx.get(f"{base}/").status_code == 403
     assert httpx.put(f"{base}/public/one", content=b"x").status_code == 403
     assert httpx.delete(f"{base}/public/one").status_code == 403
+
+
+@pytest.mark.parametrize("storage", ["s3", "azure", "gcs"])
+def test_nobody_can_read_an_upload_before_it_is_verified(tmp_path: Path, storage: str) -> None:
+    with running_demo(tmp_path, "--storage", storage) as demo:
+        ticket = _send(demo.api)
+        places = [_url_of_upload(ticket), ticket["object_url"]]
+        assert places[0] != places[1]
+        assert {httpx.get(place).status_code for place in places} <= {403, 404}
+        assert httpx.post(f"{demo.api}/complete", json={"token": ticket["token"]}).status_code == 200
+        assert httpx.get(places[1]).content == PNG
+        assert httpx.get(places[0]).status_code in {403, 404}
+
+
+@pytest.mark.parametrize("arguments", [["--pending-prefix", ""], []], ids=["option", "variable"])
+def test_the_straight_way_stores_an_upload_where_everybody_can_read_it_at_once(
+    tmp_path: Path, arguments: list[str]
+) -> None:
+    settings = {} if arguments else {"PRESIGN_PENDING_PREFIX": ""}
+    with running_demo(tmp_path, *arguments, **settings) as demo:
+        ticket = _send(demo.api)
+        assert _url_of_upload(ticket) == ticket["object_url"]
+        assert httpx.get(ticket["object_url"]).content == PNG
+        assert httpx.post(f"{demo.api}/complete", json={"token": ticket["token"]}).status_code == 200
+        assert httpx.get(f"{demo.page}/config.json").json()["pending"] is False
+    assert "uploads go straight there" in demo.log
+
+
+def test_the_seeds_own_client_keeps_working_in_the_straight_way(tmp_path: Path) -> None:
+    with running_demo(tmp_path, PRESIGN_PENDING_PREFIX="") as demo:
+        answer = httpx.post(f"{demo.api}/upload", json={"type": "image/png"}).json()
+        fields = [("Content-Type", "image/png"), *answer["fields"].items()]
+        form: list[tuple[str, Any]] = [
+            *((name, (None, value)) for name, value in fields),
+            ("file", ("cat.png", PNG, "image/png")),
+        ]
+        stored = httpx.post(answer["url"], files=form)
+        assert stored.status_code in {200, 201, 204}, stored.text
+        read = httpx.get(answer["url"] + answer["fields"]["key"])
+        assert (read.content, read.headers["content-type"]) == (PNG, "image/png")
+
+
+def test_a_store_that_holds_neither_type_nor_size_is_refused_in_the_straight_way(tmp_path: Path) -> None:
+    ended = run_demo(tmp_path, "--storage", "azure", "--pending-prefix", "", **_ports())
+    assert ended.returncode == 2
+    assert "PRESIGN_PENDING_PREFIX: " in ended.stderr
+    assert "neither type nor size" in ended.stderr
+
+
+@pytest.mark.parametrize("prefix", ["public/", "public/pending/", "pend?ing/"])
+def test_a_pending_prefix_that_cannot_be_private_is_refused_by_its_name(tmp_path: Path, prefix: str) -> None:
+    ended = run_demo(tmp_path, PRESIGN_PENDING_PREFIX=prefix, **_ports())
+    assert ended.returncode in {1, 2}
+    assert "PRESIGN_PENDING_PREFIX" in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+def test_on_the_local_s3_the_one_that_signs_reads_nothing_and_the_one_that_verifies_uploads_nothing(
+    tmp_path: Path,
+) -> None:
+    with running_demo(tmp_path, PRESIGN_PENDING_PREFIX="inbox/") as demo:
+        published = _upload(demo.api)["key"]
+        waiting = _send(demo.api)
+        pending = waiting["fields"]["key"]
+        assert pending.startswith("inbox/")
+        signer, verifier = (_client_of(demo, waiting["url"], name) for name in ("signer", "verifier"))
+        signer.put_object(Bucket=BUCKET, Key="inbox/signed", Body=PNG)
+        assert verifier.get_object(Bucket=BUCKET, Key=pending)["Body"].read() == PNG
+        refused: list[Callable[[], object]] = [
+            lambda: signer.get_object(Bucket=BUCKET, Key=pending),
+            lambda: signer.list_objects_v2(Bucket=BUCKET),
+            lambda: signer.delete_object(Bucket=BUCKET, Key=pending),
+            lambda: signer.put_object(Bucket=BUCKET, Key="public/signed", Body=PNG),
+            lambda: signer.copy_object(Bucket=BUCKET, Key="inbox/copy", CopySource=f"{BUCKET}/{pending}"),
+            lambda: signer.copy_object(Bucket=BUCKET, Key="public/copy", CopySource=f"{BUCKET}/{pending}"),
+            lambda: verifier.put_object(Bucket=BUCKET, Key="public/verified", Body=PNG),
+            lambda: verifier.put_object(Bucket=BUCKET, Key="inbox/verified", Body=PNG),
+            lambda: verifier.delete_object(Bucket=BUCKET, Key=published),
+        ]
+        for call in refused:
+            with pytest.raises(ClientError, match="AccessDenied"):
+                call()
+        assert httpx.post(f"{demo.api}/complete", json={"token": waiting["token"]}).status_code == 200
+
+
+def _client_of(demo: Demo, url: str, name: str) -> Any:
+    """Return a client with the access key that the local S3 gave to ``name``."""
+    key = read_state(demo.data_directory)[name]
+    session = boto3.Session(key["access_key_id"], key["secret_access_key"], region_name=REGION)
+    address = urlsplit(url)
+    config = Config(signature_version="s3v4", s3={"addressing_style": "path"})
+    return session.client("s3", endpoint_url=f"{address.scheme}://{address.netloc}", config=config)
 
 
 @pytest.mark.parametrize("arguments", [[], ["--create-only"]], ids=" ".join)
@@ -289,6 +418,7 @@ def test_the_page_is_served_with_what_it_needs_and_no_foreign_scripts(tmp_path: 
             "min_bytes": 1,
             "max_bytes": 5_000_000,
             "sha256": "optional",
+            "pending": True,
             "storage": "SeaweedFS on this machine",
         }
 

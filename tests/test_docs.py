@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import io
 import json
 import re
 import subprocess
@@ -10,6 +11,7 @@ import sys
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+from zipfile import ZIP_DEFLATED, ZipFile
 
 import boto3
 import django
@@ -26,6 +28,7 @@ from presign import (
     Backend,
     ConfigurationError,
     Presigner,
+    Rejected,
     Rule,
     Unauthenticated,
     UploadPolicy,
@@ -154,6 +157,27 @@ def test_the_json_examples_have_the_members_of_the_contract(s3_reference: Store)
     assert json.loads(_example("stored", "json")).keys() == stored.keys()
 
 
+def test_the_inspection_example_rejects_an_archive_that_unpacks_to_too_much(s3_reference: Store) -> None:
+    def archive(size: int) -> bytes:
+        content = io.BytesIO()
+        with ZipFile(content, "w", ZIP_DEFLATED) as zip_file, zip_file.open("x", "w") as member:
+            for _ in range(size // 2**20):
+                member.write(bytes(2**20))
+        return content.getvalue()
+
+    policy = UploadPolicy(content_types={"application/zip"}, max_bytes=2_000_000, prefix="public/")
+    inspect = _run("inspect").inspect
+    presigner = Presigner(backend=s3_reference.backend(), policy=policy, secret="a secret of docs", inspect=inspect)
+    for size, accepted in ((2**20, True), (110 * 2**20, False)):
+        ticket = presigner.issue(UploadRequest(content_type="application/zip"))
+        assert httpx.post(ticket.url, data=dict(ticket.fields), files={"file": archive(size)}).status_code == 201
+        if accepted:
+            assert presigner.complete(ticket.token).key == ticket.key
+        else:
+            with pytest.raises(Rejected, match="100 MB"):
+                presigner.complete(ticket.token)
+
+
 @pytest.mark.parametrize("page", PAGES)
 def test_every_link_to_a_file_leads_somewhere(page: str) -> None:
     folder = ROOT if page == "README.md" else ROOT / "docs"
@@ -166,7 +190,7 @@ def test_every_option_that_the_docs_name_exists() -> None:
     named = {name for page in PAGES.values() for name in re.findall(r"`(?:UploadPolicy\()?([a-z][a-z_]+)=", page)}
     backends = (S3Backend, AzureBackend, GCSBackend)
     options = {name for backend in backends for name in backend.__init__.__annotations__}
-    known = {*UploadPolicy.__dataclass_fields__, *options, "secret", "authorize"}
+    known = {*UploadPolicy.__dataclass_fields__, *options, *Presigner.__init__.__annotations__, "authorize"}
     assert named
     assert named <= known, named - known
 
@@ -191,8 +215,7 @@ def _enforcement_table(azurite_url: str) -> str:
     by_identity = AzureBackend(container="uploads", account_url=azurite_url, credential=Identity(), bind_headers=True)
     rows: dict[str, tuple[Backend, dict[str, Any]]] = {
         "S3 POST (`auto`)": (S3Backend(bucket="uploads", session=session, upload_method="post"), {}),
-        "S3 PUT, size declared": (S3Backend(bucket="uploads", session=session, upload_method="put"), {"size": 20}),
-        "S3 PUT, no size declared": (S3Backend(bucket="uploads", session=session, upload_method="put"), {}),
+        "S3 PUT": (S3Backend(bucket="uploads", session=session, upload_method="put"), {"size": 20}),
         "GCS POST (`auto`)": (GCSBackend(**bucket, hmac_secret="a" * 40, upload_method="post"), {}),
         "GCS PUT": (GCSBackend(**bucket, hmac_secret="a" * 40, upload_method="put"), {}),
         "Azure, account key or identity": (AzureBackend(**account, account_key=account_key), {"size": 20}),
@@ -206,10 +229,13 @@ def _enforcement_table(azurite_url: str) -> str:
 
 
 def _enforcers(backend: Backend, declared: dict[str, Any]) -> dict[Rule, str]:
+    """Return who enforces each rule in the straight way, in which a backend must enforce create-only or is refused."""
     request = UploadRequest(content_type="image/png", sha256="0" * 64, **declared)
 
     def enforced(**policy: Any) -> dict[Rule, str]:
-        rules = UploadPolicy(content_types={"image/png"}, max_bytes=100, prefix="public/", **policy)
+        rules = UploadPolicy(
+            content_types={"image/png"}, max_bytes=100, prefix="public/", pending_prefix=None, **policy
+        )
         presigner = Presigner(backend=backend, policy=rules, secret="a secret of the table")
         return dict(presigner.issue(request).enforced)
 

@@ -30,6 +30,8 @@ ORDER = (
     "http",
     "asgi",
     "testing",
+    "cli",
+    "__main__",
 )
 # A cloud's package stands beside the order: it knows what every cloud shares, and no other room knows it.
 CLOUDS = {"s3", "azure", "gcs"}
@@ -41,6 +43,7 @@ SDKS = {
     "google": {"gcs"},
     "cryptography": {"gcs"},
     "starlette": {"asgi"},
+    "click": {"cli"},
 }
 PACKAGES = {path.parent.name for path in PACKAGE.glob("*/__init__.py")}
 MODULES = sorted(
@@ -55,6 +58,7 @@ ROOMS = {
     "presign": set[str](),
     "emulators": set[str](),
     "infra": set[str](),
+    "examples": {"presign"},
     "demo_server": {"presign", "emulators", "infra"},
     "bench": {"presign", "emulators", "demo_server"},
 }

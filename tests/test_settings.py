@@ -6,6 +6,7 @@ from datetime import timedelta
 import pytest
 
 from demo_server.app import bad_settings, build_presigner
+from demo_server.demo import environment_of
 from demo_server.settings import BadSettings, Settings, read_settings
 from presign import ConfigurationError
 
@@ -46,6 +47,7 @@ def test_an_empty_pending_prefix_is_the_straight_way(
 
 
 def test_the_verifiers_access_key_has_two_halves(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PRESIGN_BUCKET", "s3://bucket/public/?region=eu-central-1")
     monkeypatch.setenv("PRESIGN_VERIFIER_ACCESS_KEY_ID", "AKIAVERIFIER")
     with pytest.raises(BadSettings, match="PRESIGN_VERIFIER_SECRET_ACCESS_KEY"):
         read_settings()
@@ -61,6 +63,46 @@ def test_options_win_over_the_environment(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setenv("PRESIGN_PORT", "3001")
     settings = read_settings(["--port", "3002", "--types", "image/png", "--create-only"])
     assert (settings.port, settings.types, settings.create_only) == (3002, ("image/png",), True)
+
+
+def test_the_demos_other_processes_read_the_same_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PRESIGN_CONTENT_DISPOSITION", "")
+    options = {
+        "bucket": "s3://bucket/public/?region=eu-central-1",
+        "secret": "a secret that is long enough",
+        "types": "image/png,text/plain",
+        "max-bytes": "5MiB",
+        "pending-prefix": "",
+        "verifier-access-key-id": "AKIAVERIFIER",
+        "verifier-secret-access-key": "the verifier's secret",
+    }
+    given = read_settings([f"--{name}={value}" for name, value in options.items()])
+    for name, value in environment_of(given).items():
+        monkeypatch.setenv(name, value)
+    assert read_settings() == given
+    assert (given.pending_prefix, given.content_disposition) == (None, None)
+
+
+@pytest.mark.parametrize("bucket", ["", "gs://bucket/", "azblob://account/container/"])
+def test_a_verifiers_access_key_is_for_s3_alone(bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PRESIGN_BUCKET", bucket)
+    monkeypatch.setenv("PRESIGN_VERIFIER_ACCESS_KEY_ID", "AKIAVERIFIER")
+    monkeypatch.setenv("PRESIGN_VERIFIER_SECRET_ACCESS_KEY", "the-secret-half")
+    with pytest.raises(BadSettings, match=r"PRESIGN_VERIFIER_ACCESS_KEY_ID .* begins with s3://"):
+        read_settings()
+
+
+@pytest.mark.parametrize(("value", "prefix"), [(None, "pending/"), ("inbox/", "inbox/"), ("", None)])
+def test_uploads_wait_under_the_pending_prefix_or_go_straight_to_their_place(
+    value: str | None, prefix: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "a")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "s")
+    monkeypatch.setenv("PRESIGN_BUCKET", "s3://bucket/public/?region=eu-central-1")
+    monkeypatch.setenv("PRESIGN_SECRET", "a secret that is long enough")
+    if value is not None:
+        monkeypatch.setenv("PRESIGN_PENDING_PREFIX", value)
+    assert build_presigner(read_settings()).policy.pending_prefix == prefix
 
 
 def test_by_default_the_demos_own_page_may_ask() -> None:
@@ -118,6 +160,8 @@ def test_a_setting_that_makes_no_sense_is_refused_by_its_name(
         ("PRESIGN_EXPIRES_IN", "3601"),
         ("PRESIGN_EXPIRES_IN", "0"),
         ("PRESIGN_SECRET", "short"),
+        ("PRESIGN_PENDING_PREFIX", "public/"),
+        ("PRESIGN_PENDING_PREFIX", "pending"),
         ("PRESIGN_BUCKET", "gs:/nothing"),
         ("PRESIGN_BUCKET", "gs://bucket/?region=eu"),
         ("PRESIGN_BUCKET", "azblob://account/"),

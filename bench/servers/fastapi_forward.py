@@ -27,6 +27,7 @@ s3 = boto3.client(
 @app.post("/upload")
 def upload(file: Annotated[UploadFile, File()]) -> dict[str, str]:
     """Store one file. The route is a plain function, so FastAPI runs it on a thread, because boto3 blocks."""
-    key = f"public/{uuid.uuid4().hex}"
+    # The local storage lets this access key write nowhere else.
+    key = f"pending/{uuid.uuid4().hex}"
     s3.upload_fileobj(file.file, BUCKET, key, ExtraArgs={"ContentType": file.content_type or ""})
     return {"key": key}

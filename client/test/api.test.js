@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 
 import { completeUpload, requestTicket } from "../api.js";
+import { UploadError } from "../errors.js";
 import { startServer, unusedOrigin } from "./servers.js";
 
 const FILE = { name: "cat.png", type: "image/png", size: 2048 };
@@ -39,6 +40,23 @@ test("completion returns the stored object, and null for a private object's URL"
   const { origin, requests } = await startServer(t, () => ({ body: { ...STORED, object_url: null } }));
   assert.deepEqual(await completeUpload(origin, "the token", FILE), { ...STORED, object_url: null });
   assert.deepEqual([requests[0].path, requests[0].body.toString()], ["/complete", '{"token":"the token"}']);
+});
+
+test("a completion that the server has only accepted is no success, with and without a problem document", async (t) => {
+  const problem = { code: "completion_pending", detail: "the inspection has not ended" };
+  const { origin } = await startServer(t, (_, number) => ({
+    status: 202,
+    headers: { "Retry-After": "7" },
+    body: number === 1 ? problem : "",
+  }));
+  for (const reason of [problem.detail, ""]) {
+    await assert.rejects(completeUpload(origin, "the token", FILE), (error) => {
+      assert.ok(error instanceof UploadError);
+      assert.deepEqual([error.code, error.retryAfter, error.details.reason], ["completion_pending", 7, reason]);
+      assert.deepEqual([error.transient, error.retryable], [false, true]);
+      return true;
+    });
+  }
 });
 
 test("a problem document becomes its error, with the Retry-After", async (t) => {

@@ -59,6 +59,17 @@ test("what the application said when it forbade the upload is in the message", (
   assert.match(message, /^You are not allowed to upload here: your 5 GB are used\. Ask/);
 });
 
+test("why the inspection rejected the file is in the message", () => {
+  assert.equal(
+    messageOf("rejected", { file: FILE, reason: "the scanner found Eicar-Test-Signature." }),
+    "“cat.png” was rejected and deleted from the storage: the scanner found Eicar-Test-Signature. Choose another file.",
+  );
+});
+
+test("an inspection that does not end leaves a file that is stored and will be checked", () => {
+  assert.match(messageOf("completion_pending", { file: FILE }), /^“cat.png” is stored and will be checked, but /);
+});
+
 test("each broken rule has its own reason", () => {
   const messages = ["size", "type", "checksum", "headers", "unknown", "constructor"].map((rule) =>
     messageOf("rule_violated", { file: FILE, rule }),

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 
 import { UploadError } from "../errors.js";
-import { parseRetryAfter, retry } from "../retry.js";
+import { parseRetryAfter, pause, retry } from "../retry.js";
 
 /** An attempt that fails with each of the errors in turn, and then succeeds. @param {Error[]} errors */
 function failing(...errors) {
@@ -85,6 +85,10 @@ test("an abort ends the wait, and no other attempt starts", async () => {
   const result = retry(attempt, { signal: controller.signal, onWait: () => setImmediate(() => controller.abort()) });
   await assert.rejects(result, { name: "AbortError" });
   assert.equal(attempt.calls, 1);
+});
+
+test("a wait does not begin after an abort", async () => {
+  await assert.rejects(pause(1000, { signal: AbortSignal.abort() }), { name: "AbortError" });
 });
 
 test("a browser that comes back online ends the wait", async (t) => {

@@ -18,6 +18,7 @@ const STORED = {
 };
 const ENFORCED = { size: "storage", type: "storage" };
 const NOT_UPLOADED = { status: 409, body: { code: "not_uploaded", detail: "nothing there" } };
+const PENDING = { status: 202, headers: { "Retry-After": "0" }, body: { code: "completion_pending", detail: "wait" } };
 const EXPIRED = { status: 403, body: "<Error><Code>AccessDenied</Code><Message>Request has expired</Message></Error>" };
 const EXISTS = { status: 412, body: "<Error><Code>PreconditionFailed</Code></Error>" };
 const REFUSED = { status: 403, body: "<Error><Code>AccessDenied</Code><Message>no</Message></Error>" };
@@ -25,10 +26,11 @@ const REFUSED = { status: 403, body: "<Error><Code>AccessDenied</Code><Message>n
 before(() => Object.assign(globalThis, { XMLHttpRequest: NodeXMLHttpRequest }));
 
 /**
- * Upload through a server and a storage, each of which gives its responses in turn and then repeats the last one.
+ * Upload through a server and a storage, each of which gives its responses in turn and then repeats the last one. A
+ * function makes the server's responses to completions when they are asked for.
  * @param {import("node:test").TestContext} t
- * @param {{stored?: PlannedResponse[], completed?: PlannedResponse[], lifetimeMs?: number,
- *   options?: Partial<import("../upload.js").UploadOptions>}} plan
+ * @param {{stored?: PlannedResponse[], completed?: PlannedResponse[] | (() => PlannedResponse),
+ *   lifetimeMs?: number, options?: Partial<import("../upload.js").UploadOptions>}} plan
  */
 async function run(t, { stored = [{}], completed = [{ body: STORED }], lifetimeMs = 60_000, options = {} }) {
   // The shortest waits.
@@ -50,7 +52,8 @@ async function run(t, { stored = [{}], completed = [{ body: STORED }], lifetimeM
   const counts = { "/upload": 0, "/complete": 0 };
   const server = await startServer(t, ({ path }) => {
     const number = (counts[/** @type {keyof typeof counts} */ (path)] += 1);
-    return path === "/upload" ? { body: ticket(number) } : completed[Math.min(number, completed.length) - 1];
+    if (path === "/upload") return { body: ticket(number) };
+    return typeof completed === "function" ? completed() : completed[Math.min(number, completed.length) - 1];
   });
   /** @type {string[]} */
   const states = [];
@@ -165,6 +168,76 @@ test("a rule that the stored file breaks is thrown with the rule", async (t) => 
   const { outcome } = await run(t, { completed });
   assert.ok(outcome instanceof UploadError);
   assert.deepEqual([outcome.code, outcome.details.rule, outcome.retryable], ["rule_violated", "type", false]);
+});
+
+test("while the server has no verdict it is asked again, which is no failed attempt", async (t) => {
+  const completed = [PENDING, PENDING, { status: 503 }, PENDING, { body: STORED }];
+  const { outcome, states, stored, completions } = await run(t, { completed, options: { attempts: 2 } });
+  assert.deepEqual(outcome, { ...STORED, enforced: ENFORCED });
+  assert.deepEqual(stored, ["/key-1"]);
+  assert.deepEqual(completions, Array(5).fill("token-1"));
+  const runs = states.filter((state, index) => state !== states[index - 1]);
+  const waits = ["inspecting", "retrying", "inspecting"];
+  assert.deepEqual(runs, ["requesting", "uploading", "verifying", ...waits]);
+});
+
+test("the server is asked again when it said, and not before", async (t) => {
+  const startedAt = performance.now();
+  await run(t, { completed: [{ ...PENDING, headers: { "Retry-After": "2" } }, { body: STORED }] });
+  assert.ok(performance.now() - startedAt >= 1_990);
+});
+
+test("after five minutes without a verdict the file is said to be stored and not yet checked", async (t) => {
+  let nowMs = 1_000_000;
+  t.mock.method(performance, "now", () => nowMs);
+  const aMinuteLater = () => {
+    nowMs += 60_000;
+    return PENDING;
+  };
+  const { outcome, stored, completions } = await run(t, { completed: aMinuteLater });
+  assert.ok(outcome instanceof UploadError);
+  assert.deepEqual([outcome.code, outcome.retryable], ["completion_pending", true]);
+  assert.deepEqual([stored, completions.length], [["/key-1"], 6]);
+});
+
+test("a wait beyond the five minutes does not begin", async (t) => {
+  const { outcome, completions } = await run(t, { completed: [{ ...PENDING, headers: { "Retry-After": "301" } }] });
+  assert.ok(outcome instanceof UploadError);
+  assert.equal(/** @type {UploadError} */ (outcome).code, "completion_pending");
+  assert.deepEqual(completions, ["token-1"]);
+});
+
+test("a wait for the inspection can be cancelled", async (t) => {
+  const controller = new AbortController();
+  const onState = (/** @type {string} */ state) => state === "inspecting" && controller.abort();
+  const completed = [{ ...PENDING, headers: { "Retry-After": "200" } }];
+  const { outcome, completions } = await run(t, { completed, options: { signal: controller.signal, onState } });
+  assert.equal(/** @type {UploadError} */ (outcome).code, "cancelled");
+  assert.deepEqual(completions, ["token-1"]);
+});
+
+test("after a lost response the file is not sent again while it is inspected", async (t) => {
+  const { outcome, stored, completions } = await run(t, {
+    stored: [{ disconnect: true }],
+    completed: [PENDING, PENDING, { body: STORED }],
+  });
+  assert.deepEqual(outcome, { ...STORED, enforced: ENFORCED });
+  assert.deepEqual([stored, completions], [["/key-1"], ["token-1", "token-1", "token-1"]]);
+});
+
+test("a file that the inspection rejects is thrown with the reason", async (t) => {
+  const completed = [PENDING, { status: 422, body: { code: "rejected", detail: "the image is too wide" } }];
+  const { outcome } = await run(t, { completed });
+  assert.ok(outcome instanceof UploadError);
+  assert.deepEqual([outcome.code, outcome.retryable], ["rejected", false]);
+  assert.match(outcome.message, /the image is too wide/);
+});
+
+test("the page gets each ticket before the file is sent", async (t) => {
+  /** @type {string[]} */
+  const keys = [];
+  await run(t, { stored: [EXPIRED, {}], options: { onTicket: (ticket) => keys.push(ticket.key) } });
+  assert.deepEqual(keys, ["key-1", "key-2"]);
 });
 
 test("an abort is a cancelled upload, and sends nothing any more", async (t) => {

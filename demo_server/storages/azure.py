@@ -13,7 +13,7 @@ from azure.core.exceptions import AzureError, ResourceExistsError
 from azure.storage.blob import BlobServiceClient, CorsRule, PublicAccess
 
 from demo_server.storages.folder import read_state, save_state
-from demo_server.storages.local_storage import BUCKET, PUBLIC_PREFIX, LocalStorage
+from demo_server.storages.local_storage import BUCKET, PENDING_BUCKET, PUBLIC_PREFIX, LocalStorage, pending_place
 from emulators.azurite import Azurite
 from emulators.ports import is_free
 from emulators.processes import StartFailed
@@ -25,9 +25,12 @@ _PREFLIGHT_SECONDS = 600
 
 
 @contextmanager
-def run_azure(directory: Path, *, origins: Sequence[str], report: Callable[[str], None]) -> Iterator[LocalStorage]:
+def run_azure(
+    directory: Path, *, origins: Sequence[str], report: Callable[[str], None], pending_prefix: str | None
+) -> Iterator[LocalStorage]:
     """Run Azurite for pages of ``origins`` while the block lasts.
 
+    A container is public or private as a whole, so uploads wait in a private one until they are verified.
     Uploads, the account's key and the port are kept in ``directory``, so that the next run serves the same URLs.
     Raises StartFailed.
     """
@@ -43,14 +46,20 @@ def run_azure(directory: Path, *, origins: Sequence[str], report: Callable[[str]
     )
     with server:
         save_state(directory, {"port": server.port, "account_key": account_key})
-        report(f"Provisioning the container {BUCKET}: CORS for {', '.join(origins)}, public reads of its blobs")
+        report(
+            f"Provisioning the container {BUCKET}: CORS for {', '.join(origins)}, public reads of its blobs"
+            f"{pending_place(pending_prefix, PENDING_BUCKET)}"
+        )
         _provision(server.connection_string, origins)
+        pending = {} if pending_prefix is None else {"pending_container": PENDING_BUCKET}
         yield LocalStorage(
             server=server.process,
             environment={
                 "PRESIGN_BUCKET": f"azblob://{_ACCOUNT}/{BUCKET}/{PUBLIC_PREFIX}?"
-                + urlencode({"endpoint_url": server.account_url}),
+                + urlencode({"endpoint_url": server.account_url, **pending}),
                 "AZURE_STORAGE_CONNECTION_STRING": server.connection_string,
+                # A verifier's key of the user's own belongs to another account.
+                "AZURE_STORAGE_VERIFIER_KEY": "",
             },
         )
 
@@ -69,5 +78,7 @@ def _provision(connection_string: str, origins: Sequence[str]) -> None:
             service.set_service_properties(cors=[rule])
             with suppress(ResourceExistsError):
                 service.create_container(BUCKET, public_access=PublicAccess.BLOB)
+            with suppress(ResourceExistsError):
+                service.create_container(PENDING_BUCKET)
     except AzureError as error:
         raise StartFailed(f"Azurite could not be provisioned: {error}") from None

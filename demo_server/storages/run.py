@@ -8,19 +8,25 @@ from pathlib import Path
 
 from demo_server.settings import StorageName
 from demo_server.storages.folder import claim_folder
-from demo_server.storages.local_storage import LocalStorage
+from demo_server.storages.local_storage import PENDING_PREFIX, LocalStorage
 from emulators.processes import StartFailed
 
 
 @contextmanager
 def run_local_storage(
-    directory: Path, *, origins: Sequence[str], report: Callable[[str], None], storage: StorageName = "s3"
+    directory: Path,
+    *,
+    origins: Sequence[str],
+    report: Callable[[str], None],
+    storage: StorageName = "s3",
+    pending_prefix: str | None = PENDING_PREFIX,
 ) -> Iterator[LocalStorage]:
     """Run a storage, provisioned for pages of ``origins``, while the block lasts.
 
-    What it keeps between runs is in the folder ``directory``/``storage``. ``report`` gets a line for each thing that
-    the user waits for. Raises StartFailed, also where another demo uses the folder, and where a package is missing that
-    the storage needs.
+    Uploads wait under ``pending_prefix`` until they are verified; with None they go straight to their final place. What
+    the storage keeps between runs is in the folder ``directory``/``storage``. ``report`` gets a line for each thing
+    that the user waits for. Raises StartFailed, also where another demo uses the folder, and where a package is missing
+    that the storage needs.
     """
     # Each module imports the SDK of its own cloud, and the demo's environment has the SDK of S3 alone.
     try:
@@ -35,5 +41,8 @@ def run_local_storage(
             f"the local {storage} storage needs the module {error.name}; `make demo STORAGE={storage}` installs it"
         ) from None
     folder = directory.resolve() / storage
-    with claim_folder(folder, origins=origins), run(folder, origins=origins, report=report) as running:
+    with (
+        claim_folder(folder, origins=origins),
+        run(folder, origins=origins, report=report, pending_prefix=pending_prefix) as running,
+    ):
         yield running

@@ -6,13 +6,13 @@ import inspect
 import ipaddress
 import os
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from urllib.parse import urlsplit
 
 from azure.core.credentials import AzureNamedKeyCredential, TokenCredential
 
 from presign.azure.connection_string import PUBLIC_CLOUD_SUFFIX, read_connection_string
-from presign.backends.addresses import read_endpoint
+from presign.backends.addresses import check_tls, read_endpoint
 from presign.errors import ConfigurationError
 from presign.signing.hmac_sha256 import HmacSha256Key
 from presign.signing.sas import decode_key
@@ -20,7 +20,12 @@ from presign.signing.sas import decode_key
 ACCOUNT_VARIABLE = "AZURE_STORAGE_ACCOUNT"
 KEY_VARIABLE = "AZURE_STORAGE_KEY"
 CONNECTION_STRING_VARIABLE = "AZURE_STORAGE_CONNECTION_STRING"
-KEY_REMEDY = f"check the account key ({KEY_VARIABLE} or {CONNECTION_STRING_VARIABLE})"
+VERIFIER_KEY_VARIABLE = "AZURE_STORAGE_VERIFIER_KEY"
+
+_KEY_REMEDIES = {
+    "account_key": f"check the account key ({KEY_VARIABLE} or {CONNECTION_STRING_VARIABLE})",
+    "verifier_account_key": f"check the verifier's account key ({VERIFIER_KEY_VARIABLE})",
+}
 
 _SUFFIX = re.compile(r"[a-z0-9-]+(?:\.[a-z0-9-]+)+", re.ASCII | re.IGNORECASE)
 _ACCOUNT_NAME = re.compile(r"[a-z0-9]{3,24}", re.ASCII)
@@ -36,6 +41,7 @@ class Account:
     - ``public_url``: the same service's URL, as browsers reach it.
     - ``key``: signs service SAS; None if an identity signs.
     - ``credential``: authenticates this program's own requests, with the account key or as the identity.
+    - ``setting``: where the key or the identity comes from, such as ``account_key``, for messages.
     """
 
     name: str
@@ -43,6 +49,7 @@ class Account:
     public_url: str
     key: HmacSha256Key | None = field(repr=False)
     credential: AzureNamedKeyCredential | TokenCredential = field(repr=False)
+    setting: str
 
     def storage_name(self, container: str) -> str:
         """Return the name of one container's storage in messages."""
@@ -58,6 +65,7 @@ def read_account(
     connection_string: str | None,
     account_key: str | None,
     credential: TokenCredential | None,
+    allow_http: bool,
 ) -> Account:
     """Return the account that the arguments describe; the environment fills in what they leave out.
 
@@ -72,9 +80,9 @@ def read_account(
             "endpoint_suffix": endpoint_suffix,
             "connection_string": connection_string,
             "account_key": account_key,
-        },
-        credential,
+        }
     )
+    _check_credential("credential", credential)
     secrets = (connection_string, account_key, credential)
     if sum(secret is not None for secret in secrets) > 1:
         raise ConfigurationError("give only one of connection_string, account_key and credential", field="credential")
@@ -101,27 +109,66 @@ def read_account(
         url = _read_url(url_setting, account_url)
         name = _match_name_with_url(url_setting, url, account_name)
     public_url = url if public_account_url is None else _read_url("public_account_url", public_account_url)
-    _check_public_url(public_url)
+    check_tls(url_setting, url, allow_http=allow_http)
+    check_tls("public_account_url", public_url, allow_http=allow_http)
     if account_key is None:
         _check_identity_url(url_setting, url)
         identity = credential or _default_credential()
-        return Account(name=name, url=url, public_url=public_url, key=None, credential=identity)
-    key = _decode_key(account_key)
-    key_credential = AzureNamedKeyCredential(name, account_key)
-    return Account(name=name, url=url, public_url=public_url, key=key, credential=key_credential)
+        return Account(name=name, url=url, public_url=public_url, key=None, credential=identity, setting="credential")
+    return Account(
+        name=name,
+        url=url,
+        public_url=public_url,
+        key=_decode_key(account_key, setting="account_key"),
+        credential=AzureNamedKeyCredential(name, account_key),
+        setting="account_key",
+    )
 
 
-def _check_types(texts: dict[str, str | None], credential: object) -> None:
+def read_verifier(signer: Account, *, account_key: str | None, credential: TokenCredential | None) -> Account:
+    """Return the same account with the credentials that verify and publish; by default those of ``signer``.
+
+    The environment fills in what the arguments leave out. Raises ConfigurationError, like ``read_account``.
+    """
+    _check_types({"verifier_account_key": account_key})
+    _check_credential("verifier_credential", credential)
+    if account_key is not None and credential is not None:
+        raise ConfigurationError(
+            "give only one of verifier_account_key and verifier_credential", field="verifier_credential"
+        )
+    if credential is not None:
+        _check_identity_url("account_url", signer.url)
+        return replace(signer, key=None, credential=credential, setting="verifier_credential")
+    account_key = account_key if account_key is not None else _read_variable(VERIFIER_KEY_VARIABLE)
+    if account_key is None:
+        return signer
+    return replace(
+        signer,
+        key=_decode_key(account_key, setting="verifier_account_key"),
+        credential=AzureNamedKeyCredential(signer.name, account_key),
+        setting="verifier_account_key",
+    )
+
+
+def key_remedy(setting: str) -> str:
+    """Return what to do about a wrong account key that comes from ``setting``."""
+    return _KEY_REMEDIES[setting]
+
+
+def _check_types(texts: dict[str, str | None]) -> None:
     for setting, value in texts.items():
         if not isinstance(value, str | None):
             raise ConfigurationError(f"{setting} must be text, not {type(value).__name__}", field=setting)
+
+
+def _check_credential(setting: str, credential: object) -> None:
     get_token = getattr(credential, "get_token", None)
     if credential is not None and (not callable(get_token) or inspect.iscoroutinefunction(get_token)):
         # The message does not repeat the value, because somebody may have passed an account key here.
         raise ConfigurationError(
-            "credential must be a credential of azure-identity (not of azure.identity.aio), "
+            f"{setting} must be a credential of azure-identity (not of azure.identity.aio), "
             f"such as DefaultAzureCredential(), not {type(credential).__name__}",
-            field="credential",
+            field=setting,
         )
 
 
@@ -210,17 +257,6 @@ def _read_url(setting: str, url: str) -> str:
     return endpoint
 
 
-def _check_public_url(url: str) -> None:
-    parts = urlsplit(url)
-    if parts.scheme != "https" and not _is_loopback(parts.hostname or ""):
-        raise ConfigurationError(
-            "browsers must reach the account by https, except on this machine itself; "
-            "correct account_url, or set public_account_url",
-            field="public_account_url",
-            value=url,
-        )
-
-
 def _check_identity_url(setting: str, url: str) -> None:
     if not url.startswith("https://"):
         raise ConfigurationError(
@@ -239,17 +275,11 @@ def _is_ip_address(host: str) -> bool:
     return True
 
 
-def _is_loopback(host: str) -> bool:
-    if _is_ip_address(host):
-        return ipaddress.ip_address(host).is_loopback
-    return host == "localhost" or host.endswith(".localhost")
-
-
-def _decode_key(account_key: str) -> HmacSha256Key:
+def _decode_key(account_key: str, *, setting: str) -> HmacSha256Key:
     try:
         return decode_key(account_key)
     except ConfigurationError as error:
-        raise ConfigurationError(f"{error.detail}; {KEY_REMEDY}", field="account_key") from None
+        raise ConfigurationError(f"{error.detail}; {key_remedy(setting)}", field=setting) from None
 
 
 def _default_credential() -> TokenCredential:

@@ -3,49 +3,40 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta, timezone
-from typing import Any
 from urllib.parse import unquote
 
-from azure.core import MatchConditions
 from azure.core.credentials import TokenCredential
-from azure.core.exceptions import AzureError, ResourceNotFoundError
-from azure.storage.blob import BlobClient, BlobProperties
 
-from presign.azure.account import read_account
-from presign.azure.client import build_client, refuse_late_responses
-from presign.azure.delegation_key import SigningKey, fetch_delegation_key
-from presign.azure.failures import call_failed, explain_failure, lacks_permission
+from presign.azure.account import read_account, read_verifier
+from presign.azure.client import CALLS_VERSION, build_client
+from presign.azure.container import BlobContainer
+from presign.azure.container_signer import ContainerSigner, Permission, RequestHeaders
+from presign.azure.delegation_key import SigningKey, keep_signing_key
+from presign.azure.publication import MAX_ONE_COPY_BYTES, Publication, check_publish_options
 from presign.backends.addresses import read_address
-from presign.backends.backend import ObjectHead, SignedUpload
-from presign.backends.expiring_credentials import CredentialsRenewer, ExpiringCredentials
-from presign.backends.failures import MAX_CLOCK_SKEW, check_clock
+from presign.backends.backend import ListedObject, ObjectHead, ObjectStore, PublishOption, SignedUpload
+from presign.backends.expiring_credentials import CredentialsRenewer
 from presign.backends.lazy_client import LazyClient
 from presign.backends.object_headers import HeaderNames
-from presign.errors import ConfigurationError, CredentialsUnavailable, StorageUnavailable
+from presign.errors import ConfigurationError
 from presign.keys import check_prefix
 from presign.messages import Grant, Rule
 from presign.signing import sas
-from presign.signing.per_second_cache import PerSecondCache
-from presign.signing.quoting import quote_path
-from presign.signing.signing_time import SigningTime, signing_time
 
-_SECOND = timedelta(seconds=1)
-_CLOCK_SKEW_SECONDS = MAX_CLOCK_SKEW // _SECOND
 _CONTAINER = re.compile(r"(?=.{3,63}\Z)[a-z0-9]+(?:-[a-z0-9]+)*|\$root|\$web", re.ASCII)
 _HEADERS = HeaderNames(
     metadata_prefix="x-ms-meta-",
     content_disposition="x-ms-blob-content-disposition",
     cache_control="x-ms-blob-cache-control",
 )
-_ARCHIVE_TIER = "Archive"
+_SNAPSHOT = "x-ms-snapshot"
+# The service reads the pending blob with this signature while it copies.
+_COPY_SIGNATURE_LIFETIME = timedelta(minutes=15)
 _UNBOUND_RULES = frozenset({Rule.CREATE_ONLY})
 _BOUND_RULES = frozenset({Rule.CREATE_ONLY, Rule.TYPE, Rule.SIZE})
-
-_RequestHeaders = tuple[tuple[str, str], ...]
-# What a signature permits beside the blob's name: permissions, lifetime, content disposition, request headers.
-_Permission = tuple[str, timedelta, str, _RequestHeaders]
+_PUBLISH_OPTIONS: frozenset[PublishOption] = frozenset({"tags", "storage_class"})
 
 
 class AzureBackend:
@@ -57,10 +48,24 @@ class AzureBackend:
       ``http://127.0.0.1:10000/devstoreaccount1``.
     - ``public_account_url``: the same service's URL as browsers reach it, if it differs (containers, own domains).
     - ``endpoint_suffix``: the domain of a sovereign cloud, such as ``core.chinacloudapi.cn``.
+    - ``allow_http``: allow URLs without TLS beyond this machine, for a network that you trust.
     - One of ``connection_string``, ``account_key`` (base64) and ``credential`` (of azure-identity). By default
       ``AZURE_STORAGE_CONNECTION_STRING``, else ``AZURE_STORAGE_KEY``, else ``DefaultAzureCredential()``.
     - ``bind_headers``: if an identity signs, bind the upload's headers and exact length to the signature (``srh``).
       This needs service version 2026-04-06; regions and emulators without that version refuse such uploads.
+    - ``pending_container``: where uploads wait until they are verified and published; by default in ``container``
+      itself. A container is public or private as a whole, so if everybody may read ``container``, uploads need another
+      one that is private.
+    - ``verifier_account_key`` or ``verifier_credential``: what this program looks at, reads, deletes, lists and
+      publishes blobs with, and signs downloads; by default ``AZURE_STORAGE_VERIFIER_KEY``, else what signs uploads.
+
+    Upload tickets permit nothing but ``sp=c`` (create). So an identity that signs them, and is not the verifier, needs
+    the role Storage Blob Delegator on the account, and a custom role with no data action but
+    ``.../containers/blobs/add/action`` on the pending container. The verifier needs Storage Blob Delegator on the
+    account, and Storage Blob Data Contributor on both containers; Storage Blob Data Owner if the account keeps versions
+    (deleting a version needs it) or if blobs get tags. An account with a hierarchical namespace has no tags: it refuses
+    to publish a blob with some. The container that tickets write to must have no legal hold and no default immutability
+    policy: each upload would count as spoiled by its client, and could not be deleted.
 
     An account key signs service SAS. An identity signs user delegation SAS, with a delegation key that is fetched when
     the backend is built, and renewed in the background. Raises ConfigurationError and StorageUnavailable.
@@ -70,6 +75,7 @@ class AzureBackend:
         self,
         *,
         container: str,
+        pending_container: str | None = None,
         account_name: str | None = None,
         account_url: str | None = None,
         public_account_url: str | None = None,
@@ -77,10 +83,18 @@ class AzureBackend:
         connection_string: str | None = None,
         account_key: str | None = None,
         credential: TokenCredential | None = None,
+        verifier_account_key: str | None = None,
+        verifier_credential: TokenCredential | None = None,
         bind_headers: bool = False,
+        allow_http: bool = False,
     ) -> None:
-        _check_container(container)
-        account = read_account(
+        if pending_container is None:
+            pending_container = container
+        _check_container("container", container)
+        _check_container("pending_container", pending_container)
+        _check_flag("bind_headers", bind_headers)
+        _check_flag("allow_http", allow_http)
+        signer = read_account(
             account_name=account_name,
             account_url=account_url,
             public_account_url=public_account_url,
@@ -88,36 +102,66 @@ class AzureBackend:
             connection_string=connection_string,
             account_key=account_key,
             credential=credential,
+            allow_http=allow_http,
         )
-        _check_bind_headers(bind_headers, signs_with_account_key=account.key is not None)
-        self._account = account
-        self._container = container
-        self._base_url = f"{account.public_url}/{container}/"
-        self._protocol = "https" if account.public_url.startswith("https://") else ""
+        verifier = read_verifier(signer, account_key=verifier_account_key, credential=verifier_credential)
+        _check_bind_headers(bind_headers, signs_with_account_key=signer.key is not None)
+        self._account = signer
+        self._verifier = verifier
         self._binds_headers = bind_headers
         self._version = sas.HEADER_BINDING_VERSION if bind_headers else sas.VERSION
-        self._client = LazyClient(lambda: build_client(account, api_version=self._version))
-        self._credentials: CredentialsRenewer[SigningKey] = CredentialsRenewer(
-            self._load_signing_key,
-            what="the Azure user delegation key" if account.key is None else "the Azure account key",
+        client = LazyClient(lambda: build_client(verifier, api_version=max(self._version, CALLS_VERSION)))
+        self._objects = BlobContainer(account=verifier, container=container, client=client)
+        self._pending = BlobContainer(account=verifier, container=pending_container, client=client)
+        self._credentials = keep_signing_key(signer, pending_container, version=self._version)
+        self._verifier_credentials = (
+            self._credentials if verifier is signer else keep_signing_key(verifier, container, version=self._version)
         )
-        self._signers = PerSecondCache(self._make_signer)
+        self._uploads = self._container_signer(self._credentials, signer.public_url, container)
+        self._pending_uploads = self._container_signer(self._credentials, signer.public_url, pending_container)
+        self._downloads = self._container_signer(self._verifier_credentials, signer.public_url, container)
+        self._copy_sources = self._container_signer(self._verifier_credentials, signer.url, pending_container)
 
     def __repr__(self) -> str:
         return (
-            f"AzureBackend(account_name={self._account.name!r}, container={self._container!r}, "
-            f"account_url={self._account.url!r})"
+            f"AzureBackend(account_name={self._account.name!r}, container={self._objects.container!r}, "
+            f"pending_container={self._pending.container!r}, account_url={self._account.url!r})"
         )
 
     @property
     def name(self) -> str:
         """The storage's name in messages."""
-        return self._account.storage_name(self._container)
+        return self._account.storage_name(self._objects.container)
 
     @property
     def signing_does_io(self) -> bool:
         """False: the signing key is in memory."""
         return False
+
+    @property
+    def pending(self) -> ObjectStore:
+        """The backend itself, or the blobs of ``pending_container``."""
+        return self if self._pending.container == self._objects.container else self._pending
+
+    @property
+    def has_public_prefixes(self) -> bool:
+        """False: a container is public or private as a whole."""
+        return False
+
+    @property
+    def max_upload_bytes(self) -> int:
+        """5,000 MiB: the largest blob that Put Blob stores."""
+        return MAX_ONE_COPY_BYTES
+
+    @property
+    def checks_expiry_late(self) -> bool:
+        """False: Azure looks at the expiry when a request begins."""
+        return False
+
+    @property
+    def publish_options(self) -> frozenset[PublishOption]:
+        """Tags and an access tier (``storage_class``)."""
+        return _PUBLISH_OPTIONS
 
     def enforces(self, grant: Grant) -> frozenset[Rule]:
         """Return the rules that Azure enforces: create-only; with bound headers and an exact size, type and size too.
@@ -132,7 +176,13 @@ class AzureBackend:
         """Return a Put Blob that can create the blob, and never overwrite one.
 
         The permission is ``sp=c`` (create) for every grant: each upload has a new key, so no upload overwrites a blob.
+        Raises ConfigurationError for tags and a storage class that Azure does not accept.
         """
+        if grant.pending_key is None:
+            signer, key = self._uploads, grant.key
+        else:
+            signer, key = self._pending_uploads, grant.pending_key
+            check_publish_options(grant)
         headers = {
             "x-ms-blob-type": "BlockBlob",
             "Content-Type": grant.content_type,
@@ -144,211 +194,174 @@ class AzureBackend:
             # header two uploads at the same time could both succeed.
             headers["If-None-Match"] = "*"
         bound = self._bound_headers(grant, headers) if self._binds_headers else ()
-        url, expires_at = self._sign(grant.key, now, ("c", grant.expires_in, "", bound))
+        url, expires_at = signer.sign(key, now, Permission("c", grant.expires_in, "", bound))
         return SignedUpload("PUT", url, headers, {}, expires_at)
 
     def sign_download(
         self, key: str, now: datetime, *, expires_in: timedelta, content_disposition: str | None = None
     ) -> str:
-        """Return a URL for Get Blob; the storage sends ``content_disposition`` as a header of the response."""
+        """Return a URL for Get Blob; the storage sends ``content_disposition`` as a header of the response.
+
+        The verifier's credentials sign it, because those that sign uploads need not permit reading.
+        """
         _check_one_line("key", key)
         _check_one_line("content_disposition", content_disposition or "")
-        url, _ = self._sign(key, now, ("r", expires_in, content_disposition or "", ()))
+        url, _ = self._downloads.sign(key, now, Permission("r", expires_in, content_disposition or ""))
         return url
 
     def object_url(self, key: str) -> str:
         """Return the blob's own URL, on the account URL that browsers reach."""
-        return f"{self._base_url}{quote_path(key)}"
+        return self._uploads.blob_url(key)
 
     def check(self) -> None:
-        """Ask for the container's properties.
+        """Ask for the properties of both containers, with the credentials of the verifier and of the signer.
 
-        An identity that may not read them passes, because a signer does not need that permission.
+        An identity that may not read them passes, because a signer does not need that permission. A pending container
+        of its own must be private.
         """
-        responses: list[Any] = []
-        try:
-            self._client.get().get_container_client(self._container).get_container_properties(
-                raw_response_hook=responses.append
-            )
-        except AzureError as error:
-            if self._account.key is not None or not lacks_permission(error):
-                call = "Get Container Properties"
-                raise explain_failure(self._account, self._container, call, error, _utc_now()) from None
-        for response in responses:
-            check_clock(response.http_response.headers.get("Date"), _utc_now())
+        self._objects.properties()
+        if self._pending.container != self._objects.container:
+            pending = self._pending.properties()
+            if pending is not None and pending.public_access is not None:
+                raise ConfigurationError(
+                    f"everybody may read the container {self._pending.container}, where uploads wait until they are "
+                    "verified; set its public access level to private",
+                    field="pending_container",
+                    value=self._pending.container,
+                )
+        if self._verifier is not self._account:
+            client = LazyClient(lambda: build_client(self._account, api_version=self._version))
+            BlobContainer(account=self._account, container=self._pending.container, client=client).properties()
 
     def head(self, key: str, *, first_bytes: int = 0) -> ObjectHead | None:
-        """Return what Get Blob Properties says; None for 404, and if the identity may not read."""
-        try:
-            properties = self._blob(key).get_blob_properties()
-        except ResourceNotFoundError:
-            return None
-        except AzureError as error:
-            if lacks_permission(error):
-                return None
-            raise self._failed("Get Blob Properties", error) from None
-        return _object_head(properties)
+        """Return what Get Blob Properties says; None for 404, and if the identity may not read.
+
+        ``unexpected_headers`` has what a client may have done with its ticket beside a plain upload: a page or append
+        blob, a copy from elsewhere, an access tier, tags, a language, a legal hold, an immutability policy. A blob
+        under a customer-provided key is described as not readable. The MD5 is not compared: the service computes it,
+        or refuses a wrong one. Encryption scopes are not either: they change nothing for readers, and a copy is
+        published without them.
+        """
+        return self._objects.head(key, first_bytes=first_bytes)
 
     def read(self, key: str, *, offset: int, length: int, etag: str) -> bytes:
-        """Return a range of the blob's bytes; raises StorageUnavailable if the blob was replaced meanwhile."""
-        try:
-            stream = self._blob(key).download_blob(
-                offset,
-                length,
-                etag=f'"{etag}"',
-                match_condition=MatchConditions.IfNotModified,
-                max_concurrency=1,
-                raw_response_hook=refuse_late_responses(),
-            )
-            content: bytes = stream.readall()
-        except AzureError as error:
-            raise self._failed("Get Blob", error) from None
-        return content
+        """Return a range of the blob's bytes; raises ObjectChanged if the blob was replaced or deleted meanwhile."""
+        return self._objects.read(key, offset=offset, length=length, etag=etag)
 
-    def delete(self, key: str) -> None:
-        """Delete the blob, and its snapshots, because a client that may create a blob may also make snapshots of it.
+    def delete(self, key: str, *, head: ObjectHead | ListedObject | None = None) -> None:
+        """Delete the blob and its snapshots; with ``head``, only that blob, and its version too.
 
-        An account with soft delete keeps both for a while.
+        An account with soft delete keeps everything for a while.
         """
-        try:
-            self._blob(key).delete_blob(delete_snapshots="include")
-        except ResourceNotFoundError:
-            return
-        except AzureError as error:
-            raise self._failed("Delete Blob", error) from None
+        self._objects.delete(key, head=head)
 
-    def _bound_headers(self, grant: Grant, headers: Mapping[str, str]) -> _RequestHeaders:
+    def list_objects(self, prefix: str) -> Iterator[ListedObject]:
+        """Return the blobs whose names begin with ``prefix``, without snapshots and previous versions."""
+        return self._objects.list_objects(prefix)
+
+    def unexpected_attributes(self, grant: Grant) -> Mapping[str, str]:
+        """Return a snapshot that the client has made of its upload; ``head`` does not show snapshots.
+
+        This is one List Blobs for each completion. A snapshot has the blob's own bytes, because no ticket permits
+        overwriting, and ``delete`` deletes it with the blob.
+        """
+        container = self._objects if grant.pending_key is None else self._pending
+        snapshot = container.find_snapshot(grant.upload_key)
+        return {} if snapshot is None else {_SNAPSHOT: snapshot}
+
+    def publish(self, grant: Grant, head: ObjectHead) -> ObjectHead:
+        """Copy the pending blob with one Put Blob From URL, and above 5,000 MiB in blocks.
+
+        The service reads the pending blob with a signature of the verifier's for reading it. The call returns when the
+        copy is complete, and waits 10 seconds plus one for each 10 MiB.
+        """
+        permission = Permission("r", _COPY_SIGNATURE_LIFETIME)
+        return Publication(
+            grant,
+            head,
+            source=self._pending,
+            target=self._objects,
+            sign_source=lambda: self._copy_sources.sign(grant.upload_key, _utc_now(), permission)[0],
+        ).run()
+
+    def _container_signer(
+        self, credentials: CredentialsRenewer[SigningKey], service_url: str, container: str
+    ) -> ContainerSigner:
+        return ContainerSigner(
+            credentials,
+            account_name=self._account.name,
+            service_url=service_url,
+            container=container,
+            version=self._version,
+        )
+
+    def _bound_headers(self, grant: Grant, headers: Mapping[str, str]) -> RequestHeaders:
         bound = tuple((name.lower(), value) for name, value in headers.items())
         if grant.exact_bytes is None:
             return bound
         # Bound, but not in the ticket: HTTP clients send it themselves, and browsers let no script set it.
         return (*bound, ("content-length", str(grant.exact_bytes)))
 
-    def _sign(self, key: str, now: datetime, permission: _Permission) -> tuple[str, datetime]:
-        signer, expires_at = self._signers.get(now, (self._credentials.current(now), permission))
-        return f"{self._base_url}{quote_path(key)}?{signer.sign(key)}", expires_at
-
-    def _make_signer(
-        self, unix_second: int, key: tuple[ExpiringCredentials[SigningKey], _Permission]
-    ) -> tuple[sas.SasSigner, datetime]:
-        """Return the signer for one second's blobs with the same permission, and the time at which it expires."""
-        credentials, (permissions, expires_in, content_disposition, request_headers) = key
-        # The start lies in the past, because the storage's clock may be behind.
-        start = signing_time(unix_second - _CLOCK_SKEW_SECONDS).iso
-        end = _compute_end(unix_second, expires_in, credentials.expires_at)
-        if isinstance(credentials.credentials, sas.DelegationKey):
-            start = max(start, credentials.credentials.signed_start)
-        signer = sas.SasSigner(
-            credentials.credentials,
-            account=self._account.name,
-            container=self._container,
-            permissions=permissions,
-            start=start,
-            expiry=end.iso,
-            protocol=self._protocol,
-            version=self._version,
-            content_disposition=content_disposition,
-            request_headers=dict(request_headers),
-        )
-        return signer, end.time
-
-    def _load_signing_key(self) -> ExpiringCredentials[SigningKey]:
-        if self._account.key is not None:
-            return ExpiringCredentials(credentials=self._account.key, renew_at=None, expires_at=None)
-        now = _utc_now().replace(microsecond=0)
-        return fetch_delegation_key(self._client.get(), self._account, self._container, now)
-
-    def _blob(self, key: str) -> BlobClient:
-        return self._client.get().get_blob_client(self._container, key)
-
-    def _failed(self, call: str, error: AzureError) -> StorageUnavailable:
-        return call_failed(self._account, self._container, call, error)
-
 
 def open_azure(url: str) -> tuple[AzureBackend, str]:
-    """Return the backend and the prefix of ``azblob://account/container/prefix/?endpoint_suffix=...``.
+    """Return the backend and the prefix of ``azblob://account/container/prefix/?pending_container=...``.
 
     Parameters are ``endpoint_url`` and ``public_endpoint_url`` (``account_url`` and ``public_account_url`` of
-    AzureBackend), ``endpoint_suffix``, and ``bind_headers`` (``true`` or ``false``). Credentials come from the
-    environment. Raises ConfigurationError for any other, and StorageUnavailable.
+    AzureBackend), ``endpoint_suffix``, ``pending_container``, and ``bind_headers`` and ``allow_http`` (``true`` or
+    ``false``). Credentials come from the environment; the verifier's own are ``AZURE_STORAGE_VERIFIER_KEY``. Raises
+    ConfigurationError for any other, and StorageUnavailable.
     """
     example = "azblob://account/container/prefix/"
     address = read_address(
         url,
         example=example,
-        parameters={"endpoint_url", "public_endpoint_url", "endpoint_suffix", "bind_headers"},
+        parameters={
+            "endpoint_url",
+            "public_endpoint_url",
+            "endpoint_suffix",
+            "pending_container",
+            "bind_headers",
+            "allow_http",
+        },
     )
     container, _, path = address.path.partition("/")
     if not container:
         raise ConfigurationError(f"the address must look like {example}", field="url")
     parameters = address.parameters
-    bind_headers = address.flag("bind_headers")
     prefix = check_prefix(unquote(path))
     backend = AzureBackend(
         container=unquote(container),
+        pending_container=parameters.get("pending_container"),
         account_name=address.host,
         account_url=parameters.get("endpoint_url"),
         public_account_url=parameters.get("public_endpoint_url"),
         endpoint_suffix=parameters.get("endpoint_suffix"),
-        bind_headers=bind_headers,
+        bind_headers=address.flag("bind_headers"),
+        allow_http=address.flag("allow_http"),
     )
     return backend, prefix
 
 
-def _check_container(container: str) -> None:
+def _check_container(setting: str, container: str) -> None:
     if not isinstance(container, str) or not _CONTAINER.fullmatch(container):
         raise ConfigurationError(
-            "container must be a container's name: 3 to 63 lower-case letters, digits and single hyphens",
-            field="container",
+            f"{setting} must be a container's name: 3 to 63 lower-case letters, digits and single hyphens",
+            field=setting,
             value=container if isinstance(container, str) else type(container).__name__,
         )
 
 
+def _check_flag(setting: str, value: bool) -> None:
+    if not isinstance(value, bool):
+        raise ConfigurationError(f"{setting} must be True or False", field=setting)
+
+
 def _check_bind_headers(bind_headers: bool, *, signs_with_account_key: bool) -> None:
-    if not isinstance(bind_headers, bool):
-        raise ConfigurationError("bind_headers must be True or False", field="bind_headers")
     if bind_headers and signs_with_account_key:
         raise ConfigurationError(
             "bind_headers needs an identity (credential), because an account key cannot bind headers",
             field="bind_headers",
         )
-
-
-def _object_head(properties: BlobProperties) -> ObjectHead:
-    headers = properties.content_settings
-    unexpected_headers = {"content-language": headers.content_language} if headers.content_language else {}
-    if properties.blob_tier == _ARCHIVE_TIER:
-        # A client may choose the tier, and an archived blob cannot be read, and so not verified.
-        unexpected_headers["x-ms-access-tier"] = _ARCHIVE_TIER
-    return ObjectHead(
-        size=properties.size,
-        content_type=headers.content_type or "",
-        etag=(properties.etag or "").strip('"'),
-        version=properties.version_id,
-        # Azure stores no SHA-256. It stores an MD5, but the client may choose its value.
-        sha256=None,
-        content_disposition=headers.content_disposition or None,
-        cache_control=headers.cache_control or None,
-        content_encoding=headers.content_encoding or None,
-        metadata={name.lower(): value for name, value in (properties.metadata or {}).items()},
-        unexpected_headers=unexpected_headers,
-    )
-
-
-def _compute_end(unix_second: int, expires_in: timedelta, credentials_expire_at: datetime | None) -> SigningTime:
-    """Return the time at which a signature expires: after ``expires_in``, but not later than its key."""
-    if not isinstance(expires_in, timedelta) or expires_in < _SECOND:
-        raise ConfigurationError("expires_in must be a timedelta of at least one second", field="expires_in")
-    last = unix_second + expires_in // _SECOND
-    if credentials_expire_at is not None:
-        key_last = int(credentials_expire_at.timestamp())
-        if key_last <= unix_second + 1:
-            raise CredentialsUnavailable("the Azure user delegation key is about to expire")
-        last = min(last, key_last)
-    try:
-        return signing_time(last)
-    except (OverflowError, ValueError):
-        raise ConfigurationError("expires_in ends after the year 9999; shorten it", field="expires_in") from None
 
 
 def _check_one_line(field: str, value: str) -> None:

@@ -8,8 +8,9 @@ from azure.core.exceptions import AzureError
 from azure.storage.blob import BlobServiceClient
 
 from presign.azure.account import Account
+from presign.azure.client import build_client
 from presign.azure.failures import explain_failure
-from presign.backends.expiring_credentials import ExpiringCredentials
+from presign.backends.expiring_credentials import CredentialsRenewer, ExpiringCredentials
 from presign.backends.failures import MAX_CLOCK_SKEW, storage_failed
 from presign.signing.hmac_sha256 import HmacSha256Key
 from presign.signing.sas import DelegationKey, decode_key
@@ -21,6 +22,24 @@ _CALL = "Get User Delegation Key"
 _LIFETIME = timedelta(hours=24)
 _RENEWAL_FRACTION = 4
 """The key is renewed in the last quarter of its lifetime."""
+
+
+def keep_signing_key(account: Account, container: str, *, version: str) -> CredentialsRenewer[SigningKey]:
+    """Return the account's key, or the delegation key of its identity, which is fetched now and renewed later.
+
+    ``version`` is the service version that issues the key. ``container`` is named in messages. Raises
+    ConfigurationError if the service refuses the identity, and StorageUnavailable.
+    """
+    if account.key is not None:
+        key = account.key
+        return CredentialsRenewer(
+            lambda: ExpiringCredentials(credentials=key, renew_at=None, expires_at=None), what="the Azure account key"
+        )
+    client = build_client(account, api_version=version)
+    return CredentialsRenewer(
+        lambda: fetch_delegation_key(client, account, container, datetime.now(timezone.utc).replace(microsecond=0)),
+        what="the Azure user delegation key",
+    )
 
 
 def fetch_delegation_key(

@@ -7,7 +7,7 @@ from typing import Any
 
 from azure.core.exceptions import AzureError, HttpResponseError
 
-from presign.azure.account import KEY_REMEDY, Account
+from presign.azure.account import Account, key_remedy
 from presign.azure.client import error_code
 from presign.backends.failures import check_clock, missing_bucket, storage_failed, unreachable
 from presign.errors import ConfigurationError, StorageUnavailable, sanitize
@@ -60,12 +60,14 @@ def _refused_credentials(account: Account, error: AzureError) -> ConfigurationEr
     if code == "KeyBasedAuthenticationNotPermitted":
         remedy = "the account does not allow keys: allow key access, or pass an identity (credential)"
     elif account.key is not None:
-        remedy = KEY_REMEDY
+        remedy = key_remedy(account.setting)
     elif lacks_permission(error):
         remedy = _ROLES_REMEDY
     else:
         remedy = _IDENTITY_REMEDY
     if code == "AuthorizationFailure":
         remedy += ", and the account's network rules"
-    credentials, setting = ("account key", "account_key") if account.key is not None else ("identity", "credential")
-    return ConfigurationError(f"{account.url} refuses the {credentials} ({sanitize(code)}); {remedy}", field=setting)
+    credentials = "account key" if account.key is not None else "identity"
+    return ConfigurationError(
+        f"{account.url} refuses the {credentials} ({sanitize(code)}); {remedy}", field=account.setting
+    )

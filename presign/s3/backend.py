@@ -275,11 +275,11 @@ class S3Backend:
         return storage_failed(self.name, "LIST", code)
 
 
-def open_s3(url: str) -> tuple[S3Backend, str]:
+def open_s3(url: str, *, verifier_session: boto3.Session | None = None) -> tuple[S3Backend, str]:
     """Return the backend and the prefix of ``s3://bucket/prefix/?region=...``.
 
     Parameters are ``region``, ``endpoint_url``, ``public_endpoint_url``, ``upload_method`` and ``allow_http`` (``true``
-    or ``false``); see S3Backend. Raises ConfigurationError for any other.
+    or ``false``); see S3Backend, also for ``verifier_session``. Raises ConfigurationError for any other.
     """
     address = read_address(
         url,
@@ -295,6 +295,7 @@ def open_s3(url: str) -> tuple[S3Backend, str]:
         public_endpoint_url=parameters.get("public_endpoint_url"),
         # S3Backend checks the value.
         upload_method=cast(UploadMethod, parameters.get("upload_method", "auto")),
+        verifier_session=verifier_session,
         allow_http=address.flag("allow_http"),
     )
     return backend, prefix

@@ -71,7 +71,7 @@ class Copier:
             "x-amz-tagging-directive": "REPLACE",
         }
         if self._is_aws:
-            headers["x-amz-annotation-directive"] = "EXCLUDE"
+            headers["x-amz-object-annotation-directive"] = "EXCLUDE"
         if grant.tags:
             headers["x-amz-tagging"] = urlencode(grant.tags)
         if grant.storage_class is not None:

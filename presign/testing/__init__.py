@@ -1,6 +1,7 @@
 """Checks that compare any backend with what its tickets promise."""
 
-from presign.testing.conformance import CHECKS, Subject
+from presign.testing.conformance import CHECKS
 from presign.testing.interruption import InterruptedBackend
+from presign.testing.subject import Subject
 
 __all__ = ["CHECKS", "InterruptedBackend", "Subject"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from presign.backends.backend import Backend
+from presign.backends.backend import Backend, ObjectStore
 
 _INTERRUPTED_METHODS = frozenset({"head", "read", "delete", "publish", "unexpected_attributes"})
 
@@ -15,7 +15,8 @@ class InterruptedBackend:
 
     With ``after``, the storage does what call ``fail_at`` asks for, and only its answer is lost. ``before`` holds one
     action for each method's name; the action runs once, before the first call of that method. ``calls`` has the names
-    of the calls so far. Only the calls of a completion count.
+    of the calls so far. Only the calls of a completion count. ``store`` is where the calls for objects go, by default
+    ``backend``.
     """
 
     def __init__(
@@ -25,9 +26,10 @@ class InterruptedBackend:
         fail_at: int = -1,
         after: bool = False,
         failure: BaseException | None = None,
+        store: ObjectStore | None = None,
     ) -> None:
         self._backend: Any = backend
-        self._store: Any = backend
+        self._store: Any = backend if store is None else store
         self.fail_at = fail_at
         self.after = after
         self.failure = failure
@@ -39,8 +41,13 @@ class InterruptedBackend:
         """Return this backend, or one for the pending place that counts the same calls."""
         if self._backend.pending is self._backend:
             return self
-        view = InterruptedBackend(self._backend, fail_at=self.fail_at, after=self.after, failure=self.failure)
-        view._store = self._backend.pending
+        view = InterruptedBackend(
+            self._backend,
+            fail_at=self.fail_at,
+            after=self.after,
+            failure=self.failure,
+            store=self._backend.pending,
+        )
         view.calls, view.before = self.calls, self.before
         return view
 

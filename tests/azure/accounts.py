@@ -15,20 +15,24 @@ from urllib.parse import parse_qs, urlsplit
 
 from azure.core.credentials import AccessToken, AzureNamedKeyCredential
 from azure.core.exceptions import ClientAuthenticationError
-from azure.storage.blob import BlobServiceClient, CorsRule
+from azure.storage.blob import BlobClient, BlobServiceClient, CorsRule, PublicAccess
 
 from emulators.azurite import ACCOUNT_KEY, ACCOUNT_NAME, Azurite
 from emulators.wire import Answer, Attempt, send
 from presign import Grant, Presigner, SignedUpload, Ticket, UploadPolicy, UploadRequest
 from presign.azure import AzureBackend
 
+CONTAINERS = ("uploads", "other", "pending", "public")
+"""All are private but "public", whose blobs everybody may read."""
 PAGE_ORIGIN = "http://localhost:8080"
 NOW = datetime(2026, 11, 23, 12, 0, 0, 700_000, tzinfo=timezone.utc)
 PNG = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\x01\0\0\0\x01\x08\x02\0\0\0\x90wS\xde"
+PENDING_KEY = "pending/fedcba9876543210fedcba9876543210"
 KEY = "public/0123456789abcdef0123456789abcdef"
 OTHER_ACCOUNT_KEY = base64.b64encode(b"another account key").decode()
 OBJECT_ID, TENANT_ID = "11059fcc-5514-4800-b5f8-49808b9cfab6", "ab1f708d-50f6-404c-a006-d71b2ac7a606"
 GRANT = Grant(key=KEY, content_type="image/png", min_bytes=1, max_bytes=100, expires_in=timedelta(seconds=60))
+PENDING_GRANT = replace(GRANT, pending_key=PENDING_KEY)
 MINUTE = timedelta(seconds=60)
 
 Change = Callable[[Attempt], Attempt]
@@ -78,10 +82,16 @@ class RunningAccount:
         values = {"container": "uploads", "account_url": self.azurite.account_url, **self.credentials}
         return AzureBackend(**values | options)
 
-    def presigner(self, *, clock: Callable[[], datetime] | None = None, **policy: Any) -> Presigner:
+    def publishing_backend(self, **options: Any) -> AzureBackend:
+        """A backend whose uploads wait in a private container, and are published in one that everybody may read."""
+        return self.backend(**{"container": "public", "pending_container": "pending"} | options)
+
+    def presigner(
+        self, *, backend: AzureBackend | None = None, clock: Callable[[], datetime] | None = None, **policy: Any
+    ) -> Presigner:
         rules: dict[str, Any] = {"content_types": {"image/png"}, "max_bytes": 100, "min_bytes": 10, "prefix": "public/"}
         return Presigner(
-            backend=self.backend(),
+            backend=backend or self.backend(),
             policy=UploadPolicy(**rules | policy),
             secret="the secret of the tests' tokens",
             clock=clock or utc_now,
@@ -89,6 +99,12 @@ class RunningAccount:
 
     def blobs(self, container: str = "uploads") -> list[str]:
         return list(self.admin.get_container_client(container).list_blob_names())
+
+    def blob(self, container: str, key: str) -> BlobClient:
+        return self.admin.get_blob_client(container, key)
+
+    def anonymous_get(self, container: str, key: str) -> Answer:
+        return self.send(Attempt(method="GET", url=f"{self.azurite.account_url}/{container}/{key}"))
 
     def send(self, attempt: Attempt) -> Answer:
         return send(attempt) if attempt.url.startswith("http:") else _send_by_tls(attempt, self.azurite)
@@ -99,8 +115,8 @@ def prepare_account(azurite: Azurite, credentials: dict[str, Any]) -> RunningAcc
     admin = BlobServiceClient(
         azurite.account_url, credential=AzureNamedKeyCredential(ACCOUNT_NAME, ACCOUNT_KEY), api_version="2020-12-06"
     )
-    admin.create_container("uploads")
-    admin.create_container("other")
+    for container in CONTAINERS:
+        admin.create_container(container, public_access=PublicAccess.BLOB if container == "public" else None)
     rule = CorsRule(
         [PAGE_ORIGIN], ["PUT", "GET"], allowed_headers=["*"], exposed_headers=["ETag"], max_age_in_seconds=600
     )

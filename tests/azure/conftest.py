@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from emulators.azurite import ACCOUNT_KEY, Azurite
-from tests.azure.accounts import Identity, RunningAccount, prepare_account
+from tests.azure.accounts import CONTAINERS, Identity, RunningAccount, prepare_account
 from tests.azure.stub_server import Respond, StubServer
 
 
@@ -39,7 +39,7 @@ def identity_account(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runni
 def account(request: pytest.FixtureRequest) -> RunningAccount:
     """Each kind of signing key in turn: an account key, and an identity's user delegation key."""
     running: RunningAccount = request.getfixturevalue(request.param)
-    for container in ("uploads", "other"):
+    for container in CONTAINERS:
         for name in running.blobs(container):
             running.admin.get_blob_client(container, name).delete_blob(delete_snapshots="include")
     return running

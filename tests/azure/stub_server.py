@@ -7,6 +7,7 @@ from collections.abc import Callable
 from datetime import timedelta
 from email.utils import format_datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
 
 from emulators.azurite import ACCOUNT_KEY, ACCOUNT_NAME
 from presign.azure import AzureBackend
@@ -29,7 +30,7 @@ class StubServer:
             def do_GET(handler) -> None:  # noqa: N805  (self is the StubServer)
                 respond(handler, self._count())
 
-            do_HEAD = do_DELETE = do_POST = do_GET  # noqa: N815  (the base class's names)
+            do_HEAD = do_DELETE = do_POST = do_PUT = do_GET  # noqa: N815  (the base class's names)
 
             def log_message(handler, *_: object) -> None:  # noqa: N805
                 """Write nothing to the test's output."""
@@ -38,7 +39,7 @@ class StubServer:
         self._server.daemon_threads = True
         # A request that is never answered must not delay the end of the test.
         self._server.block_on_close = False
-        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
+        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
 
     @property
     def account_url(self) -> str:
@@ -52,13 +53,45 @@ class StubServer:
         self._server.server_close()
         self._thread.join()
 
-    def backend(self) -> AzureBackend:
-        return AzureBackend(container="uploads", account_url=self.account_url, account_key=ACCOUNT_KEY)
+    def backend(self, **options: Any) -> AzureBackend:
+        values = {"container": "uploads", "account_url": self.account_url, "account_key": ACCOUNT_KEY}
+        return AzureBackend(**values | options)
 
     def _count(self) -> int:
         with self._lock:
             self.requests += 1
             return self.requests
+
+
+def in_turn(*answers: Respond) -> Respond:
+    """Answer the first request in the first way, the second one in the second, and all later ones in the last."""
+
+    def respond(request: BaseHTTPRequestHandler, number: int) -> None:
+        answers[min(number, len(answers)) - 1](request, number)
+
+    return respond
+
+
+def recorded(requests: list[BaseHTTPRequestHandler], then: Respond) -> Respond:
+    """Append each request to ``requests`` before it is answered."""
+
+    def respond(request: BaseHTTPRequestHandler, number: int) -> None:
+        requests.append(request)
+        then(request, number)
+
+    return respond
+
+
+def answer_with_headers(status: int, headers: dict[str, str]) -> Respond:
+    """Answer with a status, headers and no body."""
+
+    def respond(request: BaseHTTPRequestHandler, _: int) -> None:
+        request.send_response_only(status)
+        for name, value in ({"Content-Length": "0"} | headers).items():
+            request.send_header(name, value)
+        request.end_headers()
+
+    return respond
 
 
 def error_answer(status: int, code: str = "", *, clock_offset: timedelta = timedelta()) -> Respond:

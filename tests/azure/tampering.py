@@ -1,15 +1,29 @@
-"""Changes to a signed upload, each of which the storage must refuse."""
+"""Changes to a signed upload that the storage must refuse, and those that it permits and completion must refuse."""
 
 from __future__ import annotations
 
 import base64
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
+
+from azure.storage.blob import ContentSettings
 
 from emulators.azure_reference import KEY_FIELDS
 from emulators.azurite import ACCOUNT_NAME
 from emulators.wire import Attempt
-from tests.azure.accounts import KEY, OBJECT_ID, TENANT_ID, Change, utc_now
+from presign.backends.backend import ObjectHead
+from tests.azure.accounts import (
+    KEY,
+    MINUTE,
+    OBJECT_ID,
+    PENDING_GRANT,
+    PNG,
+    TENANT_ID,
+    Change,
+    RunningAccount,
+    utc_now,
+)
 
 
 def flipped(text: str) -> str:
@@ -75,4 +89,39 @@ TAMPERED_KEYS: dict[str, Change] = {
     "any protocol": lambda a: a.with_parameter("spr", "https,http"),
     "no protocol": lambda a: a.without_parameter("spr"),
     **{f"no {name}": lambda a, name=name: a.without_parameter(name) for name in KEY_FIELDS},  # type: ignore[misc]
+}
+
+
+def put(attempt: Attempt, body: bytes = b"", **headers: str) -> Attempt:
+    named = tuple((name.replace("_", "-"), value) for name, value in headers.items())
+    return replace(attempt, headers=named, body=body)
+
+
+def stores_html(account: RunningAccount, attempt: Attempt) -> Attempt:
+    return put(attempt, b"<script>alert(1)</script>", x_ms_blob_type="BlockBlob", x_ms_blob_content_type="text/html")
+
+
+def stores_60_megabytes(account: RunningAccount, attempt: Attempt) -> Attempt:
+    return put(attempt, bytes(60_000_000), x_ms_blob_type="BlockBlob", x_ms_blob_content_type="image/png")
+
+
+def stores_a_page_blob(account: RunningAccount, attempt: Attempt) -> Attempt:
+    size = str(8 * 1024**4)
+    return put(attempt, x_ms_blob_type="PageBlob", x_ms_blob_content_length=size, x_ms_blob_content_type="image/png")
+
+
+def stores_a_copy_from_elsewhere(account: RunningAccount, attempt: Attempt) -> Attempt:
+    account.blob("other", "page").upload_blob(PNG, content_settings=ContentSettings(content_type="image/png"))
+    source = account.backend(container="other").sign_download("page", utc_now(), expires_in=MINUTE)
+    return put(attempt, x_ms_copy_source=source, x_ms_requires_sync="true")
+
+
+# What a ticket's signature permits beside the upload that it is for, and how a look shows it.
+ABUSES: dict[Callable[[RunningAccount, Attempt], Attempt], Callable[[ObjectHead], bool]] = {
+    stores_html: lambda head: head.content_type == "text/html",
+    stores_60_megabytes: lambda head: head.size == 60_000_000 > PENDING_GRANT.max_bytes,
+    stores_a_page_blob: lambda head: (
+        (head.size, head.unexpected_headers["x-ms-blob-type"]) == (8 * 1024**4, "PageBlob")
+    ),
+    stores_a_copy_from_elsewhere: lambda head: head.unexpected_headers == {"x-ms-copy-status": "success"},
 }

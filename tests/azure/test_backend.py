@@ -10,6 +10,7 @@ import pytest
 
 from presign import StorageUnavailable
 from presign.azure import AzureBackend, client
+from presign.backends.backend import ObjectChanged
 from tests.azure.accounts import GRANT, KEY, PNG, RunningAccount, as_sent, utc_now
 from tests.azure.stub_server import Respond, StubServer, dropped_once, error_answer, no_answer, stalled_body
 
@@ -37,7 +38,10 @@ def test_reading_a_replaced_blob_fails(account: RunningAccount) -> None:
     head = backend.head(KEY)
     assert head is not None
     blob.upload_blob(b"second", overwrite=True)
-    with pytest.raises(StorageUnavailable, match="answered Get Blob with ConditionNotMet"):
+    with pytest.raises(ObjectChanged, match=f"the blob {KEY} was replaced or deleted meanwhile"):
+        backend.read(KEY, offset=0, length=10, etag=head.etag)
+    blob.delete_blob()
+    with pytest.raises(ObjectChanged):
         backend.read(KEY, offset=0, length=10, etag=head.etag)
 
 

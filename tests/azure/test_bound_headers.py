@@ -101,6 +101,49 @@ def test_the_length_is_not_bound_if_the_grant_has_a_range_of_sizes(verifier: Ver
     assert send(attempt).status == 201
 
 
+def own_blob(verifier: Verifier) -> str:
+    """The URL, with a signature to read it, of an HTML page on the same server."""
+    app = verifier.app
+    app.containers["other"]["page"] = Blob(body=b"<script>", etag='"1"', headers={}, metadata={})
+    url = verifier.backend.object_url("").partition("/uploads/")[0]
+    backend = AzureBackend(container="other", account_url=url, account_key=ACCOUNT_KEY)
+    return backend.sign_download("page", utc_now(), expires_in=timedelta(seconds=60), content_disposition="inline")
+
+
+def test_copying_from_elsewhere_is_refused_where_the_length_is_bound(verifier: Verifier) -> None:
+    copying = verifier.signed(EXACT).with_header("x-ms-copy-source", own_blob(verifier)).with_body(b"")
+    assert send(copying).outcome == (403, "AuthenticationFailed")
+    assert list(verifier.blobs) == ["page"]
+
+
+def test_the_reference_copies_from_a_url_where_the_length_is_open(verifier: Verifier) -> None:
+    source = own_blob(verifier)
+    copying = verifier.signed(GRANT, b"").with_header("x-ms-copy-source", source)
+    outcomes = [
+        send(copying.with_body(PNG)).outcome,
+        send(copying.with_header("x-ms-copy-source", source.replace("sig=", "sig=A"))).outcome,
+        send(copying.with_header("x-ms-source-if-match", '"2"')).outcome,
+    ]
+    assert outcomes == [
+        (400, "InvalidHeaderValue"),
+        (403, "AuthenticationFailed"),
+        (412, "SourceConditionNotMet"),
+    ]
+    assert list(verifier.blobs) == ["page"]
+    assert send(copying).status == 201
+    assert (verifier.blobs[KEY].body, verifier.blobs[KEY].headers["content-type"]) == (b"<script>", "image/png")
+
+
+def test_an_uploader_may_choose_a_tier_that_nobody_can_read_from(verifier: Verifier) -> None:
+    assert send(verifier.signed(EXACT).with_header("x-ms-access-tier", "Archive")).status == 201
+    url = verifier.backend.object_url("").partition("/uploads/")[0]
+    backend = AzureBackend(container="uploads", account_url=url, account_key=ACCOUNT_KEY)
+    download = backend.sign_download(KEY, utc_now(), expires_in=timedelta(seconds=60), content_disposition="inline")
+    head = send(Attempt(method="HEAD", url=download))
+    assert (head.status, head.headers["x-ms-access-tier"]) == (200, "Archive")
+    assert send(Attempt(method="GET", url=download)).outcome == (409, "BlobArchived")
+
+
 BOUND: dict[str, Change] = {
     "one byte more": lambda a: a.with_body(PNG + b"\0"),
     "one byte less": lambda a: a.with_body(PNG[:-1]),

@@ -78,6 +78,7 @@ def test_an_identity_that_may_only_sign_passes_the_check(
 ) -> None:
     refusing = stub(error_answer(403, "AuthorizationPermissionMismatch")).backend()
     backend = identity_account.backend()
-    monkeypatch.setattr(backend, "_client", refusing._client)
+    # The stub has no certificate, and the SDK sends an identity's token by https alone.
+    monkeypatch.setattr(backend._objects, "_client", refusing._objects._client)
     backend.check()
     assert backend.head(KEY) is None

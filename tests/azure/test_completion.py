@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
-from presign import NotUploaded, Rule, RuleViolated
+from emulators.wire import Attempt
+from presign import ConfigurationError, NotUploaded, Presigner, Rule, RuleViolated, UploadOptions
 from tests.azure.accounts import PNG, Change, RunningAccount, as_sent, png_request, utc_now
-from tests.azure.tampering import without_headers
+from tests.azure.tampering import ABUSES, without_headers
 
 VIOLATIONS: dict[str, tuple[Rule, Change]] = {
     "another type": (Rule.TYPE, lambda a: a.with_header("x-ms-blob-content-type", "text/html")),
@@ -24,7 +26,6 @@ VIOLATIONS: dict[str, tuple[Rule, Change]] = {
     "no bytes": (Rule.SIZE, lambda a: a.with_body(b"")),
     "extra metadata": (Rule.HEADERS, lambda a: a.with_header("x-ms-meta-role", "admin")),
     "other metadata": (Rule.HEADERS, lambda a: a.with_header("x-ms-meta-tenant", "8")),
-    "no metadata": (Rule.HEADERS, lambda a: a.without_header("x-ms-meta-tenant")),
     "another disposition": (Rule.HEADERS, lambda a: a.with_header("x-ms-blob-content-disposition", "attachment")),
     "another cache control": (Rule.HEADERS, lambda a: a.with_header("x-ms-blob-cache-control", "max-age=999999")),
     "a language": (Rule.HEADERS, lambda a: a.with_header("x-ms-blob-content-language", "de")),
@@ -84,6 +85,80 @@ def test_the_snapshots_of_a_violating_upload_are_deleted_too(account: RunningAcc
         presigner.complete(ticket.token)
     listed = account.admin.get_container_client("uploads").list_blobs(include=["snapshots"])
     assert [blob.name for blob in listed] == []
+
+
+def test_headers_that_a_client_left_out_are_written_at_publication_or_refused_without_one(
+    account: RunningAccount,
+) -> None:
+    options: dict[str, Any] = {"metadata": {"tenant": "7"}, "cache_control": "no-store"}
+    publishing = account.presigner(**options)
+    ticket = publishing.issue(png_request())
+    attempt = as_sent(ticket).without_header("x-ms-meta-tenant").without_header("x-ms-blob-cache-control")
+    assert account.send(attempt).status == 201
+    publishing.complete(ticket.token)
+    head = account.backend().head(ticket.key)
+    assert head is not None
+    assert (head.metadata, head.cache_control) == ({"tenant": "7"}, "no-store")
+
+    straight = account.presigner(pending_prefix=None, **options)
+    ticket = straight.issue(png_request())
+    assert account.send(as_sent(ticket).without_header("x-ms-meta-tenant")).status == 201
+    with pytest.raises(RuleViolated):
+        straight.complete(ticket.token)
+
+
+def public_presigner(account: RunningAccount) -> Presigner:
+    return account.presigner(backend=account.publishing_backend(), public_read=True)
+
+
+def test_a_public_container_is_refused_without_a_pending_one(account: RunningAccount) -> None:
+    with pytest.raises(ConfigurationError, match="give the backend another place for them, such as pending_container"):
+        account.presigner(backend=account.backend(container="public"), public_read=True)
+
+
+@pytest.mark.parametrize("abuse", ABUSES, ids=[abuse.__name__ for abuse in ABUSES])
+def test_nothing_that_a_ticket_permits_beside_its_upload_is_ever_public(account: RunningAccount, abuse: Any) -> None:
+    presigner = public_presigner(account)
+    ticket = presigner.issue(png_request())
+    assert account.send(abuse(account, as_sent(ticket))).status in {201, 202}
+    (pending_key,) = account.blobs("pending")
+    assert account.anonymous_get("pending", pending_key).status in {403, 404, 409}
+    with pytest.raises(RuleViolated):
+        presigner.complete(ticket.token)
+    for key in (pending_key, ticket.key):
+        assert account.anonymous_get("public", key).status == 404
+    assert account.blobs("pending") == account.blobs("public") == []
+
+
+def test_a_snapshot_of_a_pending_upload_is_refused(account: RunningAccount) -> None:
+    presigner = public_presigner(account)
+    ticket = presigner.issue(png_request())
+    upload = as_sent(ticket)
+    assert account.send(upload).status == 201
+    snapshot = without_headers(upload.with_another_parameter("comp", "snapshot").with_body(b""))
+    assert account.send(snapshot).status == 201
+    with pytest.raises(RuleViolated) as caught:
+        presigner.complete(ticket.token)
+    assert caught.value.field == "x-ms-snapshot"
+    listed = account.admin.get_container_client("pending").list_blobs(include=["snapshots"])
+    assert [blob.name for blob in listed] == []
+
+
+def test_a_verified_upload_becomes_public_with_its_tags_and_tier(account: RunningAccount) -> None:
+    presigner = public_presigner(account)
+    options = UploadOptions(tags={"project": "7"}, storage_class="Cool")
+    ticket = presigner.issue(png_request(size=len(PNG)), options=options)
+    assert account.send(as_sent(ticket)).status == 201
+    stored = presigner.complete(ticket.token)
+    assert account.anonymous_get("public", ticket.key).body == PNG
+    assert stored.object_url is not None
+    assert account.send(Attempt(method="GET", url=stored.object_url)).body == PNG
+    assert account.blob("public", ticket.key).get_blob_tags() == {"project": "7"}
+    # Whoever replays the ticket with other bytes changes nothing, and completing again says the same.
+    assert account.send(as_sent(ticket, b"<html>")).status == 201
+    assert presigner.complete(ticket.token) == stored
+    assert account.anonymous_get("public", ticket.key).body == PNG
+    assert account.blobs("pending") == []
 
 
 def test_completing_before_the_upload_raises_not_uploaded(account: RunningAccount) -> None:

@@ -79,6 +79,7 @@ def test_a_response_that_is_not_a_delegation_key_is_reported(
         # The SDK sends an identity's token by https alone, and this server has no certificate.
         account_key=ACCOUNT_KEY,
         credential=None,
+        allow_http=False,
     )
     client = build_client(account, api_version=VERSION)
     with pytest.raises(

@@ -12,11 +12,13 @@ import pytest
 from emulators.azurite import ACCOUNT_KEY
 from presign import ConfigurationError, CredentialsUnavailable, StorageUnavailable, Ticket
 from presign.azure import AzureBackend
+from presign.backends.backend import ObjectHead
 from tests.azure.accounts import (
     GRANT,
     KEY,
     OBJECT_ID,
     OTHER_ACCOUNT_KEY,
+    PENDING_GRANT,
     Identity,
     RefusedIdentity,
     RunningAccount,
@@ -37,7 +39,7 @@ def test_no_secret_is_in_a_repr_a_log_or_an_exception(
     shown = []
     secrets = {ACCOUNT_KEY, OTHER_ACCOUNT_KEY, "S3CR3T", OBJECT_ID, Identity().get_token().token.split(".")[1][:60]}
     for account in (key_account, identity_account):
-        backend = account.backend()
+        backend = account.publishing_backend()
         presigner = account.presigner()
         ticket: Ticket = presigner.issue(png_request())
         upload = backend.sign_upload(GRANT, utc_now())
@@ -49,8 +51,11 @@ def test_no_secret_is_in_a_repr_a_log_or_an_exception(
             repr(upload),
             repr(backend._credentials),
             repr(backend._account),
+            repr(backend._verifier),
+            repr(backend.pending),
         ]
         shown.append(repr(vars(backend)))
+    head = ObjectHead(size=1, content_type="image/png", etag="0x1")
     failures: list[Callable[[], object]] = [
         lambda: AzureBackend(container="uploads", account_name="myaccount", account_key=f"{OTHER_ACCOUNT_KEY}?"),
         lambda: AzureBackend(
@@ -60,7 +65,10 @@ def test_no_secret_is_in_a_repr_a_log_or_an_exception(
         lambda: key_account.backend(account_key=OTHER_ACCOUNT_KEY).head(KEY),
         lambda: key_account.backend(account_key=OTHER_ACCOUNT_KEY).delete(KEY),
         lambda: key_account.backend(account_key=OTHER_ACCOUNT_KEY).read(KEY, offset=0, length=1, etag="0x1"),
+        lambda: key_account.publishing_backend(account_key=OTHER_ACCOUNT_KEY).publish(PENDING_GRANT, head),
+        lambda: key_account.backend(verifier_account_key=f"{OTHER_ACCOUNT_KEY}?"),
         lambda: identity_account.backend(credential=RefusedIdentity()),
+        lambda: identity_account.backend(verifier_credential=RefusedIdentity()),
         lambda: stub(error_answer(403, "AuthenticationFailed")).backend().head(KEY),
         lambda: identity_account.backend().sign_upload(GRANT, utc_now() + timedelta(hours=25)),
     ]

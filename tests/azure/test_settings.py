@@ -16,6 +16,7 @@ from tests.azure.accounts import (
     NOW,
     OBJECT_ID,
     OTHER_ACCOUNT_KEY,
+    PENDING_GRANT,
     TENANT_ID,
     Identity,
     RunningAccount,
@@ -51,12 +52,24 @@ def test_connection_strings_are_read_as_the_portal_shows_them(connection_string:
     ("options", "field", "message"),
     [
         ({"container": "Up"}, "container", "3 to 63 lower-case letters"),
+        ({"pending_container": "Up"}, "pending_container", "3 to 63 lower-case letters"),
         ({"container": "a--b"}, "container", "single hyphens"),
         ({"container": "uploads/x"}, "container", "single hyphens"),
         ({"account_name": "My-Account"}, "account_name", "3 to 24 lower-case letters"),
         ({"account_name": None}, "account_name", "set AZURE_STORAGE_ACCOUNT"),
         ({"account_key": "not base64!"}, "account_key", "not base64; .*AZURE_STORAGE_KEY"),
         ({"account_key": "YWJj", "credential": Identity()}, "credential", "one of connection_string"),
+        ({"verifier_account_key": "not base64!"}, "verifier_account_key", "not base64; .*AZURE_STORAGE_VERIFIER_KEY"),
+        (
+            {"verifier_account_key": "YWJj", "verifier_credential": Identity()},
+            "verifier_credential",
+            "only one of verifier_account_key and verifier_credential",
+        ),
+        (
+            {"account_url": "http://127.0.0.1:1/myaccount", "verifier_credential": Identity()},
+            "account_url",
+            "must begin with https:// if an identity signs",
+        ),
         ({"account_key": "YWJj", "bind_headers": True}, "bind_headers", "needs an identity"),
         ({"account_name": None, "account_url": "https://files.example.com"}, "account_name", "pass account_name"),
         ({"account_url": "https://other.blob.core.windows.net"}, "account_url", "account other, not of myaccount"),
@@ -65,8 +78,29 @@ def test_connection_strings_are_read_as_the_portal_shows_them(connection_string:
         ({"account_url": "ftp://myaccount.blob.core.windows.net"}, "account_url", "must be a blob service's URL"),
         ({"account_url": "https://a.blob.core.windows.net/?sv=1&sig=s"}, "account_url", "must be a blob service's URL"),
         ({"account_url": "https://h:x/myaccount"}, "account_url", "must be a blob service's URL"),
-        ({"account_url": "http://myaccount.blob.core.windows.net"}, "public_account_url", "by https, except"),
-        ({"public_account_url": "http://files.example.com"}, "public_account_url", "by https, except"),
+        (
+            {"account_url": "http://myaccount.blob.core.windows.net"},
+            "account_url",
+            "must begin with https://, .* set allow_http",
+        ),
+        (
+            {"account_url": "http://azurite:1/myaccount", "public_account_url": "http://127.0.0.1:1/myaccount"},
+            "account_url",
+            "must begin with https://, .* set allow_http",
+        ),
+        (
+            {"public_account_url": "http://files.example.com"},
+            "public_account_url",
+            "must begin with https://, .* set allow_http",
+        ),
+        (
+            {
+                "account_key": None,
+                "connection_string": f"DefaultEndpointsProtocol=http;AccountName=myaccount;AccountKey={ACCOUNT_KEY}",
+            },
+            "connection_string",
+            "must begin with https://, .* set allow_http",
+        ),
         (
             {"account_url": "https://files.example.com", "endpoint_suffix": "x.cn"},
             "endpoint_suffix",
@@ -105,6 +139,7 @@ def test_a_wrong_setting_is_named_with_its_remedy(options: dict[str, Any], field
     "setting",
     [
         "container",
+        "pending_container",
         "account_name",
         "account_url",
         "public_account_url",
@@ -112,6 +147,8 @@ def test_a_wrong_setting_is_named_with_its_remedy(options: dict[str, Any], field
         "connection_string",
         "account_key",
         "credential",
+        "verifier_account_key",
+        "verifier_credential",
     ],
 )
 def test_a_setting_of_the_wrong_type_is_refused(setting: str, value: Any) -> None:
@@ -124,10 +161,12 @@ def test_a_setting_of_the_wrong_type_is_refused(setting: str, value: Any) -> Non
 
 
 @pytest.mark.parametrize("value", ["true", 1, None], ids=repr)
-def test_bind_headers_must_be_true_or_false(value: Any) -> None:
+@pytest.mark.parametrize("setting", ["bind_headers", "allow_http"])
+def test_a_switch_must_be_true_or_false(setting: str, value: Any) -> None:
+    values: dict[str, Any] = {"container": "uploads", "account_name": "myaccount", "account_key": ACCOUNT_KEY}
     with pytest.raises(ConfigurationError, match="must be True or False") as caught:
-        AzureBackend(container="uploads", account_name="myaccount", account_key=ACCOUNT_KEY, bind_headers=value)
-    assert caught.value.field == "bind_headers"
+        AzureBackend(**values | {setting: value})
+    assert caught.value.field == setting
 
 
 @pytest.mark.parametrize(
@@ -213,8 +252,18 @@ def test_an_address_opens_a_backend_with_the_credentials_of_the_environment(monk
     assert prefix == "public/a/"
     assert backend.object_url("k") == "https://myaccount.blob.core.chinacloudapi.cn/uploads/k"
     assert open_azure("azblob://myaccount/uploads")[1] == ""
+    backend, prefix = open_azure("azblob://myaccount/uploads/public/?pending_container=waiting")
+    assert prefix == "public/"
+    assert backend.sign_upload(PENDING_GRANT, NOW).url.startswith(
+        f"https://myaccount.blob.core.windows.net/waiting/{PENDING_GRANT.pending_key}?"
+    )
+    assert backend.object_url("k") == "https://myaccount.blob.core.windows.net/uploads/k"
+    assert "pending_container='waiting'" in repr(backend)
     url = "azblob://devstoreaccount1/uploads/?endpoint_url=http://azurite:1/devstoreaccount1"
-    backend, _ = open_azure(f"{url}&public_endpoint_url=http://127.0.0.1:1/devstoreaccount1&bind_headers=false")
+    url = f"{url}&public_endpoint_url=http://127.0.0.1:1/devstoreaccount1&bind_headers=false"
+    with pytest.raises(ConfigurationError, match="allow_http"):
+        open_azure(f"{url}&allow_http=false")
+    backend, _ = open_azure(f"{url}&allow_http=true")
     assert backend.object_url("k") == "http://127.0.0.1:1/devstoreaccount1/uploads/k"
 
     monkeypatch.setenv("AZURE_STORAGE_CONNECTION_STRING", f"AccountName=mine123;AccountKey={OTHER_ACCOUNT_KEY}")
@@ -258,6 +307,8 @@ def test_without_a_key_the_default_identity_signs(
         "azblob://myaccount/uploads/?region=x",
         "azblob://myaccount/uploads/?endpoint_suffix=",
         "azblob://myaccount/uploads/?bind_headers=yes",
+        "azblob://myaccount/uploads/?allow_http=yes",
+        "azblob://myaccount/uploads/?pending_container=UP",
         "azblob://myaccount/uploads/?bind_headers=true&bind_headers=false",
         "azblob://myaccount/uploads/?sig",
         "azblob://myaccount/uploads/public",

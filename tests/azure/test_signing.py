@@ -81,11 +81,17 @@ def test_the_time_may_be_in_any_time_zone() -> None:
         ),
         ({"account_url": "http://127.0.0.1:10000/myaccount"}, "http://127.0.0.1:10000/myaccount", None),
         ({"account_url": "http://localhost:10000/myaccount/"}, "http://localhost:10000/myaccount", None),
+        (
+            {"account_url": "http://azurite:10000/myaccount", "allow_http": True},
+            "http://azurite:10000/myaccount",
+            None,
+        ),
         ({"account_url": "https://127.0.0.1:10000/myaccount"}, "https://127.0.0.1:10000/myaccount", "https"),
         (
             {
                 "account_url": "http://azurite:10000/myaccount",
                 "public_account_url": "http://127.0.0.1:10000/myaccount",
+                "allow_http": True,
             },
             "http://127.0.0.1:10000/myaccount",
             None,

@@ -364,6 +364,49 @@ def test_a_publisher_copies_and_deletes_but_writes_nothing_itself(s3: Server) ->
     assert s3.bucket.objects[FINAL].body == BODY
 
 
+def test_tags_and_annotations_are_copied_only_by_whom_may_read_and_write_them(s3: Server) -> None:
+    publisher, denied = s3.client_of(PUBLISHER), (403, "AccessDenied")
+    s3.put(Tagging="a=b")
+    assert refused(lambda: s3.copy(publisher)) == denied
+    for server in running(
+        rights={PUBLISHER: [Right(actions=frozenset({"GetObject", "PutObject", "PutObjectTagging"}))]}
+    ):
+        server.put(Tagging="a=b")
+        assert refused(partial(server.copy, server.client_of(PUBLISHER))) == denied
+        server.copy(server.client_of(PUBLISHER), TaggingDirective="REPLACE")
+    reads_only = frozenset({"GetObject", "PutObject", "GetObjectAnnotation"})
+    for server in running(rights={PUBLISHER: [Right(actions=reads_only)]}):
+        server.put()
+        server.bucket.objects[PENDING].annotations["note"] = "x"  # type: ignore[index]
+        assert refused(partial(server.copy, server.client_of(PUBLISHER))) == denied
+
+
+def test_who_may_only_copy_cannot_begin_an_upload_in_parts_nor_touch_anothers(s3: Server) -> None:
+    publisher, signer, denied = s3.client_of(PUBLISHER), s3.client_of(SIGNER), (403, "AccessDenied")
+    s3.put()
+    named = {"Bucket": "uploads", "Key": FINAL}
+    # The requests that begin and complete it carry no copy source, so a condition on it refuses them.
+    assert refused(lambda: publisher.create_multipart_upload(**named)) == denied
+    named["UploadId"] = s3.owner.create_multipart_upload(**named)["UploadId"]
+    part = {"PartNumber": 1, "CopySource": f"uploads/{PENDING}"}
+    etag = publisher.upload_part_copy(**named, **part)["CopyPartResult"]["ETag"]
+    parts = {"Parts": [{"PartNumber": 1, "ETag": etag}]}
+    s3.put("elsewhere/x")
+    calls: list[Callable[[], Any]] = [
+        lambda: publisher.complete_multipart_upload(**named, MultipartUpload=parts),
+        lambda: publisher.abort_multipart_upload(**named),
+        lambda: publisher.upload_part_copy(**named, PartNumber=2, CopySource="uploads/elsewhere/x"),
+        lambda: signer.upload_part_copy(**named, **part),
+    ]
+    assert [refused(call) for call in calls] == [denied] * len(calls)
+    for server in running(rights={SIGNER: [Right(actions=frozenset({"GetObject"}))]}):
+        server.put()
+        upload = server.owner.create_multipart_upload(Bucket="uploads", Key=FINAL)["UploadId"]
+        reader = server.client_of(SIGNER)
+        copy = partial(reader.upload_part_copy, Bucket="uploads", Key=FINAL, UploadId=upload, **part)
+        assert refused(copy) == denied
+
+
 def test_rights_for_an_unknown_key_are_a_mistake() -> None:
     with pytest.raises(ValueError, match="AKIANOBODY"):
         S3Reference(buckets={}, access_keys={}, rights={"AKIANOBODY": []})

@@ -105,7 +105,7 @@ LISTING_OF_EVERYTHING = Mutant(
 )
 SIGNER_THAT_VERIFIES = Mutant(
     name="the signer keeps the rights of the separate verifier",
-    file="upload_signer.py",
+    file="policies.py",
     old="allow_verification=allow_verification and not separate_verifier,",
     new="allow_verification=allow_verification,",
     caught_by=provisioning.test_a_separate_verifier_leaves_the_signer_nothing_but_uploads,
@@ -114,8 +114,8 @@ SIGNER_THAT_VERIFIES = Mutant(
 VERIFIER_THAT_UPLOADS = Mutant(
     name="the separate verifier has the policy of the signer",
     file="upload_signer.py",
-    old="policy=verifier_policy",
-    new="policy=signer_policy",
+    old='identity(f"{name}-verifier", texts[1],',
+    new='identity(f"{name}-verifier", texts[0],',
     caught_by=provisioning.test_a_separate_verifier_leaves_the_signer_nothing_but_uploads,
     config=TWO_IDENTITIES,
 )
@@ -347,8 +347,8 @@ MUTANTS = [
     Mutant(
         name="a resource is not a child of its component",
         file="upload_signer.py",
-        old='iam.User(f"{identity.name}-user", tags=tags, opts=child_options)',
-        new='iam.User(f"{identity.name}-user", tags=tags)',
+        old='iam.User(f"{name}-user", tags=tags, opts=child_options)',
+        new='iam.User(f"{name}-user", tags=tags)',
         caught_by=provisioning.test_every_resource_is_a_child_of_its_component,
     ),
 ]
@@ -425,8 +425,9 @@ MUTANTS_OVER_HTTP = [
     ),
     replace(
         VERIFIER_THAT_UPLOADS,
-        new="policy=lambda arn: {**signer_policy(arn), 'Statement': signer_policy(arn)['Statement']"
-        " + verifier_policy(arn)['Statement']}",
+        file="policies.py",
+        old="    return [signer, verifier]",
+        new="    return [signer, policy_document(*signer['Statement'], *verifier['Statement'])]",
         caught_by=lambda stack, server, http: (
             access.test_of_two_identities_the_other_one_verifies_and_publishes_but_uploads_nothing(stack, http)
         ),

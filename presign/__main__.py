@@ -1,0 +1,21 @@
+"""``python -m presign`` and the command ``presign``; see presign.cli."""
+
+from __future__ import annotations
+
+import sys
+
+
+def main() -> None:
+    """Run the command line and exit; without click, exit with a sentence that names the extra to install."""
+    try:
+        from presign.cli import main as run
+    except ModuleNotFoundError as error:
+        if error.name != "click":
+            raise
+        sys.stderr.write('The command line of presign needs click: pip install "presign[cli]"\n')
+        sys.exit(2)
+    run()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,225 @@
+"""One container of a storage account, for the server's own requests."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime, timezone
+from typing import Any
+
+from azure.core import MatchConditions
+from azure.core.exceptions import AzureError, HttpResponseError, ResourceNotFoundError
+from azure.storage.blob import BlobClient, BlobProperties, BlobServiceClient, BlobType, ContainerProperties
+
+from presign.azure.account import Account
+from presign.azure.client import error_code, refuse_late_responses
+from presign.azure.failures import call_failed, explain_failure, lacks_permission
+from presign.backends.backend import ListedObject, ObjectChanged, ObjectHead
+from presign.backends.failures import check_clock
+from presign.backends.lazy_client import LazyClient
+from presign.errors import StorageUnavailable
+
+_PRECONDITION_FAILED = 412
+_ARCHIVE_TIER = "Archive"
+# The tiers that a client may choose. Premium accounts report tiers of their own, which nobody chooses.
+_CHOSEN_TIERS = frozenset({"Hot", "Cool", "Cold", _ARCHIVE_TIER, "Smart"})
+# What Get Blob Properties answers, with 409, if a blob can be read only with a key that its uploader has.
+_UNREADABLE_CODES = frozenset({"BlobUsesCustomerSpecifiedEncryption", "BlobCustomerSpecifiedEncryptionMismatch"})
+
+
+class BlobContainer:
+    """The blobs of one container: an ObjectStore. ``account`` authenticates the requests that ``client`` sends."""
+
+    def __init__(self, *, account: Account, container: str, client: LazyClient[BlobServiceClient]) -> None:
+        self.account = account
+        self.container = container
+        self._client = client
+
+    def __repr__(self) -> str:
+        return f"BlobContainer(account_url={self.account.url!r}, container={self.container!r})"
+
+    def blob(self, key: str) -> BlobClient:
+        """Return the SDK's client for one blob."""
+        return self._client.get().get_blob_client(self.container, key)
+
+    def failed(self, call: str, error: AzureError) -> StorageUnavailable:
+        """Return the error to raise after ``call`` failed."""
+        return call_failed(self.account, self.container, call, error)
+
+    def properties(self) -> ContainerProperties | None:
+        """Return the container's properties; None if the credentials are an identity that may not read them.
+
+        Raises ConfigurationError, which names the setting and the remedy, and StorageUnavailable.
+        """
+        responses: list[Any] = []
+        try:
+            properties = (
+                self._client.get()
+                .get_container_client(self.container)
+                .get_container_properties(raw_response_hook=responses.append)
+            )
+        except AzureError as error:
+            if self.account.key is None and lacks_permission(error):
+                return None
+            call = "Get Container Properties"
+            raise explain_failure(self.account, self.container, call, error, _utc_now()) from None
+        for response in responses:
+            check_clock(response.http_response.headers.get("Date"), _utc_now())
+        return properties
+
+    def head(self, key: str, *, first_bytes: int = 0) -> ObjectHead | None:
+        """Return what Get Blob Properties says; None for 404, and if the identity may not read."""
+        try:
+            properties = self.blob(key).get_blob_properties()
+        except ResourceNotFoundError:
+            return None
+        except AzureError as error:
+            if lacks_permission(error):
+                return None
+            if error_code(error) in _UNREADABLE_CODES:
+                return self._unreadable_head(key)
+            raise self.failed("Get Blob Properties", error) from None
+        return _object_head(properties)
+
+    def read(self, key: str, *, offset: int, length: int, etag: str) -> bytes:
+        """Return a range of the blob's bytes; raises ObjectChanged if the blob has another ETag by now, or is gone."""
+        try:
+            stream = self.blob(key).download_blob(
+                offset,
+                length,
+                **if_match(etag),
+                max_concurrency=1,
+                raw_response_hook=refuse_late_responses(),
+            )
+            content: bytes = stream.readall()
+        except AzureError as error:
+            if isinstance(error, ResourceNotFoundError) or is_precondition_failure(error):
+                raise self.changed(key) from None
+            raise self.failed("Get Blob", error) from None
+        return content
+
+    def delete(self, key: str, *, head: ObjectHead | ListedObject | None = None) -> None:
+        """Delete the blob, and its snapshots, because a client that may create a blob may also make snapshots of it.
+
+        With ``head``, only a blob with that ETag is deleted, and its version too if the account keeps versions. An
+        account with soft delete keeps everything for a while.
+        """
+        version = self._version(key, head)
+        condition = {} if head is None else if_match(head.etag)
+        try:
+            self.blob(key).delete_blob(delete_snapshots="include", **condition)
+        except ResourceNotFoundError:
+            # An earlier call may have been interrupted after this step: the version must still go.
+            pass
+        except AzureError as error:
+            if head is not None and is_precondition_failure(error):
+                return
+            raise self.failed("Delete Blob", error) from None
+        if version is not None:
+            self._delete_version(key, version)
+
+    def list_objects(self, prefix: str) -> Iterator[ListedObject]:
+        """Return the blobs whose names begin with ``prefix``, without snapshots and previous versions."""
+        try:
+            for blob in self._client.get().get_container_client(self.container).list_blobs(name_starts_with=prefix):
+                yield ListedObject(key=blob.name, etag=_plain_etag(blob.etag), stored_at=blob.last_modified)
+        except AzureError as error:
+            raise self.failed("List Blobs", error) from None
+
+    def find_snapshot(self, key: str) -> str | None:
+        """Return the time of one snapshot of the blob, or None if it has none. One request."""
+        container = self._client.get().get_container_client(self.container)
+        try:
+            # Two results are enough: the blob itself is one of them, its first snapshot the other.
+            pages = container.list_blobs(key, include=["snapshots"], results_per_page=2).by_page()
+            for blob in next(pages, ()):
+                if blob.name == key and blob.snapshot:
+                    return str(blob.snapshot)
+        except AzureError as error:
+            raise self.failed("List Blobs", error) from None
+        return None
+
+    def changed(self, key: str) -> ObjectChanged:
+        """Return the error to raise if the blob is another one than a caller expects."""
+        return ObjectChanged(f"the blob {key} was replaced or deleted meanwhile", field="key", value=key)
+
+    def _unreadable_head(self, key: str) -> ObjectHead | None:
+        # The ETag comes from a listing, which needs no key; with it, the blob can be deleted and no other.
+        for listed in self.list_objects(key):
+            if listed.key == key:
+                return ObjectHead(size=0, content_type="", etag=listed.etag, readable=False)
+            break
+        return None
+
+    def _version(self, key: str, head: ObjectHead | ListedObject | None) -> str | None:
+        if isinstance(head, ListedObject) and head.version is None:
+            # Only a listing with all previous versions would say which one is the current one.
+            current = self.head(key)
+            return current.version if current is not None and current.etag == head.etag else None
+        return None if head is None else head.version
+
+    def _delete_version(self, key: str, version: str) -> None:
+        # Delete Blob without a version only makes the current version a previous one, which keeps its bytes.
+        try:
+            self.blob(key).delete_blob(version_id=version)
+        except ResourceNotFoundError:
+            return
+        except AzureError as error:
+            raise self.failed("Delete Blob of a version", error) from None
+
+
+def if_match(etag: str) -> dict[str, Any]:
+    """Return the SDK's arguments for a request that must fail unless the blob has this ETag."""
+    return {"etag": f'"{etag}"', "match_condition": MatchConditions.IfNotModified}
+
+
+def is_precondition_failure(error: AzureError) -> bool:
+    """Say whether the service refused the request because of one of its conditions."""
+    return isinstance(error, HttpResponseError) and error.status_code == _PRECONDITION_FAILED
+
+
+def _object_head(properties: BlobProperties) -> ObjectHead:
+    headers = properties.content_settings
+    return ObjectHead(
+        size=properties.size,
+        content_type=headers.content_type or "",
+        etag=_plain_etag(properties.etag),
+        version=properties.version_id,
+        # Azure stores no SHA-256. It stores an MD5, but the client may choose its value.
+        sha256=None,
+        content_disposition=headers.content_disposition or None,
+        cache_control=headers.cache_control or None,
+        content_encoding=headers.content_encoding or None,
+        metadata={name.lower(): value for name, value in (properties.metadata or {}).items()},
+        unexpected_headers=_unexpected_headers(properties),
+    )
+
+
+def _unexpected_headers(properties: BlobProperties) -> dict[str, str]:
+    """Return what no ticket gives to a blob, although its signature permits it."""
+    is_block_blob = properties.blob_type in {None, BlobType.BLOCKBLOB}
+    unexpected: dict[str, Any] = {
+        "content-language": properties.content_settings.content_language,
+        "x-ms-blob-type": None if is_block_blob else BlobType(properties.blob_type).value,
+        "x-ms-access-tier": _chosen_tier(properties),
+        "x-ms-tag-count": properties.tag_count,
+        # A copy from elsewhere. While an asynchronous copy runs, the blob's bytes still change.
+        "x-ms-copy-status": properties.copy.status,
+        "x-ms-legal-hold": "true" if properties.has_legal_hold else None,
+        "x-ms-immutability-policy-until-date": properties.immutability_policy.expiry_time,
+    }
+    return {name: str(value) for name, value in unexpected.items() if value}
+
+
+def _chosen_tier(properties: BlobProperties) -> str | None:
+    """Return the access tier if the client has chosen it, or if it makes the blob unreadable."""
+    tier = str(properties.blob_tier or "")
+    is_default = properties.blob_tier_inferred or tier not in _CHOSEN_TIERS
+    return tier if tier == _ARCHIVE_TIER or not is_default else None
+
+
+def _plain_etag(etag: str | None) -> str:
+    return (etag or "").strip('"')
+
+
+def _utc_now() -> datetime:
+    return datetime.now(timezone.utc)

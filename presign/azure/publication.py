@@ -1,0 +1,183 @@
+"""Publication: the service copies a pending blob to its final name, exactly the bytes that were verified."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+from azure.core import MatchConditions
+from azure.core.exceptions import AzureError, HttpResponseError
+from azure.storage.blob import BlobBlock, ContentSettings, StandardBlobTier
+
+from presign.azure import client
+from presign.azure.client import error_code
+from presign.azure.container import BlobContainer, is_precondition_failure
+from presign.backends.backend import AlreadyPublished, ObjectHead
+from presign.errors import ConfigurationError
+from presign.messages import Grant
+
+_MIB = 1024 * 1024
+MAX_ONE_COPY_BYTES = 5000 * _MIB
+"""The largest blob that Put Blob From URL copies, and the largest that Put Blob stores."""
+BLOCK_BYTES = 1000 * _MIB
+"""The size of the blocks in which a larger blob is copied. A blob has up to 50,000 of them."""
+MIN_COPIED_BYTES_PER_SECOND = 10 * _MIB
+"""The slowest copy that a call waits for."""
+
+_TIERS = ("Hot", "Cool", "Cold", "Archive")
+_MAX_TAGS = 10
+_TAG_NAME = re.compile(r"[A-Za-z0-9 +\-./:=_]{1,128}", re.ASCII)
+_TAG_VALUE = re.compile(r"[A-Za-z0-9 +\-./:=_]{0,256}", re.ASCII)
+_NOT_FOUND = 404
+_NOT_IMPLEMENTED = 501
+_NEVER_OVERWRITE: dict[str, Any] = {"match_condition": MatchConditions.IfMissing}
+
+
+def check_publish_options(grant: Grant) -> None:
+    """Raise ConfigurationError for tags and a storage class that Azure does not accept."""
+    if grant.storage_class is not None and grant.storage_class not in _TIERS:
+        raise ConfigurationError(
+            f"storage_class must be an access tier: {', '.join(_TIERS)}",
+            field="storage_class",
+            value=grant.storage_class,
+            limit=_TIERS,
+        )
+    if len(grant.tags) > _MAX_TAGS:
+        raise ConfigurationError(
+            f"a blob can have {_MAX_TAGS} tags; leave some out", field="tags", value=len(grant.tags), limit=_MAX_TAGS
+        )
+    for name, value in grant.tags.items():
+        if not _TAG_NAME.fullmatch(name) or not _TAG_VALUE.fullmatch(value):
+            raise ConfigurationError(
+                "tags must have names of 1 to 128 and values of at most 256 characters: ASCII letters, digits, spaces "
+                "and + - . / : = _",
+                field="tags",
+                value=name,
+            )
+
+
+class Publication:
+    """The publication of the pending blob that ``head`` describes, from ``source`` to ``target``.
+
+    ``sign_source`` returns the URL of the pending blob, with a signature that reads it.
+    """
+
+    def __init__(
+        self,
+        grant: Grant,
+        head: ObjectHead,
+        *,
+        source: BlobContainer,
+        target: BlobContainer,
+        sign_source: Callable[[], str],
+    ) -> None:
+        self._grant = grant
+        self._head = head
+        self._source = source
+        self._target = target
+        self._sign_source = sign_source
+        self._blob = target.blob(grant.key)
+        self._source_etag = f'"{head.etag}"'
+
+    def run(self) -> ObjectHead:
+        """Copy the blob and return the copy's description; see ``Backend.publish``."""
+        if self._head.size > MAX_ONE_COPY_BYTES:
+            return self._copy_in_blocks()
+        try:
+            return self._copy()
+        except AzureError as error:
+            # Azurite does not implement Put Blob From URL.
+            if isinstance(error, HttpResponseError) and error.status_code == _NOT_IMPLEMENTED:
+                return self._copy_in_blocks()
+            self._fail("Put Blob From URL", error)
+
+    def _copy(self) -> ObjectHead:
+        answer = self._blob.upload_blob_from_url(
+            self._sign_source(),
+            # Tags are copied only if a request asks for it, and this one does not.
+            include_source_blob_properties=False,
+            source_etag=self._source_etag,
+            source_match_condition=MatchConditions.IfNotModified,
+            read_timeout=_copy_seconds(self._head.size),
+            **self._attributes(),
+            **_NEVER_OVERWRITE,
+        )
+        return self._copied_head(answer)
+
+    def _copy_in_blocks(self) -> ObjectHead:
+        # The identifiers contain the source's ETag, so that no commit takes a block that another call, which has
+        # verified another blob, stages at the same time. All identifiers of a blob must have the same length.
+        name = hashlib.sha256(self._head.etag.encode()).hexdigest()[:16]
+        blocks: list[BlobBlock] = []
+        try:
+            # At least one block: it checks the source's ETag even if the blob is empty.
+            for offset in range(0, max(self._head.size, 1), BLOCK_BYTES):
+                block_id = f"{name}-{len(blocks):05}"
+                self._stage(block_id, offset)
+                blocks.append(BlobBlock(block_id))
+        except AzureError as error:
+            self._fail("Put Block From URL", error)
+        try:
+            answer = self._blob.commit_block_list(blocks, **self._attributes(), **_NEVER_OVERWRITE)
+        except AzureError as error:
+            self._fail("Put Block List", error)
+        return self._copied_head(answer)
+
+    def _stage(self, block_id: str, offset: int) -> None:
+        length = min(BLOCK_BYTES, self._head.size - offset)
+        self._blob.stage_block_from_url(
+            block_id,
+            self._sign_source(),
+            # An empty blob has no range.
+            source_offset=offset if length else None,
+            source_length=length or None,
+            # The SDK has no argument for the conditions of this request.
+            headers={"x-ms-source-if-match": self._source_etag},
+            read_timeout=_copy_seconds(length),
+        )
+
+    def _attributes(self) -> dict[str, Any]:
+        grant = self._grant
+        return {
+            "content_settings": ContentSettings(
+                content_type=grant.content_type,
+                content_disposition=grant.content_disposition,
+                cache_control=grant.cache_control,
+            ),
+            "metadata": dict(grant.metadata),
+            "tags": dict(grant.tags) or None,
+            "standard_blob_tier": None if grant.storage_class is None else StandardBlobTier(grant.storage_class),
+        }
+
+    def _copied_head(self, answer: dict[str, Any]) -> ObjectHead:
+        grant = self._grant
+        return ObjectHead(
+            size=self._head.size,
+            content_type=grant.content_type,
+            etag=str(answer["etag"]).strip('"'),
+            version=answer.get("version_id"),
+            content_disposition=grant.content_disposition,
+            cache_control=grant.cache_control,
+            metadata=dict(grant.metadata),
+        )
+
+    def _fail(self, call: str, error: AzureError) -> NoReturn:
+        code = error_code(error)
+        if code == "BlobAlreadyExists":
+            raise AlreadyPublished(self._grant.key) from None
+        # Not the SDK's class: it raises ResourceNotFoundError for a source that it may not read, too.
+        if code != "ContainerNotFound" and isinstance(error, HttpResponseError) and error.status_code == _NOT_FOUND:
+            raise self._source.changed(self._grant.upload_key) from None
+        if is_precondition_failure(error):
+            # Only a look at the final name says for certain whose condition failed, the source's or the target's.
+            if code != "SourceConditionNotMet" and self._target.head(self._grant.key) is not None:
+                raise AlreadyPublished(self._grant.key) from None
+            raise self._source.changed(self._grant.upload_key) from None
+        raise self._target.failed(call, error) from None
+
+
+def _copy_seconds(size: int) -> float:
+    """Return how long to wait for the answer to a copy, which comes only when all bytes are copied."""
+    return client.READ_TIMEOUT_SECONDS + size / MIN_COPIED_BYTES_PER_SECOND

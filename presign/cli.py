@@ -1,0 +1,117 @@
+"""The command line: ``presign sweep`` deletes the uploads that nobody completed.
+
+Exit codes: 0 all is well; 1 some objects could not be deleted; 2 the command or a setting is wrong, or the storage is
+not available.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime, timedelta, timezone
+
+import click
+import orjson
+
+from presign.backends import open_backend
+from presign.errors import PresignError
+from presign.policy import DEFAULT_MAX_EXPIRES_IN
+from presign.presigner import COMPLETION_WINDOW
+from presign.sweeping import SweepResult
+from presign.sweeping import sweep as sweep_store
+
+DEFAULT_OLDER_THAN = "26h"
+
+_SOME_FAILED = 1
+_CANNOT_RUN = 2
+_DURATION = re.compile(r"([1-9][0-9]{0,5})([smhd])", re.ASCII)
+_UNITS = {
+    "s": timedelta(seconds=1),
+    "m": timedelta(minutes=1),
+    "h": timedelta(hours=1),
+    "d": timedelta(days=1),
+}
+_COMPLETABLE_FOR = DEFAULT_MAX_EXPIRES_IN + COMPLETION_WINDOW
+
+
+def _read_duration(context: click.Context, parameter: click.Parameter, value: str) -> timedelta:
+    found = _DURATION.fullmatch(value)
+    if found is None:
+        raise click.BadParameter("it must be a whole number with s, m, h or d, such as 90m, 26h or 2d")
+    return int(found[1]) * _UNITS[found[2]]
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+def main() -> None:
+    """Work on a storage that presign's uploads go to.
+
+    The credentials are those that the provider's own SDK finds, for example in AWS_ACCESS_KEY_ID and
+    AWS_SECRET_ACCESS_KEY.
+    """
+
+
+@main.command()
+@click.argument("url")
+@click.option(
+    "--older-than",
+    callback=_read_duration,
+    metavar="DURATION",
+    default=DEFAULT_OLDER_THAN,
+    show_default=True,
+    help="Delete what was stored longer ago than this. It must be longer than an upload can be completed: the longest "
+    "lifetime of a ticket (1h by default) and the completion window (24h by default).",
+)
+@click.option("--dry-run", is_flag=True, help="Delete nothing; count what would be deleted.")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object.")
+def sweep(url: str, older_than: timedelta, dry_run: bool, as_json: bool) -> None:
+    """Delete the pending uploads that nobody completed.
+
+    URL names the bucket or container and the pending prefix. Everything under this prefix that is old enough is
+    deleted, so it must never be the prefix of published objects.
+
+    \b
+      presign sweep "s3://my-bucket/pending/?region=eu-central-1"
+      presign sweep azblob://myaccount/my-pending-container/pending/
+      presign sweep gs://my-bucket/pending/
+
+    The exit code is 0 if all went well, 1 if some objects could not be deleted, and 2 if the command or a setting is
+    wrong, or the storage is not available.
+    """
+    if older_than < _COMPLETABLE_FOR:
+        click.echo(
+            "Warning: with presign's default settings an upload can be completed for up to "
+            f"{_COMPLETABLE_FOR // _UNITS['h']}h, and this sweep ends such uploads earlier",
+            err=True,
+        )
+    try:
+        backend, prefix = open_backend(url)
+        # This explains wrong settings better than a listing that fails.
+        backend.check()
+        result = sweep_store(
+            backend.pending,
+            prefix=prefix,
+            older_than=older_than,
+            now=datetime.now(timezone.utc),
+            dry_run=dry_run,
+        )
+    except PresignError as error:
+        click.echo(f"Error: {error}", err=True)
+        raise click.exceptions.Exit(_CANNOT_RUN) from None
+    click.echo(_as_json(result, dry_run) if as_json else _as_sentence(result, dry_run))
+    for key in result.failed:
+        # A key may hold characters that change what a terminal shows.
+        click.echo(f"Could not delete {key!a}", err=True)
+    if result.failed:
+        raise click.exceptions.Exit(_SOME_FAILED)
+
+
+def _as_json(result: SweepResult, dry_run: bool) -> bytes:
+    return orjson.dumps({"deleted": result.deleted, "kept": result.kept, "failed": result.failed, "dry_run": dry_run})
+
+
+def _as_sentence(result: SweepResult, dry_run: bool) -> str:
+    deleted = f"{'Would delete' if dry_run else 'Deleted'} {_objects(result.deleted)}, kept {result.kept}"
+    return f"{deleted}, could not delete {len(result.failed)}" if result.failed else deleted
+
+
+def _objects(count: int) -> str:
+    return f"{count} {'object' if count == 1 else 'objects'}"

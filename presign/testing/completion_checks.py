@@ -1,0 +1,269 @@
+"""The checks of completion: what is published, when, and that it stays."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import secrets
+from dataclasses import replace
+from datetime import datetime, timedelta, timezone
+from functools import partial
+from typing import Any
+from urllib.parse import urlsplit
+
+from presign.errors import (
+    InvalidToken,
+    NotUploaded,
+    RuleViolated,
+    StorageUnavailable,
+)
+from presign.messages import Completion, StoredObject, Ticket, UploadRequest
+from presign.testing.interruption import InterruptedBackend
+from presign.testing.requests import UploadAttempt
+from presign.testing.subject import (
+    BODY,
+    CONTENT_TYPE,
+    MAX_BYTES,
+    REFUSALS,
+    Subject,
+    delete_upload,
+    download,
+    is_stored,
+    make_presigner,
+    make_request,
+    require,
+    require_accepted,
+    require_raises,
+    stored_bytes,
+)
+
+# More than any backend needs for one completion.
+_MAX_STEPS = 12
+_MAX_AGE = timedelta(minutes=5)
+
+
+def keeps_a_pending_upload_private(subject: Subject) -> None:
+    """Let nobody read an upload before it is completed, neither where it waits nor where it will be."""
+    if subject.pending_prefix is None:
+        return
+    presigner = make_presigner(subject)
+    ticket = presigner.issue(make_request(subject, size=len(BODY)))
+    attempt = UploadAttempt.of(ticket, BODY)
+    require_accepted(subject, attempt)
+    for url in (attempt.object_url(subject.upload_key(ticket)), subject.backend.object_url(ticket.key)):
+        status = download(url).send(subject.ssl_context)
+        require(status in REFUSALS, f"the storage answered {status} to somebody who reads a pending upload")
+    presigner.complete(ticket.token)
+    delete_upload(subject, ticket)
+
+
+def keeps_what_it_published(subject: Subject) -> None:
+    """Answer the same, and hold the same bytes, whatever is sent with the ticket after completion."""
+    if subject.pending_prefix is None:
+        return
+    presigner = make_presigner(subject)
+    ticket = presigner.issue(make_request(subject, size=len(BODY)))
+    require_accepted(subject, UploadAttempt.of(ticket, BODY))
+    stored = presigner.complete(ticket.token)
+    for body in (BODY[::-1], b"<script>alert(1)</script>"[: len(BODY)], BODY):
+        UploadAttempt.of(ticket, body).send(subject.ssl_context)
+        require(presigner.complete(ticket.token) == stored, "a completion after a replay returns another object")
+        require(_published_bytes(subject, stored) == BODY, "a replay changed the bytes of a published object")
+        require(not is_stored(subject, ticket), "a replay is still pending after completion")
+    delete_upload(subject, ticket)
+
+
+def refuses_a_copy_that_nobody_signed(subject: Subject) -> None:
+    """Refuse to copy another object into the upload, although the signer may read that object."""
+    presigner = make_presigner(subject)
+    secret = b"only for its own owner, and no one else"
+    private = presigner.issue(make_request(subject, size=len(secret)), owner="alice")
+    require_accepted(subject, UploadAttempt.of(private, secret))
+    ticket = presigner.issue(make_request(subject, size=len(BODY)), owner="mallory")
+    attempt = UploadAttempt.of(ticket, BODY)
+    source = UploadAttempt.of(private, b"").object_url(subject.upload_key(private))
+    for headers in _copy_headers(ticket, source):
+        copying = attempt
+        for name, value in headers.items():
+            copying = copying.with_header(name, value)
+        copying.send(subject.ssl_context)
+        head = subject.store.head(subject.upload_key(ticket))
+        require(
+            head is None or stored_bytes(subject, ticket) == BODY,
+            f"the storage obeyed {', '.join(headers)}: the upload has the bytes of another object",
+        )
+    for each in (private, ticket):
+        subject.store.delete(subject.upload_key(each))
+
+
+def refuses_attributes_that_nobody_signed(subject: Subject) -> None:
+    """Let no client give the object an access control list, tags, a storage class or a key of its own."""
+    for headers in _attribute_headers(make_presigner(subject).issue(make_request(subject, size=len(BODY)))):
+        presigner = make_presigner(subject)
+        ticket = presigner.issue(make_request(subject, size=len(BODY)))
+        attempt = UploadAttempt.of(ticket, BODY)
+        changed = attempt
+        for name, value in headers.items():
+            changed = changed.with_header(name, value)
+        names = ", ".join(headers)
+        status = changed.send(subject.ssl_context)
+        if status not in REFUSALS:
+            status = download(attempt.object_url(subject.upload_key(ticket))).send(subject.ssl_context)
+            require(
+                subject.pending_prefix is None or status in REFUSALS,
+                f"the storage obeyed {names}: everybody can read the pending upload",
+            )
+            try:
+                presigner.complete(ticket.token)
+            except RuleViolated:
+                require(subject.backend.head(ticket.key) is None, f"an upload with {names} was refused and published")
+            else:
+                head = subject.backend.head(ticket.key)
+                require(
+                    head is not None and head.readable and not head.unexpected_headers,
+                    f"completion accepts an upload with {names}",
+                )
+        subject.store.delete(subject.upload_key(ticket))
+        subject.backend.delete(ticket.key)
+
+
+def refuses_the_token_of_another_presigner(subject: Subject) -> None:
+    """Refuse a token that a presigner of another name or another prefix issued, and change nothing."""
+    presigner = make_presigner(subject, name="documents")
+    ticket = presigner.issue(make_request(subject, size=len(BODY)))
+    require_accepted(subject, UploadAttempt.of(ticket, BODY))
+    others = (
+        make_presigner(subject, name="avatars"),
+        make_presigner(subject, name="documents", prefix=f"{subject.prefix}other/"),
+        make_presigner(subject, name="documents", content_types={"image/png"}),
+    )
+    for other in others:
+        require_raises(InvalidToken, partial(other.complete, ticket.token), "the token of another presigner")
+    require(presigner.complete(ticket.token).key == ticket.key, "completed another key")
+    delete_upload(subject, ticket)
+
+
+def finishes_an_interrupted_completion(subject: Subject) -> None:
+    """End in the same state, and tell the application, after a completion that failed at any of its steps."""
+    if subject.pending_prefix is None:
+        return
+    for step in range(_MAX_STEPS):
+        for after in (False, True):
+            told: list[Completion] = []
+            backend: Any = InterruptedBackend(
+                subject.backend, fail_at=step, after=after, failure=StorageUnavailable("interrupted on purpose")
+            )
+            ticket = make_presigner(subject).issue(make_request(subject, size=len(BODY)))
+            require_accepted(subject, UploadAttempt.of(ticket, BODY))
+            try:
+                make_presigner(replace(subject, backend=backend), on_complete=told.append).complete(ticket.token)
+            except StorageUnavailable:
+                is_interrupted = True
+            else:
+                is_interrupted = False
+            presigner = make_presigner(subject, on_complete=told.append)
+            stored = presigner.complete(ticket.token)
+            require(presigner.complete(ticket.token) == stored, "a repeated completion returns another object")
+            require(_published_bytes(subject, stored) == BODY, "an interrupted completion published other bytes")
+            require(not is_stored(subject, ticket), "an interrupted completion left the upload")
+            require({each.stored for each in told} == {stored}, f"the application was told {told}")
+            delete_upload(subject, ticket)
+            if not is_interrupted:
+                return
+
+
+def detects_a_replaced_object(subject: Subject) -> None:
+    """Refuse to replace a completed object, or complete it again with another etag."""
+    if subject.pending_prefix is not None:
+        return
+    presigner = make_presigner(subject)
+    ticket = presigner.issue(UploadRequest(content_type=CONTENT_TYPE, size=len(BODY)))
+    require_accepted(subject, UploadAttempt.of(ticket, BODY))
+    first = presigner.complete(ticket.token)
+    status = UploadAttempt.of(ticket, BODY[::-1]).send(subject.ssl_context)
+    again = presigner.complete(ticket.token)
+    require(
+        (status in REFUSALS) == (again.etag == first.etag),
+        f"the storage answered {status} to the second upload, and the etag does not fit that",
+    )
+    delete_upload(subject, ticket)
+
+
+def completes_only_an_existing_upload(subject: Subject) -> None:
+    """Refuse completion before the upload, by another owner, and with a changed token, without side effects."""
+    presigner = make_presigner(subject)
+    ticket = presigner.issue(make_request(subject), owner="alice")
+    require_raises(NotUploaded, lambda: presigner.complete(ticket.token, owner="alice"), "completion before the upload")
+    require_accepted(subject, UploadAttempt.of(ticket, BODY))
+    require_raises(InvalidToken, lambda: presigner.complete(ticket.token, owner="bob"), "another owner's completion")
+    require_raises(InvalidToken, lambda: presigner.complete(ticket.token[:-4], owner="alice"), "a truncated token")
+    other = presigner.issue(make_request(subject), owner="alice")
+    require_raises(NotUploaded, lambda: presigner.complete(other.token, owner="alice"), "the token of another key")
+    require(presigner.complete(ticket.token, owner="alice").key == ticket.key, "completed another key")
+    delete_upload(subject, ticket)
+
+
+def reads_and_deletes_the_named_object(subject: Subject) -> None:
+    """Describe, read, list and delete the object under the given key, and no other."""
+    presigner = make_presigner(subject)
+    ticket = presigner.issue(make_request(subject, size=len(BODY)))
+    store, key = subject.store, subject.upload_key(ticket)
+    require(store.head(key) is None, "head describes an object that does not exist")
+    store.delete(key)
+    require_accepted(subject, UploadAttempt.of(ticket, BODY))
+    head = store.head(key)
+    if head is None or head.size != len(BODY) or not head.etag:
+        raise AssertionError(f"the head is {head}")
+    with_bytes = store.head(key, first_bytes=8)
+    require(
+        with_bytes is not None
+        and (with_bytes.size, with_bytes.etag, with_bytes.content_type) == (head.size, head.etag, head.content_type)
+        and with_bytes.first_bytes in {None, BODY[:8]},
+        f"the head with the first bytes is {with_bytes}",
+    )
+    read = store.read(key, offset=8, length=4, etag=head.etag)
+    require(read == BODY[8:12], f"bytes 8 to 11 are {read!r}")
+    if subject.pending_prefix is not None:
+        listed = [each for each in store.list_objects(subject.pending_prefix) if each.key == key]
+        require([each.etag for each in listed] == [head.etag], f"the listing of the object is {listed}")
+        require(abs(datetime.now(timezone.utc) - listed[0].stored_at) < _MAX_AGE, f"the listing is {listed}")
+    store.delete(key, head=replace(head, etag=f"{head.etag[:-1]}{'0' if head.etag[-1] != '0' else '1'}", version=None))
+    require(store.head(key) is not None, "a delete of another etag deleted the object")
+    presigner.complete(ticket.token)
+    url = presigner.sign_download(ticket.key, expires_in=timedelta(seconds=60), content_disposition="attachment")
+    require(download(url).send(subject.ssl_context) == 200, "the download URL does not work")
+    # Everybody may read a public object, with whatever signature.
+    if download(subject.backend.object_url(ticket.key)).send(subject.ssl_context) in REFUSALS:
+        old_presigner = make_presigner(subject, clock_offset=timedelta(seconds=-3600))
+        expired = old_presigner.sign_download(ticket.key, expires_in=timedelta(seconds=60))
+        require(download(expired).send(subject.ssl_context) in REFUSALS, "an expired download URL works")
+    delete_upload(subject, ticket)
+
+
+def _copy_headers(ticket: Ticket, source: str) -> list[dict[str, str]]:
+    """Return the headers with which each dialect copies the object at the URL ``source``."""
+    if any(name.lower() == "x-ms-blob-type" for name in ticket.headers):
+        return [{"x-ms-copy-source": source}, {"x-ms-copy-source": source, "x-ms-requires-sync": "true"}]
+    path = urlsplit(source).path
+    return [{"x-amz-copy-source": path}, {"x-goog-copy-source": path}]
+
+
+def _attribute_headers(ticket: Ticket) -> list[dict[str, str]]:
+    """Return headers that would give the object an attribute which its ticket does not have."""
+    if any(name.lower() == "x-ms-blob-type" for name in ticket.headers):
+        return [{"x-ms-tags": "a=b"}, {"x-ms-access-tier": "Cool"}, {"x-ms-blob-content-language": "en"}]
+    customer_key = secrets.token_bytes(32)
+    key, digest = (base64.b64encode(each).decode() for each in (customer_key, hashlib.md5(customer_key).digest()))  # noqa: S324  (the protocol's digest)
+    prefix = "x-amz-server-side-encryption-customer"
+    return [
+        {"x-amz-acl": "public-read"},
+        {"x-goog-acl": "public-read"},
+        {"x-amz-tagging": "a=b"},
+        {"x-amz-storage-class": "GLACIER"},
+        {"x-goog-storage-class": "ARCHIVE"},
+        {f"{prefix}-algorithm": "AES256", f"{prefix}-key": key, f"{prefix}-key-md5": digest},
+    ]
+
+
+def _published_bytes(subject: Subject, stored: StoredObject) -> bytes:
+    return subject.backend.read(stored.key, offset=0, length=MAX_BYTES, etag=stored.etag)

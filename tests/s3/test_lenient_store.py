@@ -1,0 +1,213 @@
+"""Stores that obey headers which nobody signed: found out by the checks, and harmless with two identities."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import boto3
+import pytest
+
+from emulators.s3_bucket import S3Bucket
+from emulators.s3_reference import S3Reference
+from emulators.s3_rights import CEPH, MINIO, Leniency, Right
+from emulators.serving import serve
+from emulators.signature_v4 import HmacKey
+from emulators.wire import Answer, Attempt, Form, send
+from presign import NotUploaded, Presigner, RuleViolated, UploadPolicy, UploadRequest
+from presign.s3 import S3Backend
+from presign.testing import CHECKS, Subject
+from tests.conftest import PNG, PNG_SHA256, TOKEN_SECRET, as_sent, png_request, upload
+
+BUCKET = "uploads"
+KEYS = {"AKIASIGNER": "the signer's secret key", "AKIAVERIFIER": "the verifier's secret key"}
+SIGNER_RIGHTS = [Right(actions=frozenset({"PutObject"}), bucket=BUCKET, prefix="pending/")]
+VERIFIER_RIGHTS = [
+    Right(actions=frozenset({"GetObject", "DeleteObject"}), bucket=BUCKET, prefix="pending/"),
+    Right(actions=frozenset({"ListBucket"}), bucket=BUCKET),
+    Right(actions=frozenset({"GetObject"}), bucket=BUCKET, prefix="public/"),
+    Right(actions=frozenset({"PutObject"}), bucket=BUCKET, prefix="public/", copies_only_from=f"{BUCKET}/pending/"),
+]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Running:
+    """A reference server with one bucket, and the identities that it knows."""
+
+    url: str
+    bucket: S3Bucket = field(repr=False)
+    has_two_identities: bool
+
+    def backend(self, **options: Any) -> S3Backend:
+        values: dict[str, Any] = {"bucket": BUCKET, "region": "us-east-1", "endpoint_url": self.url}
+        verifier = boto3.Session("AKIAVERIFIER", KEYS["AKIAVERIFIER"])
+        if self.has_two_identities:
+            return S3Backend(
+                **values, session=boto3.Session("AKIASIGNER", KEYS["AKIASIGNER"]), verifier_session=verifier, **options
+            )
+        return S3Backend(**values, session=verifier, **options)
+
+    def presigner(self, *, upload_method: str = "put", **policy: Any) -> Presigner:
+        rules: dict[str, Any] = {"content_types": {"image/png"}, "max_bytes": 100, "prefix": "public/"}
+        return Presigner(
+            backend=self.backend(upload_method=upload_method),
+            policy=UploadPolicy(**rules | {"public_read": True} | policy),
+            secret=TOKEN_SECRET,
+        )
+
+    def anonymous_get(self, key: str) -> Answer:
+        return send(Attempt(method="GET", url=f"{self.url}/{BUCKET}/{key}"))
+
+
+@contextmanager
+def _run(lenient: frozenset[Leniency], *, two_identities: bool = False) -> Iterator[Running]:
+    bucket = S3Bucket(public_prefix="public/")
+    app = S3Reference(
+        buckets={BUCKET: bucket, "other": S3Bucket()},
+        access_keys={name: HmacKey(secret=secret) for name, secret in KEYS.items()},
+        rights={"AKIASIGNER": SIGNER_RIGHTS, "AKIAVERIFIER": VERIFIER_RIGHTS} if two_identities else None,
+        lenient=lenient,
+    )
+    with serve(app) as url:
+        yield Running(url=url, bucket=bucket, has_two_identities=two_identities)
+
+
+def _check(name: str, subject: Subject) -> None:
+    next(check for check in CHECKS if check.__name__ == name)(subject)
+
+
+@pytest.mark.parametrize("lenient", [MINIO, CEPH], ids=["MinIO", "Ceph"])
+@pytest.mark.parametrize(
+    ("check", "obeyed"),
+    [
+        ("refuses_a_copy_that_nobody_signed", "obeyed x-amz-copy-source"),
+        ("refuses_attributes_that_nobody_signed", "obeyed x-amz-acl"),
+    ],
+)
+def test_a_store_that_obeys_unsigned_headers_fails_the_checks(
+    lenient: frozenset[Leniency], check: str, obeyed: str
+) -> None:
+    with _run(lenient) as running, pytest.raises(AssertionError, match=obeyed):
+        _check(check, Subject(backend=running.backend(upload_method="put")))
+    with _run(frozenset()) as running:
+        _check(check, Subject(backend=running.backend(upload_method="put")))
+
+
+def _png_request(**changes: Any) -> UploadRequest:
+    return png_request(size=len(PNG), **changes)
+
+
+def _put(ticket: Any, headers: dict[str, str]) -> Answer:
+    attempt = as_sent(ticket, PNG)
+    assert isinstance(attempt, Attempt)
+    for name, value in headers.items():
+        attempt = attempt.with_header(name, value)
+    return send(attempt)
+
+
+@pytest.mark.parametrize("create_only", [False, True])
+def test_a_copy_that_nobody_signed_never_changes_a_completed_object(create_only: bool) -> None:
+    with _run(MINIO) as running:
+        presigner = running.presigner(create_only=create_only)
+        first, second = presigner.issue(_png_request()), presigner.issue(_png_request())
+        assert upload(first, PNG).status == 200
+        stored = presigner.complete(first.token)
+        assert upload(second, PNG[:-1] + b"!").status == 200
+        source = f"/{BUCKET}/pending/{second.key.rpartition('/')[2]}"
+        assert _put(first, {"x-amz-copy-source": source}).status == 200, "the store obeyed"
+        assert running.anonymous_get(first.key).body == PNG
+        assert presigner.complete(first.token) == stored
+        assert running.anonymous_get(first.key).body == PNG
+
+
+def test_a_copy_that_nobody_signed_finds_nothing_to_copy_with_two_identities() -> None:
+    with _run(MINIO, two_identities=True) as running:
+        presigner = running.presigner()
+        private, ticket = presigner.issue(_png_request()), presigner.issue(_png_request())
+        assert upload(private, PNG).status == 200
+        source = f"/{BUCKET}/pending/{private.key.rpartition('/')[2]}"
+        assert _put(ticket, {"x-amz-copy-source": source}).status == 403
+        with pytest.raises(NotUploaded):
+            presigner.complete(ticket.token)
+        stored = presigner.complete(private.token)
+        assert running.anonymous_get(private.key).body == PNG
+        assert presigner.complete(private.token) == stored
+        for key in (private.key, f"pending/{private.key.rpartition('/')[2]}"):
+            url = presigner.sign_download(key, expires_in=presigner.policy.expires_in)
+            assert send(Attempt(method="GET", url=url)).status == 403, "the identity that signs may read nothing"
+
+
+@pytest.mark.parametrize(
+    ("headers", "field"),
+    [
+        ({"x-amz-tagging": "a=b"}, "x-amz-tagging-count"),
+        ({"x-amz-storage-class": "STANDARD_IA"}, "x-amz-storage-class"),
+        ({"x-amz-storage-class": "GLACIER"}, "x-amz-storage-class"),
+        ({"x-amz-acl": "public-read"}, "access control list"),
+    ],
+)
+def test_attributes_that_nobody_signed_are_seen_and_the_upload_is_refused(headers: dict[str, str], field: str) -> None:
+    with _run(MINIO) as running:
+        presigner = running.presigner()
+        ticket = presigner.issue(_png_request())
+        assert _put(ticket, headers).status == 200, "the store obeyed"
+        with pytest.raises(RuleViolated) as caught:
+            presigner.complete(ticket.token)
+        assert (caught.value.rule, caught.value.field) == ("headers", field)
+        assert not running.bucket.objects
+        assert running.anonymous_get(ticket.key).status == 403
+
+
+def test_an_upload_under_a_customers_key_is_seen_and_refused() -> None:
+    key = b"k" * 32
+    prefix = "x-amz-server-side-encryption-customer"
+    headers = {f"{prefix}-algorithm": "AES256", f"{prefix}-key": _base64(key), f"{prefix}-key-md5": _md5(key)}
+    with _run(MINIO) as running:
+        presigner = running.presigner()
+        ticket = presigner.issue(_png_request())
+        assert _put(ticket, headers).status == 200, "the store obeyed"
+        with pytest.raises(RuleViolated, match="a key that only the client has"):
+            presigner.complete(ticket.token)
+        assert not running.bucket.objects
+
+
+def _base64(value: bytes) -> str:
+
+    return base64.b64encode(value).decode()
+
+
+def _md5(value: bytes) -> str:
+    return _base64(hashlib.md5(value).digest())
+
+
+def test_what_a_store_dropped_from_a_form_is_written_at_publication() -> None:
+    with _run(CEPH) as running:
+        presigner = running.presigner(
+            upload_method="post", content_disposition="attachment", cache_control="max-age=60", metadata={"a": "b"}
+        )
+        ticket = presigner.issue(_png_request(name="cat.png"))
+        assert upload(ticket, PNG).status == 201
+        (pending,) = running.bucket.objects.values()
+        assert "content-disposition" not in pending.headers, "the store dropped it"
+        presigner.complete(ticket.token)
+        answer = running.anonymous_get(ticket.key)
+        assert answer.headers["content-disposition"] == 'attachment; filename="cat.png"'
+        assert answer.headers["cache-control"] == "max-age=60"
+        assert answer.headers["x-amz-meta-a"] == "b"
+
+
+def test_a_checksum_that_the_store_did_not_check_is_verified_at_completion() -> None:
+    with _run(CEPH) as running:
+        presigner = running.presigner(upload_method="post")
+        ticket = presigner.issue(_png_request(sha256=PNG_SHA256))
+        form = as_sent(ticket, PNG[:-1] + b"!")
+        assert isinstance(form, Form)
+        assert send(form).status == 201, "the store did not check it"
+        with pytest.raises(RuleViolated) as caught:
+            presigner.complete(ticket.token)
+        assert caught.value.rule == "checksum"
+        assert not running.bucket.objects

@@ -1,0 +1,261 @@
+"""Publication on S3: the request itself, versions, and copies in parts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import boto3
+import pytest
+from botocore.awsrequest import AWSPreparedRequest, AWSResponse
+
+from emulators.s3_bucket import S3Bucket
+from emulators.s3_reference import S3Reference
+from emulators.serving import serve
+from emulators.signature_v4 import HmacKey
+from presign import (
+    AlreadyPublished,
+    Grant,
+    ObjectChanged,
+    ObjectHead,
+    Presigner,
+    RuleViolated,
+    StorageUnavailable,
+    UploadPolicy,
+)
+from presign.s3 import S3Backend, copying
+from presign.s3.copying import Copier
+from presign.s3.objects import S3Objects
+from presign.s3.requests import BucketRequests
+from tests.conftest import PNG, TOKEN_SECRET, Store, png_request, upload
+
+GRANT = Grant(
+    key="public/a b",
+    pending_key="pending/\u00fc+1",
+    content_type="image/png",
+    min_bytes=1,
+    max_bytes=99,
+    expires_in=timedelta(seconds=60),
+    content_disposition='inline; filename="cat.png"',
+    cache_control="max-age=60",
+    metadata={"tenant": "7"},
+    tags={"team": "a b", "x": "1/2"},
+    storage_class="STANDARD_IA",
+)
+OTHER = PNG[:-4] + b"evil"
+
+
+class _Captured(BaseException):
+    pass
+
+
+@pytest.fixture
+def versioned() -> Iterator[tuple[S3Bucket, S3Backend]]:
+    bucket = S3Bucket(public_prefix="public/", versioned=True)
+    app = S3Reference(
+        buckets={"uploads": bucket}, access_keys={"AKIAEXAMPLE": HmacKey(secret="a secret key")}, region="us-east-1"
+    )
+    with serve(app) as url:
+        session = boto3.Session("AKIAEXAMPLE", "a secret key")
+        yield bucket, S3Backend(bucket="uploads", region="us-east-1", endpoint_url=url, session=session)
+
+
+@pytest.mark.parametrize("version", [None, "null", "a.version-1"])
+def test_the_copy_is_the_request_that_boto3_sends_with_every_header_signed(
+    monkeypatch: pytest.MonkeyPatch, version: str | None
+) -> None:
+    """On Amazon S3, with everything that a grant can have."""
+    session = boto3.Session("AKIAEXAMPLE", "a secret key", region_name="eu-central-1")
+    backend = S3Backend(bucket="uploads", session=session)
+    requests: Any = backend._copier._requests
+    head: Any = replace(_head(), version=version)
+    ours: list[tuple[str, dict[str, str]]] = []
+
+    def capture_ours(client: Any, method: str, url: str, headers: dict[str, str]) -> AWSResponse:
+        ours.append((url, {name.lower(): value for name, value in headers.items()}))
+        raise _Captured
+
+    monkeypatch.setattr("presign.s3.requests.send", capture_ours)
+    with pytest.raises(_Captured):
+        backend.publish(GRANT, head)
+    theirs: list[AWSPreparedRequest] = []
+
+    def capture_theirs(request: AWSPreparedRequest, **_: Any) -> None:
+        theirs.append(request)
+        raise _Captured
+
+    requests.client.meta.events.register("before-send.s3.CopyObject", capture_theirs)
+    with pytest.raises(_Captured):
+        backend._copier._copy_through_boto3(GRANT, head)
+    (url, sent), (request,) = ours[0], theirs
+    expected = {name.lower(): _text(value) for name, value in request.headers.items()}
+    # What differs with the time, the client and the signature's own form.
+    own = {"user-agent", "amz-sdk-invocation-id", "amz-sdk-request", "content-length", "authorization", "x-amz-date"}
+    assert url == request.url
+    assert {name: value for name, value in sent.items() if name not in own} == {
+        name: value.removeprefix("/") if name == "x-amz-copy-source" else value
+        for name, value in expected.items()
+        if name not in own
+    } | {"x-amz-copy-source": f"/{expected['x-amz-copy-source'].removeprefix('/')}"}
+    signed = sent["authorization"].partition("SignedHeaders=")[2].partition(",")[0].split(";")
+    assert set(signed) == set(sent) - {"authorization"} | {"host"}
+    assert sent["x-amz-object-annotation-directive"] == "EXCLUDE"
+    assert sent["if-none-match"] == "*"
+
+
+def _text(value: str | bytes) -> str:
+    return value.decode() if isinstance(value, bytes) else value
+
+
+def _head() -> Any:
+
+    return ObjectHead(size=33, content_type="image/png", etag="0" * 32)
+
+
+def _presigner(backend: Any, **policy: Any) -> Presigner:
+    rules: dict[str, Any] = {"content_types": {"image/png"}, "max_bytes": 100, "prefix": "public/"}
+    return Presigner(backend=backend, policy=UploadPolicy(**rules | policy), secret=TOKEN_SECRET)
+
+
+def test_in_a_versioned_bucket_the_version_that_was_judged_is_copied_and_deleted(
+    versioned: tuple[S3Bucket, S3Backend],
+) -> None:
+    bucket, backend = versioned
+    presigner = _presigner(backend)
+    ticket = presigner.issue(png_request(size=len(PNG)))
+    upload(ticket, PNG)
+    stored = presigner.complete(ticket.token)
+    assert stored.version is not None
+    assert presigner.complete(ticket.token) == stored
+    pending = f"pending/{ticket.key.rpartition('/')[2]}"
+    assert _versions(bucket, pending) == []
+    assert len(_versions(bucket, ticket.key)) == 1
+    for body in (PNG, OTHER):
+        upload(ticket, body)
+    assert presigner.complete(ticket.token) == stored
+    assert len(_versions(bucket, ticket.key)) == 1
+
+
+def test_in_a_versioned_bucket_violating_bytes_do_not_stay_as_a_version(
+    versioned: tuple[S3Bucket, S3Backend],
+) -> None:
+    bucket, backend = versioned
+    for pending_prefix in ("pending/", None):
+        presigner = _presigner(backend, pending_prefix=pending_prefix)
+        ticket = presigner.issue(png_request(size=len(PNG)))
+        upload(ticket, b"<script>alert(1)</script>".ljust(len(PNG)))
+        with pytest.raises(RuleViolated):
+            presigner.complete(ticket.token)
+        key = ticket.key if pending_prefix is None else f"pending/{ticket.key.rpartition('/')[2]}"
+        assert _versions(bucket, key) == []
+
+
+def _versions(bucket: S3Bucket, key: str) -> list[Any]:
+    return [version for version in bucket.versions.get(key, {}).values() if version is not None]
+
+
+@pytest.fixture
+def in_parts(monkeypatch: pytest.MonkeyPatch, s3_reference: Store) -> S3Backend:
+    """A backend that copies in parts what is larger than 20 bytes; the reference takes parts of any size."""
+    monkeypatch.setattr(copying, "MAX_COPY_BYTES", 20)
+    monkeypatch.setattr(copying, "PART_BYTES", 8)
+    return s3_reference.backend()
+
+
+def test_a_large_object_is_copied_in_parts_with_the_same_conditions(in_parts: S3Backend, s3_reference: Store) -> None:
+    presigner = _presigner(in_parts, cache_control="max-age=60", content_disposition="inline", metadata={"a": "b"})
+    ticket = presigner.issue(png_request(size=len(PNG), name="cat.png"))
+    upload(ticket, PNG)
+    stored = presigner.complete(ticket.token)
+    assert stored.etag.endswith("-5"), "five parts"
+    head = s3_reference.admin.get_object(Bucket=s3_reference.bucket, Key=ticket.key)
+    assert head["Body"].read() == PNG
+    assert (head["ContentType"], head["CacheControl"], head["Metadata"]) == ("image/png", "max-age=60", {"a": "b"})
+    assert head["ContentDisposition"] == 'inline; filename="cat.png"'
+    upload(ticket, OTHER)
+    assert presigner.complete(ticket.token) == stored
+    assert s3_reference.admin.get_object(Bucket=s3_reference.bucket, Key=ticket.key)["Body"].read() == PNG
+
+
+def test_a_copy_in_parts_of_a_replaced_object_is_ended_and_leaves_nothing(
+    in_parts: S3Backend, s3_reference: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    grant = replace(GRANT, pending_key="pending/parts", key="public/parts", tags={}, storage_class=None)
+    put = {"Bucket": s3_reference.bucket, "ContentType": "image/png"}
+    s3_reference.admin.put_object(Key="pending/parts", Body=PNG, **put)
+    head = in_parts.head("pending/parts")
+    assert head is not None
+    s3_reference.admin.put_object(Key="pending/parts", Body=OTHER, **put)
+    aborted: list[str] = []
+    client: Any = in_parts._copier._requests.client
+    abort = client.abort_multipart_upload
+    monkeypatch.setattr(client, "abort_multipart_upload", lambda **upload: aborted.append(abort(**upload)))
+    with pytest.raises(ObjectChanged):
+        in_parts.publish(grant, head)
+    assert in_parts.head("public/parts") is None
+    assert len(aborted) == 1
+    head = in_parts.head("pending/parts")
+    assert head is not None
+    in_parts.publish(grant, head)
+    with pytest.raises(AlreadyPublished):
+        in_parts.publish(grant, head)
+    for key in ("pending/parts", "public/parts"):
+        in_parts.delete(key)
+
+
+# The two preconditions, each alone
+
+
+def _raw_copier(store: Store) -> Copier:
+    """A copier that does not look first, as on Amazon S3, against a store that knows the same conditions."""
+    backend = store.backend()
+    requests: BucketRequests = backend._copier._requests
+    copier = Copier(requests, S3Objects(requests), is_aws=True)
+    copier._is_aws = False
+    return copier
+
+
+@pytest.mark.parametrize("through_boto3", [False, True])
+def test_each_precondition_alone_stops_the_copy(
+    store: Store, through_boto3: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copier = _raw_copier(store)
+    if through_boto3:
+        monkeypatch.setattr(copier._requests, "send", lambda *_, **__: None)
+    grant = replace(GRANT, pending_key="pending/conditions", key="public/conditions", tags={}, storage_class=None)
+    put = {"Bucket": store.bucket, "ContentType": "image/png"}
+    store.admin.put_object(Key="pending/conditions", Body=PNG, **put)
+    backend = store.backend()
+    head = backend.head("pending/conditions")
+    assert head is not None
+    with pytest.raises(ObjectChanged):
+        copier._copy(grant, replace(head, etag="0" * 32))
+    assert backend.head("public/conditions") is None
+    copier._copy(grant, head)
+    store.admin.put_object(Key="pending/conditions", Body=OTHER, **put)
+    head = backend.head("pending/conditions")
+    assert head is not None
+    with pytest.raises(AlreadyPublished):
+        copier._copy(grant, head)
+    assert store.admin.get_object(Bucket=store.bucket, Key="public/conditions")["Body"].read() == PNG
+    store.admin.delete_object(Bucket=store.bucket, Key="pending/conditions")
+    with pytest.raises((ObjectChanged, AlreadyPublished)):
+        copier._copy(grant, head)
+    store.admin.delete_object(Bucket=store.bucket, Key="public/conditions")
+
+
+def test_a_copy_that_fails_after_it_has_begun_is_an_error(monkeypatch: pytest.MonkeyPatch, s3_reference: Store) -> None:
+    """S3 answers 200 then, and the body has the error."""
+    copier = _raw_copier(s3_reference)
+    body = b"<?xml version='1.0'?>\n<Error><Code>InternalError</Code><Message>again</Message></Error>"
+
+    class Answer:
+        status_code = 200
+        text = body.decode()
+        headers: dict[str, str] = {}  # noqa: RUF012  (an answer of the test)
+
+    monkeypatch.setattr(copier._requests, "send", lambda *_, **__: Answer())
+    with pytest.raises(StorageUnavailable, match="InternalError"):
+        copier._copy(GRANT, _head())
