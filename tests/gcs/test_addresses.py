@@ -126,7 +126,8 @@ def test_uploads_to_a_virtual_host_and_to_a_custom_domain_are_stored(
 def test_a_pending_bucket_has_a_location_of_its_own(
     gcs: Reference, method: str, options: dict[str, Any], upload_url: str, object_url: str
 ) -> None:
-    backend = GCSBackend(bucket=BUCKET, pending_bucket="waiting", credentials=gcs.info, upload_method=method, **options)
+    options = {"pending_bucket": "waiting", "credentials": gcs.info, "upload_method": method, **options}
+    backend = GCSBackend(bucket=BUCKET, **options)
     pending, direct = backend.sign_upload(PENDING, now()), backend.sign_upload(GRANT, now())
     path = "" if method == "post" else PENDING.upload_key
     assert pending.url.partition("?")[0] == f"{upload_url}{path}"

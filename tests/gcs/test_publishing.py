@@ -14,8 +14,9 @@ from typing import Any
 import pytest
 from starlette.types import Receive, Scope, Send
 
-from emulators.gcs_bucket import GcsObject
-from emulators.gcs_reference import GcsBucket, GcsReference, GcsRight, generate_credentials, trusted_account
+from emulators.gcs_accounts import generate_credentials, trusted_account
+from emulators.gcs_bucket import GcsBucket, GcsObject, GcsRight
+from emulators.gcs_reference import GcsReference
 from emulators.serving import serve
 from emulators.wire import Attempt, send
 from presign import NotUploaded, Presigner, RuleViolated, StorageUnavailable, UploadOptions, UploadRequest
@@ -91,12 +92,20 @@ def test_publish_copies_nothing_that_was_not_granted(gcs: Reference, place: str 
     backend = gcs.backend("rsa", upload_method="put", pending_bucket=place)
     put = as_sent(backend.sign_upload(PENDING, now()))
     assert isinstance(put, Attempt)
-    for name, value in {"Content-Encoding": "gzip", "Cache-Control": "no-cache", "Content-Disposition": "x"}.items():
+    unsigned = {
+        "Content-Encoding": "gzip",
+        "Content-Language": "de",
+        "Cache-Control": "no-cache",
+        "Content-Disposition": "attachment",
+    }
+    for name, value in unsigned.items():
         put = put.with_another_header(name, value)
     assert send(put).status == 200
     assert pending_head(backend).content_encoding == "gzip"
+    assert pending_head(backend).unexpected_headers == {"content-language": "de"}
     published = backend.publish(PENDING, pending_head(backend))
     assert (published.content_encoding, published.cache_control, published.content_disposition) == (None, None, None)
+    assert published.unexpected_headers == {}
 
 
 def test_publish_gives_the_object_the_granted_storage_class(gcs: Reference) -> None:
