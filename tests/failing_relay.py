@@ -25,12 +25,13 @@ class Failure:
     """How a request fails, and how many in a row.
 
     - ``answer``: a status that stands instead of the storage's answer; or the relay closes the connection without an
-      answer, closes it in the middle of the body of the storage's answer, or never answers.
-    - ``done``: whether the storage did what was asked, so that only its answer is lost. "cut" implies it.
+      answer, closes it in the middle of the body of the storage's answer ("cut"), never sends the rest of that body
+      ("stall"), or never answers.
+    - ``done``: whether the storage did what was asked, so that only its answer is lost. "cut" and "stall" imply it.
     - ``times``: how many requests in a row fail. An SDK repeats a failed request, so a failure that lasts has many.
     """
 
-    answer: Literal[500, 503, "close", "cut", "hang"]
+    answer: Literal[500, 503, "close", "cut", "stall", "hang"]
     done: bool = False
     times: int = 1
 
@@ -133,7 +134,7 @@ class _Handler(BaseHTTPRequestHandler):
             if failure is None:
                 self.wfile.write(self._forward(target, body))
                 return
-            answer = self._forward(target, body) if failure.done or failure.answer == "cut" else b""
+            answer = self._forward(target, body) if failure.done or failure.answer in ("cut", "stall") else b""
         finally:
             if failure is not None:
                 reached.set()
@@ -141,10 +142,10 @@ class _Handler(BaseHTTPRequestHandler):
             case 500 | 503:
                 self.wfile.write(self._failed(failure.answer))
                 return
-            case "cut" if not answer.endswith(_END_OF_HEADERS):
+            case "cut" | "stall" if not answer.endswith(_END_OF_HEADERS):
                 self.wfile.write(answer[:-1])
-            case "hang":
-                released.wait()
+        if failure.answer in ("stall", "hang"):
+            released.wait()
         self.close_connection = True
         with suppress(OSError):
             self.connection.shutdown(socket.SHUT_RDWR)

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlencode
@@ -33,7 +33,7 @@ from tests.conftest import Store, png_request, upload
 from tests.failing_relay import Failure, Relay, run_relay
 
 ROOT = Path(__file__).resolve().parent.parent
-SHORT_SECONDS = 0.4
+SHORT_SECONDS = 0.25
 ALWAYS = 100
 FAILURES = (
     Failure(answer=500),
@@ -46,6 +46,8 @@ FAILURES = (
     Failure(answer="close", done=True),
     Failure(answer="cut"),
     Failure(answer="cut", times=ALWAYS),
+    Failure(answer="stall"),
+    Failure(answer="stall", times=ALWAYS),
     Failure(answer="hang", times=ALWAYS),
     Failure(answer="hang", done=True, times=ALWAYS),
 )
@@ -78,6 +80,20 @@ class Place:
         completing_presigner(self.backend, _ignore).complete(ticket.token)
         return list(self.relay.requests)
 
+    def complete_or_fail(
+        self, ticket: Ticket, told: list[StoredObject], *, impatiently: bool = False
+    ) -> StoredObject | None:
+        """Complete an upload, and return None if the storage is not available; every other error is raised."""
+        with _short_time_outs() if impatiently else nullcontext():
+            presigner = completing_presigner(
+                self.impatient_backend if impatiently else self.backend,
+                lambda completion: told.append(completion.stored),
+            )
+            try:
+                return presigner.complete(ticket.token)
+            except StorageUnavailable:
+                return None
+
     def finish(self, ticket: Ticket, told: list[StoredObject]) -> StoredObject:
         """Complete an interrupted upload; ``told`` has what the application was told before."""
         self.relay.disarm()
@@ -97,6 +113,14 @@ class Place:
 
 def _ignore(_: Completion) -> None:
     return None
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _retries_come_soon() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(presign.azure.client, "RETRY_DELAY_SECONDS", 0.01)
+        patch.setattr(presign.gcs.json_api, "RETRY_DELAY_SECONDS", 0.01)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -143,7 +167,7 @@ def gcs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
         buckets={"uploads": GcsBucket(public_prefix=PREFIX)}, service_accounts=trusted_account(account), hmac_keys={}
     )
     with serve(app) as url, run_relay(url) as relay:
-        generate_credentials(account, token_uri=f"{relay.url}/token")
+        generate_credentials(account, token_uri=f"{url}/token")
         yield _place(
             relay,
             f"gs://uploads/{PREFIX}",
@@ -178,9 +202,7 @@ def _short_time_outs() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(presign.s3.session, "READ_TIMEOUT_SECONDS", SHORT_SECONDS)
         patch.setattr(presign.azure.client, "READ_TIMEOUT_SECONDS", SHORT_SECONDS)
-        patch.setattr(presign.azure.client, "RETRY_DELAY_SECONDS", 0.01)
         patch.setattr(presign.gcs.json_api, "TIMEOUTS", both)
-        patch.setattr(presign.gcs.json_api, "RETRY_DELAY_SECONDS", 0.01)
         patch.setattr(presign.gcs.objects, "TIMEOUTS", both)
         patch.setattr(presign.gcs.rewriting, "_REWRITE_TIMEOUTS", both)
         yield
@@ -201,18 +223,11 @@ def test_a_completion_that_fails_at_any_request_ends_the_same_when_it_is_repeate
     for step, request in enumerate(place.requests_of_a_completion()):
         told: list[StoredObject] = []
         ticket = place.uploaded()
+        place.relay.arm(failure, at=step)
         try:
-            with _short_time_outs():
-                interrupted = completing_presigner(
-                    place.impatient_backend if failure.answer == "hang" else place.backend,
-                    lambda completion: told.append(completion.stored),
-                )
-                place.relay.arm(failure, at=step)
-                try:
-                    stored = interrupted.complete(ticket.token)
-                except StorageUnavailable:
-                    stored = None
-                assert place.relay.failed
+            stored = place.complete_or_fail(ticket, told, impatiently=failure.answer in ("hang", "stall"))
+            # On a busy machine, an impatient completion may end before this request.
+            assert place.relay.failed or stored is None, "nothing was interrupted"
             assert stored in (None, place.finish(ticket, told))
         except BaseException as error:
             error.args = (f"{failure} at request {step}, {request}: {error}",)
@@ -225,13 +240,11 @@ def test_these_are_at_least_50_interruptions(place: Place) -> None:
 
 def test_a_failure_that_lasts_is_reported_in_time(place: Place) -> None:
     ticket = place.uploaded()
-    with _short_time_outs():
-        place.relay.arm(Failure(answer="hang", times=ALWAYS), at=0)
-        start = time.monotonic()
-        with pytest.raises(StorageUnavailable):
-            completing_presigner(place.impatient_backend, _ignore).complete(ticket.token)
-        # Google's calls are repeated once; the rest is for a busy machine.
-        assert SHORT_SECONDS <= time.monotonic() - start < 2 * SHORT_SECONDS + 2
+    place.relay.arm(Failure(answer="hang", times=ALWAYS), at=0)
+    start = time.monotonic()
+    assert place.complete_or_fail(ticket, [], impatiently=True) is None
+    # Google's calls are repeated once; the rest is for a busy machine.
+    assert SHORT_SECONDS <= time.monotonic() - start < 2 * SHORT_SECONDS + 2
     place.finish(ticket, [])
 
 
