@@ -175,31 +175,43 @@ def refuses_the_token_of_another_presigner(subject: Subject) -> None:
 
 def finishes_an_interrupted_completion(subject: Subject) -> None:
     """End in the same state, and tell the application, after a completion that failed at any of its steps."""
-    if subject.pending_prefix is None:
-        return
+    if subject.pending_prefix is not None:
+        interrupt_completions(subject)
+
+
+def interrupt_completions(subject: Subject) -> int:
+    """Interrupt one completion before and one after each of its steps; return how many were interrupted."""
+    interruptions = 0
     for step in range(_MAX_STEPS):
         for after in (False, True):
-            told: list[Completion] = []
-            backend: Any = InterruptedBackend(
-                subject.backend, fail_at=step, after=after, failure=StorageUnavailable("interrupted on purpose")
-            )
-            ticket = make_presigner(subject).issue(make_request(subject, size=len(BODY)))
-            require_accepted(subject, UploadAttempt.of(ticket, BODY))
-            try:
-                make_presigner(replace(subject, backend=backend), on_complete=told.append).complete(ticket.token)
-            except StorageUnavailable:
-                is_interrupted = True
-            else:
-                is_interrupted = False
-            presigner = make_presigner(subject, on_complete=told.append)
-            stored = presigner.complete(ticket.token)
-            require(presigner.complete(ticket.token) == stored, "a repeated completion returns another object")
-            require(_published_bytes(subject, stored) == BODY, "an interrupted completion published other bytes")
-            require(not is_stored(subject, ticket), "an interrupted completion left the upload")
-            require({each.stored for each in told} == {stored}, f"the application was told {told}")
-            delete_upload(subject, ticket)
-            if not is_interrupted:
-                return
+            if not _interrupt(subject, step, after=after):
+                return interruptions
+            interruptions += 1
+    return interruptions
+
+
+def _interrupt(subject: Subject, step: int, *, after: bool) -> bool:
+    """Interrupt a completion, repeat it, and require the same end; return False if it has no such step."""
+    told: list[Completion] = []
+    backend: Any = InterruptedBackend(
+        subject.backend, fail_at=step, after=after, failure=StorageUnavailable("interrupted on purpose")
+    )
+    ticket = make_presigner(subject).issue(make_request(subject, size=len(BODY)))
+    require_accepted(subject, UploadAttempt.of(ticket, BODY))
+    try:
+        make_presigner(replace(subject, backend=backend), on_complete=told.append).complete(ticket.token)
+    except StorageUnavailable:
+        is_interrupted = True
+    else:
+        is_interrupted = False
+    presigner = make_presigner(subject, on_complete=told.append)
+    stored = presigner.complete(ticket.token)
+    require(presigner.complete(ticket.token) == stored, "a repeated completion returns another object")
+    require(_published_bytes(subject, stored) == BODY, "an interrupted completion published other bytes")
+    require(not is_stored(subject, ticket), "an interrupted completion left the upload")
+    require({each.stored for each in told} == {stored}, f"the application was told {told}")
+    delete_upload(subject, ticket)
+    return is_interrupted
 
 
 def detects_a_replaced_object(subject: Subject) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -18,11 +19,13 @@ from emulators.signature_v4 import HmacKey
 from presign import (
     AlreadyPublished,
     Grant,
+    NotUploaded,
     ObjectChanged,
     ObjectHead,
     Presigner,
     RuleViolated,
     StorageUnavailable,
+    StoredObject,
     UploadPolicy,
 )
 from presign.s3 import S3Backend, copying
@@ -30,6 +33,7 @@ from presign.s3.copying import Copier
 from presign.s3.objects import S3Objects
 from presign.s3.requests import BucketRequests
 from tests.conftest import PNG, TOKEN_SECRET, Store, png_request, upload
+from tests.failing_relay import Failure, Relay, run_relay
 
 GRANT = Grant(
     key="public/a b",
@@ -52,14 +56,26 @@ class _Captured(BaseException):
 
 
 @pytest.fixture
-def versioned() -> Iterator[tuple[S3Bucket, S3Backend]]:
+def failing_versioned() -> Iterator[tuple[S3Bucket, S3Backend, Relay]]:
+    """A bucket with versions, and a backend whose own requests go through a relay."""
     bucket = S3Bucket(public_prefix="public/", versioned=True)
     app = S3Reference(
         buckets={"uploads": bucket}, access_keys={"AKIAEXAMPLE": HmacKey(secret="a secret key")}, region="us-east-1"
     )
-    with serve(app) as url:
-        session = boto3.Session("AKIAEXAMPLE", "a secret key")
-        yield bucket, S3Backend(bucket="uploads", region="us-east-1", endpoint_url=url, session=session)
+    with serve(app) as url, run_relay(url) as relay:
+        backend = S3Backend(
+            bucket="uploads",
+            region="us-east-1",
+            endpoint_url=relay.url,
+            public_endpoint_url=url,
+            session=boto3.Session("AKIAEXAMPLE", "a secret key"),
+        )
+        yield bucket, backend, relay
+
+
+@pytest.fixture
+def versioned(failing_versioned: tuple[S3Bucket, S3Backend, Relay]) -> tuple[S3Bucket, S3Backend]:
+    return failing_versioned[:2]
 
 
 @pytest.mark.parametrize("version", [None, "null", "a.version-1"])
@@ -150,6 +166,39 @@ def test_in_a_versioned_bucket_violating_bytes_do_not_stay_as_a_version(
             presigner.complete(ticket.token)
         key = ticket.key if pending_prefix is None else f"pending/{ticket.key.rpartition('/')[2]}"
         assert _versions(bucket, key) == []
+
+
+@pytest.mark.parametrize("body", [PNG, b"<script>alert(1)</script>".ljust(len(PNG))], ids=["valid", "violating"])
+@pytest.mark.parametrize(
+    "failure", [Failure(answer=500), Failure(answer=500, done=True), Failure(answer=500, times=9)], ids=str
+)
+def test_in_a_versioned_bucket_a_failing_storage_does_not_keep_the_pending_version(
+    failing_versioned: tuple[S3Bucket, S3Backend, Relay], body: bytes, failure: Failure
+) -> None:
+    bucket, backend, relay = failing_versioned
+    presigner = _presigner(backend)
+
+    def complete(token: str) -> StoredObject | None:
+        with suppress(RuleViolated, NotUploaded):
+            return presigner.complete(token)
+        return None
+
+    first = presigner.issue(png_request(size=len(PNG)))
+    upload(first, body)
+    complete(first.token)
+    (delete,) = (number for number, request in enumerate(relay.requests) if request.startswith("DELETE"))
+    ticket = presigner.issue(png_request(size=len(PNG)))
+    upload(ticket, body)
+    relay.arm(failure, at=delete)
+    try:
+        complete(ticket.token)
+    except StorageUnavailable:
+        assert failure.times > 1
+    assert relay.failed
+    relay.disarm()
+    stored = complete(ticket.token)
+    assert (stored is not None) == (body == PNG)
+    assert _versions(bucket, f"pending/{ticket.key.rpartition('/')[2]}") == []
 
 
 def _versions(bucket: S3Bucket, key: str) -> list[Any]:
