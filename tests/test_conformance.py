@@ -20,6 +20,7 @@ from presign import Backend, Grant, ListedObject, ObjectHead, Rule, SignedUpload
 from presign.azure import AzureBackend
 from presign.gcs import GCSBackend
 from presign.testing import CHECKS, Subject
+from presign.testing.completion_checks import interrupt_completions
 from tests.azure.accounts import Identity, prepare_account
 from tests.conftest import Store
 
@@ -161,6 +162,16 @@ def test_a_backend_does_what_its_tickets_say(
     name: str, check: Callable[[Subject], None], request: pytest.FixtureRequest
 ) -> None:
     check(SUBJECTS[name](request))
+
+
+@pytest.mark.parametrize("name", ["S3 auto on SeaweedFS", "S3 PUT on SeaweedFS", "Azure service SAS", "GCS auto, RSA"])
+def test_50_interrupted_completions_all_end_the_same(name: str, request: pytest.FixtureRequest) -> None:
+    subject = SUBJECTS[name](request)
+    interruptions = 0
+    while interruptions < 50:
+        in_this_round = interrupt_completions(subject)
+        assert in_this_round > 0
+        interruptions += in_this_round
 
 
 class Broken:

@@ -17,6 +17,7 @@ import tracemalloc
 import wave
 import zipfile
 import zlib
+from functools import partial
 from gzip import compress
 from pathlib import Path
 from timeit import repeat
@@ -557,7 +558,7 @@ def test_no_file_takes_long_to_look_at(content_type: str) -> None:
         b"\0\0\x10\0ftyp" + b"mif1" * 1022,
     )
     for file in files:
-        seconds = min(repeat(lambda file=file: find_mismatch(content_type, file), number=1, repeat=5))
+        seconds = min(repeat(partial(find_mismatch, content_type, file), number=1, repeat=5))
         assert seconds < 0.02, file[:2]
 
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from google.api_core.exceptions import GoogleAPICallError, NotFound, PreconditionFailed
+from urllib3.exceptions import HTTPError
 
 from presign.backends.backend import ListedObject, ObjectChanged, ObjectHead
 from presign.gcs.json_api import FAILURES, TIMEOUTS, JsonApi, failed
@@ -144,4 +145,7 @@ def _download(blob: Any, first: int, last: int, etag: str) -> bytes:
         if error.response is not None:
             error.response.close()
         raise
+    except HTTPError as error:
+        # A raw download is read without requests, which would have raised an OSError for a response that breaks off.
+        raise ConnectionError(f"the download broke off ({type(error).__name__})") from None
     return content

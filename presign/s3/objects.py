@@ -11,7 +11,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from presign.backends.backend import ListedObject, ObjectChanged, ObjectHead
 from presign.backends.object_headers import HeaderNames
-from presign.s3.requests import BucketRequests, error_code, status_of
+from presign.s3.requests import CONCLUSIVE_STATUSES, BucketRequests, error_code, status_of
 from presign.signing.quoting import quote_value
 
 HEADERS = HeaderNames(metadata_prefix="x-amz-meta-")
@@ -27,6 +27,8 @@ _USUAL_STORAGE_CLASSES = frozenset({"", "STANDARD", "EXPRESS_ONEZONE"})
 _NO_VERSIONS = frozenset({None, "null"})
 # What S3 and SeaweedFS answer for an object under a customer-provided key (SSE-C) to a request without that key.
 _ENCRYPTED_CODES = frozenset({"InvalidRequest", "InvalidArgument"})
+# What a store without access control lists answers, or one that does not let the verifier read them.
+_NO_LIST_STATUSES = frozenset({403, 405, 501})
 _OWNER = re.compile(r"<Owner>.*?<ID>([^<]*)</ID>", re.DOTALL)
 _GRANTEE = re.compile(r"<Grantee\b.*?<(?:ID|URI|EmailAddress)>([^<]+)<", re.DOTALL)
 _UNREADABLE = ObjectHead(size=0, content_type="", etag="", readable=False)
@@ -93,11 +95,8 @@ class S3Objects:
 
         If the credentials may not delete versions, the delete adds a delete marker, as it does without ``head``.
         """
-        if head is not None and head.version not in _NO_VERSIONS:
-            query = f"versionId={quote_value(head.version or '')}"
-            response = self._requests.send("DELETE", key, {}, query=query)
-            if response is not None:
-                return
+        if head is not None and head.version not in _NO_VERSIONS and self._delete_version(key, head.version or ""):
+            return
         # Without an ETag the object is one that nobody but its sender can read, so nothing of value can replace it.
         etag = None if head is None or not head.etag else f'"{head.etag}"'
         if self._requests.send("DELETE", key, {} if etag is None else {"if-match": etag}) is not None:
@@ -127,13 +126,43 @@ class S3Objects:
 
         Returns nothing if the store has no such lists, or does not show this one.
         """
-        response = self._requests.send("GET", key, {}, query="acl=")
-        if response is None or response.status_code != 200:
+        response = self._requests.send("GET", key, {}, query="acl=", conclusive=CONCLUSIVE_STATUSES | _NO_LIST_STATUSES)
+        if response is None:
+            owner, grantees = self._owner_and_grantees(key)
+        elif response.status_code == 200:
+            found = _OWNER.search(response.text)
+            owner, grantees = found[1] if found else "", set(_GRANTEE.findall(response.text))
+        else:
             return {}
-        owner = _OWNER.search(response.text)
-        grantees = set(_GRANTEE.findall(response.text))
-        foreign = grantees - {owner[1] if owner else ""}
+        foreign = grantees - {owner}
         return {"access control list": ", ".join(sorted(foreign))} if foreign else {}
+
+    def _owner_and_grantees(self, key: str) -> tuple[str, set[str]]:
+        """Return the same from boto3, which retries. A storage that fails must not hide a list."""
+        try:
+            answer: Any = self._requests.client.get_object_acl(Bucket=self._requests.bucket, Key=key)
+        except (BotoCoreError, ClientError) as error:
+            if isinstance(error, ClientError) and (status_of(error) or 500) < 500:
+                return "", set()
+            raise self._requests.failed("GET ACL", error) from None
+        grantees = [grant.get("Grantee", {}) for grant in answer.get("Grants", [])]
+        names = {who.get("ID") or who.get("URI") or who.get("EmailAddress") or "" for who in grantees}
+        return answer.get("Owner", {}).get("ID", ""), names - {""}
+
+    def _delete_version(self, key: str, version: str) -> bool:
+        """Delete one version, and say whether the credentials may do that."""
+        query = f"versionId={quote_value(version)}"
+        response = self._requests.send("DELETE", key, {}, query=query, conclusive=CONCLUSIVE_STATUSES | {403})
+        if response is not None:
+            return response.status_code != 403
+        try:
+            self._requests.client.delete_object(Bucket=self._requests.bucket, Key=key, VersionId=version)
+        except (BotoCoreError, ClientError) as error:
+            # A storage that fails must not leave the version behind a delete marker.
+            if not isinstance(error, ClientError) or (status_of(error) or 500) >= 500:
+                raise self._requests.failed("DELETE VERSION", error) from None
+            return status_of(error) in {404, 412}
+        return True
 
     def _is_encrypted(self, key: str) -> bool:
         """Say whether the object is under a customer-provided key; the answer to HEAD has no code that would say so."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
@@ -21,7 +21,7 @@ from presign.signing.signing_time import signing_time
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
-_CONCLUSIVE_STATUSES = frozenset({200, 204, 206, 404, 412})
+CONCLUSIVE_STATUSES = frozenset({200, 204, 206, 404, 412})
 
 
 class BucketRequests:
@@ -47,8 +47,16 @@ class BucketRequests:
         self._region = region
         self._endpoint_url = endpoint_url
 
-    def send(self, method: str, key: str, headers: Mapping[str, str], *, query: str = "") -> AWSResponse | None:
-        """Send one request without a body; ``query`` is canonical.
+    def send(
+        self,
+        method: str,
+        key: str,
+        headers: Mapping[str, str],
+        *,
+        query: str = "",
+        conclusive: Set[int] = CONCLUSIVE_STATUSES,
+    ) -> AWSResponse | None:
+        """Send one request without a body; ``query`` is canonical, and ``conclusive`` has the statuses to return.
 
         Return the response, or None if it was not conclusive; the caller then repeats the call through boto3, which
         retries and explains errors. Raises StorageUnavailable if the storage did not answer in time.
@@ -75,7 +83,7 @@ class BucketRequests:
             raise self.failed(method, error) from None
         except (BotoCoreError, CredentialsUnavailable):
             return None
-        return response if response is not None and response.status_code in _CONCLUSIVE_STATUSES else None
+        return response if response is not None and response.status_code in conclusive else None
 
     def failed(self, call: str, error: Exception) -> StorageUnavailable:
         """Return the error for a call of boto3 that raised ``error``."""

@@ -6,7 +6,7 @@ import base64
 import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import boto3
@@ -18,10 +18,11 @@ from emulators.s3_rights import CEPH, MINIO, Leniency, Right
 from emulators.serving import serve
 from emulators.signature_v4 import HmacKey
 from emulators.wire import Answer, Attempt, Form, send
-from presign import NotUploaded, Presigner, RuleViolated, UploadPolicy, UploadRequest
+from presign import NotUploaded, Presigner, RuleViolated, StorageUnavailable, UploadPolicy, UploadRequest
 from presign.s3 import S3Backend
 from presign.testing import CHECKS, Subject
 from tests.conftest import PNG, PNG_SHA256, TOKEN_SECRET, as_sent, png_request, upload
+from tests.failing_relay import Failure, run_relay
 
 BUCKET = "uploads"
 KEYS = {"AKIASIGNER": "the signer's secret key", "AKIAVERIFIER": "the verifier's secret key"}
@@ -170,6 +171,22 @@ def test_an_access_control_list_is_seen_without_a_pending_place_too() -> None:
         with pytest.raises(RuleViolated) as caught:
             presigner.complete(ticket.token)
         assert (caught.value.rule, caught.value.field) == ("headers", "access control list")
+        assert not running.bucket.objects
+
+
+@pytest.mark.parametrize("times", [1, 2, 9])
+def test_a_storage_that_fails_hides_no_access_control_list(times: int) -> None:
+    with _run(MINIO) as running, run_relay(running.url) as relay:
+        presigner = replace(running, url=relay.url).presigner()
+        ticket = presigner.issue(_png_request())
+        assert _put(ticket, {"x-amz-acl": "public-read"}).status == 200, "the store obeyed"
+        relay.arm(Failure(answer=500, times=times), at=1)
+        with pytest.raises(StorageUnavailable if times > 2 else RuleViolated):
+            presigner.complete(ticket.token)
+        assert relay.requests[1].endswith("?acl=")
+        relay.disarm()
+        with pytest.raises(RuleViolated if times > 2 else NotUploaded):
+            presigner.complete(ticket.token)
         assert not running.bucket.objects
 
 

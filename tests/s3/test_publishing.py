@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -21,11 +22,13 @@ from presign import (
     AlreadyPublished,
     Grant,
     InspectedObject,
+    NotUploaded,
     ObjectChanged,
     ObjectHead,
     Presigner,
     RuleViolated,
     StorageUnavailable,
+    StoredObject,
     UploadPolicy,
     UploadRequest,
 )
@@ -34,6 +37,7 @@ from presign.s3.copying import Copier
 from presign.s3.objects import S3Objects
 from presign.s3.requests import BucketRequests
 from tests.conftest import PNG, TOKEN_SECRET, Store, png_request, upload
+from tests.failing_relay import Failure, Relay, run_relay
 
 GRANT = Grant(
     key="public/a b",
@@ -65,14 +69,26 @@ class _Captured(BaseException):
 
 
 @pytest.fixture
-def versioned() -> Iterator[tuple[S3Bucket, S3Backend]]:
+def failing_versioned() -> Iterator[tuple[S3Bucket, S3Backend, Relay]]:
+    """A bucket with versions, and a backend whose own requests go through a relay."""
     bucket = S3Bucket(public_prefix="public/", versioned=True)
     app = S3Reference(
         buckets={"uploads": bucket}, access_keys={"AKIAEXAMPLE": HmacKey(secret="a secret key")}, region="us-east-1"
     )
-    with serve(app) as url:
-        session = boto3.Session("AKIAEXAMPLE", "a secret key")
-        yield bucket, S3Backend(bucket="uploads", region="us-east-1", endpoint_url=url, session=session)
+    with serve(app) as url, run_relay(url) as relay:
+        backend = S3Backend(
+            bucket="uploads",
+            region="us-east-1",
+            endpoint_url=relay.url,
+            public_endpoint_url=url,
+            session=boto3.Session("AKIAEXAMPLE", "a secret key"),
+        )
+        yield bucket, backend, relay
+
+
+@pytest.fixture
+def versioned(failing_versioned: tuple[S3Bucket, S3Backend, Relay]) -> tuple[S3Bucket, S3Backend]:
+    return failing_versioned[:2]
 
 
 @pytest.mark.parametrize("version", [None, "null", "a.version-1"])
@@ -235,6 +251,39 @@ def test_in_a_versioned_bucket_violating_bytes_do_not_stay_as_a_version(
         assert _versions(bucket, key) == []
 
 
+@pytest.mark.parametrize("body", [PNG, b"<script>alert(1)</script>".ljust(len(PNG))], ids=["valid", "violating"])
+@pytest.mark.parametrize(
+    "failure", [Failure(answer=500), Failure(answer=500, done=True), Failure(answer=500, times=9)], ids=str
+)
+def test_in_a_versioned_bucket_a_failing_storage_does_not_keep_the_pending_version(
+    failing_versioned: tuple[S3Bucket, S3Backend, Relay], body: bytes, failure: Failure
+) -> None:
+    bucket, backend, relay = failing_versioned
+    presigner = _presigner(backend)
+
+    def complete(token: str) -> StoredObject | None:
+        with suppress(RuleViolated, NotUploaded):
+            return presigner.complete(token)
+        return None
+
+    first = presigner.issue(png_request(size=len(PNG)))
+    upload(first, body)
+    complete(first.token)
+    (delete,) = (number for number, request in enumerate(relay.requests) if request.startswith("DELETE"))
+    ticket = presigner.issue(png_request(size=len(PNG)))
+    upload(ticket, body)
+    relay.arm(failure, at=delete)
+    try:
+        complete(ticket.token)
+    except StorageUnavailable:
+        assert failure.times > 1
+    assert relay.failed
+    relay.disarm()
+    stored = complete(ticket.token)
+    assert (stored is not None) == (body == PNG)
+    assert _versions(bucket, f"pending/{ticket.key.rpartition('/')[2]}") == []
+
+
 def _versions(bucket: S3Bucket, key: str) -> list[Any]:
     return [version for version in bucket.versions.get(key, {}).values() if version is not None]
 
@@ -327,6 +376,40 @@ def test_each_precondition_alone_stops_the_copy(
     with pytest.raises((ObjectChanged, AlreadyPublished)):
         copier._copy(grant, head)
     store.admin.delete_object(Bucket=store.bucket, Key="public/conditions")
+
+
+@pytest.mark.parametrize("ignores", [False, True])
+def test_the_first_copy_shows_whether_a_store_overwrites(
+    s3_reference: Store, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, ignores: bool
+) -> None:
+    backend = s3_reference.backend()
+    requests: Any = backend._copier._requests
+    sent: list[str] = []
+    send_as_it_is = requests.send
+
+    def send(method: str, key: str, headers: Any, **options: Any) -> Any:
+        sent.append(f"{method} {key.partition('/')[0]}")
+        kept = {name: value for name, value in headers.items() if not (ignores and name == "if-none-match")}
+        return send_as_it_is(method, key, kept, **options)
+
+    monkeypatch.setattr(requests, "send", send)
+    presigner = _presigner(backend)
+    counts = []
+    for _ in range(3):
+        ticket = presigner.issue(png_request(size=len(PNG)))
+        upload(ticket, PNG)
+        sent.clear()
+        stored = presigner.complete(ticket.token)
+        counts.append((sent.count("HEAD public"), sent.count("PUT public")))
+        upload(ticket, OTHER)
+        assert presigner.complete(ticket.token) == stored
+        assert s3_reference.admin.get_object(Bucket=s3_reference.bucket, Key=ticket.key)["Body"].read() == PNG
+    if ignores:
+        assert counts == [(1, 2), (1, 1), (1, 1)], "it looks first, each time"
+        assert "overwrites on a conditional copy" in caplog.text
+    else:
+        # The second copy is refused, and a look tells which of the two preconditions failed.
+        assert counts == [(2, 2), (0, 1), (0, 1)]
 
 
 def test_a_copy_that_fails_after_it_has_begun_is_an_error(monkeypatch: pytest.MonkeyPatch, s3_reference: Store) -> None:
