@@ -262,6 +262,29 @@ def test_one_process_completes_a_token_once_at_a_time(s3_reference: Store) -> No
         assert first.result() == presigner.complete(ticket.token)
 
 
+def test_ten_completions_of_one_token_read_the_object_once(s3_reference: Store) -> None:
+    backend = InterruptedBackend(s3_reference.backend())
+    presigner = _presigner(s3_reference, backend=backend)
+    ticket = presigner.issue(_request(sha256=PNG_SHA256))
+    upload(ticket, PNG)
+    pending = f"{PENDING_PREFIX}{ticket.key.rpartition('/')[2]}"
+
+    def store_without_sha256() -> None:
+        s3_reference.admin.put_object(
+            Bucket=s3_reference.bucket, Key=pending, Body=PNG, ContentType="image/png", ChecksumAlgorithm="CRC32"
+        )
+
+    store_without_sha256()
+    first = presigner.complete(ticket.token)
+    reads = backend.calls.count("read")
+    assert reads > 0, "the store has no SHA-256 of the object"
+    for is_sent_again in (False, True) * 5:
+        if is_sent_again:
+            store_without_sha256()
+        assert presigner.complete(ticket.token) == first
+    assert backend.calls.count("read") == reads
+
+
 # Violations
 
 
