@@ -73,7 +73,10 @@ class Copier:
         try:
             copied = self._copy(grant, head)
         except AlreadyPublished:
-            self._never_overwrites = True
+            # A client that replaces the pending object meanwhile also has the copy refused, which then shows nothing.
+            source = self._objects.head(grant.upload_key)
+            if source is not None and (source.etag, source.version) == (head.etag, head.version):
+                self._never_overwrites = True
             return None
         except StorageUnavailable:
             # Not conclusive: the next publication tries again.

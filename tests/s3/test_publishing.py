@@ -266,9 +266,12 @@ def test_in_a_versioned_bucket_a_failing_storage_does_not_keep_the_pending_versi
             return presigner.complete(token)
         return None
 
-    first = presigner.issue(png_request(size=len(PNG)))
-    upload(first, body)
-    complete(first.token)
+    # The first publication makes one copy more than the others.
+    for _ in range(2):
+        ticket = presigner.issue(png_request(size=len(PNG)))
+        upload(ticket, body)
+        relay.disarm()
+        complete(ticket.token)
     (delete,) = (number for number, request in enumerate(relay.requests) if request.startswith("DELETE"))
     ticket = presigner.issue(png_request(size=len(PNG)))
     upload(ticket, body)
@@ -410,6 +413,34 @@ def test_the_first_copy_shows_whether_a_store_overwrites(
     else:
         # The second copy is refused, and a look tells which of the two preconditions failed.
         assert counts == [(2, 2), (0, 1), (0, 1)]
+
+
+def test_a_client_cannot_make_a_store_that_overwrites_look_like_one_that_does_not(
+    s3_reference: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It replays its ticket before the second copy, which is then refused because of the source."""
+    backend = s3_reference.backend()
+    requests: Any = backend._copier._requests
+    send_as_it_is = requests.send
+    copies: list[str] = []
+
+    def send(method: str, key: str, headers: Any, **options: Any) -> Any:
+        if method == "PUT":
+            copies.append(key)
+            if len(copies) == 2:
+                assert upload(ticket, OTHER).status == 201
+        kept = {name: value for name, value in headers.items() if name != "if-none-match"}
+        return send_as_it_is(method, key, kept, **options)
+
+    monkeypatch.setattr(requests, "send", send)
+    presigner = _presigner(backend)
+    ticket = presigner.issue(png_request(size=len(PNG)))
+    upload(ticket, PNG)
+    stored = presigner.complete(ticket.token)
+    assert copies == [ticket.key] * 2
+    upload(ticket, OTHER)
+    assert presigner.complete(ticket.token) == stored
+    assert s3_reference.admin.get_object(Bucket=s3_reference.bucket, Key=ticket.key)["Body"].read() == PNG
 
 
 def test_a_copy_that_fails_after_it_has_begun_is_an_error(monkeypatch: pytest.MonkeyPatch, s3_reference: Store) -> None:
