@@ -22,6 +22,7 @@ from presign.errors import (
     InvalidToken,
     PresignError,
     Rejected,
+    StorageUnavailable,
     TooLarge,
 )
 from presign.inspection import Accept, Inspect, InspectedObject, NotYet, Reject
@@ -272,7 +273,12 @@ class Presigner:
         self, await_result: AwaitResult, grant: Grant, store: ObjectStore, head: ObjectHead
     ) -> PresignError | None:
         def read(offset: int, length: int) -> bytes:
-            return store.read(grant.upload_key, offset=offset, length=length, etag=head.etag)
+            content = store.read(grant.upload_key, offset=offset, length=length, etag=head.etag)
+            expected = max(min(length, head.size - offset), 0)
+            if len(content) != expected:
+                # Nobody may judge a part that a broken connection left over as if it were the whole.
+                raise StorageUnavailable(f"{self.backend.name} sent {len(content)} of {expected} bytes")
+            return content
 
         violation = find_violation(grant, head, read, max_hashed_bytes=self.policy.max_hashed_bytes)
         if violation is not None or self._inspect is None:
