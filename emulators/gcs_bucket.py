@@ -33,6 +33,7 @@ class GcsObject:
     cache_control: str | None = None
     content_disposition: str | None = None
     content_encoding: str | None = None
+    content_language: str | None = None
     metadata: Mapping[str, str]
     metageneration: int = 1
     storage_class: str = "STANDARD"
@@ -60,6 +61,7 @@ class GcsObject:
             "cache-control": self.cache_control,
             "content-disposition": self.content_disposition,
             "content-encoding": self.content_encoding,
+            "content-language": self.content_language,
         }
         return {
             "content-type": self.content_type,
@@ -86,6 +88,7 @@ class GcsObject:
             "cacheControl": self.cache_control,
             "contentDisposition": self.content_disposition,
             "contentEncoding": self.content_encoding,
+            "contentLanguage": self.content_language,
             "metadata": dict(self.metadata) or None,
         }
         return {
@@ -209,6 +212,7 @@ class GcsStore:
         cache_control: str | None = None,
         content_disposition: str | None = None,
         content_encoding: str | None = None,
+        content_language: str | None = None,
         storage_class: str | None = None,
     ) -> GcsObject:
         """Make this the object's newest generation, the only one that is kept."""
@@ -222,6 +226,7 @@ class GcsStore:
             cache_control=cache_control,
             content_disposition=content_disposition,
             content_encoding=content_encoding,
+            content_language=content_language,
             metadata=metadata,
             storage_class=storage_class or "STANDARD",
         )

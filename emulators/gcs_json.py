@@ -35,7 +35,15 @@ LISTING_PARAMETERS = frozenset(
     {"alt", "fields", "maxResults", "pageToken", "prefix", "prettyPrint", "projection", "startOffset", "endOffset"}
 )
 WRITABLE = frozenset(
-    {"contentType", "cacheControl", "contentDisposition", "contentEncoding", "metadata", "storageClass"}
+    {
+        "contentType",
+        "cacheControl",
+        "contentDisposition",
+        "contentEncoding",
+        "contentLanguage",
+        "metadata",
+        "storageClass",
+    }
 )
 # The SDK sends a blob's whole resource back, if it has read it before.
 READ_ONLY = frozenset(
@@ -235,6 +243,7 @@ class GcsJson:
             cache_control=kept.get("cacheControl"),
             content_disposition=kept.get("contentDisposition"),
             content_encoding=kept.get("contentEncoding"),
+            content_language=kept.get("contentLanguage"),
             metadata=kept.get("metadata") or {},
             storage_class=given.get("storageClass"),
         )

@@ -220,6 +220,7 @@ class GcsXml:
             cache_control=values.get("cache-control"),
             content_disposition=values.get("content-disposition"),
             content_encoding=values.get("content-encoding"),
+            content_language=values.get("content-language"),
             storage_class=values.get("x-goog-storage-class"),
             metadata={
                 name.removeprefix(METADATA_PREFIX): value

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import string
 from functools import lru_cache
-from uuid import UUID
 
 from presign.errors import ConfigurationError
 
@@ -14,7 +13,7 @@ MAX_KEY_BYTES = 1024
 
 DEFAULT_KEY_TEMPLATE = "{id}"
 
-_UUID_HEX_DIGITS = 32
+_ID_DIGITS = 32
 # "$" has a special meaning in POST policies (${filename} and escapes); other characters need escaping somewhere.
 _SEGMENT = re.compile(r"[A-Za-z0-9!_.*'()=@+,-]+", re.ASCII)
 _FIELDS = frozenset({"id", "owner", "ext"})
@@ -36,8 +35,8 @@ def check_prefix(prefix: str, *, field: str = "prefix") -> str:
         raise _bad_prefix(field, prefix, "must not start with a slash")
     if not prefix.endswith("/"):
         raise _bad_prefix(field, prefix, f"must end with a slash, or {prefix!a} would also cover {prefix + 'x'!a}")
-    if len(prefix) + _UUID_HEX_DIGITS > MAX_KEY_BYTES:
-        raise _bad_prefix(field, prefix, "is too long", limit=MAX_KEY_BYTES - _UUID_HEX_DIGITS)
+    if len(prefix) + _ID_DIGITS > MAX_KEY_BYTES:
+        raise _bad_prefix(field, prefix, "is too long", limit=MAX_KEY_BYTES - _ID_DIGITS)
     for segment in prefix[:-1].split("/"):
         if segment in {".", ".."} or not _SEGMENT.fullmatch(segment):
             raise _bad_prefix(field, prefix, f"has the segment {segment!a}, which not every storage reads the same way")
@@ -82,23 +81,14 @@ def encode_owner(owner: str) -> str:
     return "".join(chr(byte) if byte in _SAFE_IN_OWNER else f"={byte:02X}" for byte in owner.encode())
 
 
-def make_key(
-    prefix: str,
-    object_id: UUID,
-    *,
-    template: str = DEFAULT_KEY_TEMPLATE,
-    owner: str | None = None,
-    extension: str = "",
-) -> str:
+def make_key(prefix: str, object_id: str, *, template: str, owner: str | None, extension: str) -> str:
     """Return an object's key: the checked ``prefix`` followed by the checked ``template`` with its values.
 
     Raises ConfigurationError if the template needs an owner and there is none, or if the key would be too long.
     """
-    if template == DEFAULT_KEY_TEMPLATE:
-        return f"{prefix}{object_id.hex}"
     if "{owner}" in template and not owner:
         raise ConfigurationError("key_template contains {owner}, so every ticket needs an owner", field="owner")
-    key = prefix + template.format(id=object_id.hex, owner=_encoded(owner or ""), ext=extension)
+    key = prefix + template.format(id=object_id, owner=_encoded(owner or ""), ext=extension)
     if len(key) > MAX_KEY_BYTES:
         raise ConfigurationError("owner makes the key too long", field="owner", limit=MAX_KEY_BYTES)
     return key

@@ -178,12 +178,17 @@ class Grant:
     @property
     def rules(self) -> tuple[Rule, ...]:
         """The rules of this grant. The storage must enforce each one, or completion must verify it."""
-        rules = [Rule.SIZE, Rule.TYPE, Rule.HEADERS]
-        if self.sha256 is not None:
-            rules.append(Rule.CHECKSUM)
-        if self.create_only:
-            rules.append(Rule.CREATE_ONLY)
-        return tuple(rules)
+        return _RULES[self.sha256 is not None, self.create_only]
+
+
+_ALWAYS = (Rule.SIZE, Rule.TYPE, Rule.HEADERS)
+# By whether a grant has a checksum, and whether it is create-only.
+_RULES = {
+    (False, False): _ALWAYS,
+    (True, False): (*_ALWAYS, Rule.CHECKSUM),
+    (False, True): (*_ALWAYS, Rule.CREATE_ONLY),
+    (True, True): (*_ALWAYS, Rule.CHECKSUM, Rule.CREATE_ONLY),
+}
 
 
 @dataclass(frozen=True, kw_only=True)

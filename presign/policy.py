@@ -10,7 +10,6 @@ from itertools import product
 from types import MappingProxyType
 from typing import Literal
 from urllib.parse import quote
-from uuid import UUID
 
 from presign.errors import ConfigurationError, InvalidRequest, TooLarge, TooSmall, TypeNotAllowed
 from presign.keys import DEFAULT_KEY_TEMPLATE, check_key_template, check_prefix, make_key
@@ -125,11 +124,11 @@ class UploadPolicy:
         self,
         request: UploadRequest,
         *,
-        object_id: UUID,
+        object_id: str,
         owner: str | None = None,
         options: UploadOptions = _NO_OPTIONS,
     ) -> Grant:
-        """Return the grant for an allowed request, under the key that ``object_id`` makes.
+        """Return the grant for an allowed request; ``object_id``, 32 random hexadecimal digits, makes its key unique.
 
         Raises TypeNotAllowed, TooLarge, TooSmall, or InvalidRequest if a required member is absent. Raises
         ConfigurationError for ``options`` that the policy does not allow, and for an owner that ``key_template`` needs.
@@ -166,13 +165,17 @@ class UploadPolicy:
         if options is not _NO_OPTIONS:
             prefix, metadata = self._check_options(options)
         template = self.key_template
-        extension = extension_of(content_type) if "{ext}" in template else ""
+        if template == DEFAULT_KEY_TEMPLATE:
+            key = prefix + object_id
+        else:
+            extension = extension_of(content_type) if "{ext}" in template else ""
+            key = make_key(prefix, object_id, template=template, owner=owner, extension=extension)
         disposition_type, name = self.content_disposition, request.name
         if name is not None and self.fit_extension:
             name = fit_extension(name, content_type)
         return Grant(
-            key=make_key(prefix, object_id, template=template, owner=owner, extension=extension),
-            pending_key=None if self.pending_prefix is None else make_key(self.pending_prefix, object_id),
+            key=key,
+            pending_key=None if self.pending_prefix is None else self.pending_prefix + object_id,
             content_type=content_type,
             min_bytes=min_bytes,
             max_bytes=max_bytes,
@@ -215,7 +218,7 @@ class UploadPolicy:
         owner = "owner" if "{owner}" in self.key_template else None
         return [
             self.decide(
-                UploadRequest(content_type=content_type, size=size, sha256=sha256), object_id=UUID(int=0), owner=owner
+                UploadRequest(content_type=content_type, size=size, sha256=sha256), object_id="0" * 32, owner=owner
             )
             for size, sha256 in product(sizes, digests)
         ]

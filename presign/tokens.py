@@ -19,6 +19,7 @@ from presign.messages import Grant
 
 MIN_SECRET_BYTES = 16
 _MIN_DIFFERENT_BYTES = 5
+_SECOND = timedelta(seconds=1)
 _PURPOSE = b"presign.complete"
 
 
@@ -61,7 +62,7 @@ class CompletionTokens:
                 grant.content_type,
                 grant.min_bytes,
                 grant.max_bytes,
-                int(grant.expires_in.total_seconds()),
+                grant.expires_in // _SECOND,
                 grant.create_only,
                 grant.sha256,
                 grant.content_disposition,

@@ -2,7 +2,8 @@
 
 A storage that hangs keeps one attempt for at most ``CONNECT_TIMEOUT_SECONDS`` + ``READ_TIMEOUT_SECONDS`` = 10 seconds.
 A call that fails within its first ``RETRY_WINDOW_SECONDS`` is repeated once, so a call takes at most 15 seconds. The
-read time-out applies to each piece of the response, so a large range on a slow network may take longer.
+read time-out applies to each piece of the response, so a large range on a slow network may take longer. A rewrite has
+time-outs of its own (see ``presign.gcs.rewriting``).
 """
 
 from __future__ import annotations

@@ -17,9 +17,12 @@ from presign.gcs.objects import GcsObjects, generation_of, object_head
 from presign.messages import Grant
 
 MAX_REWRITE_SECONDS = 600.0
-"""How long one publication may take. With the same location and storage class on both sides, one request is enough."""
+"""How long one publication may take; the last request may end later.
 
-# One request of a rewrite that really copies takes longer than other requests.
+With the same location and storage class on both sides, Google copies no bytes, and one request is enough.
+"""
+
+# One request that really copies bytes takes longer than other requests.
 _REWRITE_TIMEOUTS = (CONNECT_TIMEOUT_SECONDS, 60.0)
 
 

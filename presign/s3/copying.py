@@ -7,6 +7,7 @@ overwrites with conditional writes", Amazon S3 User Guide.
 from __future__ import annotations
 
 import html
+import logging
 import re
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -17,6 +18,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from presign.backends.backend import AlreadyPublished, ObjectChanged, ObjectHead
 from presign.backends.failures import storage_failed
+from presign.errors import StorageUnavailable
 from presign.messages import Grant
 from presign.s3.objects import HEADERS, S3Objects
 from presign.s3.requests import BucketRequests, error_code, status_of
@@ -28,6 +30,8 @@ MAX_COPY_BYTES = 5 * 1024**3
 PART_BYTES = 1024**3
 _PARTS_AT_ONCE = 8
 
+_log = logging.getLogger("presign")
+
 _ETAG = re.compile(r"<ETag>([^<]+)</ETag>")
 _ERROR_CODE = re.compile(r"<Error>.*?<Code>([^<]+)</Code>", re.DOTALL)
 # Two copies to the same key at once; the answer does not say which of them wins.
@@ -37,24 +41,46 @@ _CONFLICT = "ConditionalRequestConflict"
 class Copier:
     """Copy objects within one bucket.
 
-    ``is_aws`` adds what only Amazon S3 knows: a copy leaves out the annotations of its source. On another store, which
-    need not know conditional copies, a copy is preceded by a look at the destination.
+    ``is_aws`` adds what only Amazon S3 knows: a copy leaves out the annotations of its source.
+
+    Another store need not know conditional copies. So the first copy is made a second time, which such a store must
+    refuse. Until it has shown that, each copy is preceded by a look at the destination.
     """
 
     def __init__(self, requests: BucketRequests, objects: S3Objects, *, is_aws: bool) -> None:
         self._requests = requests
         self._objects = objects
         self._is_aws = is_aws
+        self._never_overwrites: bool | None = True if is_aws else None
 
     def publish(self, grant: Grant, head: ObjectHead) -> ObjectHead:
         """Copy the pending object that ``head`` describes to ``grant.key``; see Backend.publish."""
-        if not self._is_aws and self._objects.head(grant.key) is not None:
+        if not self._never_overwrites and self._objects.head(grant.key) is not None:
             raise AlreadyPublished
         if head.size > MAX_COPY_BYTES:
             etag, version = self._copy_in_parts(grant, head)
         else:
             etag, version = self._copy(grant, head)
+            if self._never_overwrites is None:
+                etag, version = self._copy_again(grant, head) or (etag, version)
         return ObjectHead(size=head.size, content_type=grant.content_type, etag=etag, version=version)
+
+    def _copy_again(self, grant: Grant, head: ObjectHead) -> tuple[str, str | None] | None:
+        """Learn whether the store refuses to overwrite; return what the second copy made if it does not.
+
+        A second copy does no harm: the first condition, on the source, holds for it too, so it has the same bytes.
+        """
+        try:
+            copied = self._copy(grant, head)
+        except AlreadyPublished:
+            self._never_overwrites = True
+            return None
+        except StorageUnavailable:
+            # Not conclusive: the next publication tries again.
+            return None
+        self._never_overwrites = False
+        _log.warning("s3://%s overwrites on a conditional copy; every publication looks first", self._requests.bucket)
+        return copied
 
     def _copy(self, grant: Grant, head: ObjectHead) -> tuple[str, str | None]:
         source = quote_path(f"{self._requests.bucket}/{grant.upload_key}")

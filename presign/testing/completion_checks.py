@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import secrets
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from functools import partial
@@ -18,6 +19,7 @@ from presign.errors import (
     StorageUnavailable,
 )
 from presign.messages import Completion, StoredObject, Ticket, UploadRequest
+from presign.presigner import Presigner
 from presign.testing.interruption import InterruptedBackend
 from presign.testing.requests import UploadAttempt
 from presign.testing.subject import (
@@ -25,6 +27,7 @@ from presign.testing.subject import (
     CONTENT_TYPE,
     MAX_BYTES,
     REFUSALS,
+    REPLAYS,
     Subject,
     delete_upload,
     download,
@@ -58,19 +61,46 @@ def keeps_a_pending_upload_private(subject: Subject) -> None:
 
 
 def keeps_what_it_published(subject: Subject) -> None:
-    """Answer the same, and hold the same bytes, whatever is sent with the ticket after completion."""
+    """Hold the same bytes and answer the same, whatever is sent with the ticket before and after completion."""
     if subject.pending_prefix is None:
         return
     presigner = make_presigner(subject)
     ticket = presigner.issue(make_request(subject, size=len(BODY)))
-    require_accepted(subject, UploadAttempt.of(ticket, BODY))
-    stored = presigner.complete(ticket.token)
+    attempt = UploadAttempt.of(ticket, BODY)
+    require_accepted(subject, attempt)
+    others = [f"{number:0{len(BODY)}}".encode() for number in range(REPLAYS)]
+    readable: set[bytes] = set()
+
+    def replay(body: bytes) -> None:
+        attempt.with_body(body).send(subject.ssl_context)
+        head = subject.backend.head(ticket.key)
+        if head is not None:
+            readable.add(subject.backend.read(ticket.key, offset=0, length=MAX_BYTES, etag=head.etag))
+
+    with ThreadPoolExecutor(16) as pool:
+        replays = [pool.submit(replay, body) for body in others]
+        stored = _complete_until_it_succeeds(presigner, ticket)
+        for each in replays:
+            each.result()
+    published = _published_bytes(subject, stored)
+    require(published in {BODY, *others}, "the published bytes are none that were sent")
+    require(readable <= {published}, f"{len(readable)} different contents were readable under the final key")
     for body in (BODY[::-1], b"<script>alert(1)</script>"[: len(BODY)], BODY):
-        UploadAttempt.of(ticket, body).send(subject.ssl_context)
+        attempt.with_body(body).send(subject.ssl_context)
         require(presigner.complete(ticket.token) == stored, "a completion after a replay returns another object")
-        require(_published_bytes(subject, stored) == BODY, "a replay changed the bytes of a published object")
+        require(_published_bytes(subject, stored) == published, "a replay changed the bytes of a published object")
         require(not is_stored(subject, ticket), "a replay is still pending after completion")
     delete_upload(subject, ticket)
+
+
+def _complete_until_it_succeeds(presigner: Presigner, ticket: Ticket) -> StoredObject:
+    for _ in range(REPLAYS):
+        try:
+            return presigner.complete(ticket.token)
+        except (NotUploaded, StorageUnavailable):
+            # Another client has replaced the upload at that moment.
+            continue
+    raise AssertionError("the upload is never completed while clients replace it")
 
 
 def refuses_a_copy_that_nobody_signed(subject: Subject) -> None:

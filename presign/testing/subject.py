@@ -22,6 +22,9 @@ MIN_BYTES = 10
 MAX_BYTES = 100
 CONTENT_TYPE = "text/plain"
 BODY = b"exactly what was granted"
+REPLAYS = 200
+"""How many clients send the same ticket at once."""
+
 REFUSALS = range(400, 500)
 """The statuses with which a storage refuses a request."""
 

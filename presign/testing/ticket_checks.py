@@ -24,6 +24,7 @@ from presign.testing.subject import (
     MAX_BYTES,
     MIN_BYTES,
     REFUSALS,
+    REPLAYS,
     Subject,
     delete_upload,
     is_stored,
@@ -35,9 +36,6 @@ from presign.testing.subject import (
     require_refused,
     stored_bytes,
 )
-
-REPLAYS = 200
-"""How many clients send the same create-only ticket at once."""
 
 
 def accepts_a_valid_upload(subject: Subject) -> None:

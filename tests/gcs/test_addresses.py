@@ -126,7 +126,8 @@ def test_uploads_to_a_virtual_host_and_to_a_custom_domain_are_stored(
 def test_a_pending_bucket_has_a_location_of_its_own(
     gcs: Reference, method: str, options: dict[str, Any], upload_url: str, object_url: str
 ) -> None:
-    backend = GCSBackend(bucket=BUCKET, pending_bucket="waiting", credentials=gcs.info, upload_method=method, **options)
+    options = {"pending_bucket": "waiting", "credentials": gcs.info, "upload_method": method, **options}
+    backend = GCSBackend(bucket=BUCKET, **options)
     pending, direct = backend.sign_upload(PENDING, now()), backend.sign_upload(GRANT, now())
     path = "" if method == "post" else PENDING.upload_key
     assert pending.url.partition("?")[0] == f"{upload_url}{path}"
@@ -137,7 +138,7 @@ def test_a_pending_bucket_has_a_location_of_its_own(
 
 @pytest.mark.parametrize("setting", ["endpoint_url", "public_endpoint_url", "bucket_bound_hostname"])
 def test_an_endpoint_without_tls_beyond_this_machine_must_be_asked_for(gcs: Reference, setting: str) -> None:
-    options = {"bucket": BUCKET, "credentials": gcs.info, setting: "http://storage.example.com"}
+    options: dict[str, Any] = {"bucket": BUCKET, "credentials": gcs.info, setting: "http://storage.example.com"}
     with pytest.raises(ConfigurationError, match="allow_http") as caught:
         GCSBackend(**options)
     assert caught.value.field == setting

@@ -60,7 +60,12 @@ def test_complete_deletes_an_object_whose_content_is_not_of_its_type(gcs: Refere
 
 @pytest.mark.parametrize(
     ("header", "value"),
-    [("Content-Encoding", "gzip"), ("Cache-Control", "no-store"), ("Content-Disposition", "attachment")],
+    [
+        ("Content-Encoding", "gzip"),
+        ("Content-Language", "de"),
+        ("Cache-Control", "no-store"),
+        ("Content-Disposition", "attachment"),
+    ],
 )
 def test_complete_deletes_an_object_with_a_header_that_was_not_signed(
     gcs: Reference, kind: str, header: str, value: str

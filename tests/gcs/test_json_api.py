@@ -119,7 +119,8 @@ def test_a_storage_that_answers_503_is_unavailable_after_one_retry(gcs: Referenc
     with storage(lambda request, number: answer(request, 503)) as (url, received):
         backend = anonymous(gcs, url)
         head = ObjectHead(size=5, content_type="image/png", etag="e", version="1")
-        every_call = {**calls(backend), "publish": lambda: backend.publish(PENDING, head)}
+        every_call = calls(backend)
+        every_call["publish"] = lambda: backend.publish(PENDING, head)
         with pytest.raises(StorageUnavailable):
             every_call[name]()
     assert time.monotonic() - started < 5

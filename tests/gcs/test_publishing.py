@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -14,8 +15,9 @@ from typing import Any
 import pytest
 from starlette.types import Receive, Scope, Send
 
-from emulators.gcs_bucket import GcsObject
-from emulators.gcs_reference import GcsBucket, GcsReference, GcsRight, generate_credentials, trusted_account
+from emulators.gcs_accounts import generate_credentials, trusted_account
+from emulators.gcs_bucket import GcsBucket, GcsObject, GcsRight
+from emulators.gcs_reference import GcsReference
 from emulators.serving import serve
 from emulators.wire import Attempt, send
 from presign import NotUploaded, Presigner, RuleViolated, StorageUnavailable, UploadOptions, UploadRequest
@@ -91,12 +93,20 @@ def test_publish_copies_nothing_that_was_not_granted(gcs: Reference, place: str 
     backend = gcs.backend("rsa", upload_method="put", pending_bucket=place)
     put = as_sent(backend.sign_upload(PENDING, now()))
     assert isinstance(put, Attempt)
-    for name, value in {"Content-Encoding": "gzip", "Cache-Control": "no-cache", "Content-Disposition": "x"}.items():
+    unsigned = {
+        "Content-Encoding": "gzip",
+        "Content-Language": "de",
+        "Cache-Control": "no-cache",
+        "Content-Disposition": "attachment",
+    }
+    for name, value in unsigned.items():
         put = put.with_another_header(name, value)
     assert send(put).status == 200
     assert pending_head(backend).content_encoding == "gzip"
+    assert pending_head(backend).unexpected_headers == {"content-language": "de"}
     published = backend.publish(PENDING, pending_head(backend))
     assert (published.content_encoding, published.cache_control, published.content_disposition) == (None, None, None)
+    assert published.unexpected_headers == {}
 
 
 def test_publish_gives_the_object_the_granted_storage_class(gcs: Reference) -> None:
@@ -214,9 +224,10 @@ def test_a_violation_deletes_the_pending_object_and_publishes_nothing(gcs: Refer
 
 @dataclass(kw_only=True)
 class Interposed:
-    """The reference server; ``before`` is called before each JSON request, with "METHOD path".
+    """The reference server; ``before`` is called before each JSON request about objects, with "METHOD path".
 
-    It may raise, and the request is then answered with 403, which no call repeats.
+    It may raise PermissionError, and the request is then answered with 403, which no call repeats. Requests about
+    buckets are left alone: the SDK makes them in a thread, for its traces, at any time.
     """
 
     app: GcsReference
@@ -224,7 +235,7 @@ class Interposed:
     requests: list[str] = field(default_factory=list)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and "/storage/v1/" in scope["path"]:
+        if scope["type"] == "http" and re.search("/storage/v1/b/[^/]+/o", scope["path"]):
             request = f"{scope['method']} {scope['path']}"
             self.requests.append(request)
             try:
@@ -315,7 +326,7 @@ def test_an_identity_that_may_only_create_signs_and_another_one_publishes(
 def test_the_identity_that_signs_can_read_and_publish_nothing(
     two: TwoIdentities, kind: str, method: str, place: str | None
 ) -> None:
-    options = {"upload_method": method, "pending_bucket": place}
+    options: dict[str, Any] = {"upload_method": method, "pending_bucket": place}
     signer_alone = two.reference.backend(kind, **options)
     both = two.backend(kind, **options)
     assert uploaded(both, PENDING).status in {200, 201}
@@ -377,28 +388,35 @@ def test_a_rewrite_that_takes_too_long_ends_with_the_remedy(two: TwoIdentities) 
     assert PENDING.key not in two.reference.objects
 
 
-@pytest.mark.parametrize("step", range(12))
 def test_a_completion_that_fails_at_any_request_ends_the_same_when_it_is_repeated(
-    two: TwoIdentities, place: str | None, step: int
+    two: TwoIdentities, place: str | None
 ) -> None:
     gate = presigner(two.backend("rsa", pending_bucket=place))
-    ticket = issued(gate)
-    assert send(as_sent(ticket)).status == 201
+    refused: list[str] = []
 
-    def refuse_one(request: str) -> None:
-        if len(two.interposed.requests) == step + 1:
+    def refuse_next(request: str) -> None:
+        if len(two.interposed.requests) == len(refused) + 1:
+            refused.append(request)
             raise PermissionError
 
-    two.interposed.before = refuse_one
-    with suppress(StorageUnavailable, NotUploaded):
-        gate.complete(ticket.token)
-    refused = two.interposed.requests[step : step + 1]
-    two.interposed.before = lambda request: None
-    stored = gate.complete(ticket.token)
-    assert gate.complete(ticket.token) == stored
-    assert (stored.key, two.reference.objects[ticket.key].body) == (ticket.key, PNG)
-    assert list(two.reference.objects) == [ticket.key]
-    assert pending_objects(two.reference, place).keys() <= {ticket.key}, refused
+    while True:
+        ticket = issued(gate)
+        assert send(as_sent(ticket)).status == 201
+        refused_before = len(refused)
+        two.interposed.requests.clear()
+        two.interposed.before = refuse_next
+        with suppress(StorageUnavailable, NotUploaded):
+            gate.complete(ticket.token)
+        two.interposed.before = lambda request: None
+        stored = gate.complete(ticket.token)
+        assert gate.complete(ticket.token) == stored
+        assert (stored.key, two.reference.objects[ticket.key].body) == (ticket.key, PNG)
+        assert not [key for key in pending_objects(two.reference, place) if key.startswith("pending/")], refused
+        if len(refused) == refused_before:
+            break
+    kinds = [("rewriteTo" if "rewriteTo" in request else request.partition(" ")[0]) for request in refused]
+    # The description, the first bytes, the parts of the copy, and the deletion.
+    assert kinds == ["GET", "GET", *["rewriteTo"] * -(-len(PNG) // BYTES_PER_CALL), "DELETE"]
 
 
 def test_a_completion_that_ends_between_the_copy_and_the_deletion_is_finished_by_the_next_one(

@@ -42,8 +42,7 @@ def demo_on_a_new_stack(
     """Deploy a stack for the demo's page, and run the demo with the stack's ``env`` output.
 
     Two settings differ from the output. The demo signs PUT requests, because SeaweedFS refuses form POSTs of this
-    signer. And the demo trusts the certificate of the tests. The stack has no pending prefix: these uploads go straight
-    to the public one.
+    signer. And the demo trusts the certificate of the tests.
     """
     cloud, page_port = cloud_on(server), free_port()
     page = f"http://localhost:{page_port}"
@@ -53,7 +52,6 @@ def demo_on_a_new_stack(
             "allowedOrigins": [f"http://127.0.0.1:{page_port}", page],
             "aws:endpoints": [{"s3": cloud.endpoint_url}],
             "publicRead": public_read,
-            "pendingPrefix": "",
         },
     )
     (directory / ".env").write_text(stack.run.outputs["env"], encoding="utf-8")

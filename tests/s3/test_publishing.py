@@ -295,6 +295,40 @@ def test_each_precondition_alone_stops_the_copy(
     store.admin.delete_object(Bucket=store.bucket, Key="public/conditions")
 
 
+@pytest.mark.parametrize("ignores", [False, True])
+def test_the_first_copy_shows_whether_a_store_overwrites(
+    s3_reference: Store, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, ignores: bool
+) -> None:
+    backend = s3_reference.backend()
+    requests: Any = backend._copier._requests
+    sent: list[str] = []
+    send_as_it_is = requests.send
+
+    def send(method: str, key: str, headers: Any, **options: Any) -> Any:
+        sent.append(f"{method} {key.partition('/')[0]}")
+        kept = {name: value for name, value in headers.items() if not (ignores and name == "if-none-match")}
+        return send_as_it_is(method, key, kept, **options)
+
+    monkeypatch.setattr(requests, "send", send)
+    presigner = _presigner(backend)
+    counts = []
+    for _ in range(3):
+        ticket = presigner.issue(png_request(size=len(PNG)))
+        upload(ticket, PNG)
+        sent.clear()
+        stored = presigner.complete(ticket.token)
+        counts.append((sent.count("HEAD public"), sent.count("PUT public")))
+        upload(ticket, OTHER)
+        assert presigner.complete(ticket.token) == stored
+        assert s3_reference.admin.get_object(Bucket=s3_reference.bucket, Key=ticket.key)["Body"].read() == PNG
+    if ignores:
+        assert counts == [(1, 2), (1, 1), (1, 1)], "it looks first, each time"
+        assert "overwrites on a conditional copy" in caplog.text
+    else:
+        # The second copy is refused, and a look tells which of the two preconditions failed.
+        assert counts == [(2, 2), (0, 1), (0, 1)]
+
+
 def test_a_copy_that_fails_after_it_has_begun_is_an_error(monkeypatch: pytest.MonkeyPatch, s3_reference: Store) -> None:
     """S3 answers 200 then, and the body has the error."""
     copier = _raw_copier(s3_reference)
