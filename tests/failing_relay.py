@@ -25,13 +25,13 @@ class Failure:
     """How a request fails, and how many in a row.
 
     - ``answer``: a status that stands instead of the storage's answer; or the relay closes the connection without an
-      answer, closes it in the middle of the body of the storage's answer ("cut"), never sends the rest of that body
-      ("stall"), or never answers.
-    - ``done``: whether the storage did what was asked, so that only its answer is lost. "cut" and "stall" imply it.
+      answer, closes it after the status line or in the middle of the body of the storage's answer ("cut headers",
+      "cut"), never sends the rest of that body ("stall"), or never answers.
+    - ``done``: whether the storage did what was asked, so that only its answer is lost. The cuts and "stall" imply it.
     - ``times``: how many requests in a row fail. An SDK repeats a failed request, so a failure that lasts has many.
     """
 
-    answer: Literal[500, 503, "close", "cut", "stall", "hang"]
+    answer: Literal[500, 503, "close", "cut headers", "cut", "stall", "hang"]
     done: bool = False
     times: int = 1
 
@@ -134,11 +134,14 @@ class _Handler(BaseHTTPRequestHandler):
             if failure is None:
                 self.wfile.write(self._forward(target, body))
                 return
-            answer = self._forward(target, body) if failure.done or failure.answer in ("cut", "stall") else b""
+            is_done = failure.done or failure.answer in ("cut headers", "cut", "stall")
+            answer = self._forward(target, body) if is_done else b""
         finally:
             if failure is not None:
                 reached.set()
         match failure.answer:
+            case "cut headers":
+                self.wfile.write(answer[: answer.index(b"\r\n") + 2])
             case 500 | 503:
                 self.wfile.write(self._failed(failure.answer))
                 return

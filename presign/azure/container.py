@@ -14,7 +14,7 @@ from presign.azure.account import Account
 from presign.azure.client import error_code, refuse_late_responses
 from presign.azure.failures import call_failed, explain_failure, lacks_permission
 from presign.backends.backend import ListedObject, ObjectChanged, ObjectHead
-from presign.backends.failures import check_clock
+from presign.backends.failures import check_clock, storage_failed
 from presign.backends.lazy_client import LazyClient
 from presign.errors import StorageUnavailable
 
@@ -41,9 +41,16 @@ class BlobContainer:
         """Return the SDK's client for one blob."""
         return self._client.get().get_blob_client(self.container, key)
 
-    def failed(self, call: str, error: AzureError) -> StorageUnavailable:
+    def failed(self, call: str, error: Exception) -> StorageUnavailable:
         """Return the error to raise after ``call`` failed."""
         return call_failed(self.account, self.container, call, error)
+
+    def incomplete(self, call: str) -> StorageUnavailable:
+        """Return the error to raise if the answer to ``call`` lacks headers that every answer has.
+
+        Python's HTTP client takes the headers before a break of the connection for all of them.
+        """
+        return storage_failed(self.account.storage_name(self.container), call, "incomplete headers")
 
     def properties(self) -> ContainerProperties | None:
         """Return the container's properties; None if the credentials are an identity that may not read them.
@@ -78,6 +85,8 @@ class BlobContainer:
             if error_code(error) in _UNREADABLE_CODES:
                 return self._unreadable_head(key)
             raise self.failed("Get Blob Properties", error) from None
+        if properties.size is None or not properties.etag:
+            raise self.incomplete("Get Blob Properties")
         return _object_head(properties)
 
     def read(self, key: str, *, offset: int, length: int, etag: str, version: str | None = None) -> bytes:
@@ -91,7 +100,8 @@ class BlobContainer:
                 raw_response_hook=refuse_late_responses(),
             )
             content: bytes = stream.readall()
-        except AzureError as error:
+        except (AzureError, ValueError) as error:
+            # The SDK raises ValueError for an answer that broke off before the header that says which range it has.
             if isinstance(error, ResourceNotFoundError) or is_precondition_failure(error):
                 raise self.changed(key) from None
             raise self.failed("Get Blob", error) from None
@@ -134,7 +144,8 @@ class BlobContainer:
             for blob in next(pages, ()):
                 if blob.name == key and blob.snapshot:
                     return str(blob.snapshot)
-        except AzureError as error:
+        except (AzureError, AttributeError) as error:
+            # The SDK raises AttributeError for an answer that broke off before the header that announces its body.
             raise self.failed("List Blobs", error) from None
         return None
 
@@ -172,7 +183,7 @@ def if_match(etag: str) -> dict[str, Any]:
     return {"etag": f'"{etag}"', "match_condition": MatchConditions.IfNotModified}
 
 
-def is_precondition_failure(error: AzureError) -> bool:
+def is_precondition_failure(error: Exception) -> bool:
     """Say whether the service refused the request because of one of its conditions."""
     return isinstance(error, HttpResponseError) and error.status_code == _PRECONDITION_FAILED
 

@@ -48,7 +48,7 @@ def explain_failure(
     return call_failed(account, container, call, error)
 
 
-def call_failed(account: Account, container: str, call: str, error: AzureError) -> StorageUnavailable:
+def call_failed(account: Account, container: str, call: str, error: Exception) -> StorageUnavailable:
     """Return the error to raise after a call failed, for whatever reason."""
     if not isinstance(error, HttpResponseError):
         return unreachable(account.url, error)

@@ -153,10 +153,13 @@ class Publication:
 
     def _copied_head(self, answer: dict[str, Any]) -> ObjectHead:
         grant = self._grant
+        etag = answer.get("etag")
+        if not etag:
+            raise self._target.incomplete("Put Blob From URL")
         return ObjectHead(
             size=self._head.size,
             content_type=grant.content_type,
-            etag=str(answer["etag"]).strip('"'),
+            etag=str(etag).strip('"'),
             version=answer.get("version_id"),
             content_disposition=grant.content_disposition,
             cache_control=grant.cache_control,

@@ -35,7 +35,11 @@ class GcsObjects:
             if isinstance(error, GoogleAPICallError) and error.code == 403:
                 return None
             raise failed(self.bucket, "GET", error) from None
-        return None if blob is None else object_head(blob)
+        try:
+            return None if blob is None else object_head(blob)
+        except AttributeError as error:
+            # The SDK has read no JSON: the answer broke off before the header that announces it.
+            raise failed(self.bucket, "GET", error) from None
 
     def read(self, key: str, *, offset: int, length: int, etag: str, version: str | None = None) -> bytes:
         """Return a range of the object's bytes; raises ObjectChanged if the object was replaced or deleted."""

@@ -57,7 +57,8 @@ class Rewriter:
             raise ObjectChanged(
                 f"gs://{self._source.bucket}: the pending object was replaced or deleted before its publication"
             ) from None
-        except FAILURES as error:
+        except (*FAILURES, TypeError) as error:
+            # The SDK raises TypeError for an answer that broke off before the header that announces its JSON.
             raise failed(self._destination.bucket, "REWRITE", error) from None
 
     def _rewrite(self, grant: Grant, generation: int) -> Any:

@@ -10,6 +10,7 @@ from typing import Any
 from botocore.exceptions import BotoCoreError, ClientError
 
 from presign.backends.backend import ListedObject, ObjectChanged, ObjectHead
+from presign.backends.failures import storage_failed
 from presign.backends.object_headers import HeaderNames
 from presign.s3.requests import CONCLUSIVE_STATUSES, BucketRequests, error_code, status_of
 from presign.signing.quoting import quote_value
@@ -52,7 +53,7 @@ class S3Objects:
         if response is not None:
             if response.status_code == 404:
                 return None
-            return _object_head(response.headers, response.content[:first_bytes] or None)
+            return self._described(response.headers, response.content[:first_bytes] or None)
         try:
             described = self._requests.client.head_object(Bucket=self._requests.bucket, Key=key, ChecksumMode="ENABLED")
         except ClientError as error:
@@ -64,7 +65,7 @@ class S3Objects:
             raise self._requests.failed("HEAD", error) from None
         except BotoCoreError as error:
             raise self._requests.failed("HEAD", error) from None
-        return _object_head(described["ResponseMetadata"]["HTTPHeaders"])
+        return self._described(described["ResponseMetadata"]["HTTPHeaders"])
 
     def read(self, key: str, *, offset: int, length: int, etag: str, version: str | None = None) -> bytes:
         """Return a range of the object's bytes; raises ObjectChanged if the object was replaced or deleted.
@@ -136,6 +137,13 @@ class S3Objects:
             return {}
         foreign = grantees - {owner}
         return {"access control list": ", ".join(sorted(foreign))} if foreign else {}
+
+    def _described(self, headers: Mapping[str, str], first_bytes: bytes | None = None) -> ObjectHead:
+        try:
+            return _object_head(headers, first_bytes)
+        except (KeyError, ValueError):
+            # Python's HTTP client takes the headers before a break of the connection for all of them.
+            raise storage_failed(f"s3://{self._requests.bucket}", "HEAD", "incomplete headers") from None
 
     def _owner_and_grantees(self, key: str) -> tuple[str, set[str]]:
         """Return the same from boto3, which retries. A storage that fails must not hide a list."""
