@@ -83,8 +83,8 @@ def create_app(
       and Retry-After. The call goes on in its thread. Set a longer time if completions read large objects to verify
       their SHA-256, as they do on Azure and Google Cloud Storage.
 
-    Raises ConfigurationError for ``"*"`` as an origin, for a limit of 0 or less, and for two presigners with the same
-    name.
+    Raises ConfigurationError for ``"*"`` as an origin, for a limit of 0 or less, for two presigners with the same
+    name, and for one whose prefix lies in another's pending place.
     """
     if isinstance(allowed_origins, str) or "*" in allowed_origins:
         raise ConfigurationError("allowed_origins must name origins, each as a text", field="allowed_origins")
@@ -121,7 +121,27 @@ def _paths(presigner: Presigner | Sequence[Presigner]) -> dict[str, Presigner]:
     paths = {f"/{each.name}": each for each in presigner}
     if not paths or len(paths) != len(presigner):
         raise ConfigurationError("every presigner needs a name of its own, such as name='avatars'", field="presigner")
+    for one in presigner:
+        for other in presigner:
+            _check_apart(one, other)
     return paths
+
+
+def _check_apart(one: Presigner, other: Presigner) -> None:
+    """Raise ConfigurationError if the sweep of ``one`` would delete what ``other`` stores under final keys.
+
+    A pending container or bucket of its own is left out: nothing is published there.
+    """
+    pending_prefix = one.policy.pending_prefix
+    if pending_prefix is None or one.backend.pending is not one.backend or one.backend.name != other.backend.name:
+        return
+    if other.policy.prefix.startswith(pending_prefix):
+        raise ConfigurationError(
+            f"the prefix of {other.name!r} lies in the pending_prefix of {one.name!r}, {pending_prefix!a}, where old "
+            "objects are deleted; choose another one",
+            field="prefix",
+            value=other.policy.prefix,
+        )
 
 
 def _uploader(presigner: Presigner, threads: BoundedThreads, timeout_seconds: float) -> _Answer:

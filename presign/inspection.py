@@ -5,6 +5,10 @@
     def inspect(uploaded: InspectedObject) -> Verdict:
         with Image.open(uploaded.open()) as image:
             return Accept() if image.width <= 4000 else Reject("the image is too wide")
+
+What it reads is what is published, by the object's ETag. On S3 the ETag is an MD5, and somebody can make two files with
+the same MD5 and exchange them after the inspection. Where that matters, as it does for a virus scanner, let the policy
+have ``create_only=True``, or let the bucket keep versions.
 """
 
 from __future__ import annotations

@@ -230,8 +230,9 @@ class Presigner:
     def sweep(self, *, dry_run: bool = False) -> SweepResult:
         """Delete the pending uploads that can no longer be completed. Raises StorageUnavailable.
 
-        Do this every few hours, or let a lifecycle rule of the bucket do it. Raises ConfigurationError if the policy
-        has no pending place.
+        Do this every few hours, or let a lifecycle rule of the bucket do it. Everything under ``pending_prefix`` is
+        old after this presigner's times: another presigner whose uploads can be completed for longer needs a pending
+        prefix of its own. Raises ConfigurationError if the policy has no pending place.
         """
         if self.policy.pending_prefix is None:
             raise ConfigurationError("the policy has no pending_prefix, so there is nothing to sweep", field="prefix")

@@ -460,6 +460,23 @@ def test_several_presigners_share_an_application_under_their_names(s3_reference:
             create_app(presigners, authorize=who)
 
 
+def test_a_place_that_another_presigner_sweeps_is_refused(s3_reference: Store) -> None:
+    def presigner(name: str, **policy: Any) -> Presigner:
+        return Presigner(
+            name=name,
+            backend=s3_reference.backend(),
+            policy=UploadPolicy(max_bytes=100, content_types={"image/png"}, **policy),
+            secret=TOKEN_SECRET,
+        )
+
+    avatars = presigner("avatars", prefix="public/")
+    swept = presigner("documents", prefix="pending/documents/", pending_prefix=None)
+    for presigners in ([avatars, swept], [swept, avatars]):
+        with pytest.raises(ConfigurationError, match="the prefix of 'documents' lies in the pending_prefix of 'avatar"):
+            create_app(presigners, authorize=who)
+    create_app([avatars, presigner("documents", prefix="pending-documents/", pending_prefix=None)], authorize=who)
+
+
 def test_an_inspection_without_a_verdict_is_202_with_retry_after_and_a_rejection_is_422(s3_reference: Store) -> None:
     verdicts: list[Any] = [NotYet(retry_after=9), Reject("the image is too dark")]
     loops: list[Any] = []

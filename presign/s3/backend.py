@@ -54,9 +54,10 @@ class S3Backend:
     - ``upload_method``: ``"post"`` or ``"put"`` for every upload. ``"auto"`` chooses PUT if the grant is create-only
       or the store is known to have no POST, and POST otherwise.
     - ``session``: the boto3 session whose credentials sign; by default a new ``boto3.Session()``.
-    - ``verifier_session``: the session whose credentials verify, publish and delete; by default ``session``. With a
-      session of its own, the identity that signs needs no right but to put objects under the pending prefix. Then even
-      a store that obeys headers which nobody signed cannot be made to copy, read or overwrite anything else.
+    - ``verifier_session``: the session whose credentials verify, publish, delete and sign downloads; by default
+      ``session``. With a session of its own, the identity that signs uploads needs no right but to put objects under
+      the pending prefix. Then even a store that obeys headers which nobody signed cannot be made to copy, read or
+      overwrite anything else.
     - ``allow_http``: accept endpoints without TLS beyond this machine.
 
     Credentials are loaded when the backend is built, and renewed in the background. Raises ConfigurationError.
@@ -111,6 +112,7 @@ class S3Backend:
         self._credentials = load_credentials(session)
         self._signers = PerSecondCache(self._make_signers)
         verifier = verifier_session or session
+        self._verifier_credentials = self._credentials if verifier is session else load_credentials(verifier)
         requests = BucketRequests(
             bucket=bucket,
             client=(
@@ -118,7 +120,7 @@ class S3Backend:
                 if verifier is session
                 else build_client(verifier, region=self._region, endpoint_url=self._endpoint_url)
             ),
-            credentials=self._credentials if verifier is session else load_credentials(verifier),
+            credentials=self._verifier_credentials,
             location=self._location,
             region=self._region,
             endpoint_url=self._endpoint_url,
@@ -185,8 +187,12 @@ class S3Backend:
     def sign_download(
         self, key: str, now: datetime, *, expires_in: timedelta, content_disposition: str | None = None
     ) -> str:
-        """Return a presigned GET; the storage sends ``content_disposition`` as a header of the response."""
-        return self._browser_requests.sign_download(key, self._signers_at(now, expires_in), content_disposition)
+        """Return a presigned GET; the storage sends ``content_disposition`` as a header of the response.
+
+        The verifier's credentials sign it, because those that sign uploads need not permit reading.
+        """
+        signers = self._signers.get(now, (self._verifier_credentials.current(now), expires_in))
+        return self._browser_requests.sign_download(key, signers, content_disposition)
 
     def object_url(self, key: str) -> str:
         """Return the object's own URL, on the endpoint that browsers reach."""

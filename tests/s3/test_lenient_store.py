@@ -7,6 +7,7 @@ import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from datetime import datetime, timezone
 from typing import Any
 
 import boto3
@@ -137,9 +138,21 @@ def test_a_copy_that_nobody_signed_finds_nothing_to_copy_with_two_identities() -
         stored = presigner.complete(private.token)
         assert running.anonymous_get(private.key).body == PNG
         assert presigner.complete(private.token) == stored
+        session = boto3.Session("AKIASIGNER", KEYS["AKIASIGNER"])
+        signer = S3Backend(bucket=BUCKET, region="us-east-1", endpoint_url=running.url, session=session)
         for key in (private.key, f"pending/{private.key.rpartition('/')[2]}"):
-            url = presigner.sign_download(key, expires_in=presigner.policy.expires_in)
+            url = signer.sign_download(key, datetime.now(timezone.utc), expires_in=presigner.policy.expires_in)
             assert send(Attempt(method="GET", url=url)).status == 403, "the identity that signs may read nothing"
+
+
+def test_the_identity_that_verifies_signs_downloads() -> None:
+    with _run(frozenset(), two_identities=True) as running:
+        presigner = running.presigner(public_read=False)
+        ticket = presigner.issue(_png_request())
+        upload(ticket, PNG)
+        presigner.complete(ticket.token)
+        url = presigner.sign_download(ticket.key, expires_in=presigner.policy.expires_in)
+        assert send(Attempt(method="GET", url=url)).body == PNG
 
 
 @pytest.mark.parametrize(
