@@ -104,8 +104,12 @@ class UploadPolicy:
             object.__setattr__(self, "cache_control", "no-cache")
         check_prefix(self.prefix)
         check_key_template(self.key_template)
-        if self.pending_prefix is not None:
-            check_prefix(self.pending_prefix, field="pending_prefix")
+        if self.pending_prefix is not None and not check_prefix(self.pending_prefix, field="pending_prefix"):
+            raise ConfigurationError(
+                "pending_prefix must not be empty, because a sweep must tell pending objects from others; "
+                "None sends uploads straight to their final key",
+                field="pending_prefix",
+            )
         self._check_sizes()
         self._check_lifetimes()
         if self.content_disposition not in {None, "inline", "attachment"}:
@@ -351,13 +355,16 @@ def _check_tags(tags: object) -> None:
             isinstance(name, str)
             and _TAG.fullmatch(name)
             and len(name) <= _MAX_TAG_NAME_CHARACTERS
+            # AWS keeps these names for itself.
+            and not name.lower().startswith("aws:")
             and isinstance(value, str)
             and (value == "" or _TAG.fullmatch(value))
             and len(value) <= _MAX_TAG_VALUE_CHARACTERS
         )
         if not is_tag:
             raise ConfigurationError(
-                "tags have names of 1 to 128 and values of at most 256 ASCII letters, digits, spaces and +-./:=_",
+                "tags have names of 1 to 128 and values of at most 256 ASCII letters, digits, spaces and +-./:=_; "
+                "no name begins with aws:",
                 field="tags",
                 value=str(name),
             )

@@ -200,7 +200,10 @@ class Presigner:
             raise InvalidToken("the token was issued to another owner")
         if not self.policy.allows(grant):
             raise InvalidToken("the policy does not allow this upload any more; ask for a new ticket and upload again")
-        await_result = await_result or _run_in_own_loop
+        if await_result is None:
+            # Before the storage is changed: on a running loop, coroutine functions of the application cannot run.
+            _check_hooks_can_run(self._inspect, self._on_complete)
+            await_result = _run_in_own_loop
         with self._completing.claim(grant.key):
             judge = partial(self._judge, await_result)
             if grant.pending_key is None:
@@ -381,17 +384,22 @@ def _resolve(result: object, await_result: AwaitResult) -> object:
     return await_result(result) if introspection.isawaitable(result) else result
 
 
-def _run_in_own_loop(awaitable: Awaitable[T]) -> T:
+def _check_hooks_can_run(*hooks: object) -> None:
+    """Raise ConfigurationError if one of them is a coroutine function and the caller is on an event loop."""
+    if not any(introspection.iscoroutinefunction(hook) for hook in hooks):
+        return
     try:
         asyncio.get_running_loop()
     except RuntimeError:
-        return asyncio.run(_as_coroutine(awaitable))
-    if introspection.iscoroutine(awaitable):
-        awaitable.close()
+        return
     raise ConfigurationError(
         "inspect or on_complete is a coroutine function, so a coroutine must call complete_async, not complete",
         field="on_complete",
     )
+
+
+def _run_in_own_loop(awaitable: Awaitable[T]) -> T:
+    return asyncio.run(_as_coroutine(awaitable))
 
 
 async def _as_coroutine(awaitable: Awaitable[T]) -> T:
