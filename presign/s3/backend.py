@@ -5,6 +5,7 @@ from __future__ import annotations
 from binascii import a2b_hex, b2a_base64
 from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
+from functools import partial
 from typing import cast
 from urllib.parse import unquote
 
@@ -15,6 +16,7 @@ from presign.backends.addresses import check_tls, read_address, read_endpoint
 from presign.backends.backend import ListedObject, ObjectHead, ObjectStore, PublishOption, SignedUpload
 from presign.backends.expiring_credentials import ExpiringCredentials
 from presign.backends.failures import missing_bucket, storage_failed, unreachable, wrong_clock
+from presign.backends.lazy_client import LazyClient
 from presign.backends.settings import check_texts
 from presign.backends.signature_v4_requests import SignatureV4Requests, UploadMethod
 from presign.errors import ConfigurationError, CredentialsUnavailable, StorageUnavailable
@@ -23,7 +25,14 @@ from presign.messages import Grant, Rule
 from presign.s3.copying import Copier
 from presign.s3.objects import HEADERS, S3Objects
 from presign.s3.requests import BucketRequests, error_code, scope_of
-from presign.s3.session import AccessKeys, build_client, is_aws_endpoint, load_credentials, new_session
+from presign.s3.session import (
+    COPY_READ_TIMEOUT_SECONDS,
+    AccessKeys,
+    build_client,
+    is_aws_endpoint,
+    load_credentials,
+    new_session,
+)
 from presign.signing.bucket_location import BucketLocation
 from presign.signing.per_second_cache import PerSecondCache
 from presign.signing.signers import Signers
@@ -113,20 +122,24 @@ class S3Backend:
         self._signers = PerSecondCache(self._make_signers)
         verifier = verifier_session or session
         self._verifier_credentials = self._credentials if verifier is session else load_credentials(verifier)
+        build = partial(build_client, verifier, region=self._region, endpoint_url=self._endpoint_url)
         requests = BucketRequests(
             bucket=bucket,
-            client=(
-                self._client
-                if verifier is session
-                else build_client(verifier, region=self._region, endpoint_url=self._endpoint_url)
-            ),
+            client=self._client if verifier is session else build(),
             credentials=self._verifier_credentials,
             location=self._location,
             region=self._region,
             endpoint_url=self._endpoint_url,
         )
         self._objects = S3Objects(requests)
-        self._copier = Copier(requests, self._objects, is_aws=self._is_aws)
+        self._copier = Copier(
+            requests,
+            self._objects,
+            large_requests=LazyClient(
+                lambda: requests.with_client(build(read_timeout_seconds=COPY_READ_TIMEOUT_SECONDS))
+            ),
+            is_aws=self._is_aws,
+        )
 
     def __repr__(self) -> str:
         return f"S3Backend(bucket={self._bucket!r}, region={self._region!r}, endpoint={self._endpoint_url!r})"

@@ -18,6 +18,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from presign.backends.backend import AlreadyPublished, ObjectChanged, ObjectHead
 from presign.backends.failures import storage_failed
+from presign.backends.lazy_client import LazyClient
 from presign.errors import StorageUnavailable
 from presign.messages import Grant
 from presign.s3.objects import HEADERS, S3Objects, version_of
@@ -26,6 +27,9 @@ from presign.signing.quoting import quote_path, quote_value
 
 MAX_COPY_BYTES = 5 * 1024**3
 """The largest object that CopyObject copies; a larger one is copied in parts."""
+
+LARGE_BYTES = 256 * 1024**2
+"""An object larger than this is copied with a longer time-out."""
 
 PART_BYTES = 1024**3
 _PARTS_AT_ONCE = 8
@@ -45,10 +49,20 @@ class Copier:
 
     Another store need not know conditional copies. So the first copy is made a second time, which such a store must
     refuse. Until it has shown that, each copy is preceded by a look at the destination.
+
+    ``large_requests`` has the time-outs for objects above LARGE_BYTES.
     """
 
-    def __init__(self, requests: BucketRequests, objects: S3Objects, *, is_aws: bool) -> None:
+    def __init__(
+        self,
+        requests: BucketRequests,
+        objects: S3Objects,
+        *,
+        large_requests: LazyClient[BucketRequests],
+        is_aws: bool,
+    ) -> None:
         self._requests = requests
+        self._large_requests = large_requests
         self._objects = objects
         self._is_aws = is_aws
         self._never_overwrites: bool | None = True if is_aws else None
@@ -61,7 +75,7 @@ class Copier:
             etag, version = self._copy_in_parts(grant, head)
         else:
             etag, version = self._copy(grant, head)
-            if self._never_overwrites is None:
+            if self._never_overwrites is None and head.size <= LARGE_BYTES:
                 etag, version = self._copy_again(grant, head) or (etag, version)
         return ObjectHead(size=head.size, content_type=grant.content_type, etag=etag, version=version_of(version))
 
@@ -105,7 +119,7 @@ class Copier:
             headers["x-amz-tagging"] = urlencode(grant.tags)
         if grant.storage_class is not None:
             headers["x-amz-storage-class"] = grant.storage_class
-        response = self._requests.send("PUT", grant.key, headers)
+        response = self._requests_for(head).send("PUT", grant.key, headers)
         if response is None:
             return self._copy_through_boto3(grant, head)
         if response.status_code in {404, 412}:
@@ -129,13 +143,14 @@ class Copier:
         if self._is_aws:
             arguments["AnnotationDirective"] = "EXCLUDE"
         try:
-            answer: Any = self._requests.client.copy_object(Bucket=self._requests.bucket, Key=grant.key, **arguments)
+            client: Any = self._requests_for(head).client
+            answer = client.copy_object(Bucket=self._requests.bucket, Key=grant.key, **arguments)
         except (BotoCoreError, ClientError) as error:
             raise self._explained(grant, "COPY", error) from None
         return answer["CopyObjectResult"]["ETag"].strip('"'), answer.get("VersionId")
 
     def _copy_in_parts(self, grant: Grant, head: ObjectHead) -> tuple[str, str | None]:
-        client: Any = self._requests.client
+        client: Any = self._requests_for(head).client
         target = {"Bucket": self._requests.bucket, "Key": grant.key}
         try:
             created = client.create_multipart_upload(**target, **_stored_arguments(grant))
@@ -160,6 +175,9 @@ class Copier:
             self._abort(upload)
             raise self._explained(grant, "COPY IN PARTS", error) from None
         return answer["ETag"].strip('"'), answer.get("VersionId")
+
+    def _requests_for(self, head: ObjectHead) -> BucketRequests:
+        return self._requests if head.size <= LARGE_BYTES else self._large_requests.get()
 
     def _abort(self, upload: Mapping[str, str]) -> None:
         client: Any = self._requests.client

@@ -47,6 +47,17 @@ class BucketRequests:
         self._region = region
         self._endpoint_url = endpoint_url
 
+    def with_client(self, client: S3Client) -> BucketRequests:
+        """Return the same requests through another client, which has other time-outs."""
+        return BucketRequests(
+            bucket=self.bucket,
+            client=client,
+            credentials=self._credentials,
+            location=self._location,
+            region=self._region,
+            endpoint_url=self._endpoint_url,
+        )
+
     def send(
         self,
         method: str,

@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 
 CONNECT_TIMEOUT_SECONDS = 5
 READ_TIMEOUT_SECONDS = 10
+COPY_READ_TIMEOUT_SECONDS = 600
+"""How long to wait for the copy of a large object: some stores answer only when they have copied all of it."""
+
 _ATTEMPTS = 2
 _DEFAULT_REGION = "us-east-1"
 # botocore renews credentials only when it is asked for them in their last 15 minutes.
@@ -68,12 +71,18 @@ def load_credentials(session: boto3.Session) -> CredentialsRenewer[AccessKeys]:
         raise _unusable_settings(error) from None
 
 
-def build_client(session: boto3.Session, *, region: str | None, endpoint_url: str | None) -> S3Client:
+def build_client(
+    session: boto3.Session,
+    *,
+    region: str | None,
+    endpoint_url: str | None,
+    read_timeout_seconds: float | None = None,
+) -> S3Client:
     """Return a client for the region and the endpoint; AWS's settings fill in what is None.
 
     Those settings include ``AWS_REGION``, ``AWS_ENDPOINT_URL_S3``, ``AWS_USE_FIPS_ENDPOINT``,
     ``AWS_USE_DUALSTACK_ENDPOINT`` and their counterparts in the configuration file; ``client.meta`` has the result.
-    Raises ConfigurationError.
+    ``read_timeout_seconds`` is READ_TIMEOUT_SECONDS by default. Raises ConfigurationError.
     """
     chosen_region = region or session.region_name or os.environ.get("AWS_REGION") or None
     try:
@@ -85,7 +94,7 @@ def build_client(session: boto3.Session, *, region: str | None, endpoint_url: st
                 signature_version="s3v4",
                 s3={"us_east_1_regional_endpoint": "regional"},
                 connect_timeout=CONNECT_TIMEOUT_SECONDS,
-                read_timeout=READ_TIMEOUT_SECONDS,
+                read_timeout=read_timeout_seconds or READ_TIMEOUT_SECONDS,
                 retries={"mode": "standard", "total_max_attempts": _ATTEMPTS},
             ),
         )

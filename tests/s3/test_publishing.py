@@ -32,7 +32,8 @@ from presign import (
     UploadPolicy,
     UploadRequest,
 )
-from presign.s3 import S3Backend, copying
+from presign.backends.lazy_client import LazyClient
+from presign.s3 import S3Backend, copying, session
 from presign.s3.copying import Copier
 from presign.s3.objects import S3Objects
 from presign.s3.requests import BucketRequests
@@ -340,6 +341,29 @@ def test_a_copy_in_parts_of_a_replaced_object_is_ended_and_leaves_nothing(
         in_parts.delete(key)
 
 
+def test_a_large_object_may_take_longer_to_copy_than_other_requests_take(
+    s3_reference: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(copying, "LARGE_BYTES", 20)
+    backend = s3_reference.backend()
+    used: list[float] = []
+    send = session.send
+
+    def remembered_send(client: Any, method: str, url: str, headers: Any) -> Any:
+        if method == "PUT":
+            used.append(client.meta.config.read_timeout)
+        return send(client, method, url, headers)
+
+    monkeypatch.setattr("presign.s3.requests.send", remembered_send)
+    for body in (PNG[:20], PNG):
+        presigner = _presigner(backend)
+        ticket = presigner.issue(png_request(size=len(body)))
+        upload(ticket, body)
+        presigner.complete(ticket.token)
+    assert set(used[:-1]) == {session.READ_TIMEOUT_SECONDS}
+    assert used[-1] == session.COPY_READ_TIMEOUT_SECONDS
+
+
 # The two preconditions, each alone
 
 
@@ -347,7 +371,7 @@ def _raw_copier(store: Store) -> Copier:
     """A copier that does not look first, as on Amazon S3, against a store that knows the same conditions."""
     backend = store.backend()
     requests: BucketRequests = backend._copier._requests
-    copier = Copier(requests, S3Objects(requests), is_aws=True)
+    copier = Copier(requests, S3Objects(requests), large_requests=LazyClient(lambda: requests), is_aws=True)
     copier._is_aws = False
     return copier
 
