@@ -60,6 +60,8 @@ class Place:
 
     - ``address``: what opens the backend; ``environment`` holds its credentials.
     - ``backend``: has the usual time-outs. ``impatient_backend`` has short ones.
+    - ``open_anew``: opens the backend of each completion that is interrupted, if a backend's first completion has more
+      requests than the next ones.
     """
 
     relay: Relay
@@ -67,6 +69,7 @@ class Place:
     environment: dict[str, str] = field(repr=False)
     backend: Backend
     impatient_backend: Backend
+    open_anew: Callable[[], Backend] | None
 
     def uploaded(self) -> Ticket:
         """Issue a ticket, and upload with it."""
@@ -77,7 +80,7 @@ class Place:
     def requests_of_a_completion(self) -> list[str]:
         ticket = self.uploaded()
         self.relay.disarm()
-        completing_presigner(self.backend, _ignore).complete(ticket.token)
+        assert self.complete_or_fail(ticket, []) is not None
         return list(self.relay.requests)
 
     def complete_or_fail(
@@ -85,10 +88,11 @@ class Place:
     ) -> StoredObject | None:
         """Complete an upload, and return None if the storage is not available; every other error is raised."""
         with _short_time_outs() if impatiently else nullcontext():
-            presigner = completing_presigner(
-                self.impatient_backend if impatiently else self.backend,
-                lambda completion: told.append(completion.stored),
-            )
+            if self.open_anew is not None:
+                backend = self.open_anew()
+            else:
+                backend = self.impatient_backend if impatiently else self.backend
+            presigner = completing_presigner(backend, lambda completion: told.append(completion.stored))
             try:
                 return presigner.complete(ticket.token)
             except StorageUnavailable:
@@ -135,6 +139,10 @@ def s3(seaweedfs: Store) -> Iterator[Place]:
             relay,
             f"s3://{seaweedfs.bucket}/{PREFIX}",
             environment,
+            # With the session of other backends, because a session takes long to build its first client.
+            open_anew=lambda: seaweedfs.backend(
+                endpoint_url=relay.url, public_endpoint_url=seaweedfs.endpoint_url, upload_method="put"
+            ),
             region="us-east-1",
             endpoint_url=relay.url,
             public_endpoint_url=seaweedfs.endpoint_url,
@@ -176,21 +184,33 @@ def gcs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
         )
 
 
-def _place(relay: Relay, address: str, environment: dict[str, str], **parameters: str) -> Place:
+def _place(
+    relay: Relay,
+    address: str,
+    environment: dict[str, str],
+    *,
+    open_anew: Callable[[], Backend] | None = None,
+    **parameters: str,
+) -> Place:
     address = f"{address}?{urlencode(parameters)}"
     with pytest.MonkeyPatch.context() as patch:
         for name, value in environment.items():
             patch.setenv(name, value)
         backend, _ = open_backend(address)
-        with _short_time_outs():
-            impatient_backend, _ = open_backend(address)
-    return Place(
+        impatient_backend, _ = open_backend(address)
+    place = Place(
         relay=relay,
         address=address,
         environment=environment,
         backend=backend,
         impatient_backend=impatient_backend,
+        open_anew=open_anew,
     )
+    # The first call of a backend builds its client, with the time-outs of that moment.
+    completing_presigner(backend, _ignore).complete(place.uploaded().token)
+    if open_anew is None:
+        place.complete_or_fail(place.uploaded(), [], impatiently=True)
+    return place
 
 
 @contextmanager
