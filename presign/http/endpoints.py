@@ -1,7 +1,10 @@
-"""The two endpoints, from a request's body to the body of the answer."""
+"""The two endpoints: their addresses, and the way from a request's body to the body of the answer."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from presign.errors import ConfigurationError
 from presign.messages import CompletionRequest, UploadRequest
 from presign.presigner import AwaitResult, Presigner
 
@@ -11,6 +14,19 @@ SUCCESS_HEADERS = {
     "Cache-Control": "no-store",
 }
 """The headers of an answer with status 200."""
+
+
+def presigners_by_path(presigner: Presigner | Sequence[Presigner]) -> dict[str, Presigner]:
+    """Return each presigner under the beginning of its addresses: ``"/avatars"``, or ``""`` for a single presigner.
+
+    Raises ConfigurationError for two presigners with the same name, and for none.
+    """
+    if isinstance(presigner, Presigner):
+        return {"": presigner}
+    paths = {f"/{each.name}": each for each in presigner}
+    if not paths or len(paths) != len(presigner):
+        raise ConfigurationError("every presigner needs a name of its own, such as name='avatars'", field="presigner")
+    return paths
 
 
 def answer_upload(presigner: Presigner, body: bytes, owner: str | None) -> bytes:
