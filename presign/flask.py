@@ -51,12 +51,14 @@ def create_blueprint(
         prefix = f"{path[1:]}_" if path else ""
         for endpoint, answer in (("upload", answer_upload), ("complete", answer_complete)):
             view = _view(each, authorize, answer)
-            blueprint.add_url_rule(f"{path}/{endpoint}", f"{prefix}{endpoint}", view, methods=["POST"])
+            blueprint.add_url_rule(
+                f"{path}/{endpoint}", f"{prefix}{endpoint}", view, methods=["POST"], provide_automatic_options=False
+            )
             # Flask answers other methods outside of the blueprint, where no problem document can be made.
             blueprint.add_url_rule(
                 f"{path}/{endpoint}",
                 f"{prefix}{endpoint}_other_methods",
-                _refuse_method,
+                _answer_other_method,
                 methods=_OTHER_METHODS,
                 provide_automatic_options=False,
             )
@@ -101,7 +103,10 @@ def _document(presigner: Presigner) -> Callable[[], Response]:
     return lambda: Response(document, mimetype="application/json")
 
 
-def _refuse_method() -> Response:
+def _answer_other_method() -> Response:
+    if request.method == "OPTIONS":
+        # A preflight request must succeed: flask-cors adds its headers to this answer.
+        return Response(status=204, headers={"Allow": "OPTIONS, POST"})
     return _response(problem_response_for_status(405, title="Method Not Allowed", headers={"Allow": "POST"}))
 
 
