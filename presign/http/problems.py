@@ -13,6 +13,7 @@ from presign.errors import (
     ConfigurationError,
     CredentialsUnavailable,
     Forbidden,
+    InvalidRequest,
     PresignError,
     StorageUnavailable,
     TooManyRequests,
@@ -26,6 +27,7 @@ RETRY_AFTER_SECONDS = 5
 _HEADERS = {"Content-Type": "application/problem+json", "Cache-Control": "no-store"}
 # The codes of presign's own errors, for a framework that answers with the same status.
 _CODES = {
+    400: InvalidRequest.code,
     401: Unauthenticated.code,
     403: Forbidden.code,
     404: "not_found",
