@@ -10,6 +10,7 @@ MAX_BODY_BYTES = 16 * 1024
 """The largest request body that is read. Metadata and tokens are much smaller."""
 
 _JSON = "application/json"
+_MAX_DIGITS = 20
 
 
 class BodyTooLarge(PresignError):
@@ -42,8 +43,10 @@ def check_declared_length(content_length: str | bytes | None) -> None:
 
     A header that is absent or no number passes: the body is then limited while it is read.
     """
-    # isdigit, because int also accepts signs, spaces and underscores.
-    if content_length and content_length.isdigit() and int(content_length) > MAX_BODY_BYTES:
+    # isdigit, because int also accepts signs, spaces and underscores; and int refuses a text of 4,300 digits.
+    if not content_length or not content_length.isascii() or not content_length.isdigit():
+        return
+    if len(content_length) > _MAX_DIGITS or int(content_length) > MAX_BODY_BYTES:
         raise BodyTooLarge
 
 
