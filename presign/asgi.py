@@ -6,12 +6,10 @@ error is an RFC 9457 problem document with a stable ``code``.
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
-from concurrent.futures import Future
 from functools import partial
-from typing import Any, TypeVar, cast
+from typing import Any, cast
 
 import orjson
 from starlette.applications import Starlette
@@ -23,16 +21,9 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from presign.backends.expiring_credentials import CredentialsExpired
-from presign.errors import (
-    ConfigurationError,
-    CredentialsUnavailable,
-    InvalidRequest,
-    PresignError,
-    StorageUnavailable,
-)
-from presign.http.bounded_threads import BoundedThreads
-from presign.http.endpoints import SUCCESS_HEADERS, answer_complete, answer_upload
+from presign.errors import ConfigurationError, InvalidRequest
+from presign.http.async_endpoints import MAX_THREADS, TIMEOUT_SECONDS, Answer, AsyncEndpoints
+from presign.http.endpoints import SUCCESS_HEADERS, presigners_by_path
 from presign.http.openapi import openapi
 from presign.http.problems import (
     ProblemResponse,
@@ -40,10 +31,10 @@ from presign.http.problems import (
     problem_response,
     problem_response_for_status,
 )
-from presign.http.request_body import MAX_BODY_BYTES, BodyTooLarge, check_media_type
-from presign.presigner import Presigner, awaiter_of_running_loop
+from presign.http.request_body import MAX_BODY_BYTES, BodyTooLarge, check_declared_length, check_media_type
+from presign.presigner import Presigner
 
-__all__ = ["MAX_BODY_BYTES", "Authorize", "create_app", "openapi"]
+__all__ = ["MAX_BODY_BYTES", "MAX_THREADS", "TIMEOUT_SECONDS", "Authorize", "create_app", "openapi"]
 
 Authorize = Callable[[Request], str | Awaitable[str | None] | None]
 """Return the owner of a request (None for anybody), or raise Unauthenticated, Forbidden or TooManyRequests.
@@ -53,11 +44,6 @@ of Starlette's pool, as Starlette does with endpoints, so it may block. That cos
 ticket itself.
 """
 
-MAX_THREADS = 20
-TIMEOUT_SECONDS = 9.0
-
-T = TypeVar("T")
-_Answer = Callable[[bytes, str | None], Awaitable[bytes]]
 _RawHeaders = list[tuple[bytes, bytes]]
 
 
@@ -66,6 +52,8 @@ def create_app(
     *,
     authorize: Authorize,
     allowed_origins: Collection[str] = (),
+    allowed_headers: Collection[str] = (),
+    allow_credentials: bool = False,
     max_threads: int = MAX_THREADS,
     timeout_seconds: float = TIMEOUT_SECONDS,
 ) -> ASGIApp:
@@ -76,6 +64,10 @@ def create_app(
 
     - ``allowed_origins``: the origins whose pages may use the application (CORS), such as ``https://www.example.com``.
       Leave it empty if the application that mounts this one has a CORS middleware of its own.
+    - ``allowed_headers``: the headers that those pages may send beside Content-Type, such as ``"authorization"`` for
+      bearer tokens and ``"x-csrftoken"``.
+    - ``allow_credentials``: whether those pages may send cookies. A page of any other origin cannot forge a request:
+      only JSON is accepted, and a browser first asks whether the origin may send JSON (a preflight request).
     - ``max_threads``: how many completions can run at once. Completions wait for the storage, so they run in threads
       of their own: a storage that hangs does not block the application's other endpoints. If ``presigner`` calls a
       service to sign, the calls run in as many further threads.
@@ -83,93 +75,39 @@ def create_app(
       and Retry-After. The call goes on in its thread. Set a longer time if completions read large objects to verify
       their SHA-256, as they do on Azure and Google Cloud Storage.
 
-    Raises ConfigurationError for ``"*"`` as an origin, for a limit of 0 or less, for two presigners with the same
-    name, and for one whose prefix lies in another's pending place.
+    Raises ConfigurationError for ``"*"`` as an origin or a header, for headers or credentials without an origin, for a
+    limit of 0 or less, for two presigners with the same name, and for one whose prefix lies in another's pending place.
     """
-    if isinstance(allowed_origins, str) or "*" in allowed_origins:
-        raise ConfigurationError("allowed_origins must name origins, each as a text", field="allowed_origins")
-    if max_threads < 1:
-        raise ConfigurationError("max_threads must be at least 1", field="max_threads", value=max_threads)
-    if timeout_seconds <= 0:
-        raise ConfigurationError("timeout_seconds must be more than 0", field="timeout_seconds")
-    upload_threads = BoundedThreads(max_threads=max_threads, name="presign upload")
-    complete_threads = BoundedThreads(max_threads=max_threads, name="presign complete")
+    for name, names in (("allowed_origins", allowed_origins), ("allowed_headers", allowed_headers)):
+        if isinstance(names, str) or "*" in names:
+            raise ConfigurationError(f"{name} must be a list of names, without '*'", field=name)
+    if (allowed_headers or allow_credentials) and not allowed_origins:
+        raise ConfigurationError(
+            "allowed_headers and allow_credentials have no effect without allowed_origins", field="allowed_origins"
+        )
+    answers = AsyncEndpoints(max_threads=max_threads, timeout_seconds=timeout_seconds)
     endpoint = partial(
         _Endpoint,
         authorize=_awaitable(authorize),
-        cors_headers={origin.encode("latin-1"): _cors_headers(origin) for origin in allowed_origins},
+        cors_headers={origin.encode("latin-1"): _cors_headers(origin, allow_credentials) for origin in allowed_origins},
     )
     endpoints: dict[str, ASGIApp] = {}
     routes: list[Route] = []
-    for path, each in _paths(presigner).items():
-        endpoints[f"{path}/upload"] = endpoint(_uploader(each, upload_threads, timeout_seconds))
-        endpoints[f"{path}/complete"] = endpoint(_completer(each, complete_threads, timeout_seconds))
+    for path, each in presigners_by_path(presigner).items():
+        endpoints[f"{path}/upload"] = endpoint(answers.uploader(each))
+        endpoints[f"{path}/complete"] = endpoint(answers.completer(each))
         routes.append(Route(f"{path}/openapi.json", _document(each), methods=["GET"]))
     routes += [Route(path, each, methods=["POST"]) for path, each in endpoints.items()]
     others: ASGIApp = Starlette(routes=routes, exception_handlers={HTTPException: _http_problem})
     if allowed_origins:
         others = CORSMiddleware(
-            others, allow_origins=list(allowed_origins), allow_methods=["POST"], allow_headers=["Content-Type"]
+            others,
+            allow_origins=list(allowed_origins),
+            allow_methods=["POST"],
+            allow_headers=["Content-Type", *allowed_headers],
+            allow_credentials=allow_credentials,
         )
     return _Application(endpoints=endpoints, others=others)
-
-
-def _paths(presigner: Presigner | Sequence[Presigner]) -> dict[str, Presigner]:
-    """Return each presigner under the beginning of its addresses, which is empty for a single one."""
-    if isinstance(presigner, Presigner):
-        return {"": presigner}
-    paths = {f"/{each.name}": each for each in presigner}
-    if not paths or len(paths) != len(presigner):
-        raise ConfigurationError("every presigner needs a name of its own, such as name='avatars'", field="presigner")
-    for one in presigner:
-        for other in presigner:
-            _check_apart(one, other)
-    return paths
-
-
-def _check_apart(one: Presigner, other: Presigner) -> None:
-    """Raise ConfigurationError if the sweep of ``one`` would delete what ``other`` stores under final keys.
-
-    A pending container or bucket of its own is left out: nothing is published there.
-    """
-    pending_prefix = one.policy.pending_prefix
-    if pending_prefix is None or one.backend.pending is not one.backend or one.backend.name != other.backend.name:
-        return
-    if other.policy.prefix.startswith(pending_prefix):
-        raise ConfigurationError(
-            f"the prefix of {other.name!r} lies in the pending_prefix of {one.name!r}, {pending_prefix!a}, where old "
-            "objects are deleted; choose another one",
-            field="prefix",
-            value=other.policy.prefix,
-        )
-
-
-def _uploader(presigner: Presigner, threads: BoundedThreads, timeout_seconds: float) -> _Answer:
-    signing_does_io = presigner.backend.signing_does_io
-
-    async def upload(body: bytes, owner: str | None) -> bytes:
-        if not signing_does_io:
-            try:
-                return answer_upload(presigner, body, owner)
-            except CredentialsExpired:
-                # A thread can wait until they are renewed; the event loop must not.
-                pass
-        ticket = threads.submit(partial(answer_upload, presigner, body, owner))
-        late = CredentialsUnavailable(f"there was no signature within {timeout_seconds:g} seconds")
-        return await _result(ticket, timeout_seconds, late)
-
-    return upload
-
-
-def _completer(presigner: Presigner, threads: BoundedThreads, timeout_seconds: float) -> _Answer:
-    async def complete(body: bytes, owner: str | None) -> bytes:
-        # Coroutine functions of the application run here, on the loop that its other coroutines use.
-        await_result = awaiter_of_running_loop()
-        stored = threads.submit(partial(answer_complete, presigner, body, owner, await_result))
-        late = StorageUnavailable(f"the completion did not end within {timeout_seconds:g} seconds")
-        return await _result(stored, timeout_seconds, late)
-
-    return complete
 
 
 def _document(presigner: Presigner) -> Callable[[Request], Awaitable[Response]]:
@@ -204,7 +142,7 @@ class _Endpoint:
 
     def __init__(
         self,
-        answer: _Answer,
+        answer: Answer,
         *,
         authorize: Callable[[Request], Awaitable[str | None]],
         cors_headers: Mapping[bytes, _RawHeaders],
@@ -220,9 +158,10 @@ class _Endpoint:
         try:
             owner = await self._authorize(Request(scope, receive))
             check_media_type(headers.get(b"content-type", b"").decode("latin-1"))
-            content = await self._answer(await _read_body(receive), owner)
+            check_declared_length(headers.get(b"content-length"))
+            content = await self._answer(await read_body(receive), owner)
         except Exception as error:
-            response = _response(problem_response(error))
+            response = as_response(problem_response(error))
             response.raw_headers += cors_headers
             await response(scope, receive, send)
             if is_server_fault(error):
@@ -232,19 +171,6 @@ class _Endpoint:
         answer_headers = [*_SUCCESS_HEADERS, (b"content-length", b"%d" % len(content)), *cors_headers]
         await send({"type": "http.response.start", "status": 200, "headers": answer_headers})
         await send({"type": "http.response.body", "body": content})
-
-
-async def _result(future: Future[T], seconds: float, late: PresignError) -> T:
-    """Return the result of a call in a thread; raise ``late`` if it is not there after ``seconds``."""
-    waiting = asyncio.wrap_future(future)
-    try:
-        done, _ = await asyncio.wait([waiting], timeout=seconds)
-    finally:
-        # Without effect on a call that has ended; one that still waits for a thread is not made.
-        waiting.cancel()
-    if not done:
-        raise late
-    return waiting.result()
 
 
 def _awaitable(authorize: Authorize) -> Callable[[Request], Awaitable[str | None]]:
@@ -264,7 +190,8 @@ def _awaitable(authorize: Authorize) -> Callable[[Request], Awaitable[str | None
     return in_thread
 
 
-async def _read_body(receive: Receive) -> bytes:
+async def read_body(receive: Receive) -> bytes:
+    """Return the body of a request; raises BodyTooLarge after MAX_BODY_BYTES, and InvalidRequest if it breaks off."""
     body: bytes = b""
     while True:
         message = await receive()
@@ -279,10 +206,11 @@ async def _read_body(receive: Receive) -> bytes:
 
 async def _http_problem(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101  (Starlette types every handler's error as Exception)
-    return _response(problem_response_for_status(error.status_code, title=error.detail, headers=error.headers))
+    return as_response(problem_response_for_status(error.status_code, title=error.detail, headers=error.headers))
 
 
-def _response(problem: ProblemResponse) -> Response:
+def as_response(problem: ProblemResponse) -> Response:
+    """Return a problem as Starlette's response."""
     return Response(problem.body, status_code=problem.status, headers=problem.headers)
 
 
@@ -290,10 +218,9 @@ def _raw(headers: Mapping[str, str]) -> _RawHeaders:
     return [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
 
 
-def _cors_headers(origin: str) -> _RawHeaders:
-    return _raw(
-        {"Access-Control-Allow-Origin": origin, "Access-Control-Expose-Headers": "Retry-After", "Vary": "Origin"}
-    )
+def _cors_headers(origin: str, allow_credentials: bool) -> _RawHeaders:
+    headers = {"Access-Control-Allow-Origin": origin, "Access-Control-Expose-Headers": "Retry-After", "Vary": "Origin"}
+    return _raw({**headers, "Access-Control-Allow-Credentials": "true"} if allow_credentials else headers)
 
 
 _SUCCESS_HEADERS = _raw(SUCCESS_HEADERS)

@@ -272,9 +272,60 @@ def test_pages_of_an_allowed_origin_may_ask_and_read_and_no_others(presigner: Pr
 
 
 @pytest.mark.parametrize("origins", ["https://www.example.com", ["*"]])
-def test_origins_that_would_let_everybody_in_are_refused(presigner: Presigner, origins: Any) -> None:
+@pytest.mark.parametrize("allow_credentials", [False, True])
+def test_origins_that_would_let_everybody_in_are_refused(
+    presigner: Presigner, origins: Any, allow_credentials: bool
+) -> None:
     with pytest.raises(ConfigurationError, match="allowed_origins"):
-        create_app(presigner, authorize=who, allowed_origins=origins)
+        create_app(presigner, authorize=who, allowed_origins=origins, allow_credentials=allow_credentials)
+
+
+@pytest.mark.parametrize("headers", ["authorization", ["*"]])
+def test_headers_must_be_named(presigner: Presigner, headers: Any) -> None:
+    with pytest.raises(ConfigurationError, match="allowed_headers"):
+        create_app(presigner, authorize=who, allowed_origins=["https://www.example.com"], allowed_headers=headers)
+
+
+@pytest.mark.parametrize("options", [{"allow_credentials": True}, {"allowed_headers": ["authorization"]}])
+def test_credentials_and_headers_without_an_origin_are_refused(presigner: Presigner, options: Any) -> None:
+    with pytest.raises(ConfigurationError, match="allowed_origins"):
+        create_app(presigner, authorize=who, **options)
+
+
+def _preflight(url: str, origin: str, *headers: str) -> httpx.Response:
+    asked = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": ", ".join(headers)}
+    return httpx.options(f"{url}/upload", headers={**asked, "Origin": origin})
+
+
+def test_an_allowed_origin_may_send_cookies_and_named_headers_if_the_application_says_so(presigner: Presigner) -> None:
+    page, stranger = "https://www.example.com", "https://evil.example"
+    named = ("content-type", "authorization", "x-csrftoken")
+    with serve(create_app(presigner, authorize=who, allowed_origins=[page])) as url:
+        assert "access-control-allow-credentials" not in _preflight(url, page, "content-type").headers
+        answer = httpx.post(f"{url}/upload", json={"type": "image/png"}, headers={"Origin": page})
+        assert "access-control-allow-credentials" not in answer.headers
+        assert _preflight(url, page, *named).status_code == 400
+    app = create_app(
+        presigner,
+        authorize=who,
+        allowed_origins=[page],
+        allow_credentials=True,
+        allowed_headers=("authorization", "x-csrftoken"),
+    )
+    with serve(app) as url:
+        preflight = _preflight(url, page, *named)
+        assert preflight.status_code == 200
+        assert preflight.headers["access-control-allow-credentials"] == "true"
+        assert preflight.headers["access-control-allow-origin"] == page
+        allowed = {name.strip().lower() for name in preflight.headers["access-control-allow-headers"].split(",")}
+        assert allowed >= {*named}
+        assert _preflight(url, page, *named, "x-other").status_code == 400
+        assert _preflight(url, stranger, *named).status_code == 400
+        for body in ({"type": "image/png"}, {"type": "text/html"}):
+            answer = httpx.post(f"{url}/upload", json=body, headers={"Origin": page})
+            assert answer.headers["access-control-allow-credentials"] == "true"
+            foreign = httpx.post(f"{url}/upload", json=body, headers={"Origin": stranger})
+            assert not {name for name in foreign.headers if name.startswith("access-control-")}
 
 
 def test_under_a_mount_the_contract_is_the_same(presigner: Presigner) -> None:

@@ -29,6 +29,8 @@ ORDER = (
     "presigner",
     "http",
     "asgi",
+    "fastapi",
+    "flask",
     "testing",
     "cli",
     "__main__",
@@ -42,7 +44,11 @@ SDKS = {
     "azure": {"azure"},
     "google": {"gcs"},
     "cryptography": {"gcs"},
-    "starlette": {"asgi"},
+    "starlette": {"asgi", "fastapi"},
+    "fastapi": {"fastapi"},
+    "pydantic": {"fastapi"},
+    "flask": {"flask"},
+    "werkzeug": {"flask"},
     "click": {"cli"},
 }
 PACKAGES = {path.parent.name for path in PACKAGE.glob("*/__init__.py")}

@@ -1,7 +1,10 @@
-"""The two endpoints, from a request's body to the body of the answer."""
+"""The two endpoints: their addresses, and the way from a request's body to the body of the answer."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from presign.errors import ConfigurationError
 from presign.messages import CompletionRequest, UploadRequest
 from presign.presigner import AwaitResult, Presigner
 
@@ -11,6 +14,23 @@ SUCCESS_HEADERS = {
     "Cache-Control": "no-store",
 }
 """The headers of an answer with status 200."""
+
+
+def presigners_by_path(presigner: Presigner | Sequence[Presigner]) -> dict[str, Presigner]:
+    """Return each presigner under the beginning of its addresses: ``"/avatars"``, or ``""`` for a single presigner.
+
+    Raises ConfigurationError for two presigners with the same name, for one whose prefix lies in another's pending
+    place, and for none.
+    """
+    if isinstance(presigner, Presigner):
+        return {"": presigner}
+    paths = {f"/{each.name}": each for each in presigner}
+    if not paths or len(paths) != len(presigner):
+        raise ConfigurationError("every presigner needs a name of its own, such as name='avatars'", field="presigner")
+    for one in presigner:
+        for other in presigner:
+            _check_apart(one, other)
+    return paths
 
 
 def answer_upload(presigner: Presigner, body: bytes, owner: str | None) -> bytes:
@@ -27,3 +47,20 @@ def answer_complete(
     """
     token = CompletionRequest.from_json(body).token
     return presigner.complete(token, owner=owner, await_result=await_result).to_json()
+
+
+def _check_apart(one: Presigner, other: Presigner) -> None:
+    """Raise ConfigurationError if the sweep of ``one`` would delete what ``other`` stores under final keys.
+
+    A pending container or bucket of its own is left out: nothing is published there.
+    """
+    pending_prefix = one.policy.pending_prefix
+    if pending_prefix is None or one.backend.pending is not one.backend or one.backend.name != other.backend.name:
+        return
+    if other.policy.prefix.startswith(pending_prefix):
+        raise ConfigurationError(
+            f"the prefix of {other.name!r} lies in the pending_prefix of {one.name!r}, {pending_prefix!a}, where old "
+            "objects are deleted; choose another one",
+            field="prefix",
+            value=other.policy.prefix,
+        )

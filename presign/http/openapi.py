@@ -1,7 +1,8 @@
-"""The OpenAPI document of the HTTP contract."""
+"""The HTTP contract as data: the two operations with their errors, their JSON schemas, and the OpenAPI document."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 from presign.errors import (
@@ -34,15 +35,52 @@ _ERRORS_OF_BOTH: tuple[type[PresignError], ...] = (
     UnsupportedMediaType,
     TooManyRequests,
 )
-_UPLOAD_ERRORS: tuple[type[PresignError], ...] = (TooLarge, TypeNotAllowed, TooSmall, CredentialsUnavailable)
-_COMPLETE_ERRORS: tuple[type[PresignError], ...] = (
-    CompletionPending,
-    InvalidToken,
-    TokenExpired,
-    NotUploaded,
-    RuleViolated,
-    Rejected,
-    StorageUnavailable,
+
+
+@dataclass(frozen=True, kw_only=True)
+class Operation:
+    """One POST of the contract: its path, its operation id, the names of its schemas, and the errors it answers."""
+
+    path: str
+    name: str
+    summary: str
+    request: str
+    answer: str
+    errors: tuple[type[PresignError], ...]
+
+    @property
+    def codes(self) -> dict[int, list[str]]:
+        """The codes of the problems, by HTTP status."""
+        codes: dict[int, list[str]] = {}
+        for error in self.errors:
+            codes.setdefault(error.status, []).append(error.code)
+        return dict(sorted(codes.items()))
+
+
+UPLOAD = Operation(
+    path="/upload",
+    name="upload",
+    summary="Ask for a ticket for one file.",
+    request="UploadRequest",
+    answer="Ticket",
+    errors=(*_ERRORS_OF_BOTH, TooLarge, TypeNotAllowed, TooSmall, CredentialsUnavailable),
+)
+COMPLETE = Operation(
+    path="/complete",
+    name="complete",
+    summary="Ask the server to verify an upload after the file is stored.",
+    request="CompletionRequest",
+    answer="StoredObject",
+    errors=(
+        *_ERRORS_OF_BOTH,
+        CompletionPending,
+        InvalidToken,
+        TokenExpired,
+        NotUploaded,
+        RuleViolated,
+        Rejected,
+        StorageUnavailable,
+    ),
 )
 
 _TEXT = {"type": "string"}
@@ -65,54 +103,33 @@ def openapi(presigner: Presigner) -> dict[str, Any]:
     return {
         "openapi": "3.1.0",
         "info": {"title": "presign", "version": "1", "summary": "Tickets for uploads straight to object storage."},
-        "paths": {
-            "/upload": {
-                "post": _operation(
-                    "upload",
-                    summary="Ask for a ticket for one file.",
-                    request="UploadRequest",
-                    answer="Ticket",
-                    errors=_ERRORS_OF_BOTH + _UPLOAD_ERRORS,
-                )
-            },
-            "/complete": {
-                "post": _operation(
-                    "complete",
-                    summary="Ask the server to verify an upload after the file is stored.",
-                    request="CompletionRequest",
-                    answer="StoredObject",
-                    errors=_ERRORS_OF_BOTH + _COMPLETE_ERRORS,
-                )
-            },
-        },
-        "components": {
-            "schemas": {
-                "UploadRequest": _upload_request(presigner),
-                "Ticket": _TICKET,
-                "CompletionRequest": _COMPLETION_REQUEST,
-                "StoredObject": _STORED_OBJECT,
-                "Problem": _PROBLEM,
-            }
-        },
+        "paths": {operation.path: {"post": _described(operation)} for operation in (UPLOAD, COMPLETE)},
+        "components": {"schemas": schemas(presigner)},
     }
 
 
-def _operation(
-    name: str, *, summary: str, request: str, answer: str, errors: tuple[type[PresignError], ...]
-) -> dict[str, Any]:
-    codes: dict[int, list[str]] = {}
-    for error in errors:
-        codes.setdefault(error.status, []).append(error.code)
-    responses = {"200": {"description": answer, "content": _content("application/json", answer)}}
-    for status in sorted(codes):
+def schemas(presigner: Presigner) -> dict[str, dict[str, Any]]:
+    """Return the JSON schemas by their names; requests have this presigner's content types and size limits."""
+    return {
+        "UploadRequest": _upload_request(presigner),
+        "Ticket": TICKET,
+        "CompletionRequest": _COMPLETION_REQUEST,
+        "StoredObject": STORED_OBJECT,
+        "Problem": PROBLEM,
+    }
+
+
+def _described(operation: Operation) -> dict[str, Any]:
+    responses = {"200": {"description": operation.answer, "content": _content("application/json", operation.answer)}}
+    for status, codes in operation.codes.items():
         responses[str(status)] = {
-            "description": ", ".join(codes[status]),
+            "description": ", ".join(codes),
             "content": _content("application/problem+json", "Problem"),
         }
     return {
-        "operationId": name,
-        "summary": summary,
-        "requestBody": {"required": True, "content": _content("application/json", request)},
+        "operationId": operation.name,
+        "summary": operation.summary,
+        "requestBody": {"required": True, "content": _content("application/json", operation.request)},
         "responses": responses,
     }
 
@@ -165,7 +182,7 @@ def _upload_request(presigner: Presigner) -> dict[str, Any]:
     }
 
 
-_TICKET = {
+TICKET = {
     "type": "object",
     "description": "The request that stores the file. Send `method` to `url`. With POST, send a multipart form that "
     "has all `fields` first and the file last, in a field named `file`. With PUT, send the file as the body, with "
@@ -196,7 +213,7 @@ _COMPLETION_REQUEST = {
     "required": ["token"],
     "properties": {"token": {**_TEXT, "description": "The token of the ticket."}},
 }
-_STORED_OBJECT = {
+STORED_OBJECT = {
     "type": "object",
     "description": "The object that the server has verified.",
     "required": ["key", "object_url", "etag", "version", "size", "type"],
@@ -212,7 +229,7 @@ _STORED_OBJECT = {
         "type": {**_TEXT, "description": "The object's media type."},
     },
 }
-_PROBLEM = {
+PROBLEM = {
     "type": "object",
     "description": "An error (RFC 9457). `code` is stable and meant for programs; `title` and `detail` are meant for "
     "people and may change.",

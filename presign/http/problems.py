@@ -12,17 +12,30 @@ from presign.errors import (
     CompletionPending,
     ConfigurationError,
     CredentialsUnavailable,
+    Forbidden,
+    InvalidRequest,
     PresignError,
     StorageUnavailable,
     TooManyRequests,
+    Unauthenticated,
 )
-from presign.http.request_body import BodyTooLarge
+from presign.http.request_body import BodyTooLarge, UnsupportedMediaType
 
 RETRY_AFTER_SECONDS = 5
 """When a client may ask again after a 503."""
 
 _HEADERS = {"Content-Type": "application/problem+json", "Cache-Control": "no-store"}
-_CODES = {404: "not_found", 405: "method_not_allowed"}
+# The codes of presign's own errors, for a framework that answers with the same status.
+_CODES = {
+    400: InvalidRequest.code,
+    401: Unauthenticated.code,
+    403: Forbidden.code,
+    404: "not_found",
+    405: "method_not_allowed",
+    413: BodyTooLarge.code,
+    415: UnsupportedMediaType.code,
+    429: TooManyRequests.code,
+}
 _DETAILS = {404: "nothing is served at this address", 405: "this address does not accept this method"}
 
 _log = logging.getLogger("presign")
@@ -34,6 +47,11 @@ class ProblemResponse(NamedTuple):
     status: int
     headers: Mapping[str, str]
     body: bytes
+
+    @property
+    def wsgi_headers(self) -> dict[str, str]:
+        """The headers that a WSGI application may send: ``Connection`` belongs to the server (PEP 3333)."""
+        return {name: value for name, value in self.headers.items() if name != "Connection"}
 
 
 def is_server_fault(error: Exception) -> bool:

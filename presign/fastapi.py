@@ -1,0 +1,242 @@
+"""The HTTP contract as a FastAPI router, and a dependency for the application's own endpoints.
+
+::
+
+    app.include_router(create_router(presigner, authorize=current_user), prefix="/files")
+
+    Avatar = Annotated[StoredObject, Depends(completed_upload(presigner, authorize=current_user, field="avatar"))]
+
+    @app.post("/profile")
+    async def save_profile(avatar: Avatar, name: Annotated[str, Body()]) -> None: ...
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from datetime import datetime
+from typing import Any, Literal
+
+from fastapi import APIRouter, Body, Depends, Form, HTTPException, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute
+from pydantic import BaseModel
+from starlette.exceptions import HTTPException as StarletteHTTPException
+from starlette.types import Receive, Scope, Send
+
+from presign.asgi import as_response, read_body
+from presign.errors import ConfigurationError, InvalidRequest, PresignError, sanitize
+from presign.http.async_endpoints import MAX_THREADS, TIMEOUT_SECONDS, Answer, AsyncEndpoints
+from presign.http.endpoints import SUCCESS_HEADERS, presigners_by_path
+from presign.http.openapi import COMPLETE, PROBLEM, STORED_OBJECT, TICKET, UPLOAD, Operation, schemas
+from presign.http.problems import is_server_fault, problem_response, problem_response_for_status
+from presign.http.request_body import check_declared_length, check_media_type
+from presign.messages import StoredObject
+from presign.presigner import Presigner
+
+__all__ = ["StoredUpload", "UploadTicket", "completed_upload", "create_router"]
+
+Authorize = Callable[..., Any]
+"""A FastAPI dependency, ``async def`` or ``def``, that returns the owner of a request as text, or None for anybody.
+
+It may have dependencies of its own. It refuses a request with Unauthenticated, Forbidden or TooManyRequests, or with
+FastAPI's HTTPException.
+"""
+
+_OTHER_METHODS = ["DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "PUT"]
+
+
+class UploadTicket(BaseModel):
+    """The answer of ``/upload``."""
+
+    method: Literal["POST", "PUT"]
+    url: str
+    fields: dict[str, str]
+    headers: dict[str, str]
+    expires_at: datetime
+    now: datetime
+    key: str
+    object_url: str | None
+    enforced: dict[str, Literal["storage", "completion"]]
+    token: str
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core_schema: Any, handler: Any) -> dict[str, Any]:
+        return _titled(cls, TICKET)
+
+
+class StoredUpload(BaseModel):
+    """The answer of ``/complete``."""
+
+    key: str
+    object_url: str | None
+    etag: str
+    version: str | None
+    size: int
+    type: str
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core_schema: Any, handler: Any) -> dict[str, Any]:
+        return _titled(cls, STORED_OBJECT)
+
+
+def create_router(
+    presigner: Presigner | Sequence[Presigner],
+    *,
+    authorize: Authorize,
+    max_threads: int = MAX_THREADS,
+    timeout_seconds: float = TIMEOUT_SECONDS,
+) -> APIRouter:
+    """Return a router with ``POST /upload`` and ``POST /complete``; ``authorize`` decides before any body is read.
+
+    Several presigners share one router. Each then has addresses of its own, which begin with its name, such as
+    ``/avatars/upload`` and ``/avatars/complete``. The application's OpenAPI document describes them, with the content
+    types and size limits of each presigner.
+
+    ``max_threads`` and ``timeout_seconds`` limit the completions, as in ``presign.asgi.create_app``. For pages of other
+    origins, add FastAPI's CORSMiddleware to the application, with ``expose_headers=["Retry-After"]``.
+
+    Raises ConfigurationError if ``authorize`` or one of its dependencies declares a body or a form, because FastAPI
+    would read it first; for a limit of 0 or less; and for two presigners with the same name.
+    """
+    answers = AsyncEndpoints(max_threads=max_threads, timeout_seconds=timeout_seconds)
+    router = APIRouter(route_class=_ProblemRoute, tags=["uploads"])
+    for path, each in presigners_by_path(presigner).items():
+        described = schemas(each)
+        for operation, model, answer in (
+            (UPLOAD, UploadTicket, answers.uploader(each)),
+            (COMPLETE, StoredUpload, answers.completer(each)),
+        ):
+            router.add_api_route(
+                f"{path}{operation.path}",
+                _endpoint(answer, authorize),
+                methods=["POST"],
+                # Without it, FastAPI derives the name of every operation from the name of the inner function.
+                name="_".join(filter(None, [path[1:], operation.name])),
+                summary=operation.summary,
+                response_model=model,
+                response_description=operation.answer,
+                responses=_responses(operation),
+                openapi_extra={"requestBody": _request_body(operation, described)},
+            )
+            router.add_api_route(
+                f"{path}{operation.path}", _refuse_method, methods=_OTHER_METHODS, include_in_schema=False
+            )
+    if any(isinstance(route, APIRoute) and route.body_field is not None for route in router.routes):
+        raise ConfigurationError(
+            "authorize must not declare a body or a form, because FastAPI would read it before it authorises; use "
+            "headers, cookies or the Request",
+            field="authorize",
+        )
+    return router
+
+
+def completed_upload(
+    presigner: Presigner,
+    *,
+    authorize: Authorize,
+    field: str = "token",
+    form: bool = False,
+    max_threads: int = MAX_THREADS,
+    timeout_seconds: float = TIMEOUT_SECONDS,
+) -> Callable[..., Awaitable[StoredObject]]:
+    """Return a dependency that completes the upload whose token the request posts, and gives its StoredObject.
+
+    The token is the member ``field`` of the request's JSON object, or with ``form=True`` the form field of that name.
+    It stands beside the endpoint's own ``Body()`` or ``Form()`` parameters. ``authorize`` is the same dependency as the
+    router's: the token belongs to its owner. FastAPI reads the body of such an endpoint before it authorises, as it
+    does for every endpoint that declares a body.
+
+    An upload that cannot be completed raises HTTPException with the problem document as its ``detail`` and the status
+    of the contract, 202 if the upload is not completed *yet*. The endpoint is then not called.
+    """
+    answers = AsyncEndpoints(max_threads=max_threads, timeout_seconds=timeout_seconds)
+    description = "The token of an upload's ticket, after the file is stored."
+    posted: Any = (
+        Form(alias=field, description=description) if form else Body(alias=field, embed=True, description=description)
+    )
+    owner_of_request: Any = Depends(authorize)
+
+    async def complete(token: str = posted, owner: Any = owner_of_request) -> StoredObject:
+        try:
+            return await answers.complete(presigner, token, owner)
+        except PresignError as error:
+            if is_server_fault(error):
+                raise
+            problem = problem_response(error)
+            headers = {name: value for name, value in problem.headers.items() if name != "Content-Type"}
+            raise HTTPException(problem.status, detail=error.problem(), headers=headers) from None
+
+    return complete
+
+
+def _endpoint(answer: Answer, authorize: Authorize) -> Callable[..., Awaitable[Response]]:
+    owner_of_request: Any = Depends(authorize)
+
+    # No parameter declares the body, because FastAPI would read it before it calls `authorize`.
+    async def endpoint(request: Request, owner: Any = owner_of_request) -> Response:
+        check_media_type(request.headers.get("content-type"))
+        check_declared_length(request.headers.get("content-length"))
+        return Response(await answer(await read_body(request.receive), owner), headers=SUCCESS_HEADERS)
+
+    return endpoint
+
+
+async def _refuse_method() -> Response:
+    return as_response(problem_response_for_status(405, title="Method Not Allowed", headers={"Allow": "POST"}))
+
+
+class _ProblemRoute(APIRoute):
+    """Answer every error of the endpoint and of its dependencies with a problem document."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        handle = super().get_route_handler()
+
+        async def handle_or_explain(request: Request) -> Response:
+            try:
+                return await handle(request)
+            except StarletteHTTPException as error:
+                title = error.detail if isinstance(error.detail, str) else "The request was refused"
+                return as_response(problem_response_for_status(error.status_code, title=title, headers=error.headers))
+            except RequestValidationError as error:
+                return as_response(problem_response(_invalid_parameter(error)))
+            except Exception as error:
+                if is_server_fault(error):
+                    return _ServerFault(error)
+                return as_response(problem_response(error))
+
+        return handle_or_explain
+
+
+class _ServerFault(Response):
+    """Send the problem, and raise the error again, so that the server and the application's middleware log it."""
+
+    def __init__(self, error: Exception) -> None:
+        problem = problem_response(error)
+        super().__init__(problem.body, status_code=problem.status, headers=problem.headers)
+        self._error = error
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await super().__call__(scope, receive, send)
+        raise self._error
+
+
+def _invalid_parameter(error: RequestValidationError) -> InvalidRequest:
+    """Return the problem with a header, cookie or other parameter that ``authorize`` declares."""
+    first = error.errors()[0]
+    name = sanitize(str(first["loc"][-1]))
+    return InvalidRequest(f"the {first['loc'][0]} parameter '{name}' is not valid: {first['msg']}", field=name)
+
+
+def _responses(operation: Operation) -> dict[int | str, dict[str, Any]]:
+    # As a `model`, FastAPI would describe the problem a second time, as application/json.
+    content = {"application/problem+json": {"schema": {"title": "Problem", **PROBLEM}}}
+    return {status: {"description": ", ".join(codes), "content": content} for status, codes in operation.codes.items()}
+
+
+def _request_body(operation: Operation, described: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    schema = {"title": operation.request, **described[operation.request]}
+    return {"required": True, "content": {"application/json": {"schema": schema}}}
+
+
+def _titled(model: type[BaseModel], schema: dict[str, Any]) -> dict[str, Any]:
+    return {"title": model.__name__, **schema}

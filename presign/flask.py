@@ -1,0 +1,124 @@
+"""The HTTP contract as a Flask blueprint.
+
+::
+
+    app.register_blueprint(create_blueprint(presigner, authorize=current_user), url_prefix="/files")
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+
+import orjson
+from flask import Blueprint, Request, Response, current_app, request
+from werkzeug.exceptions import HTTPException
+
+from presign.errors import InvalidRequest
+from presign.http.endpoints import SUCCESS_HEADERS, answer_complete, answer_upload, presigners_by_path
+from presign.http.openapi import openapi
+from presign.http.problems import ProblemResponse, is_server_fault, problem_response, problem_response_for_status
+from presign.http.request_body import check_declared_length, check_media_type, read_limited
+from presign.presigner import Presigner
+
+__all__ = ["Authorize", "create_blueprint"]
+
+Authorize = Callable[[Request], str | Awaitable[str | None] | None]
+"""Return the owner of a request (None for anybody), or raise Unauthenticated, Forbidden or TooManyRequests.
+
+``flask.abort(401)`` and the like refuse a request as well. A coroutine function needs ``flask[async]``.
+"""
+
+_Answer = Callable[[Presigner, bytes, str | None], bytes]
+_OTHER_METHODS = ["DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "PUT"]
+
+
+def create_blueprint(
+    presigner: Presigner | Sequence[Presigner], *, authorize: Authorize, name: str = "presign"
+) -> Blueprint:
+    """Return a blueprint with ``POST /upload`` and ``POST /complete``; ``authorize`` decides before any body is read.
+
+    ``GET /openapi.json`` describes both. Several presigners share one blueprint. Each then has addresses of its own,
+    which begin with its name, such as ``/avatars/upload``. ``name`` is the blueprint's own name: an application that
+    registers two blueprints needs two names.
+
+    Completions wait for the storage in the thread of their request, so give the server threads, such as
+    ``gunicorn --threads 8``. CSRF protection of the application stays on: the page sends the token in a header.
+
+    Raises ConfigurationError for two presigners with the same name.
+    """
+    blueprint = Blueprint(name, __name__)
+    for path, each in presigners_by_path(presigner).items():
+        prefix = f"{path[1:]}_" if path else ""
+        for endpoint, answer in (("upload", answer_upload), ("complete", answer_complete)):
+            view = _view(each, authorize, answer)
+            blueprint.add_url_rule(
+                f"{path}/{endpoint}", f"{prefix}{endpoint}", view, methods=["POST"], provide_automatic_options=False
+            )
+            # Flask answers other methods outside of the blueprint, where no problem document can be made.
+            blueprint.add_url_rule(
+                f"{path}/{endpoint}",
+                f"{prefix}{endpoint}_other_methods",
+                _answer_other_method,
+                methods=_OTHER_METHODS,
+                provide_automatic_options=False,
+            )
+        blueprint.add_url_rule(f"{path}/openapi.json", f"{prefix}openapi", _document(each), methods=["GET"])
+    # Flask logs the error, and raises it in debug mode, before it asks for this response.
+    blueprint.register_error_handler(500, _internal_problem)
+    return blueprint
+
+
+def _view(presigner: Presigner, authorize: Authorize, answer: _Answer) -> Callable[[], Response]:
+    def view() -> Response:
+        try:
+            owner: str | None = current_app.ensure_sync(authorize)(request)
+            check_media_type(request.headers.get("Content-Type"))
+            check_declared_length(request.headers.get("Content-Length"))
+            content = answer(presigner, _read_body(), owner)
+        except HTTPException as error:
+            if error.response is not None or error.code is None:
+                # A complete response of the application's own, such as a redirect.
+                raise
+            return _http_problem(error, error.code)
+        except Exception as error:
+            if is_server_fault(error):
+                raise
+            return _response(problem_response(error))
+        return Response(content, headers=SUCCESS_HEADERS)
+
+    return view
+
+
+def _read_body() -> bytes:
+    # After a function that ran before the request and read the body, the stream is empty, and Flask keeps the body.
+    body = read_limited(request.stream.read) or request.get_data()
+    check_declared_length(str(len(body)))
+    if len(body) < (request.content_length or 0):
+        raise InvalidRequest("the body ended too early")
+    return body
+
+
+def _document(presigner: Presigner) -> Callable[[], Response]:
+    document = orjson.dumps(openapi(presigner))
+    return lambda: Response(document, mimetype="application/json")
+
+
+def _answer_other_method() -> Response:
+    if request.method == "OPTIONS":
+        # A preflight request must succeed: flask-cors adds its headers to this answer.
+        return Response(status=204, headers={"Allow": "OPTIONS, POST"})
+    return _response(problem_response_for_status(405, title="Method Not Allowed", headers={"Allow": "POST"}))
+
+
+def _internal_problem(error: Exception) -> Response:
+    # The cause of werkzeug's InternalServerError is not the client's business.
+    return _response(problem_response(error))
+
+
+def _http_problem(error: HTTPException, status: int) -> Response:
+    kept = {name: value for name, value in error.get_headers() if name not in {"Content-Type", "Content-Length"}}
+    return _response(problem_response_for_status(status, title=error.name, headers=kept))
+
+
+def _response(problem: ProblemResponse) -> Response:
+    return Response(problem.body, status=problem.status, headers=problem.wsgi_headers)

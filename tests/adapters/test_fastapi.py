@@ -1,0 +1,358 @@
+"""What the FastAPI adapter does beside the guarantees that all adapters give."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import Annotated, Any
+
+import httpx
+import pytest
+from fastapi import Body, Depends, FastAPI, Form, Header, HTTPException, Request
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from openapi_spec_validator import validate as validate_openapi
+
+from emulators.serving import serve
+from presign import (
+    Accept,
+    ConfigurationError,
+    InspectedObject,
+    NotYet,
+    Presigner,
+    StoredObject,
+    Unauthenticated,
+    UploadPolicy,
+)
+from presign.fastapi import StoredUpload, UploadTicket, completed_upload, create_router
+from presign.http.openapi import COMPLETE, UPLOAD, schemas
+from tests.adapters.conftest import store_png
+from tests.conftest import TOKEN_SECRET, Store
+
+REQUEST = {"type": "image/png"}
+ALICE = {"X-User": "alice"}
+
+
+async def _alice(x_user: Annotated[str | None, Header()] = None) -> str:
+    if x_user is None:
+        raise HTTPException(401, "sign in first")
+    return x_user
+
+
+def _app(presigner: Presigner, authorize: Callable[..., Any], **options: Any) -> FastAPI:
+    app = FastAPI()
+    app.include_router(create_router(presigner, authorize=authorize, **options), prefix="/files")
+    return app
+
+
+def _kind(store: Store, name: str, content_type: str, **options: Any) -> Presigner:
+    policy = UploadPolicy(content_types={content_type}, max_bytes=100, prefix=f"public/{name}/")
+    return Presigner(name=name, backend=store.backend(), policy=policy, secret=TOKEN_SECRET, **options)
+
+
+# OpenAPI
+
+
+def test_the_applications_document_describes_each_kind_with_its_own_limits(s3_reference: Store) -> None:
+    kinds = [_kind(s3_reference, "avatars", "image/png"), _kind(s3_reference, "documents", "application/pdf")]
+    app = FastAPI()
+    app.include_router(create_router(kinds, authorize=_alice), prefix="/files")
+    document = json.loads(json.dumps(app.openapi()))
+    validate_openapi(document)
+    assert sorted(document["paths"]) == [
+        f"/files/{kind.name}/{path}" for kind in kinds for path in ("complete", "upload")
+    ]
+    for kind in kinds:
+        for operation, model in ((UPLOAD, "UploadTicket"), (COMPLETE, "StoredUpload")):
+            path = document["paths"][f"/files/{kind.name}{operation.path}"]
+            assert list(path) == ["post"], "the refusal of other methods is not described"
+            body = path["post"]["requestBody"]["content"]["application/json"]["schema"]
+            assert body == {"title": operation.request, **json.loads(json.dumps(schemas(kind)[operation.request]))}
+            answers = path["post"]["responses"]
+            described = answers["200"]["content"]["application/json"]["schema"]
+            assert described == {"$ref": f"#/components/schemas/{model}"}
+            codes = {int(status): answer["description"] for status, answer in answers.items() if status != "200"}
+            assert codes == {status: ", ".join(codes) for status, codes in operation.codes.items()}
+            for status in codes:
+                assert list(answers[str(status)]["content"]) == ["application/problem+json"]
+    ids = [path["post"]["operationId"] for path in document["paths"].values()]
+    assert len({*ids}) == 4
+
+
+@pytest.mark.parametrize(("model", "name"), [(UploadTicket, "Ticket"), (StoredUpload, "StoredObject")])
+def test_the_models_have_the_members_of_the_contract(presigner: Presigner, model: Any, name: str) -> None:
+    schema = schemas(presigner)[name]
+    assert list(model.model_fields) == list(schema["properties"])
+    assert model.model_json_schema() == {"title": model.__name__, **schema}
+
+
+def test_the_models_read_the_answers(presigner: Presigner) -> None:
+    with serve(_app(presigner, _alice)) as url:
+        answer = httpx.post(f"{url}/files/upload", json=REQUEST, headers=ALICE)
+        ticket = UploadTicket.model_validate_json(answer.content)
+        token = store_png(answer.json())
+        assert ticket.token == token
+        completed = httpx.post(f"{url}/files/complete", json={"token": token}, headers=ALICE)
+        assert StoredUpload.model_validate_json(completed.content).key == ticket.key
+
+
+# authorize
+
+
+def _names_its_thread() -> str:
+    raise Unauthenticated(threading.current_thread().name)
+
+
+async def _names_its_thread_on_the_loop() -> str:
+    return _names_its_thread()
+
+
+def test_a_plain_authorize_runs_in_a_thread_and_an_async_one_on_the_loop(presigner: Presigner) -> None:
+    threads = []
+    for authorize in (_names_its_thread, _names_its_thread_on_the_loop):
+        with serve(_app(presigner, authorize)) as url:
+            answer = httpx.post(f"{url}/files/upload", json=REQUEST)
+            assert (answer.status_code, answer.json()["code"]) == (401, "unauthenticated")
+            threads.append(answer.json()["detail"])
+    assert threads[1] == "reference server"
+    assert threads[0] != threads[1]
+
+
+def test_the_dependencies_of_authorize_work_and_the_application_may_override_them(presigner: Presigner) -> None:
+    events: list[str] = []
+
+    async def database() -> AsyncIterator[str]:
+        events.append("opened")
+        yield "alice"
+        events.append("closed")
+
+    def authorize(request: Request, user: str = Depends(database)) -> str:
+        return f"{user}@{request.url.path}"
+
+    app = _app(presigner, authorize)
+    with serve(app) as url:
+        token = httpx.post(f"{url}/files/upload", json=REQUEST).json()["token"]
+        assert events == ["opened", "closed"]
+        answer = httpx.post(f"{url}/files/complete", json={"token": token})
+        assert answer.json()["code"] == "invalid_token", "the owner has another path"
+        app.dependency_overrides[authorize] = lambda: "alice@/files/upload"
+        answer = httpx.post(f"{url}/files/complete", json={"token": token})
+        assert answer.json()["code"] == "not_uploaded"
+
+
+def test_fastapis_own_security_refuses_with_a_problem_and_its_header(presigner: Presigner) -> None:
+    async def authorize(bearer: Annotated[HTTPAuthorizationCredentials, Depends(HTTPBearer())]) -> str:
+        return bearer.credentials
+
+    with serve(_app(presigner, authorize)) as url:
+        answer = httpx.post(f"{url}/files/upload", json=REQUEST)
+        assert (answer.status_code, answer.json()["code"]) == (401, "unauthenticated")
+        assert answer.headers["content-type"] == "application/problem+json"
+        assert answer.headers["www-authenticate"] == "Bearer"
+        assert answer.headers["cache-control"] == "no-store"
+        answer = httpx.post(f"{url}/files/upload", json=REQUEST, headers={"Authorization": "Bearer alice"})
+        assert answer.status_code == 200
+
+
+def test_a_header_that_authorize_needs_and_does_not_get_is_an_invalid_request(presigner: Presigner) -> None:
+    async def authorize(x_user: Annotated[str, Header()]) -> str:
+        return x_user
+
+    with serve(_app(presigner, authorize)) as url:
+        answer = httpx.post(f"{url}/files/upload", json=REQUEST)
+        assert (answer.status_code, answer.json()["code"]) == (400, "invalid_request")
+        assert answer.json()["field"] == "x-user"
+
+
+def _with_a_body(token: Annotated[str, Body()]) -> str:
+    return token
+
+
+def _with_a_form(token: Annotated[str, Form()]) -> str:
+    return token
+
+
+def _above_a_body(token: Annotated[str, Depends(_with_a_body)]) -> str:
+    return token
+
+
+@pytest.mark.parametrize("authorize", [_with_a_body, _with_a_form, _above_a_body])
+def test_an_authorize_that_needs_the_body_is_refused(presigner: Presigner, authorize: Callable[..., Any]) -> None:
+    with pytest.raises(ConfigurationError, match="must not declare a body"):
+        create_router(presigner, authorize=authorize)
+
+
+@pytest.mark.parametrize("owner", [7, ["alice"], object()])
+def test_an_owner_that_is_not_text_gets_no_ticket(presigner: Presigner, owner: Any) -> None:
+    with serve(_app(presigner, lambda: owner)) as url:
+        answer = httpx.post(f"{url}/files/upload", json=REQUEST)
+        assert (answer.status_code, answer.json()["code"]) == (500, "internal")
+
+
+# failures
+
+
+def test_a_failure_inside_reaches_the_middleware_of_the_application(presigner: Presigner) -> None:
+    seen: list[str] = []
+
+    def fails() -> str:
+        raise RuntimeError("the cause")
+
+    app = _app(presigner, fails)
+
+    class Reporter:
+        def __init__(self, app: Any) -> None:
+            self.app = app
+
+        async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+            try:
+                await self.app(scope, receive, send)
+            except RuntimeError as error:
+                seen.append(str(error))
+                raise
+
+    app.add_middleware(Reporter)
+    with serve(app) as url:
+        answer = httpx.post(f"{url}/files/upload", json=REQUEST)
+    assert (answer.status_code, answer.json()["code"]) == (500, "internal")
+    assert seen == ["the cause"]
+
+
+def test_a_completion_that_hangs_is_answered_and_blocks_nothing(s3_reference: Store) -> None:
+    goes_on = threading.Event()
+
+    def inspect(uploaded: InspectedObject) -> Accept:
+        goes_on.wait(30)
+        return Accept()
+
+    presigner = _kind(s3_reference, "avatars", "image/png", inspect=inspect)
+    try:
+        with serve(_app(presigner, _alice, max_threads=1, timeout_seconds=0.5)) as url:
+            token = store_png(httpx.post(f"{url}/files/upload", json=REQUEST, headers=ALICE).json())
+            began = time.monotonic()
+            for _ in range(2):
+                answer = httpx.post(f"{url}/files/complete", json={"token": token}, headers=ALICE, timeout=20)
+                assert (answer.status_code, answer.json()["code"]) == (503, "storage_unavailable")
+                assert answer.headers["retry-after"] == "5"
+                assert httpx.post(f"{url}/files/upload", json=REQUEST, headers=ALICE).status_code == 200
+            assert time.monotonic() - began < 20
+    finally:
+        goes_on.set()
+
+
+@pytest.mark.parametrize("options", [{"max_threads": 0}, {"timeout_seconds": 0}])
+def test_a_limit_of_nothing_is_refused(presigner: Presigner, options: Any) -> None:
+    with pytest.raises(ConfigurationError, match=next(iter(options))):
+        create_router(presigner, authorize=_alice, **options)
+    with pytest.raises(ConfigurationError, match=next(iter(options))):
+        completed_upload(presigner, authorize=_alice, **options)
+
+
+def test_kinds_need_names_of_their_own(s3_reference: Store) -> None:
+    kind = _kind(s3_reference, "avatars", "image/png")
+    for presigners in ([], [kind, kind]):
+        with pytest.raises(ConfigurationError, match="a name of its own"):
+            create_router(presigners, authorize=_alice)
+
+
+# completed_upload
+
+
+@pytest.fixture(scope="module")
+def verdicts() -> list[Any]:
+    return []
+
+
+@pytest.fixture(scope="module")
+def calls() -> list[Any]:
+    return []
+
+
+@pytest.fixture(scope="module")
+def api(s3_reference: Store, verdicts: list[Any], calls: list[Any]) -> Iterator[httpx.Client]:
+    async def inspect(uploaded: InspectedObject) -> Any:
+        verdict = verdicts.pop() if verdicts else Accept()
+        if isinstance(verdict, Exception):
+            raise verdict
+        return verdict
+
+    presigner = _kind(s3_reference, "avatars", "image/png", inspect=inspect)
+    of_json: Any = Depends(completed_upload(presigner, authorize=_alice, field="avatar"))
+    of_a_form: Any = Depends(completed_upload(presigner, authorize=_alice, field="avatar", form=True))
+    app = _app(presigner, _alice)
+
+    @app.post("/json")
+    async def by_json(title: Annotated[str, Body()], avatar: StoredObject = of_json) -> dict[str, str]:
+        calls.append(avatar)
+        return {"key": avatar.key, "title": title}
+
+    @app.post("/form")
+    def by_form(title: Annotated[str, Form()], avatar: StoredObject = of_a_form) -> dict[str, str]:
+        calls.append(avatar)
+        return {"key": avatar.key, "title": title}
+
+    # uvicorn closes a connection after a failure inside.
+    with serve(app) as url, httpx.Client(base_url=url, headers={**ALICE, "Connection": "close"}) as client:
+        yield client
+
+
+def _post(api: httpx.Client, way: str, avatar: str, **options: Any) -> httpx.Response:
+    members = {"avatar": avatar, "title": "Me"}
+    if way == "json":
+        return api.post("/json", json=members, **options)
+    return api.post("/form", data=members, **options)
+
+
+@pytest.mark.parametrize("way", ["json", "form"])
+def test_an_endpoint_gets_the_stored_object_of_a_posted_token(api: httpx.Client, way: str) -> None:
+    ticket = api.post("/files/upload", json=REQUEST).json()
+    answer = _post(api, way, store_png(ticket))
+    assert answer.status_code == 200, answer.text
+    assert answer.json() == {"key": ticket["key"], "title": "Me"}
+
+
+@pytest.mark.parametrize("way", ["json", "form"])
+def test_an_endpoint_is_not_called_for_an_upload_that_is_not_complete(
+    api: httpx.Client, way: str, verdicts: list[Any], calls: list[Any]
+) -> None:
+    called = len(calls)
+    token = api.post("/files/upload", json=REQUEST).json()["token"]
+    for answer, status, code in (
+        (_post(api, way, token), 409, "not_uploaded"),
+        (_post(api, way, "x"), 403, "invalid_token"),
+        (_post(api, way, token, headers={"X-User": "bob"}), 403, "invalid_token"),
+    ):
+        assert (answer.status_code, answer.json()["detail"]["code"]) == (status, code)
+        assert answer.headers["cache-control"] == "no-store"
+        assert answer.headers["content-type"] == "application/json"
+    token = store_png(api.post("/files/upload", json=REQUEST).json())
+    verdicts.append(NotYet(retry_after=9))
+    answer = _post(api, way, token)
+    assert (answer.status_code, answer.json()["detail"]["code"]) == (202, "completion_pending")
+    assert answer.headers["retry-after"] == "9"
+    verdicts.append(RuntimeError("the cause"))
+    answer = _post(api, way, token)
+    assert answer.status_code == 500
+    assert "the cause" not in answer.text
+    assert len(calls) == called
+    assert _post(api, way, token).status_code == 200
+
+
+@pytest.mark.parametrize("way", ["json", "form"])
+def test_a_stranger_gets_no_endpoint_either(api: httpx.Client, way: str, calls: list[Any]) -> None:
+    called = len(calls)
+    token = store_png(api.post("/files/upload", json=REQUEST).json())
+    members = {"avatar": token, "title": "Me"}
+    sent: Any = {"json": members} if way == "json" else {"data": members}
+    assert httpx.post(f"{api.base_url}/{way}", **sent).status_code == 401
+    assert len(calls) == called
+
+
+def test_the_document_has_the_token_as_a_member_of_the_endpoints_body(api: httpx.Client) -> None:
+    document = api.get("/openapi.json").json()
+    for way, media_type in (("json", "application/json"), ("form", "application/x-www-form-urlencoded")):
+        content = document["paths"][f"/{way}"]["post"]["requestBody"]["content"]
+        schema = document["components"]["schemas"][content[media_type]["schema"]["$ref"].rpartition("/")[2]]
+        assert sorted(schema["properties"]) == ["avatar", "title"]
+        assert schema["properties"]["avatar"]["type"] == "string"

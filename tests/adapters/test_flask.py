@@ -1,0 +1,223 @@
+"""What the Flask adapter does beside the guarantees that all adapters give."""
+
+from __future__ import annotations
+
+import json
+import socket
+from collections.abc import Callable, Iterator
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+import pytest
+from flask import Flask, Request, Response, abort, got_request_exception, redirect, request, url_for
+from flask_cors import CORS
+from werkzeug.exceptions import TooManyRequests as FlaskTooManyRequests
+from werkzeug.exceptions import Unauthorized
+
+from presign import ConfigurationError, Forbidden, Presigner
+from presign.flask import create_blueprint
+from presign.http.openapi import openapi
+from presign.http.request_body import MAX_BODY_BYTES
+from tests.adapters.conftest import store_png
+from tests.adapters.serving import serve_wsgi
+from tests.conftest import Store
+
+REQUEST = {"type": "image/png"}
+
+
+def _alice(request: Request) -> str:
+    return "alice"
+
+
+def _app(presigner: Presigner, authorize: Callable[[Request], Any] = _alice, **config: Any) -> Flask:
+    app = Flask(__name__)
+    app.config.update(config)
+    app.register_blueprint(create_blueprint(presigner, authorize=authorize), url_prefix="/files")
+    return app
+
+
+def _post(app: Flask, path: str = "/files/upload", **options: Any) -> Any:
+    return app.test_client().post(path, **({"json": REQUEST} | options))
+
+
+def _is_problem(answer: Any, status: int, code: str) -> None:
+    assert (answer.status_code, json.loads(answer.data)["code"]) == (status, code)
+    assert answer.headers["Content-Type"] == "application/problem+json"
+    assert answer.headers["Cache-Control"] == "no-store"
+
+
+def test_one_blueprint_serves_every_application_of_a_factory(presigner: Presigner) -> None:
+    blueprint = create_blueprint(presigner, authorize=_alice)
+    for prefix in ("/files", "/api/uploads"):
+        app = Flask(__name__)
+        app.register_blueprint(blueprint, url_prefix=prefix)
+        ticket = _post(app, f"{prefix}/upload").get_json()
+        answer = _post(app, f"{prefix}/complete", json={"token": store_png(ticket)})
+        assert (answer.status_code, answer.get_json()["key"]) == (200, ticket["key"])
+        with app.test_request_context():
+            assert url_for("presign.upload") == f"{prefix}/upload"
+            assert url_for("presign.complete") == f"{prefix}/complete"
+
+
+def test_two_blueprints_with_names_of_their_own_stand_side_by_side(presigner: Presigner) -> None:
+    def refuses(request: Request) -> str:
+        raise Forbidden("not here")
+
+    app = _app(presigner)
+    app.register_blueprint(create_blueprint(presigner, authorize=refuses, name="other"), url_prefix="/other")
+    assert _post(app).status_code == 200
+    _is_problem(_post(app, "/other/upload"), 403, "forbidden")
+
+
+def test_kinds_need_names_of_their_own(s3_reference: Store, presigner: Presigner) -> None:
+    for presigners in ([], [presigner, presigner]):
+        with pytest.raises(ConfigurationError, match="a name of its own"):
+            create_blueprint(presigners, authorize=_alice)
+
+
+def test_the_document_describes_the_contract(presigner: Presigner) -> None:
+    answer = _app(presigner).test_client().get("/files/openapi.json")
+    assert answer.get_json() == json.loads(json.dumps(openapi(presigner)))
+
+
+def test_a_preflight_request_succeeds_so_that_flask_cors_can_allow_it(presigner: Presigner) -> None:
+    page = "https://www.example.com"
+    asked = {
+        "Origin": page,
+        "Access-Control-Request-Method": "POST",
+        "Access-Control-Request-Headers": "content-type, x-csrftoken",
+    }
+    app = _app(presigner)
+    answer = app.test_client().options("/files/upload", headers=asked)
+    assert (answer.status_code, answer.headers["Allow"]) == (204, "OPTIONS, POST")
+    assert "Access-Control-Allow-Origin" not in answer.headers
+    app = _app(presigner)
+    CORS(app, origins=[page], supports_credentials=True)
+    answer = app.test_client().options("/files/upload", headers=asked)
+    assert (answer.status_code, answer.headers["Access-Control-Allow-Origin"]) == (204, page)
+    assert answer.headers["Access-Control-Allow-Credentials"] == "true"
+    assert _post(app, headers={"Origin": page}).headers["Access-Control-Allow-Origin"] == page
+
+
+# authorize
+
+
+@pytest.mark.parametrize(
+    ("status", "code"), [(401, "unauthenticated"), (403, "forbidden"), (404, "not_found"), (418, "http_error")]
+)
+def test_abort_in_authorize_is_a_problem(presigner: Presigner, status: int, code: str) -> None:
+    _is_problem(_post(_app(presigner, lambda request: abort(status))), status, code)
+
+
+def test_the_headers_of_a_refusal_are_kept(presigner: Presigner) -> None:
+    def slow_down(request: Request) -> str:
+        raise FlaskTooManyRequests(retry_after=9)
+
+    answer = _post(_app(presigner, slow_down))
+    _is_problem(answer, 429, "too_many_requests")
+    assert answer.headers["Retry-After"] == "9"
+
+
+def test_a_response_that_authorize_aborts_with_is_the_answer(presigner: Presigner) -> None:
+    answer = _post(_app(presigner, lambda request: abort(redirect("/login"))))
+    assert (answer.status_code, answer.headers["Location"]) == (302, "/login")
+    answer = _post(_app(presigner, lambda request: abort(Response("mine", 401))))
+    assert (answer.status_code, answer.text) == (401, "mine")
+
+
+def test_a_refusal_that_authorize_returns_lets_nobody_in(presigner: Presigner) -> None:
+    for returned in (redirect("/login"), Unauthorized(), Response("no", 401)):
+        _is_problem(_post(_app(presigner, lambda request, returned=returned: returned)), 500, "internal")  # type: ignore[misc]
+
+
+def test_an_async_authorize_is_awaited(presigner: Presigner) -> None:
+    async def refuses(request: Request) -> str:
+        raise Forbidden("not today")
+
+    async def allows(request: Request) -> str:
+        return "alice"
+
+    _is_problem(_post(_app(presigner, refuses)), 403, "forbidden")
+    app = _app(presigner, allows)
+    token = store_png(_post(app).get_json())
+    assert _post(app, "/files/complete", json={"token": token}).status_code == 200
+
+
+# the body
+
+
+@pytest.mark.parametrize("read", [lambda: request.get_json(), lambda: request.get_data(), lambda: request.data])
+def test_a_function_before_the_request_may_read_the_body(presigner: Presigner, read: Callable[[], object]) -> None:
+    app = _app(presigner)
+
+    @app.before_request
+    def look() -> None:
+        read()
+
+    assert _post(app).status_code == 200
+    large = b"[" + b" " * MAX_BODY_BYTES + b"]"
+    _is_problem(_post(app, json=None, data=large, content_type="application/json"), 413, "body_too_large")
+
+
+def test_a_lower_limit_of_the_application_is_kept(presigner: Presigner) -> None:
+    app = _app(presigner, MAX_CONTENT_LENGTH=30)
+    assert _post(app).status_code == 200
+    _is_problem(_post(app, json={"type": "image/png", "name": "x" * 30}), 413, "body_too_large")
+
+
+def test_a_body_that_breaks_off_is_an_invalid_request(presigner: Presigner) -> None:
+    with serve_wsgi(_app(presigner)) as url:
+        parts = urlsplit(url)
+        with socket.create_connection((parts.hostname or "", parts.port or 0), timeout=10) as connection:
+            head = "POST /files/upload HTTP/1.0\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n"
+            connection.sendall(f'{head}{{"type": "image/png"}}'.encode())
+            connection.shutdown(socket.SHUT_WR)
+            answer = b""
+            while chunk := connection.recv(65536):
+                answer += chunk
+        assert answer.split()[1] == b"400", answer
+        assert json.loads(answer.partition(b"\r\n\r\n")[2])["code"] == "invalid_request"
+        assert httpx.post(f"{url}/files/upload", json=REQUEST).status_code == 200
+
+
+# failures
+
+
+def _fails(request: Request) -> str:
+    raise RuntimeError("the cause")
+
+
+@pytest.fixture
+def reported() -> Iterator[list[BaseException]]:
+    """The errors that Flask's signal reports, as reporters of errors get them."""
+    errors: list[BaseException] = []
+
+    def report(sender: Flask, exception: BaseException) -> None:
+        errors.append(exception)
+
+    with got_request_exception.connected_to(report):
+        yield errors
+
+
+def test_a_failure_inside_is_logged_and_reported_and_its_cause_is_hidden(
+    presigner: Presigner, reported: list[BaseException], caplog: pytest.LogCaptureFixture
+) -> None:
+    answer = _post(_app(presigner, _fails))
+    _is_problem(answer, 500, "internal")
+    assert "the cause" not in answer.text
+    assert [str(error) for error in reported] == ["the cause"]
+    assert "RuntimeError: the cause" in caplog.text
+
+
+def test_a_refusal_is_no_failure(presigner: Presigner, reported: list[BaseException]) -> None:
+    def refuses(request: Request) -> str:
+        raise Forbidden("not today")
+
+    _is_problem(_post(_app(presigner, refuses)), 403, "forbidden")
+    assert reported == []
+
+
+def test_a_failure_inside_is_raised_in_tests_of_the_application(presigner: Presigner) -> None:
+    with pytest.raises(RuntimeError, match="the cause"):
+        _post(_app(presigner, _fails, TESTING=True))
