@@ -63,11 +63,12 @@ infra-preview: $(VENV)/.dev ## Show what `pulumi up` would change, or what it st
 infra-up: $(VENV)/.dev ## Provision the bucket with Pulumi, or say what Pulumi still needs
 	@$(BIN)/python infra/preflight.py up $(ARGS)
 
+# UPGRADE= adds what pyproject.toml asks for, and leaves all other versions as they are.
+UPGRADE := --upgrade
+COMPILE := $(BIN)/uv pip compile --quiet $(UPGRADE) --universal --python-version 3.10 --generate-hashes --custom-compile-command "make lock"
 lock: $(VENV)/.dev ## Pin the newest versions that pyproject.toml allows
-	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.10 --generate-hashes --custom-compile-command "make lock" \
-		--extra dev pyproject.toml --output-file requirements-dev.lock
-	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.10 --generate-hashes --custom-compile-command "make lock" \
-		--extra demo --constraints requirements-dev.lock pyproject.toml --output-file requirements-demo.lock
+	$(COMPILE) --all-extras --group dev pyproject.toml --output-file requirements-dev.lock
+	$(COMPILE) --extra s3 --extra starlette --group demo --constraints requirements-dev.lock pyproject.toml --output-file requirements-demo.lock
 
 clean: ## Remove everything that these targets installed or wrote, except the demo's uploads
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis infra/.venv infra/.mypy_cache \
