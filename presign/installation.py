@@ -1,7 +1,7 @@
 """Detect the other distribution that is called ``presign``, which owns the same folder as this one.
 
-It is a command line tool whose ``presign/__init__.py`` defines ``generate``. Installers let the later of the two distributions
-overwrite files of the earlier, and uninstalling either removes files of both.
+It is a command line tool whose ``presign/__init__.py`` defines ``generate``. The one that is installed later overwrites
+files of the other, and whoever uninstalls one removes files of both.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _REMEDY = 'run "pip uninstall presign", and then "pip install --force-reinstall 
 def check_installation(package: ModuleType) -> None:
     """Raise ImportError if ``package`` is not this distribution's; warn if the other one is installed beside it.
 
-    ``package`` is the module ``presign``. While its own ``__init__.py`` imports this module, it has no ``generate`` yet.
+    ``package`` is the module ``presign``, whose own ``__init__.py`` defines no ``generate``.
     """
     path: str | None = getattr(package, "__file__", None)
     if path is None or hasattr(package, "generate"):
