@@ -37,6 +37,7 @@ lint: $(VENV)/.dev ## Check style and types
 	$(BIN)/ruff format --check
 	$(BIN)/python -m mypy
 	cd infra && ../$(BIN)/python -m mypy --strict .
+	$(BIN)/python -m emulators.npm_packages client check
 
 format: $(VENV)/.dev ## Format the code
 	$(BIN)/ruff check --fix
@@ -72,7 +73,7 @@ lock: $(VENV)/.dev ## Pin the newest versions that pyproject.toml allows
 
 clean: ## Remove everything that these targets installed or wrote, except the demo's uploads
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis infra/.venv infra/.mypy_cache \
-		bench/express/node_modules emulators/azurite_package/node_modules
+		bench/express/node_modules client/node_modules client/types emulators/azurite_package/node_modules
 
 azurite: $(VENV)/.dev
 	@$(BIN)/python -m emulators.azurite
