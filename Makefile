@@ -13,7 +13,7 @@ PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscop
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-without-browser lint format bench bench-sign bench-serve bench-transfer bench-growth \
+.PHONY: help demo test test-without-browser test-pythons lint format bench bench-sign bench-serve bench-transfer bench-growth \
 	infra-preview infra-up lock clean azurite chromium wrk
 
 help: ## List these targets
@@ -31,6 +31,12 @@ test: ## Run all tests (ARGS="-k name" selects some)
 
 test-without-browser: azurite ## Run the tests that need no Chromium
 	$(PYTEST) -m "not browser" $(ARGS)
+
+FAST_TESTS := tests/packaging/test_distributions.py tests/backends tests/http tests/test_asgi.py tests/test_content.py \
+	tests/test_imports.py tests/test_keys.py tests/test_media_types.py tests/test_messages.py tests/test_policy.py \
+	tests/test_presigner.py tests/test_sdk_private_parts.py tests/test_secrets.py tests/test_tokens.py
+test-pythons: $(VENV)/.dev ## Run the fast tests under each Python from 3.10 to 3.14 that this machine has (PYTHONS=3.12 selects one)
+	@PYTHONS="$(PYTHONS)" sh .ci/test_pythons.sh $(BIN)/uv $(VENV)/pythons --numprocesses 2 --quiet $(FAST_TESTS) $(ARGS)
 
 lint: $(VENV)/.dev ## Check style and types
 	$(BIN)/ruff check
