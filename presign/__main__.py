@@ -12,7 +12,7 @@ def main() -> None:
     except ModuleNotFoundError as error:
         if error.name != "click":
             raise
-        sys.stderr.write('The command line of presign needs click: pip install "presign[cli]"\n')
+        sys.stderr.write('The command line of presign needs click: pip install "presign-uploads[cli]"\n')
         sys.exit(2)
     run()
 

@@ -25,6 +25,9 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+# It checks the installation. Almost every module imports this one, also where __init__.py is not presign's own.
+import presign.installation  # noqa: F401
+
 _MAX_SHOWN_CHARACTERS = 100
 
 Limit = str | int | tuple[str, ...]

@@ -301,4 +301,4 @@ def test_without_click_a_sentence_names_the_extra() -> None:
     script = "import sys; sys.modules['click'] = None; from presign.__main__ import main; main()"
     answer = _run("sweep", "--help", keys={}, command=(sys.executable, "-c", script))
     assert (answer.returncode, answer.stdout) == (2, "")
-    assert answer.stderr == 'The command line of presign needs click: pip install "presign[cli]"\n'
+    assert answer.stderr == 'The command line of presign needs click: pip install "presign-uploads[cli]"\n'

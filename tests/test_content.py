@@ -17,6 +17,7 @@ import tracemalloc
 import wave
 import zipfile
 import zlib
+from contextlib import closing
 from functools import partial
 from gzip import compress
 from pathlib import Path
@@ -137,10 +138,10 @@ def _ftyp(brand: bytes, *more: bytes) -> bytes:
 
 
 def _sqlite() -> bytes:
-    connection = sqlite3.connect(":memory:")
-    connection.execute("create table t (x)")
     if sys.version_info >= (3, 11):
-        return connection.serialize()
+        with closing(sqlite3.connect(":memory:")) as connection:
+            connection.execute("create table t (x)")
+            return connection.serialize()
     return b"SQLite format 3\0" + struct.pack(">HBB", 4096, 1, 1) + bytes(80)
 
 

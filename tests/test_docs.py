@@ -6,8 +6,6 @@ import base64
 import io
 import json
 import re
-import subprocess
-import sys
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -256,28 +254,3 @@ def test_the_make_targets_that_the_docs_name_exist() -> None:
     makefile = (ROOT / "Makefile").read_text()
     for target in {target for page in PAGES.values() for target in re.findall(r"`make ([a-z-]+)", page)}:
         assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
-
-
-def test_a_wheel_of_the_library_alone_can_be_installed_and_used(tmp_path: Path) -> None:
-    subprocess.run(
-        [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)],
-        cwd=ROOT,
-        check=True,
-        capture_output=True,
-    )
-    (wheel,) = tmp_path.glob("*.whl")
-    script = "import presign, presign.s3, sys; print(presign.__file__)"
-    answer = subprocess.run(
-        [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(wheel)!r}); {script}"],
-        cwd=tmp_path,
-        check=True,
-        capture_output=True,
-        text=True,
-    )
-    assert answer.stdout.startswith(str(wheel))
-    assert (
-        "py.typed"
-        in subprocess.run(
-            [sys.executable, "-m", "zipfile", "-l", str(wheel)], check=True, capture_output=True, text=True
-        ).stdout
-    )

@@ -13,6 +13,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "presign"
 # Each room may import the rooms before it, and nothing after it.
 ORDER = (
+    "installation",
     "errors",
     "signing",
     "media_types",

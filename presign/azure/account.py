@@ -288,7 +288,7 @@ def _default_credential() -> TokenCredential:
     except ImportError:
         raise ConfigurationError(
             f"{KEY_VARIABLE} is not set, and without an account key azure-identity is needed: "
-            "pip install presign[azure]",
+            'pip install "presign-uploads[azure]"',
             field="credential",
         ) from None
     try:

@@ -35,7 +35,7 @@ def open_backend(url: str) -> tuple[Backend, str]:
         if error.name is None or error.name.partition(".")[0] == "presign":
             raise
         raise ConfigurationError(
-            f'{scheme}:// needs the package of {error.name}: pip install "presign[{extra}]"', field="url"
+            f'{scheme}:// needs the package of {error.name}: pip install "presign-uploads[{extra}]"', field="url"
         ) from None
     opened: tuple[Backend, str] = getattr(module, opener_name)(url)
     return opened

@@ -65,4 +65,4 @@ def test_a_missing_sdk_is_named_with_the_extra_that_brings_it(cloud: str) -> Non
     answer = subprocess.run(
         [sys.executable, "-c", script], cwd=ROOT, env=settings, capture_output=True, text=True, check=True
     )
-    assert f'pip install "presign[{cloud}]"' in answer.stdout
+    assert f'pip install "presign-uploads[{cloud}]"' in answer.stdout

@@ -1,0 +1,128 @@
+"""The npm package holds what it should, and an empty project can bundle what `npm pack` made."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import re
+import subprocess
+import tarfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from emulators.npm_packages import install, node, run_npm
+
+ROOT = Path(__file__).resolve().parents[2]
+CLIENT = ROOT / "client"
+MODULES = {path.name for path in CLIENT.glob("*.js")}
+MAX_BUNDLED_BYTES = 8192
+"""Gzipped, with everything that the package exports."""
+
+APPLICATION = """
+import { upload, UploadError } from "presign-uploads";
+
+try {
+  await upload(new File(["x"], "cat.png", { type: "image/png" }), { api: process.argv[2], attempts: 1 });
+} catch (error) {
+  console.log(error instanceof UploadError, error.code, error.details.origin);
+}
+"""
+
+
+@pytest.fixture(scope="module")
+def tarball(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    install(CLIENT)
+    directory = tmp_path_factory.mktemp("npm")
+    (packed,) = json.loads(run_npm("pack", "--json", "--pack-destination", str(directory), directory=CLIENT))
+    return directory / str(packed["filename"])
+
+
+@pytest.fixture(scope="module")
+def project(tarball: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An empty project with the package alone, installed without a connection."""
+    directory = tmp_path_factory.mktemp("project")
+    (directory / "package.json").write_text('{"name": "project", "private": true, "type": "module"}')
+    run_npm("install", "--offline", str(tarball), directory=directory)
+    return directory
+
+
+def test_the_package_holds_the_modules_their_types_and_its_license(tarball: Path) -> None:
+    with tarfile.open(tarball) as archive:
+        names = {name.removeprefix("package/") for name in archive.getnames()}
+    types = {f"types/{name.removesuffix('.js')}.d.ts" for name in MODULES}
+    assert names == MODULES | types | {"LICENSE", "README.md", "package.json"}
+
+
+def test_the_package_and_the_distribution_have_the_same_name_version_and_license() -> None:
+    package = json.loads((CLIENT / "package.json").read_text())
+    project = (ROOT / "pyproject.toml").read_text()
+    for member in ("name", "version", "license"):
+        assert f'\n{member} = "{package[member]}"\n' in project
+    assert "dependencies" not in package
+    assert (CLIENT / "LICENSE").read_text() == (ROOT / "LICENSE").read_text()
+
+
+@pytest.mark.parametrize("page", [ROOT / "README.md", CLIENT / "README.md"])
+def test_every_name_that_a_page_imports_is_exported(page: Path, project: Path) -> None:
+    imported = {
+        name.strip()
+        for names in re.findall(r'import \{([^}]*)\} from "[^"]*presign-uploads[^"]*"', page.read_text())
+        for name in names.split(",")
+    }
+    exported = _run(project, 'import * as all from "presign-uploads"; console.log(JSON.stringify(Object.keys(all)))')
+    assert "upload" in imported
+    assert imported <= set(json.loads(exported))
+
+
+def test_an_empty_project_bundles_the_package_and_the_bundle_runs(project: Path) -> None:
+    (project / "application.js").write_text(APPLICATION)
+    bundle = _bundle(project, "application.js", "application.bundle.js")
+    with _without(project / "node_modules"):
+        # Nothing listens on this port, which only a privileged program could take.
+        printed = _output(str(node()), str(bundle), "http://127.0.0.1:1/files", cwd=project)
+    assert printed == "true server_unreachable http://127.0.0.1:1\n"
+
+
+def test_the_whole_client_is_small(project: Path) -> None:
+    (project / "everything.js").write_text('export * from "presign-uploads";')
+    bundle = _bundle(project, "everything.js", "everything.bundle.js")
+    assert len(gzip.compress(bundle.read_bytes(), compresslevel=9)) < MAX_BUNDLED_BYTES
+
+
+def test_a_bundler_leaves_out_what_an_application_does_not_use(project: Path) -> None:
+    (project / "little.js").write_text('import { formatBytes } from "presign-uploads"; console.log(formatBytes(1024));')
+    bundle = _bundle(project, "little.js", "little.bundle.js")
+    assert bundle.stat().st_size < 1000
+    assert _output(str(node()), str(bundle), cwd=project) == "1 KiB\n"
+
+
+def _bundle(project: Path, entry: str, output: str) -> Path:
+    # Without the scripts of packages, esbuild's program is started through Node.js.
+    esbuild = CLIENT / "node_modules" / "esbuild" / "bin" / "esbuild"
+    options = ["--bundle", "--minify", "--format=esm", "--target=es2022", f"--outfile={output}"]
+    _output(str(node()), str(esbuild), entry, *options, cwd=project)
+    return project / output
+
+
+def _run(project: Path, script: str) -> str:
+    return _output(str(node()), "--input-type=module", "--eval", script, cwd=project)
+
+
+def _output(*command: str, cwd: Path) -> str:
+    result = subprocess.run(command, cwd=cwd, capture_output=True, encoding="utf-8", check=False)
+    assert result.returncode == 0, result.stdout + result.stderr
+    return result.stdout
+
+
+@contextmanager
+def _without(modules: Path) -> Iterator[None]:
+    """Hide the installed packages, so that only a bundle that holds everything can run."""
+    hidden = modules.with_name("hidden")
+    modules.rename(hidden)
+    try:
+        yield
+    finally:
+        hidden.rename(modules)
