@@ -29,6 +29,7 @@ ORDER = (
     "presigner",
     "http",
     "asgi",
+    "django",
     "testing",
     "cli",
     "__main__",
@@ -44,6 +45,9 @@ SDKS = {
     "cryptography": {"gcs"},
     "starlette": {"asgi"},
     "click": {"cli"},
+    "django": {"django"},
+    "asgiref": {"django"},
+    "storages": set[str](),
 }
 PACKAGES = {path.parent.name for path in PACKAGE.glob("*/__init__.py")}
 MODULES = sorted(
