@@ -81,7 +81,8 @@ async def _respond(request: HttpRequest, alias: str, answer: _Answer) -> HttpRes
             problem = problem_response_for_status(405, title="Method Not Allowed", headers={"Allow": "POST"})
             return _response(problem)
         authorize = read_settings(alias).authorize
-        verdict = await _in_thread(request, partial(authorize, request))
+        # The function that is called here may make a coroutine, which then runs on the event loop.
+        verdict = await _in_thread(request, lambda: authorize(request))
         if inspect.isawaitable(verdict):
             verdict = await verdict
         work = partial(_answer, request, alias, answer, verdict, awaiter_of_running_loop())
