@@ -26,10 +26,9 @@ def bind_request(target: T, request: HttpRequest) -> T:
             _bind_fields(form.fields, owner)
         return target
     if hasattr(bound, "form"):
-        form_class = bind_request(bound.form, request)
-        return cast("T", type(bound.__name__, (bound,), {"form": form_class}))
+        return cast("T", type(bound.__name__, (bound,), {"form": bind_request(bound.form, request)}))
     # A class may serve other requests at the same time.
-    form_class = type(bound)(bound.__name__, (bound,), {"__module__": bound.__module__})
+    form_class: Any = type(bound)(bound.__name__, (bound,), {"__module__": bound.__module__})
     form_class.base_fields = deepcopy(form_class.base_fields)
     _bind_fields(form_class.base_fields, owner)
     return cast("T", form_class)

@@ -62,8 +62,9 @@ def check_backends(app_configs: Any, **_: Any) -> list[CheckMessage]:
 
 
 def _check_place(described: UploadSettings) -> list[CheckMessage]:
-    if described.backend is not None:
+    if isinstance(described.backend, str):
         check_address(described.backend)
+    if described.backend is not None:
         return []
     alias = str(described.storage)
     if alias not in storages.backends:

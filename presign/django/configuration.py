@@ -11,8 +11,9 @@
         },
     }
 
-- ``backend``: an address (see ``presign.open_backend``), or ``storage``: an alias of ``STORAGES``, whose bucket,
-  region, endpoint and credentials are then used (django-storages' S3Storage, AzureStorage, GoogleCloudStorage).
+- ``backend``: an address (see ``presign.open_backend``); or a function that returns a ``presign.Backend``, or its
+  dotted path, for options that no address has. Or instead ``storage``: an alias of ``STORAGES``, whose bucket, region,
+  endpoint and credentials are then used (django-storages' S3Storage, AzureStorage, GoogleCloudStorage).
 - ``authorize``, always required: a function, or its dotted path. It gets the request and returns True or False, or
   raises Unauthenticated, Forbidden, TooManyRequests or Django's PermissionDenied. It may be a coroutine function.
   ``presign.django.authorization`` has two of them.
@@ -34,6 +35,7 @@ from typing import Any, cast
 from django.conf import settings
 from django.utils.module_loading import import_string
 
+from presign.backends.backend import Backend
 from presign.errors import ConfigurationError
 from presign.policy import UploadPolicy
 from presign.presigner import COMPLETION_WINDOW
@@ -52,7 +54,7 @@ class UploadSettings:
     """
 
     alias: str
-    backend: str | None
+    backend: str | Callable[[], Backend] | None
     storage: str | None
     policy: Mapping[str, Any]
     authorize: Callable[..., Any]
@@ -95,14 +97,14 @@ def read_settings(alias: str) -> UploadSettings:
     places = [name for name in ("backend", "storage") if given.get(name) is not None]
     if len(places) != 1:
         raise _wrong(alias, "backend", "must be set, or 'storage' instead, and not both")
-    if not isinstance(given[places[0]], str):
-        raise _wrong(alias, places[0], "must be text")
+    if given.get("storage") is not None and not isinstance(given["storage"], str):
+        raise _wrong(alias, "storage", "must be an alias of STORAGES")
     window = given.get("completion_window", COMPLETION_WINDOW)
     if not isinstance(window, timedelta):
         raise _wrong(alias, "completion_window", "must be a timedelta")
     return UploadSettings(
         alias=alias,
-        backend=given.get("backend"),
+        backend=_backend(alias, given.get("backend")),
         storage=given.get("storage"),
         policy={name: value for name, value in given.items() if name in _POLICY_MEMBERS},
         authorize=cast("Callable[..., Any]", _function(alias, "authorize", given["authorize"])),
@@ -123,6 +125,12 @@ def _all() -> Mapping[str, Any]:
     return given
 
 
+def _backend(alias: str, value: object) -> str | Callable[[], Backend] | None:
+    if isinstance(value, str) and "://" in value:
+        return value
+    return _function(alias, "backend", value)
+
+
 def _function(alias: str, name: str, value: object) -> Callable[..., Any] | None:
     if value is None:
         return None
@@ -132,7 +140,8 @@ def _function(alias: str, name: str, value: object) -> Callable[..., Any] | None
         except ImportError as error:
             raise _wrong(alias, name, f"cannot be imported: {error}") from error
     if not callable(value):
-        raise _wrong(alias, name, "must be a function or its dotted path, such as 'shop.uploads.may_upload'")
+        address = " or an address" if name == "backend" else ""
+        raise _wrong(alias, name, f"must be a function or its dotted path, such as 'shop.uploads.{name}'{address}")
     return cast("Callable[..., Any]", value)
 
 

@@ -37,10 +37,12 @@ def get_presigner(alias: str) -> Presigner:
 
 def build_presigner(described: UploadSettings) -> Presigner:
     """Return a new presigner; raises ConfigurationError. The SDK may look for credentials, with a network call."""
-    if described.backend is not None:
+    if described.backend is None:
+        backend, prefix = open_storage(str(described.storage))
+    elif isinstance(described.backend, str):
         backend, prefix = open_backend(described.backend)
     else:
-        backend, prefix = open_storage(str(described.storage))
+        backend, prefix = described.backend(), ""
     secret = described.secret
     return Presigner(
         name=described.alias,

@@ -53,6 +53,7 @@ def test_good_settings_have_no_messages_and_no_network(project: Project, monkeyp
         ({"inspect": "json.decoder"}, "PRESIGN['photos']['inspect']: must be a function"),
         ({"backend": None}, "PRESIGN['photos']['backend']: must be set"),
         ({"storage": "default"}, "PRESIGN['photos']['backend']: must be set, or 'storage' instead, and not both"),
+        ({"backend": "my-bucket"}, "PRESIGN['photos']['backend']: cannot be imported"),
         ({"backend": "ftp://bucket/"}, "the address must begin with one of"),
         ({"secret": "short"}, "secret must have at least"),
         ({"completion_window": 3}, "PRESIGN['photos']['completion_window']: must be a timedelta"),
@@ -67,7 +68,8 @@ def test_wrong_settings_are_e001_and_the_member_is_named(
 
 
 def test_a_setting_that_is_no_dictionary_is_e001() -> None:
-    for value in ("photos", ["photos"], {"photos": "s3://bucket/"}, {3: {}}):
+    values: list[Any] = ["photos", ["photos"], {"photos": "s3://bucket/"}, {3: {}}]
+    for value in values:
         with override_settings(PRESIGN=value):
             assert "presign.E001" in _found()
 
@@ -107,9 +109,9 @@ def test_a_token_is_valid_while_its_key_is_among_the_fallbacks(users: ModuleType
     token = ticket_for(users.alice)["token"]
     owner = str(users.alice.pk)
     for fallbacks, error in (([old], NotUploaded), ([], InvalidToken)):
-        with override_settings(SECRET_KEY="another secret of the project", SECRET_KEY_FALLBACKS=fallbacks):
-            with pytest.raises(error):
-                get_presigner("photos").complete(token, owner=owner)
+        keys = override_settings(SECRET_KEY="another secret of the project", SECRET_KEY_FALLBACKS=fallbacks)
+        with keys, pytest.raises(error):
+            get_presigner("photos").complete(token, owner=owner)
 
 
 def test_each_alias_has_a_secret_of_its_own_and_a_given_one_is_used(
@@ -117,9 +119,9 @@ def test_each_alias_has_a_secret_of_its_own_and_a_given_one_is_used(
 ) -> None:
     token = ticket_for(users.alice)["token"]
     owner = str(users.alice.pk)
-    with override_settings(PRESIGN={"photos": described(s3_reference), "other": described(s3_reference)}):
-        with pytest.raises(InvalidToken):
-            get_presigner("other").complete(token, owner=owner)
+    two = override_settings(PRESIGN={"photos": described(s3_reference), "other": described(s3_reference)})
+    with two, pytest.raises(InvalidToken):
+        get_presigner("other").complete(token, owner=owner)
     project(secret="another secret of these uploads")
     with pytest.raises(InvalidToken):
         get_presigner("photos").complete(token, owner=owner)
@@ -130,6 +132,12 @@ def test_the_prefix_is_added_to_that_of_the_address(project: Project) -> None:
     presigner = get_presigner("photos")
     assert get_presigner("photos") is presigner
     assert presigner.issue(UploadRequest(content_type="image/png")).key.startswith("public/avatars/")
+
+
+def test_a_function_may_make_the_backend(project: Project, s3_reference: Store) -> None:
+    project(backend=s3_reference.backend, prefix="avatars/")
+    assert _found(deploy=True) == {}
+    assert get_presigner("photos").issue(UploadRequest(content_type="image/png")).key.startswith("avatars/")
 
 
 def test_an_unknown_alias_is_a_key_error_and_wrong_settings_are_a_configuration_error(project: Project) -> None:

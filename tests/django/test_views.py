@@ -114,7 +114,7 @@ class _Unreadable(BytesIO):
     def read(self, *_: Any) -> bytes:
         raise AssertionError("the body was read")
 
-    readline = read  # type: ignore[assignment]
+    readline = read
 
 
 @pytest.mark.parametrize(
@@ -122,7 +122,7 @@ class _Unreadable(BytesIO):
 )
 def test_a_stranger_is_refused_before_anything_of_the_body_is_read(content_type: str, status: int) -> None:
     environ = {
-        **Client()._base_environ(),  # type: ignore[attr-defined]
+        **Client()._base_environ(),
         "REQUEST_METHOD": "POST",
         "PATH_INFO": UPLOAD,
         "CONTENT_TYPE": content_type,
