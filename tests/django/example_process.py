@@ -17,7 +17,8 @@ from emulators.ports import HOST, accepts_connections, free_port
 from tests.conftest import read_state
 from tests.demo_process import environment
 
-EXAMPLE = Path(__file__).resolve().parent.parent.parent / "examples" / "django_app.py"
+ROOT = Path(__file__).resolve().parent.parent.parent
+EXAMPLE = ROOT / "examples" / "django_app.py"
 USER = "alice"
 PASSWORD = "a password of the tests"
 START_SECONDS = 60.0
@@ -38,17 +39,20 @@ class Example:
 
 
 @contextmanager
-def running_example(directory: Path) -> Iterator[Example]:
-    """Run the example with ``runserver`` while the block lasts."""
+def running_example(directory: Path, *, has_policy: bool = False) -> Iterator[Example]:
+    """Run the example while the block lasts: with ``runserver``, or with wsgiref and a strict policy for its pages."""
     port = free_port()
     url = f"http://{HOST}:{port}"
     database = directory / "photos.db"
     with run_local_storage(directory / "storage", origins=[url], report=print) as storage:
+        address = urlsplit(storage.environment["PRESIGN_BUCKET"])
+        storage_url = parse_qs(address.query)["endpoint_url"][0]
         admin = read_state(directory / "storage")["admin"]
         env = environment(
             directory,
             SECRET_KEY="the secret of the example of Django",
             DATABASE=str(database),
+            POLICY=f"default-src 'self'; connect-src 'self' {storage_url}",
             DJANGO_SUPERUSER_PASSWORD=PASSWORD,
             PRESIGN_BUCKET=storage.environment["PRESIGN_BUCKET"],
             # The demo signs and verifies as two users; this application does both as one.
@@ -61,15 +65,16 @@ def running_example(directory: Path) -> Iterator[Example]:
         log_path = directory / "example.log"
         with log_path.open("wb") as log:
             command = [sys.executable, str(EXAMPLE), "runserver", "--noreload", f"{HOST}:{port}"]
-            server = subprocess.Popen(command, env=env, cwd=directory, stdout=log, stderr=log)
+            if has_policy:
+                command = [sys.executable, "-m", "tests.django.serve_example", str(port)]
+            server = subprocess.Popen(command, env=env, cwd=ROOT, stdout=log, stderr=log)
             try:
                 end = time.monotonic() + START_SECONDS
                 while not accepts_connections(port):
                     assert server.poll() is None, log_path.read_text()
                     assert time.monotonic() < end, log_path.read_text()
                     time.sleep(0.1)
-                address = urlsplit(storage.environment["PRESIGN_BUCKET"])
-                yield Example(url=url, storage_url=parse_qs(address.query)["endpoint_url"][0], database=database)
+                yield Example(url=url, storage_url=storage_url, database=database)
             finally:
                 server.terminate()
                 server.wait(20)

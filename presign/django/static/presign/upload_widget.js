@@ -4,7 +4,7 @@
  * It listens on the document, so it serves widgets that a formset, the admin or another script adds later.
  */
 
-import { formatBytes, store, UploadError } from "./client/index.js";
+import { describeRetry, formatBytes, store, UploadError } from "./client/index.js";
 
 /** The upload of each widget that is running. @type {Map<HTMLElement, AbortController>} */
 const running = new Map();
@@ -97,13 +97,17 @@ async function start(widget) {
 /** @param {HTMLElement} widget @param {File} file @param {AbortSignal} signal */
 function storeFile(widget, file, signal) {
   const { api, csrfHeader, textUploading } = widget.dataset;
-  const { input, progress } = partsOf(widget);
-  show(widget, "uploading", `${textUploading}: ${file.name} (${formatBytes(file.size)})`);
+  const { input, progress, status } = partsOf(widget);
+  const text = `${textUploading}: ${file.name} (${formatBytes(file.size)})`;
+  show(widget, "uploading", text);
   progress.value = 0;
   return store(file, {
     api,
     signal,
     headers: () => ({ [csrfHeader]: csrfToken(input.form) }),
+    onState: (state, wait) => {
+      if (!signal.aborted) status.textContent = state === "retrying" ? describeRetry(wait) : text;
+    },
     onProgress: ({ loaded, total }) => {
       if (!signal.aborted) progress.value = total ? loaded / total : 0;
     },
