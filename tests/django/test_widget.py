@@ -50,6 +50,11 @@ def _hold_uploads(page: Page) -> list[Route]:
     return held
 
 
+def _wait_for(held: list[Route], page: Page) -> None:
+    while not held:
+        page.wait_for_timeout(20)
+
+
 def test_a_photo_is_uploaded_in_the_admin_and_recorded(page: Page, example: Example, png: Path) -> None:  # noqa: F811
     before = len(example.recorded())
     _add_in_admin(page, example)
@@ -75,6 +80,7 @@ def test_the_buttons_wait_for_the_upload_and_the_progress_is_shown(
     page.evaluate("document.querySelector('#photo_form').requestSubmit()")
     page.wait_for_timeout(300)
     assert page.url.endswith("/add/")
+    _wait_for(held, page)
     held[0].continue_()
     expect(save).to_be_enabled()
     expect(page.get_by_role("progressbar")).to_be_hidden()
@@ -83,8 +89,9 @@ def test_the_buttons_wait_for_the_upload_and_the_progress_is_shown(
 
 def test_a_cancelled_upload_leaves_the_form_without_a_file(page: Page, example: Example, png: Path) -> None:  # noqa: F811
     _add_in_admin(page, example)
-    _hold_uploads(page)
+    held = _hold_uploads(page)
     page.get_by_label("Photo").set_input_files(png)
+    _wait_for(held, page)
     page.get_by_role("button", name="Cancel").click()
     expect(page.get_by_role("status")).to_have_text("The upload was cancelled.")
     expect(page.get_by_role("button", name="Save", exact=True)).to_be_enabled()
@@ -100,10 +107,24 @@ def test_a_refused_file_says_the_reason_and_the_form_cannot_be_sent(
     _add_in_admin(page, example)
     page.get_by_label("Photo").set_input_files(text)
     expect(page.get_by_role("status")).to_contain_text("Files of type text/plain are not allowed")
-    expect(page.get_by_role("button", name="Try again")).to_be_visible()
+    # The same file would be refused again.
+    expect(page.locator("[data-presign-action]")).to_be_hidden()
     page.get_by_role("button", name="Save", exact=True).click()
     page.wait_for_timeout(300)
     assert page.url.endswith("/add/")
+
+
+def test_a_failed_upload_can_be_tried_again_with_one_click(page: Page, example: Example, png: Path) -> None:  # noqa: F811
+    _add_in_admin(page, example)
+    refused = "<Error><Code>SignatureDoesNotMatch</Code></Error>"
+    cors = {"Access-Control-Allow-Origin": "*"}
+    page.route(STORAGE_UPLOAD, lambda route: route.fulfill(status=403, headers=cors, body=refused))
+    page.get_by_label("Photo").set_input_files(png)
+    page.get_by_role("button", name="Try again").wait_for()
+    page.unroute(STORAGE_UPLOAD)
+    page.get_by_role("button", name="Try again").click()
+    expect(page.get_by_role("status")).to_contain_text("Uploaded")
+    assert page.get_by_label("Photo").evaluate("(input) => input.validity.valid")
 
 
 def test_a_form_with_another_error_keeps_the_upload(page: Page, example: Example, png: Path) -> None:  # noqa: F811
@@ -161,6 +182,8 @@ def test_the_widget_fits_every_width(
         page.goto(address)
         page.get_by_label("Photo").set_input_files(png)
         expect(page.get_by_role("progressbar")).to_be_visible()
+        _wait_for(held, page)
+        page.evaluate("document.querySelector('[data-presign-progress]').value = 0.4")
         page.screenshot(path=tmp_path / f"{name}-{width}-{scheme}-uploading.png")
         overflow = page.evaluate(
             """() => [...document.querySelectorAll("[data-presign-upload] *")]
@@ -170,3 +193,8 @@ def test_the_widget_fits_every_width(
         held.pop().continue_()
         expect(page.get_by_role("status")).to_contain_text("Uploaded")
         page.screenshot(path=tmp_path / f"{name}-{width}-{scheme}-stored.png")
+        text = tmp_path / "notes.txt"
+        text.write_text("no picture")
+        page.get_by_label("Photo").set_input_files(text)
+        expect(page.get_by_role("status")).to_contain_text("are not allowed")
+        page.screenshot(path=tmp_path / f"{name}-{width}-{scheme}-failed.png")

@@ -78,14 +78,13 @@ async function start(widget) {
     }
   } catch (error) {
     if (running.get(widget) === controller) {
-      const message = error instanceof UploadError ? error.message : String(error);
       if (controller.signal.aborted) {
         input.value = "";
         show(widget, "empty", widget.dataset.textCancelled);
       } else {
-        show(widget, "failed", message);
+        show(widget, "failed", error.message, error instanceof UploadError && error.retryable);
         // Otherwise a form whose field is optional would be sent without the file.
-        input.setCustomValidity(message);
+        input.setCustomValidity(error.message);
       }
     }
   } finally {
@@ -117,13 +116,14 @@ function storeFile(widget, file, signal) {
 /**
  * Show a state: "empty", "uploading", "stored" or "failed".
  * @param {HTMLElement} widget @param {string} state @param {string} text
+ * @param {boolean} [canRetry] whether the same file may be accepted later
  */
-function show(widget, state, text) {
+function show(widget, state, text, canRetry = false) {
   const { progress, action, status } = partsOf(widget);
   widget.dataset.state = state;
   progress.hidden = state !== "uploading";
-  action.hidden = state !== "uploading" && state !== "failed";
-  action.textContent = state === "failed" ? widget.dataset.textRetry : widget.dataset.textCancel;
+  action.hidden = state !== "uploading" && !canRetry;
+  action.textContent = canRetry ? widget.dataset.textRetry : widget.dataset.textCancel;
   status.textContent = text;
 }
 
