@@ -56,7 +56,8 @@ class PhotoForm(forms.ModelForm):
     Meta = type("Meta", (), {"model": Photo, "fields": ["title"]})
 
     def save(self, commit=True):
-        self.instance.key = self.cleaned_data["photo"].key
+        if self.cleaned_data["photo"]:
+            self.instance.key = self.cleaned_data["photo"].key
         return super().save(commit)
 
 

@@ -26,8 +26,10 @@ if not settings.configured:
         DATABASES={"default": DATABASE},
         DEFAULT_AUTO_FIELD="django.db.models.BigAutoField",
         INSTALLED_APPS=[
+            "django.contrib.admin",
             "django.contrib.auth",
             "django.contrib.contenttypes",
+            "django.contrib.messages",
             "django.contrib.sessions",
             "django.contrib.staticfiles",
             "presign.django",

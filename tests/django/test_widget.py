@@ -139,6 +139,18 @@ def test_a_form_with_another_error_keeps_the_upload(page: Page, example: Example
     expect(page.get_by_text("was added successfully")).to_be_visible()
 
 
+def test_who_changes_a_title_need_not_upload_again(page: Page, example: Example, png: Path) -> None:  # noqa: F811
+    _add_in_admin(page, example)
+    page.get_by_label("Photo").set_input_files(png)
+    expect(page.get_by_role("status")).to_contain_text("Uploaded")
+    page.get_by_role("button", name="Save and continue editing").click()
+    keys = example.recorded()
+    page.get_by_label("Title").fill("another title")
+    page.get_by_role("button", name="Save", exact=True).click()
+    expect(page.get_by_text("was changed successfully")).to_be_visible()
+    assert example.recorded() == keys
+
+
 def test_the_form_of_a_page_uploads_as_well(page: Page, example: Example, png: Path) -> None:  # noqa: F811
     page.goto(example.url)
     page.get_by_label("Title").fill("a gradient")
