@@ -8,6 +8,13 @@ import { parseRetryAfter } from "./retry.js";
  * @typedef {import("./types.js").FileInfo} FileInfo
  * @typedef {import("./types.js").StoredObject} StoredObject
  * @typedef {import("./types.js").Ticket} Ticket
+ *
+ * @typedef {Record<string, string>} RequestHeaders
+ *
+ * @typedef {object} ServerOptions how to send requests to the application's server; nothing of it goes to the storage
+ * @property {RequestHeaders | (() => RequestHeaders | Promise<RequestHeaders>)} [headers] such as a CSRF token or
+ *   "Authorization"; a function is called for each attempt, so that it can renew an access token
+ * @property {RequestCredentials} [credentials] "include" sends cookies to a server on another origin
  */
 
 const TIMEOUT_MS = 30_000;
@@ -21,14 +28,15 @@ const STATUS_ACCEPTED = 202;
  * @param {FileInfo} file
  * @param {string | null} sha256 hexadecimal
  * @param {AbortSignal} [signal]
+ * @param {ServerOptions} [serverOptions]
  * @returns {Promise<Ticket>}
  */
-export async function requestTicket(api, file, sha256, signal) {
+export async function requestTicket(api, file, sha256, signal, serverOptions) {
   const { type, size } = file;
   // Half of a surrogate pair can be in a file's name, but not in JSON.
   const name = file.name.toWellFormed();
   const content = { type, size, ...(name && { name }), ...(sha256 && { sha256 }) };
-  const ticket = await post(api, "/upload", content, file, signal);
+  const ticket = await post(api, "/upload", content, file, signal, serverOptions);
   if (!["POST", "PUT"].includes(ticket.method) || !URL.canParse(ticket.url)) {
     throw invalidResponse("the ticket has no valid method or no valid URL");
   }
@@ -42,10 +50,11 @@ export async function requestTicket(api, file, sha256, signal) {
  * @param {string} token of the ticket
  * @param {FileInfo} file for the error's details
  * @param {AbortSignal} [signal]
+ * @param {ServerOptions} [serverOptions]
  * @returns {Promise<StoredObject>}
  */
-export async function completeUpload(api, token, file, signal) {
-  return post(api, "/complete", { token }, file, signal);
+export async function completeUpload(api, token, file, signal, serverOptions) {
+  return post(api, "/complete", { token }, file, signal, serverOptions);
 }
 
 /**
@@ -54,10 +63,13 @@ export async function completeUpload(api, token, file, signal) {
  * @param {object} content
  * @param {FileInfo} file
  * @param {AbortSignal} [signal]
+ * @param {ServerOptions} [serverOptions]
  * @returns {Promise<any>}
  */
-async function post(api, path, content, file, signal) {
-  const { response, body } = await exchange(new URL(api.replace(/\/+$/, "") + path, pageAddress()), content, signal);
+async function post(api, path, content, file, signal, { headers, credentials } = {}) {
+  const url = new URL(api.replace(/\/+$/, "") + path, pageAddress());
+  const own = typeof headers === "function" ? await headers() : headers;
+  const { response, body } = await exchange(url, content, { signal, headers: own, credentials });
   if (!response.ok || response.status === STATUS_ACCEPTED) {
     throw fromProblem(response.status, body ?? {}, file, parseRetryAfter(response.headers.get("Retry-After")));
   }
@@ -68,16 +80,17 @@ async function post(api, path, content, file, signal) {
 /**
  * @param {URL} url
  * @param {object} content
- * @param {AbortSignal} [signal]
+ * @param {{signal?: AbortSignal, headers?: RequestHeaders, credentials?: RequestCredentials}} options
  * @returns {Promise<{response: Response, body: any}>} `body` is null when it is not a JSON object
  */
-async function exchange(url, content, signal) {
+async function exchange(url, content, { signal, headers, credentials = "same-origin" }) {
   const timeout = AbortSignal.timeout(TIMEOUT_MS);
   let response = null;
   try {
     response = await fetch(url, {
       method: "POST",
-      headers: { "Content-Type": "application/json", Accept: "application/json, application/problem+json" },
+      headers: contractHeaders(headers),
+      credentials,
       body: JSON.stringify(content),
       signal: signal ? AbortSignal.any([signal, timeout]) : timeout,
     });
@@ -89,6 +102,14 @@ async function exchange(url, content, signal) {
     if (isCors) throw new UploadError("server_cors", { details: { origin: pageOrigin() }, cause: error });
     throw new UploadError("server_unreachable", { details: { origin: url.origin }, cause: error });
   }
+}
+
+/** @param {RequestHeaders} [own] cannot replace those of the contract, in whatever case they are written */
+function contractHeaders(own) {
+  const headers = new Headers(own);
+  headers.set("Content-Type", "application/json");
+  headers.set("Accept", "application/json, application/problem+json");
+  return headers;
 }
 
 /** @param {string} text */

@@ -34,4 +34,4 @@ export { UploadError } from "./errors.js";
 export { formatBytes, formatDuration, shortenName } from "./format.js";
 export { describeError, describeRetry, ENGLISH } from "./messages.js";
 export { createQueue } from "./queue.js";
-export { upload } from "./upload.js";
+export { store, upload } from "./upload.js";

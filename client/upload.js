@@ -24,6 +24,8 @@ import { sendFile } from "./storage.js";
  * @property {(ticket: Ticket) => void} [onTicket] gets each ticket before the file is sent with it
  * @property {boolean} [sha256] ask for a ticket that allows only these bytes; for files up to MAX_HASHED_BYTES
  * @property {number} [attempts] for each request, 5 by default
+ * @property {import("./api.js").ServerOptions["headers"]} [headers] of the requests to the server
+ * @property {RequestCredentials} [credentials] of the requests to the server, "same-origin" by default
  *
  * @typedef {StoredObject & {enforced: Ticket["enforced"]}} UploadResult
  *
@@ -51,8 +53,31 @@ const MAX_TICKET_RENEWALS = 1;
  * @returns {Promise<UploadResult>}
  */
 export async function upload(blob, options) {
+  return withUploadErrors(options, () => new Upload(blob, options).run());
+}
+
+/**
+ * Store one file, and return its ticket: the application's own server completes the upload, with the ticket's token.
+ *
+ * A form that posts the token works this way: a form that is never sent publishes nothing. Failures are repeated and
+ * thrown as `upload` does.
+ * @param {Blob & {name?: string}} blob
+ * @param {UploadOptions} options
+ * @returns {Promise<Ticket>}
+ */
+export async function store(blob, options) {
+  return withUploadErrors(options, () => new Upload(blob, options).runWithoutCompletion());
+}
+
+/**
+ * @template T
+ * @param {UploadOptions} options
+ * @param {() => Promise<T>} run
+ * @returns {Promise<T>}
+ */
+async function withUploadErrors(options, run) {
   try {
-    return await new Upload(blob, options).run();
+    return await run();
   } catch (error) {
     if (options.signal?.aborted) throw new UploadError("cancelled", { cause: error });
     if (error instanceof UploadError) throw error;
@@ -77,11 +102,21 @@ class Upload {
 
   /** @returns {Promise<UploadResult>} */
   async run() {
-    this.options.signal?.throwIfAborted();
-    if (this.options.sha256) this.sha256 = await this.hash();
-    const { issued, completed } = await this.store();
+    const { issued, completed } = await this.start();
     const stored = completed ?? (await this.completeWhenInspected(issued));
     return { ...stored, enforced: issued.ticket.enforced };
+  }
+
+  /** @returns {Promise<Ticket>} */
+  async runWithoutCompletion() {
+    const { issued } = await this.start();
+    return issued.ticket;
+  }
+
+  async start() {
+    this.options.signal?.throwIfAborted();
+    if (this.options.sha256) this.sha256 = await this.hash();
+    return this.store();
   }
 
   async hash() {
@@ -110,7 +145,8 @@ class Upload {
   async requestTicket() {
     // The time before the request, so that the ticket is never believed to be valid for longer than it is.
     const requestedAtMs = performance.now();
-    const ticket = await requestTicket(this.options.api, this.file, this.sha256, this.options.signal);
+    const { api, signal } = this.options;
+    const ticket = await requestTicket(api, this.file, this.sha256, signal, this.options);
     const lifetimeMs = Date.parse(ticket.expires_at) - Date.parse(ticket.now);
     this.options.onTicket?.(ticket);
     return { ticket, expiresAtMs: requestedAtMs + lifetimeMs };
@@ -184,7 +220,8 @@ class Upload {
 
   /** @param {IssuedTicket} issued */
   complete(issued) {
-    return completeUpload(this.options.api, issued.ticket.token, this.file, this.options.signal);
+    const { api, signal } = this.options;
+    return completeUpload(api, issued.ticket.token, this.file, signal, this.options);
   }
 
   /**

@@ -32,6 +32,7 @@ ORDER = (
     "asgi",
     "fastapi",
     "flask",
+    "django",
     "testing",
     "cli",
     "__main__",
@@ -51,6 +52,9 @@ SDKS = {
     "flask": {"flask"},
     "werkzeug": {"flask"},
     "click": {"cli"},
+    "django": {"django"},
+    "asgiref": {"django"},
+    "storages": set[str](),
 }
 PACKAGES = {path.parent.name for path in PACKAGE.glob("*/__init__.py")}
 MODULES = sorted(

@@ -96,3 +96,37 @@ test("an abort is thrown as it is", async (t) => {
   const { origin } = await startServer(t, () => ({ body: TICKET }));
   await assert.rejects(requestTicket(origin, FILE, null, AbortSignal.abort()), { name: "AbortError" });
 });
+
+test("headers of the page go with both requests, and cannot replace those of the contract", async (t) => {
+  const { origin, requests } = await startServer(t, () => ({ body: TICKET }));
+  const headers = { "X-CSRFToken": "the page's token", accept: "text/html" };
+  await requestTicket(origin, FILE, null, undefined, { headers });
+  await completeUpload(origin, "the token", FILE, undefined, { headers });
+  for (const { headers: sent } of requests) {
+    assert.equal(sent["x-csrftoken"], "the page's token");
+    assert.equal(sent.accept, "application/json, application/problem+json");
+  }
+  assert.equal(requests.length, 2);
+});
+
+test("a function makes the headers of each request anew, and may be asynchronous", async (t) => {
+  const { origin, requests } = await startServer(t, () => ({ body: TICKET }));
+  let number = 0;
+  const headers = async () => ({ Authorization: `Bearer ${(number += 1)}` });
+  for (let i = 0; i < 2; i += 1) await requestTicket(origin, FILE, null, undefined, { headers });
+  assert.deepEqual(
+    requests.map((request) => request.headers.authorization),
+    ["Bearer 1", "Bearer 2"],
+  );
+});
+
+test("cookies go to the page's own origin, unless the page asks for more", async (t) => {
+  const { origin } = await startServer(t, () => ({ body: TICKET }));
+  const fetched = t.mock.method(globalThis, "fetch");
+  await requestTicket(origin, FILE, null);
+  await requestTicket(origin, FILE, null, undefined, { credentials: "include" });
+  assert.deepEqual(
+    fetched.mock.calls.map((call) => call.arguments[1]?.credentials),
+    ["same-origin", "include"],
+  );
+});

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { before, test } from "node:test";
 
-import { upload, UploadError } from "../index.js";
+import { store, upload, UploadError } from "../index.js";
 import { startServer } from "./servers.js";
 import { NodeXMLHttpRequest } from "./xml_http_request.js";
 
@@ -30,9 +30,9 @@ before(() => Object.assign(globalThis, { XMLHttpRequest: NodeXMLHttpRequest }));
  * function makes the server's responses to completions when they are asked for.
  * @param {import("node:test").TestContext} t
  * @param {{stored?: PlannedResponse[], completed?: PlannedResponse[] | (() => PlannedResponse),
- *   lifetimeMs?: number, options?: Partial<import("../upload.js").UploadOptions>}} plan
+ *   lifetimeMs?: number, options?: Partial<import("../upload.js").UploadOptions>, start?: typeof upload | typeof store}} plan
  */
-async function run(t, { stored = [{}], completed = [{ body: STORED }], lifetimeMs = 60_000, options = {} }) {
+async function run(t, { stored = [{}], completed = [{ body: STORED }], lifetimeMs = 60_000, options = {}, start = upload }) {
   // The shortest waits.
   t.mock.method(Math, "random", () => 0);
   const storage = await startServer(t, (_, number) => stored[Math.min(number, stored.length) - 1]);
@@ -57,7 +57,7 @@ async function run(t, { stored = [{}], completed = [{ body: STORED }], lifetimeM
   });
   /** @type {string[]} */
   const states = [];
-  const result = upload(BLOB, { api: server.origin, onState: (state) => states.push(state), ...options });
+  const result = start(BLOB, { api: server.origin, onState: (state) => states.push(state), ...options });
   // So that a test can look at the requests before it looks at the result.
   const [outcome] = await Promise.allSettled([result]);
   return {
@@ -82,6 +82,29 @@ test("an upload asks for a ticket, sends the file, completes, and returns what i
   assert.deepEqual(states, ["requesting", "uploading", "verifying"]);
   assert.deepEqual(completions, ["token-1"]);
   assert.equal(storage.requests[0].body.toString(), "bytes");
+});
+
+test("store() sends the file and returns the ticket, and leaves the completion to the application", async (t) => {
+  const { outcome, states, completions, storage } = await run(t, { start: store, stored: [{ status: 503 }, {}] });
+  assert.equal(/** @type {any} */ (outcome).token, "token-1");
+  assert.deepEqual(states, ["requesting", "uploading", "retrying", "uploading"]);
+  assert.deepEqual(completions, []);
+  assert.equal(storage.requests.length, 2);
+});
+
+test("store() throws the same errors as upload()", async (t) => {
+  const { outcome } = await run(t, { start: store, options: { signal: AbortSignal.abort() } });
+  assert.ok(outcome instanceof UploadError);
+  assert.equal(outcome.code, "cancelled");
+});
+
+test("the page's headers go to the server with both requests, and never to the storage", async (t) => {
+  const { server, storage } = await run(t, { options: { headers: { "X-CSRFToken": "secret" } } });
+  assert.deepEqual(
+    server.requests.map(({ headers }) => headers["x-csrftoken"]),
+    ["secret", "secret"],
+  );
+  assert.equal(storage.requests[0].headers["x-csrftoken"], undefined);
 });
 
 test("a private object has no URL, even where the ticket and the storage name one", async (t) => {

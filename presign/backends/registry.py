@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from importlib import import_module
 
 from presign.backends.backend import Backend
@@ -24,6 +25,15 @@ def open_backend(url: str) -> tuple[Backend, str]:
 
     Raises ConfigurationError; if the provider's SDK is not installed, the message names the extra to install.
     """
+    return _find_opener(url)(url)
+
+
+def check_address(url: str) -> None:
+    """Raise the ConfigurationError of ``open_backend`` for an unknown scheme or a missing SDK; nothing is opened."""
+    _find_opener(url)
+
+
+def _find_opener(url: str) -> Callable[[str], tuple[Backend, str]]:
     scheme, separator, _ = url.partition("://") if isinstance(url, str) else ("", "", "")
     if not separator or scheme not in _OPENERS:
         schemes = ", ".join(f"{name}://" for name in _OPENERS)
@@ -37,5 +47,5 @@ def open_backend(url: str) -> tuple[Backend, str]:
         raise ConfigurationError(
             f'{scheme}:// needs the package of {error.name}: pip install "presign-uploads[{extra}]"', field="url"
         ) from None
-    opened: tuple[Backend, str] = getattr(module, opener_name)(url)
-    return opened
+    opener: Callable[[str], tuple[Backend, str]] = getattr(module, opener_name)
+    return opener

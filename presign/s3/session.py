@@ -49,10 +49,21 @@ class AccessKeys:
     session_token: str | None = field(repr=False)
 
 
-def new_session() -> boto3.Session:
-    """Return a session with boto3's default settings; raises ConfigurationError."""
+def new_session(
+    *,
+    access_key: str | None = None,
+    secret_key: str | None = None,
+    session_token: str | None = None,
+    profile: str | None = None,
+) -> boto3.Session:
+    """Return a session; boto3's default settings fill in what is None. Raises ConfigurationError."""
     try:
-        return boto3.Session()
+        return boto3.Session(
+            aws_access_key_id=access_key,
+            aws_secret_access_key=secret_key,
+            aws_session_token=session_token,
+            profile_name=profile,
+        )
     except BotoCoreError as error:
         raise _unusable_settings(error) from None
 

@@ -1,0 +1,13 @@
+"""The addresses, for ``path("uploads/", include("presign.django.urls"))``."""
+
+from __future__ import annotations
+
+from django.urls import path
+
+from presign.django import views
+
+app_name = "presign"
+urlpatterns = [
+    path("<slug:alias>/upload", views.upload, name="upload"),
+    path("<slug:alias>/complete", views.complete, name="complete"),
+]

@@ -1,0 +1,155 @@
+"""The two views of the HTTP contract: ``<alias>/upload`` and ``<alias>/complete``.
+
+Both are coroutine functions. Under ASGI, they do their work in threads of their own, so a storage that hangs blocks no
+other view. Under WSGI, they do it in the thread of the request, whose database connection it is.
+
+The order is: authorise, then the media type, then the CSRF token, and then the body. Under ASGI, Django itself has
+received the body before it calls any view.
+"""
+
+from __future__ import annotations
+
+import inspect
+import logging
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any
+
+from asgiref.sync import sync_to_async
+from django.core.handlers.asgi import ASGIRequest
+from django.core.signals import got_request_exception
+from django.db import close_old_connections, transaction
+from django.http import HttpRequest, HttpResponse, UnreadablePostError
+from django.middleware.csrf import CsrfViewMiddleware
+from django.views.decorators.csrf import csrf_exempt
+
+from presign.django.authorization import as_presign_error, check_verdict, owner_of
+from presign.django.completing import complete_upload
+from presign.django.configuration import aliases, read_settings
+from presign.django.presigners import get_presigner
+from presign.errors import Forbidden, InvalidRequest
+from presign.http.endpoints import SUCCESS_HEADERS, answer_upload
+from presign.http.problems import (
+    ProblemResponse,
+    is_server_fault,
+    problem_response,
+    problem_response_for_status,
+)
+from presign.http.request_body import MAX_BODY_BYTES, BodyTooLarge, check_media_type
+from presign.messages import CompletionRequest
+from presign.presigner import AwaitResult, awaiter_of_running_loop
+
+MAX_THREADS = 20
+
+_Answer = Callable[[str, bytes, str | None, AwaitResult], bytes]
+
+_log = logging.getLogger("presign")
+_threads = ThreadPoolExecutor(MAX_THREADS, thread_name_prefix="presign")
+
+
+# Django's middleware would read a form's body to find the CSRF token, before the view can authorise. The view makes the
+# same check itself, after that. A ticket cannot be rolled back, so no view runs in a transaction.
+@transaction.non_atomic_requests
+@csrf_exempt
+async def upload(request: HttpRequest, alias: str) -> HttpResponse:
+    """Answer with a ticket."""
+    return await _respond(request, alias, _upload)
+
+
+@transaction.non_atomic_requests
+@csrf_exempt
+async def complete(request: HttpRequest, alias: str) -> HttpResponse:
+    """Answer with the stored object."""
+    return await _respond(request, alias, _complete)
+
+
+def _upload(alias: str, body: bytes, owner: str | None, await_result: AwaitResult) -> bytes:
+    return answer_upload(get_presigner(alias), body, owner)
+
+
+def _complete(alias: str, body: bytes, owner: str | None, await_result: AwaitResult) -> bytes:
+    token = CompletionRequest.from_json(body).token
+    return complete_upload(alias, token, owner=owner, await_result=await_result).to_json()
+
+
+async def _respond(request: HttpRequest, alias: str, answer: _Answer) -> HttpResponse:
+    try:
+        if alias not in aliases():
+            return _response(problem_response_for_status(404, title="Not Found"))
+        if request.method != "POST":
+            problem = problem_response_for_status(405, title="Method Not Allowed", headers={"Allow": "POST"})
+            return _response(problem)
+        authorize = read_settings(alias).authorize
+        # The function that is called here may make a coroutine, which then runs on the event loop.
+        verdict = await _in_thread(request, lambda: authorize(request))
+        if inspect.isawaitable(verdict):
+            verdict = await verdict
+        work = partial(_answer, request, alias, answer, verdict, awaiter_of_running_loop())
+        return await _in_thread(request, work)
+    except Exception as error:
+        return _problem(request, as_presign_error(error))
+
+
+def _answer(
+    request: HttpRequest, alias: str, answer: _Answer, verdict: object, await_result: AwaitResult
+) -> HttpResponse:
+    check_verdict(verdict, request)
+    check_media_type(request.META.get("CONTENT_TYPE"))
+    _check_csrf(request)
+    content = answer(alias, _read_body(request), owner_of(request), await_result)
+    return HttpResponse(content, headers=SUCCESS_HEADERS)
+
+
+async def _in_thread(request: HttpRequest, work: Callable[[], Any]) -> Any:
+    if isinstance(request, ASGIRequest):
+        return await sync_to_async(_with_own_connections, thread_sensitive=False, executor=_threads)(work)
+    return await sync_to_async(work, thread_sensitive=True)()
+
+
+def _with_own_connections(work: Callable[[], Any]) -> Any:
+    """Call ``work``, and end this thread's database connections as Django does with those of a request's thread."""
+    close_old_connections()
+    try:
+        return work()
+    finally:
+        close_old_connections()
+
+
+class _CsrfCheck(CsrfViewMiddleware):
+    """Django's own check, which returns the reason of a refusal instead of a page."""
+
+    def _reject(self, request: HttpRequest, reason: str) -> str:
+        return reason
+
+
+def _check_csrf(request: HttpRequest) -> None:
+    check = _CsrfCheck(lambda _: HttpResponse())
+    check.process_request(request)
+    reason = check.process_view(request, None, (), {})
+    if reason:
+        raise Forbidden(f"CSRF verification failed: {reason}")
+
+
+def _read_body(request: HttpRequest) -> bytes:
+    try:
+        body: bytes = request.read(MAX_BODY_BYTES + 1)
+    except UnreadablePostError:
+        raise InvalidRequest("the body ended too early") from None
+    if len(body) > MAX_BODY_BYTES:
+        raise BodyTooLarge
+    return body
+
+
+def _problem(request: HttpRequest, error: Exception) -> HttpResponse:
+    if is_server_fault(error):
+        _log.error("%s failed", request.path, exc_info=error, extra={"request": request})
+        # Reporters of errors, such as Sentry's, listen to this signal.
+        got_request_exception.send(sender=None, request=request)
+    return _response(problem_response(error))
+
+
+def _response(problem: ProblemResponse) -> HttpResponse:
+    # WSGI leaves "Connection" to the server.
+    headers = {name: value for name, value in problem.headers.items() if name != "Connection"}
+    return HttpResponse(problem.body, status=problem.status, headers=headers)

@@ -1,0 +1,93 @@
+"""A Django project for the tests of presign.django, in this process, with its database in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from types import ModuleType
+from typing import Any
+
+import django
+import pytest
+from django.conf import settings
+from django.core.management import call_command
+from django.test.utils import override_settings
+
+from tests.conftest import Store
+
+# Threads of the views see the same database.
+DATABASE = {"ENGINE": "django.db.backends.sqlite3", "NAME": "file:presign?mode=memory&cache=shared"}
+
+if not settings.configured:
+    settings.configure(
+        SECRET_KEY="the secret of the project that tests presign.django",
+        ROOT_URLCONF="tests.django.project_urls",
+        ALLOWED_HOSTS=["testserver"],
+        STATIC_URL="static/",
+        DATABASES={"default": DATABASE},
+        DEFAULT_AUTO_FIELD="django.db.models.BigAutoField",
+        INSTALLED_APPS=[
+            "django.contrib.admin",
+            "django.contrib.auth",
+            "django.contrib.contenttypes",
+            "django.contrib.messages",
+            "django.contrib.sessions",
+            "django.contrib.staticfiles",
+            "presign.django",
+        ],
+        MIDDLEWARE=[
+            "django.contrib.sessions.middleware.SessionMiddleware",
+            "django.middleware.csrf.CsrfViewMiddleware",
+            "django.contrib.auth.middleware.AuthenticationMiddleware",
+        ],
+        TEMPLATES=[{"BACKEND": "django.template.backends.django.DjangoTemplates", "APP_DIRS": True}],
+        PASSWORD_HASHERS=["django.contrib.auth.hashers.MD5PasswordHasher"],
+    )
+    django.setup()
+
+Project = Callable[..., Any]
+
+
+@pytest.fixture(scope="session")
+def _database() -> None:
+    call_command("migrate", verbosity=0)
+
+
+@pytest.fixture
+def users(_database: None) -> Iterator[ModuleType]:
+    """Two users, under their names."""
+    from django.contrib.auth.models import User
+
+    found = ModuleType("users")
+    for name in ("alice", "mallory"):
+        setattr(found, name, User.objects.create_user(name))
+    yield found
+    User.objects.all().delete()
+
+
+def described(store: Store, **members: Any) -> dict[str, Any]:
+    """Return a description of one kind of upload, as it is in the setting PRESIGN."""
+    return {
+        "backend": store.environment["PRESIGN_BUCKET"],
+        "content_types": ["image/png"],
+        "max_bytes": 100,
+        "authorize": "presign.django.authorization.signed_in",
+        **members,
+    }
+
+
+@pytest.fixture
+def project(s3_reference: Store, monkeypatch: pytest.MonkeyPatch) -> Iterator[Project]:
+    """A function that sets PRESIGN with one alias, ``photos``, for the rest of the test."""
+    for name, value in s3_reference.environment.items():
+        if name.startswith("AWS_"):
+            monkeypatch.setenv(name, value)
+    changes: list[Any] = []
+
+    def change(**members: Any) -> None:
+        changes.append(override_settings(PRESIGN={"photos": described(s3_reference, **members)}))
+        changes[-1].enable()
+
+    change()
+    yield change
+    for each in reversed(changes):
+        each.disable()

@@ -1,0 +1,268 @@
+"""The views: what they answer, in which order they refuse, and that they block nobody."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import threading
+from collections.abc import Callable
+from io import BytesIO
+from types import ModuleType
+from typing import Any
+
+import pytest
+from django.core.exceptions import PermissionDenied
+from django.core.handlers.wsgi import WSGIHandler
+from django.core.signals import got_request_exception
+from django.db import connections
+from django.test import AsyncClient, Client
+from django.test.utils import override_settings
+
+from presign import Completion, InspectedObject, NotYet, Presigner, Reject, TooManyRequests
+from presign.django.signals import upload_completed, upload_rejected
+from presign.http.request_body import MAX_BODY_BYTES
+from tests.conftest import PNG, Store
+from tests.django.conftest import Project
+from tests.django.uploading import csrf_client, put_file, signed_in, ticket_for
+
+pytestmark = pytest.mark.usefixtures("project")
+UPLOAD = "/uploads/photos/upload"
+COMPLETE = "/uploads/photos/complete"
+
+
+def _post(client: Any, path: str, body: object, **options: Any) -> Any:
+    return client.post(path, json.dumps(body), content_type="application/json", **options)
+
+
+def _raises(error: Exception) -> Callable[[Any], bool]:
+    def authorize(request: Any) -> bool:
+        raise error
+
+    return authorize
+
+
+def test_an_upload_is_stored_and_completed_under_the_user(users: ModuleType, s3_reference: Store) -> None:
+    client = signed_in(users.alice)
+    answer = _post(client, UPLOAD, {"type": "image/png", "size": len(PNG), "name": "cat.png"})
+    assert (answer.status_code, answer["Cache-Control"]) == (200, "no-store")
+    put_file(answer.json(), PNG)
+    stored = _post(client, COMPLETE, {"token": answer.json()["token"]})
+    assert (stored.status_code, stored["Cache-Control"], stored["Content-Type"]) == (
+        200,
+        "no-store",
+        "application/json",
+    )
+    assert stored.json()["size"] == len(PNG)
+    assert s3_reference.holds(stored.json()["key"])
+
+
+def test_another_user_cannot_complete_the_upload(users: ModuleType) -> None:
+    ticket = ticket_for(users.alice)
+    put_file(ticket, PNG)
+    for client in (signed_in(users.mallory), signed_in(users.alice)):
+        answer = _post(client, COMPLETE, {"token": ticket["token"]})
+        code = answer.json().get("code")
+        assert (answer.status_code, code) == ((403, "invalid_token") if client.user != users.alice else (200, None))
+
+
+def test_a_stranger_is_refused_with_401_and_a_user_without_permission_with_403(
+    users: ModuleType, project: Project
+) -> None:
+    answer = _post(Client(), UPLOAD, {"type": "image/png"})
+    assert (answer.status_code, answer.json()["code"]) == (401, "unauthenticated")
+    for authorize in (lambda _: False, _raises(PermissionDenied("a reason for the log"))):
+        project(authorize=authorize)
+        answer = _post(signed_in(users.alice), UPLOAD, {"type": "image/png"})
+        assert (answer.status_code, answer.json()["code"]) == (403, "forbidden")
+
+
+@pytest.mark.parametrize("verdict", [None, 1, "alice"])
+def test_authorize_that_returns_neither_true_nor_false_allows_nothing(
+    users: ModuleType, project: Project, verdict: object, caplog: pytest.LogCaptureFixture
+) -> None:
+    project(authorize=lambda request: verdict)
+    failed: list[object] = []
+    got_request_exception.connect(receiver := lambda request, **_: failed.append(request))
+    answer = _post(signed_in(users.alice), UPLOAD, {"type": "image/png"})
+    got_request_exception.disconnect(receiver)
+    assert (answer.status_code, answer.json()["code"]) == (500, "internal")
+    assert "authorize must return True or False" in caplog.text
+    assert "authorize must return" not in answer.content.decode()
+    assert len(failed) == 1
+
+
+def test_a_coroutine_function_may_authorize(users: ModuleType, project: Project) -> None:
+    async def authorize(request: Any) -> bool:
+        await asyncio.sleep(0)
+        return bool(request.headers.get("X-Allowed"))
+
+    project(authorize=authorize)
+    client = signed_in(users.alice)
+    assert _post(client, UPLOAD, {"type": "image/png"}).status_code == 403
+    assert _post(client, UPLOAD, {"type": "image/png"}, HTTP_X_ALLOWED="yes").status_code == 200
+
+
+def test_retry_after_comes_with_too_many_requests(users: ModuleType, project: Project) -> None:
+    project(authorize=_raises(TooManyRequests("slowly", retry_after=7)))
+    answer = _post(signed_in(users.alice), UPLOAD, {"type": "image/png"})
+    assert (answer.status_code, answer["Retry-After"], answer["Cache-Control"]) == (429, "7", "no-store")
+    assert answer["Content-Type"] == "application/problem+json"
+
+
+class _Unreadable(BytesIO):
+    def read(self, *_: Any) -> bytes:
+        raise AssertionError("the body was read")
+
+    readline = read
+
+
+@pytest.mark.parametrize(
+    ("content_type", "status"), [("application/json", 401), ("multipart/form-data; boundary=x", 401)]
+)
+def test_a_stranger_is_refused_before_anything_of_the_body_is_read(content_type: str, status: int) -> None:
+    environ = {
+        **Client()._base_environ(),
+        "REQUEST_METHOD": "POST",
+        "PATH_INFO": UPLOAD,
+        "CONTENT_TYPE": content_type,
+        "CONTENT_LENGTH": "80000000",
+        "HTTP_COOKIE": "csrftoken=" + "a" * 32,
+        "wsgi.input": _Unreadable(),
+    }
+    statuses: list[str] = []
+    list(WSGIHandler()(environ, lambda line, headers: statuses.append(line)))
+    assert statuses == [f"{status} Unauthorized"]
+
+
+def test_a_request_without_the_csrf_token_is_refused_although_the_session_is_valid(users: ModuleType) -> None:
+    client, token = csrf_client(users.alice)
+    answer = _post(client, UPLOAD, {"type": "image/png"})
+    assert (answer.status_code, answer.json()["code"]) == (403, "forbidden")
+    assert "CSRF" in answer.json()["detail"]
+    for path in (UPLOAD, COMPLETE):
+        assert _post(client, path, {"token": "x"}, HTTP_X_CSRFTOKEN="b" * 32).json()["code"] == "forbidden"
+    assert _post(client, UPLOAD, {"type": "image/png"}, HTTP_X_CSRFTOKEN=token).status_code == 200
+
+
+def test_the_csrf_token_is_checked_also_in_a_project_without_the_middleware(users: ModuleType) -> None:
+    client, token = csrf_client(users.alice)
+    kept = ["django.contrib.sessions.middleware.SessionMiddleware"]
+    kept += ["django.contrib.auth.middleware.AuthenticationMiddleware"]
+    with override_settings(MIDDLEWARE=kept):
+        client.handler.load_middleware()
+        assert _post(client, UPLOAD, {"type": "image/png"}).status_code == 403
+        assert _post(client, UPLOAD, {"type": "image/png"}, HTTP_X_CSRFTOKEN=token).status_code == 200
+
+
+def test_a_body_that_is_too_large_or_no_json_is_refused(users: ModuleType) -> None:
+    client = signed_in(users.alice)
+    large = _post(client, UPLOAD, {"type": "x" * MAX_BODY_BYTES})
+    assert (large.status_code, large.json()["code"]) == (413, "body_too_large")
+    # Servers of WSGI refuse an answer with this header.
+    assert "Connection" not in large
+    form = client.post(UPLOAD, {"type": "image/png"})
+    assert (form.status_code, form.json()["code"]) == (415, "unsupported_media_type")
+    wrong = _post(client, UPLOAD, {"types": "image/png"})
+    assert (wrong.status_code, wrong.json()["code"]) == (400, "invalid_request")
+
+
+def test_an_unknown_alias_and_another_method_are_problems(users: ModuleType) -> None:
+    client = signed_in(users.alice)
+    unknown = _post(client, "/uploads/videos/upload", {"type": "image/png"})
+    assert (unknown.status_code, unknown.json()["code"]) == (404, "not_found")
+    method = client.get(UPLOAD)
+    assert (method.status_code, method.json()["code"], method["Allow"]) == (405, "method_not_allowed", "POST")
+
+
+def test_atomic_requests_of_the_project_are_no_error(users: ModuleType) -> None:
+    client = signed_in(users.alice)
+    connections["default"].settings_dict["ATOMIC_REQUESTS"] = True
+    try:
+        assert _post(client, UPLOAD, {"type": "image/png"}).status_code == 200
+    finally:
+        connections["default"].settings_dict["ATOMIC_REQUESTS"] = False
+
+
+def test_the_signals_say_what_was_completed_and_what_was_rejected(users: ModuleType, project: Project) -> None:
+    def inspect(found: InspectedObject) -> Reject | NotYet:
+        return Reject("it is a dog") if found.name == "dog.png" else NotYet(retry_after=3)
+
+    completed: list[Completion] = []
+    rejected: list[tuple[str, str, str | None]] = []
+
+    def on_completed(completion: Completion, **_: object) -> None:
+        completed.append(completion)
+
+    def on_rejected(alias: str, error: Exception, owner: str | None, **_: object) -> None:
+        rejected.append((alias, str(error), owner))
+
+    upload_completed.connect(on_completed, sender=Presigner)
+    upload_rejected.connect(on_rejected, sender=Presigner)
+    client = signed_in(users.alice)
+    cat, dog, other = (ticket_for(users.alice, name=name) for name in ("cat.png", "dog.png", "other.png"))
+    for ticket in (cat, dog, other):
+        put_file(ticket, PNG)
+    assert _post(client, COMPLETE, {"token": cat["token"]}).status_code == 200
+    project(inspect=inspect)
+    pending = _post(client, COMPLETE, {"token": other["token"]})
+    assert (pending.status_code, pending["Retry-After"]) == (202, "3")
+    assert _post(client, COMPLETE, {"token": dog["token"]}).status_code == 422
+    assert [(each.name, each.owner) for each in completed] == [("cat.png", str(users.alice.pk))]
+    assert rejected == [("photos", "it is a dog", str(users.alice.pk))]
+
+
+def test_on_complete_may_be_a_coroutine_function_and_the_signal_follows_it(users: ModuleType, project: Project) -> None:
+    heard: list[str] = []
+
+    async def on_complete(completion: Completion) -> None:
+        await asyncio.sleep(0)
+        heard.append("on_complete")
+
+    upload_completed.connect(receiver := lambda **_: heard.append("signal"))
+    project(on_complete=on_complete)
+    ticket = ticket_for(users.alice)
+    put_file(ticket, PNG)
+    assert _post(signed_in(users.alice), COMPLETE, {"token": ticket["token"]}).status_code == 200
+    upload_completed.disconnect(receiver)
+    assert heard == ["on_complete", "signal"]
+
+
+def test_under_asgi_a_completion_that_hangs_delays_no_other_request(users: ModuleType, project: Project) -> None:
+    released, waiting = threading.Event(), threading.Event()
+
+    def on_complete(completion: Completion) -> None:
+        waiting.set()
+        assert released.wait(20)
+
+    project(on_complete=on_complete)
+    ticket = ticket_for(users.alice)
+    put_file(ticket, PNG)
+
+    async def run() -> tuple[int, int]:
+        client, other = AsyncClient(), AsyncClient()
+        await client.aforce_login(users.alice)
+        await other.aforce_login(users.alice)
+        hanging = asyncio.create_task(_post(client, COMPLETE, {"token": ticket["token"]}))
+        while not waiting.is_set():
+            await asyncio.sleep(0.01)
+        answer = await asyncio.wait_for(_post(other, UPLOAD, {"type": "image/png"}), 10)
+        assert not hanging.done()
+        released.set()
+        return answer.status_code, (await hanging).status_code
+
+    try:
+        assert asyncio.run(run()) == (200, 200)
+    finally:
+        released.set()
+
+
+def test_a_fault_of_the_server_is_logged_with_its_traceback_and_not_told(
+    users: ModuleType, project: Project, caplog: pytest.LogCaptureFixture
+) -> None:
+    project(authorize=_raises(RuntimeError("a detail for the log")))
+    with caplog.at_level(logging.ERROR, logger="presign"):
+        answer = _post(signed_in(users.alice), UPLOAD, {"type": "image/png"})
+    assert (answer.status_code, answer.json()["code"]) == (500, "internal")
+    assert "a detail for the log" not in answer.content.decode()
+    assert "RuntimeError: a detail for the log" in caplog.text
