@@ -46,11 +46,11 @@ from presign.presigner import Presigner, awaiter_of_running_loop
 __all__ = ["MAX_BODY_BYTES", "Authorize", "create_app", "openapi"]
 
 Authorize = Callable[[Request], str | Awaitable[str | None] | None]
-"""Return the owner of a request (None for anybody), or raise Unauthenticated, Forbidden or TooManyRequests.
+"""Return the owner of a request, or None for no owner; or raise Unauthenticated, Forbidden or TooManyRequests.
 
 Declare it with ``async def`` if it does not block: it then runs on the event loop. Anything else is called in a thread
-of Starlette's pool, as Starlette does with endpoints, so it may block. That costs every request about as much as the
-ticket itself.
+of Starlette's pool, as Starlette does with endpoints, so it may block. The thread costs every request about as much as
+the ticket itself.
 """
 
 MAX_THREADS = 20
@@ -71,23 +71,26 @@ def create_app(
 ) -> ASGIApp:
     """Return the application that serves the contract; it calls ``authorize`` before it reads any of the body.
 
-    Several presigners share one application. Each then has addresses of its own, which begin with its name, such as
+    Several presigners can share one application. The paths of each then begin with its name, such as
     ``/avatars/upload``, ``/avatars/complete`` and ``/avatars/openapi.json``.
 
     - ``allowed_origins``: the origins whose pages may use the application (CORS), such as ``https://www.example.com``.
       Leave it empty if the application that mounts this one has a CORS middleware of its own.
     - ``max_threads``: how many completions can run at once. Completions wait for the storage, so they run in threads
       of their own: a storage that hangs does not block the application's other endpoints. If ``presigner`` calls a
-      service to sign, the calls run in as many further threads.
-    - ``timeout_seconds``: how long a request waits for such a call, before the answer is a problem with status 503
-      and Retry-After. The call goes on in its thread. Set a longer time if completions read large objects to verify
+      service to sign, the same number of other threads makes these calls.
+    - ``timeout_seconds``: how long a request waits for such a call. After that, the answer is a problem with status 503
+      and Retry-After, and the call goes on in its thread. Set a longer time if completions read large objects to verify
       their SHA-256, as they do on Azure and Google Cloud Storage.
 
     Raises ConfigurationError for ``"*"`` as an origin, for a limit of 0 or less, for two presigners with the same
-    name, and for one whose prefix lies in another's pending place.
+    name, and for a presigner whose prefix lies in the ``pending_prefix`` of another one in the same bucket.
     """
     if isinstance(allowed_origins, str) or "*" in allowed_origins:
-        raise ConfigurationError("allowed_origins must name origins, each as a text", field="allowed_origins")
+        raise ConfigurationError(
+            "allowed_origins must be a list of origins without '*', such as ['https://www.example.com']",
+            field="allowed_origins",
+        )
     if max_threads < 1:
         raise ConfigurationError("max_threads must be at least 1", field="max_threads", value=max_threads)
     if timeout_seconds <= 0:
@@ -115,7 +118,7 @@ def create_app(
 
 
 def _paths(presigner: Presigner | Sequence[Presigner]) -> dict[str, Presigner]:
-    """Return each presigner under the beginning of its addresses, which is empty for a single one."""
+    """Return each presigner under the beginning of its paths, which is empty for a single presigner."""
     if isinstance(presigner, Presigner):
         return {"": presigner}
     paths = {f"/{each.name}": each for each in presigner}
@@ -130,7 +133,7 @@ def _paths(presigner: Presigner | Sequence[Presigner]) -> dict[str, Presigner]:
 def _check_apart(one: Presigner, other: Presigner) -> None:
     """Raise ConfigurationError if the sweep of ``one`` would delete what ``other`` stores under final keys.
 
-    A pending container or bucket of its own is left out: nothing is published there.
+    If ``one`` has another container or bucket for pending uploads, nothing is published there.
     """
     pending_prefix = one.policy.pending_prefix
     if pending_prefix is None or one.backend.pending is not one.backend or one.backend.name != other.backend.name:
@@ -240,7 +243,7 @@ async def _result(future: Future[T], seconds: float, late: PresignError) -> T:
     try:
         done, _ = await asyncio.wait([waiting], timeout=seconds)
     finally:
-        # Without effect on a call that has ended; one that still waits for a thread is not made.
+        # A call that still waits for a thread is then not made. On a call that has ended, this has no effect.
         waiting.cancel()
     if not done:
         raise late
