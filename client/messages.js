@@ -110,8 +110,10 @@ export const ENGLISH = {
     unauthenticated: () => "You are not signed in. Sign in and try again.",
     forbidden: ({ details }) =>
       `${withReason("You are not allowed to upload here", details.reason)} ${ASK_OPERATOR} for permission.`,
-    invalid_token: () => "The server does not recognize this upload as yours. Try again to upload the file.",
-    token_expired: () => "The upload took too long, so the server no longer confirms it. Try again.",
+    invalid_token: () =>
+      "The server does not accept this upload, because it is not yours or not allowed any more. " +
+      "Try again to upload the file.",
+    token_expired: () => "The upload took too long, so the server does not accept it any more. Try again.",
     not_uploaded: () => "The server did not find the file in the storage. Try again.",
     completion_pending: ({ details }) =>
       `${nameOf(details)} is stored and will be checked, but the check takes longer than usual. ` +
@@ -135,7 +137,7 @@ export const ENGLISH = {
 
     already_exists: () =>
       "The storage already has a file with this key and does not overwrite it. Try again to upload under a new key.",
-    checksum_mismatch: () => "The storage received other bytes than the checksum allows. Try again.",
+    checksum_mismatch: () => "The bytes that the storage received do not match the checksum. Try again.",
     signature_refused: () =>
       "The storage did not accept the server's signature. " +
       `${ASK_OPERATOR} to check the storage credentials, and try again.`,
@@ -181,15 +183,15 @@ function ruleViolated({ file, rule }) {
   const deleted = `${nameOf({ file })} was deleted from the storage, because`;
   switch (rule) {
     case "size":
-      return `${deleted} its size is not the announced size. Choose the file again.`;
+      return `${deleted} its size is not the size that the ticket allows. Choose the file again.`;
     case "type":
       return `${deleted} its content is not ${file?.type}. Choose a file whose content matches its name.`;
     case "checksum":
-      return `${deleted} its bytes do not match the announced checksum. Choose the file again.`;
+      return `${deleted} its bytes do not match its checksum. Choose the file again.`;
     case "headers":
-      return `${deleted} it was stored with headers that the ticket does not allow. ${ASK_OPERATOR} for help.`;
+      return `${deleted} it has headers or settings that the ticket does not allow. ${ASK_OPERATOR} for help.`;
     default:
-      return `${deleted} it is not the announced file. Choose the file again.`;
+      return `${deleted} it does not keep the rules of the ticket. Choose the file again.`;
   }
 }
 

@@ -32,7 +32,7 @@ class Clamd:
     retry_after: int = 10
 
     def inspect(self, uploaded: InspectedObject) -> Accept | Reject | NotYet:
-        """Return the verdict; an answer that is neither "clean" nor a reason to reject the file is no verdict."""
+        """Accept a file that clamd calls clean, and reject what it names; return NotYet for every other answer."""
         if uploaded.size > self.max_bytes:
             return Reject(f"a file of more than {self.max_bytes} bytes cannot be scanned for malware")
         try:
@@ -68,7 +68,7 @@ class Clamd:
 
 
 def _send(connection: socket.socket, uploaded: InspectedObject) -> bool:
-    """Send INSTREAM, each chunk after its length, and a length of 0; return whether clamd took the whole object."""
+    """Send INSTREAM, each chunk after its length, and a length of 0; return whether the whole object was sent."""
     sent = 0
     try:
         connection.sendall(b"zINSTREAM\0")

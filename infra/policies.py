@@ -4,11 +4,11 @@ The Pulumi program (``infra/``), the local demo and the tests all use these func
 The results have the shapes of AWS's own APIs: policies are IAM policy documents, and the rules are what boto3's
 ``put_bucket_cors`` and ``put_bucket_lifecycle_configuration`` take.
 
-A bucket has two places. Uploads go to the *pending* prefix, which is private. A server-side copy publishes what was
-verified under the *public* prefix. The copy is the only way to write there, and no ticket can become a copy.
+A bucket has two prefixes. Uploads go to the *pending* prefix, which is private. A server-side copy publishes what was
+verified under the *public* prefix. By default, this copy is the only way to write there, and no ticket can copy.
 
 S3 answers a HEAD request for a missing object with 403 instead of 404, unless the caller may list the bucket. The
-signer may not list. The verifier may list the pending prefix alone, and AWS does not document which of the two answers
+signer may not list. The verifier may list the pending prefix only, and AWS does not document which of the two answers
 it then gets. Code that looks up an object must therefore treat both as "no such object".
 https://docs.aws.amazon.com/AmazonS3/latest/API/API_HeadObject.html
 """
@@ -40,7 +40,7 @@ _PENDING_PREFIX = re.compile(r"[A-Za-z0-9_./-]+", re.ASCII)
 
 _UPLOAD_ACTIONS = ("s3:PutObject", "s3:AbortMultipartUpload", "s3:ListMultipartUploadParts")
 
-# An upload is not a copy. On a store that obeys unsigned headers, only this condition keeps a ticket from becoming one.
+# An upload must not be a copy. On a store that obeys unsigned headers, only this condition prevents that.
 _NOT_A_COPY = {"Null": {"s3:x-amz-copy-source": "true"}}
 
 
@@ -72,7 +72,7 @@ def require_separate_prefixes(
     pending_name: str = "pending_prefix",
     public_name: str = "public_prefix",
 ) -> None:
-    """Raise ValueError unless the two prefixes are good names of folders and neither of them is inside the other.
+    """Raise ValueError unless the two prefixes are valid and neither of them is inside the other.
 
     ``pending_name`` and ``public_name`` are what the error message calls the prefixes. The case of letters does not
     count, because SeaweedFS can ignore it in a policy.
@@ -106,7 +106,7 @@ def policy_document(*statements: dict[str, Any]) -> dict[str, Any]:
 
 
 def require_inline_length(document: Mapping[str, Any], *, prefixes_name: str = "prefix and pending_prefix") -> None:
-    """Raise ValueError if ``document`` is too long for the only inline policy of a user.
+    """Raise ValueError if ``document`` is too long for a user that has no other inline policy.
 
     Both prefixes occur in most statements, so only shorter prefixes help. ``prefixes_name`` is what the error message
     calls them.
@@ -174,12 +174,12 @@ def signer_policy(
 ) -> dict[str, Any]:
     """Return the policy of the identity that signs uploads: it may upload to one prefix, and nothing else.
 
-    Uploads go to ``pending_prefix``. With None they go straight to ``prefix``: then an upload can be read there, if the
-    prefix is public, before it is verified.
+    Uploads go to ``pending_prefix``. With None they go straight to ``prefix``. If that prefix is public, everybody can
+    then read an upload before it is verified.
 
     A presigned request cannot do more than its signer, so this policy limits every ticket. A POST and a PUT need only
-    ``s3:PutObject``, also if they carry a checksum, a type or metadata. The two other upload actions are for uploads in
-    parts. No upload may be a copy, or a ticket could copy whatever the signer may read.
+    ``s3:PutObject``, also with a checksum, a type or metadata. The two other upload actions are for uploads in parts.
+    No upload may be a copy. Otherwise a ticket could copy whatever the signer may read.
 
     ``allow_verification`` adds the rights of ``verifier_policy``, for an application that has one identity. Two
     identities are safer: then the one that signs may read nothing. ``allow_listing`` and ``publish_in_parts`` belong to
@@ -228,17 +228,17 @@ def verifier_policy(
     publish_in_parts: bool = False,
     signature_max_age_minutes: int | None = None,
 ) -> dict[str, Any]:
-    """Return the policy of the identity that verifies uploads and publishes them, beside one that only signs.
+    """Return the policy of an identity that verifies and publishes uploads, while another one only signs them.
 
     - It reads and deletes what is under ``pending_prefix``, in every version.
     - It copies from there to ``prefix``. No other request may write there: neither an upload nor a copy from elsewhere.
     - It reads what is published, to recognise a completion that is repeated. It cannot delete it.
     - ``allow_listing``: it lists the objects under ``pending_prefix``, and no others. ``presign sweep`` needs this.
     - ``publish_in_parts``: it also publishes objects above 5 GB, which S3 copies only in parts. Then it may also upload
-      to ``prefix`` directly. No condition can prevent that, because S3 asks for the same right, ``s3:PutObject``, when
-      the copy of the parts is begun and completed, and neither request names a source.
+      to ``prefix`` directly. No condition can prevent that: creating and completing a copy in parts needs the same
+      right, ``s3:PutObject``, and neither request names a source.
 
-    It may not set or read tags. A copy that shall have tags needs ``s3:PutObjectTagging`` on ``prefix`` in addition.
+    It may not set or read tags. A copy with tags also needs ``s3:PutObjectTagging`` on ``prefix``.
 
     With ``pending_prefix=None``, it reads and deletes what is under ``prefix``, and nothing is copied.
 
@@ -387,7 +387,7 @@ def local_signer_policy(
 ) -> dict[str, Any]:
     """Return ``signer_policy`` in the form that SeaweedFS needs for a user's inline policy.
 
-    The local demo uses it; the Pulumi program never does. SeaweedFS 4.48 holds all its conditions. The form differs
+    The local demo uses it; the Pulumi program never does. SeaweedFS 4.48 enforces all its conditions. The form differs
     from ``signer_policy`` in two points:
 
     - The upload statement also names the bucket's own ARN, because SeaweedFS checks a form POST against the bucket
@@ -395,9 +395,10 @@ def local_signer_policy(
     - ``s3:ListMultipartUploadParts`` is missing, because SeaweedFS does not know it in an inline policy. There, a user
       who may upload parts may also list them.
 
-    SeaweedFS cannot hold two things. Every user may create access keys for itself. And if the variable
-    ``WEED_S3_SSE_KEY`` gives the server a key for encryption, it ignores the case of letters in resources, and takes a
-    copy for an upload: then a user may copy what it can read to the pending prefix, and can publish nothing.
+    Two limits of AWS are missing in SeaweedFS. Every user may create access keys for itself. And if the environment
+    variable ``WEED_S3_SSE_KEY`` gives the server an encryption key, the server ignores the case of letters in
+    resources, and treats a copy as an upload: a user may then copy what it can read to the pending prefix, and cannot
+    publish.
     """
     document = signer_policy(
         bucket_arn,
@@ -442,8 +443,8 @@ def lifecycle_rules(
     - What is under ``pending_prefix`` goes after ``expire_pending_after_days``, and so does each version that a newer
       one has replaced. With ``pending_prefix=None``, this rule is absent.
 
-    Days count from the upload, and S3 then waits for the next midnight in UTC. A completion may come 25 hours after its
-    ticket, so with one day it can find its upload deleted. Raises ValueError for less than one day.
+    S3 counts days from the upload, and then waits for the next midnight in UTC. An upload may be completed up to 25
+    hours after its ticket, so with one day S3 could delete it too early. Raises ValueError for less than one day.
     https://docs.aws.amazon.com/AmazonS3/latest/userguide/intro-lifecycle-rules.html
     """
     _require_at_least_one("abort_uploads_after_days", abort_uploads_after_days)

@@ -37,11 +37,11 @@ from presign.presigner import Presigner
 __all__ = ["MAX_BODY_BYTES", "MAX_THREADS", "TIMEOUT_SECONDS", "Authorize", "create_app", "openapi"]
 
 Authorize = Callable[[Request], str | Awaitable[str | None] | None]
-"""Return the owner of a request (None for anybody), or raise Unauthenticated, Forbidden or TooManyRequests.
+"""Return the owner of a request, or None for no owner; or raise Unauthenticated, Forbidden or TooManyRequests.
 
 Declare it with ``async def`` if it does not block: it then runs on the event loop. Anything else is called in a thread
-of Starlette's pool, as Starlette does with endpoints, so it may block. That costs every request about as much as the
-ticket itself.
+of Starlette's pool, as Starlette does with endpoints, so it may block. The thread costs every request about as much as
+the ticket itself.
 """
 
 _RawHeaders = list[tuple[bytes, bytes]]
@@ -59,7 +59,7 @@ def create_app(
 ) -> ASGIApp:
     """Return the application that serves the contract; it calls ``authorize`` before it reads any of the body.
 
-    Several presigners share one application. Each then has addresses of its own, which begin with its name, such as
+    Several presigners can share one application. The paths of each then begin with its name, such as
     ``/avatars/upload``, ``/avatars/complete`` and ``/avatars/openapi.json``.
 
     - ``allowed_origins``: the origins whose pages may use the application (CORS), such as ``https://www.example.com``.
@@ -70,9 +70,9 @@ def create_app(
       only JSON is accepted, and a browser first asks whether the origin may send JSON (a preflight request).
     - ``max_threads``: how many completions can run at once. Completions wait for the storage, so they run in threads
       of their own: a storage that hangs does not block the application's other endpoints. If ``presigner`` calls a
-      service to sign, the calls run in as many further threads.
-    - ``timeout_seconds``: how long a request waits for such a call, before the answer is a problem with status 503
-      and Retry-After. The call goes on in its thread. Set a longer time if completions read large objects to verify
+      service to sign, the same number of other threads makes these calls.
+    - ``timeout_seconds``: how long a request waits for such a call. After that, the answer is a problem with status 503
+      and Retry-After, and the call goes on in its thread. Set a longer time if completions read large objects to verify
       their SHA-256, as they do on Azure and Google Cloud Storage.
 
     Raises ConfigurationError for ``"*"`` as an origin or a header, for headers or credentials without an origin, for a

@@ -42,7 +42,7 @@ def _read_duration(context: click.Context, parameter: click.Parameter, value: st
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 def main() -> None:
-    """Work on a storage that presign's uploads go to.
+    """Work on the storage where presign stores uploads.
 
     The credentials are those that the provider's own SDK finds, for example in AWS_ACCESS_KEY_ID and
     AWS_SECRET_ACCESS_KEY.
@@ -57,8 +57,8 @@ def main() -> None:
     metavar="DURATION",
     default=DEFAULT_OLDER_THAN,
     show_default=True,
-    help="Delete what was stored longer ago than this. It must be longer than an upload can be completed: the longest "
-    "lifetime of a ticket (1h by default) and the completion window (24h by default).",
+    help="Delete what was stored longer ago than this. An upload can be completed for the longest lifetime of a ticket "
+    "(1h by default) plus the completion window (24h by default); choose a longer time.",
 )
 @click.option("--dry-run", is_flag=True, help="Delete nothing; count what would be deleted.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object.")
@@ -79,12 +79,12 @@ def sweep(url: str, older_than: timedelta, dry_run: bool, as_json: bool) -> None
     if older_than < _COMPLETABLE_FOR:
         click.echo(
             "Warning: with presign's default settings an upload can be completed for up to "
-            f"{_COMPLETABLE_FOR // _UNITS['h']}h, and this sweep ends such uploads earlier",
+            f"{_COMPLETABLE_FOR // _UNITS['h']}h, and this sweep deletes such uploads earlier",
             err=True,
         )
     try:
         backend, prefix = open_backend(url)
-        # This explains wrong settings better than a listing that fails.
+        # A listing that fails would not explain wrong settings as well.
         backend.check()
         result = sweep_store(
             backend.pending,

@@ -19,9 +19,9 @@ MARKUP = "markup (html, svg or xml)"
 def find_mismatch(content_type: str, first_bytes: bytes) -> str | None:
     """Return the format that ``first_bytes`` have instead of ``content_type``, or None if the two fit.
 
-    A file of a type in ``VERIFIED_TYPES`` must begin like one. A file of any other type fits, with two exceptions:
-    markup in which browsers run scripts, unless ``content_type`` is a type for markup; and programs and scripts for a
-    computer (Windows, Linux, macOS, Java, ``#!``, PHP), unless ``content_type`` is a type for programs.
+    For a type in ``VERIFIED_TYPES``, the first bytes must be possible in a file of that type. For any other type, all
+    bytes fit, with two exceptions: markup in which browsers run scripts, unless ``content_type`` is a type for markup;
+    and programs and scripts (Windows, Linux, macOS, Java, ``#!``, PHP), unless ``content_type`` is a type for programs.
     ``application/octet-stream`` is not a type for programs: an application that wants them allows their own types, or
     turns the comparison off with ``UploadPolicy(verify_content=False)``.
 
@@ -72,15 +72,15 @@ _MARKUP = re.compile(
     ),
     re.IGNORECASE,
 )
-# HTML is a part of Markdown (CommonMark section 4.6), so many a README begins with a tag. No browser renders the type.
+# Markdown may contain HTML (CommonMark section 4.6), so many READMEs begin with a tag. No browser renders the type.
 _TYPES_WITH_MARKUP = frozenset({"text/markdown", "text/x-markdown"})
 
 # --- Programs ---------------------------------------------------------------------------------------------------------
 
 # A text may begin with "MZ", but has no control characters; the header of a program for Windows always has some.
 # 0xCAFEBABE begins Java classes (version 45 or higher) and Mach-O files for several processors (fewer than 45).
-# "#!AMR" begins a sound file, and "#![" an attribute in Rust. A kernel wants "#!" first of all, a shell also takes it
-# after a byte order mark. PHP runs wherever its tag is.
+# "#!AMR" begins an audio file, and "#![" an attribute in Rust. A kernel needs "#!" at the very beginning; a shell also
+# accepts it after a byte order mark. PHP runs wherever its tag is.
 _PROGRAM = re.compile(
     rb"(?P<pe>MZ[^\0-\x08\x0b\x0e-\x1a\x1c-\x1f]{0,61}[\0-\x08\x0b\x0e-\x1a\x1c-\x1f])"
     rb"|(?P<elf>\x7fELF)"
@@ -222,8 +222,8 @@ _UTF_16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 _OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 _RTF = rb"(?:\xef\xbb\xbf)?[\t\n\x0c\r ]*\{\\rtf"
 _ID3 = rb"ID3[\x02-\x04]"
-# The boxes that a QuickTime or MPEG-4 file without a file type box begins with; it is older than that box, or cut out
-# of a stream.
+# A QuickTime or MPEG-4 file may have no file type box, because it is older than this box or a segment of a stream. It
+# then begins with one of these boxes.
 _OTHER_BOXES = b"styp|sidx|moof|moov|mdat|free|skip|wide|pnot|uuid|udta|meta|junk|emsg|prft|pdin|PICT"
 _HEIC_BRANDS = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"})
 _AVIF_BRANDS = frozenset({b"avif", b"avis"})
@@ -233,9 +233,9 @@ _OTHER_HEIF_BRANDS = frozenset({b"avci", b"avcs", b"jpeg", b"jpgs", b"j2ki", b"j
 _FRAME = rb"\xff(?:[\xe2-\xe7]|[\xf2-\xf7]|[\xfa-\xff])[^\xf0-\xff]"
 _OPENXML = "application/vnd.openxmlformats-officedocument"
 
-# A file is named after the first format that it has, so a format stands before those that its files have as well.
+# A mismatch is reported as the first format that fits, so a special format stands before a more general one.
 _FORMATS = (
-    # Pictures
+    # Images
     _begins("image/png", "image/apng", "image/x-png", with_=rb"\x89PNG\r\n\x1a\n"),
     _begins("image/jpeg", "image/jpg", "image/pjpeg", with_=rb"\xff\xd8\xff"),
     _begins("image/gif", with_=rb"GIF8[79]a"),
@@ -251,7 +251,7 @@ _FORMATS = (
     _begins("image/tiff", with_=rb"II[*+]\0|MM\0[*+]"),
     _begins("image/vnd.microsoft.icon", "image/x-icon", with_=rb"\0\0[\x01\x02]\0"),
     _begins("image/vnd.adobe.photoshop", "image/x-photoshop", "application/x-photoshop", with_=rb"8BPS\0[\x01\x02]"),
-    # Sound and film
+    # Audio and video
     _begins("audio/wav", "audio/wave", "audio/x-wav", "audio/vnd.wave", with_=rb"(?:RIFF|RIFX|RF64|BW64).{4}WAVE"),
     _begins("audio/aiff", "audio/x-aiff", with_=rb"FORM.{4}AIF[FC]"),
     _begins("audio/mpeg", "audio/mp3", "audio/x-mp3", "audio/mpeg3", with_=_ID3 + rb"|APETAGEX|\0*" + _FRAME),
@@ -284,7 +284,8 @@ _FORMATS = (
     _office(
         f"{_OPENXML}.presentationml.presentation", folder=b"ppt/", main_part=b"presentationml.presentation.main+xml"
     ),
-    # Word before version 6 and Excel before version 5 wrote no OLE files. Windows calls RTF files application/msword.
+    # Word before version 6 and Excel before version 5 wrote no OLE files. On Windows, RTF files may have the type
+    # application/msword.
     _begins(
         "application/msword",
         with_=re.escape(_OLE) + rb"|\xdb\xa5|\x9b\xa5|1\xbe\0\0|\xfe7\0[\x1c\x23]|" + _RTF,
@@ -327,7 +328,7 @@ _FORMATS = (
     _begins("application/wasm", with_=rb"\0asm"),
     _begins("application/vnd.apache.parquet", with_=rb"PAR[1E]"),
 )
-# Many other texts begin like JSON, so that a beginning can only speak against it. Windows writes it in UTF-16 too.
+# Many other texts begin like JSON, so first bytes can only show that a file is not JSON. On Windows it may be UTF-16.
 _MAYBE_JSON = re.compile(
     rb"\xff\xfe|\xfe\xff|(?:\xef\xbb\xbf)?[\t\n\r ]*"
     rb'(?:\{[\t\n\r ]*(?:["}]|\Z)|["\[]|\Z|(?:-?[0-9][0-9.eE+-]*|true|false|null)[\t\n\r ]*\Z)'
@@ -336,4 +337,4 @@ _JSON = _Format(types=("application/json",), has=lambda first_bytes: None if _MA
 _FORMATS_BY_TYPE = {name: file_format for file_format in (*_FORMATS, _JSON) for name in file_format.types}
 
 VERIFIED_TYPES = frozenset(_FORMATS_BY_TYPE)
-"""The types of which a file with another format's first bytes is refused. No well-formed file of the type is."""
+"""The types whose possible first bytes are known. No well-formed file of such a type is a mismatch."""

@@ -6,9 +6,9 @@
         with Image.open(uploaded.open()) as image:
             return Accept() if image.width <= 4000 else Reject("the image is too wide")
 
-What it reads is what is published, by the object's ETag. On S3 the ETag is an MD5, and somebody can make two files with
-the same MD5 and exchange them after the inspection. Where that matters, as it does for a virus scanner, let the policy
-have ``create_only=True``, or let the bucket keep versions.
+What ``inspect`` reads and what is published have the same ETag. On S3 the ETag is usually an MD5, and somebody can make
+two files with the same MD5 and exchange them after the inspection. If this matters, as it does for a virus scanner, set
+``create_only=True`` in the policy, or turn on versions for the bucket.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import Any
 from presign.errors import ConfigurationError
 
 ReadRange = Callable[[int, int], bytes]
-"""Returns at most ``length`` bytes of the object from ``offset`` on: ``read(offset, length)``."""
+"""Called as ``read(offset, length)``: returns at most ``length`` bytes of the object from ``offset`` on."""
 
 BUFFER_BYTES = 256 * 1024
 _MAX_READ_BYTES = 8 * 1024 * 1024
@@ -59,7 +59,7 @@ Verdict = Accept | Reject | NotYet
 
 @dataclass(frozen=True, kw_only=True)
 class InspectedObject:
-    """An uploaded object that has kept every rule of its ticket.
+    """An uploaded object that keeps every rule of its ticket.
 
     ``size`` is in bytes. ``name`` is the file's name, as the client gave it, and ``owner`` the user to whom the ticket
     was issued. ``key`` is the key under which the object will be published.
@@ -77,8 +77,7 @@ class InspectedObject:
     def open(self, *, buffer_bytes: int = BUFFER_BYTES) -> io.BufferedReader:
         """Return a seekable binary file of the object, which reads ``buffer_bytes`` at a time or more.
 
-        It never reads beyond the object's end, and reads only these bytes: if the object is replaced meanwhile, reading
-        fails, and the completion begins again.
+        If a client replaces the object meanwhile, reading raises an error, and the completion begins again.
         """
         return io.BufferedReader(ObjectReader(self.read_range, self.size), buffer_bytes)
 
@@ -112,7 +111,7 @@ class ObjectReader(io.RawIOBase):
         return self._position
 
     def readinto(self, buffer: Any, /) -> int:
-        """Fill ``buffer`` as far as the object and one request reach; return the number of bytes, 0 at the end."""
+        """Read the bytes of one request into ``buffer``; return their number, which is 0 at the end of the object."""
         view = memoryview(buffer).cast("B")
         length = min(len(view), self._size - self._position, _MAX_READ_BYTES)
         if length <= 0:

@@ -1,4 +1,4 @@
-"""Object keys: a checked prefix and a template. Nothing that a client sends becomes part of a key."""
+"""Object keys: a checked prefix and a template. A key contains no text that a client sent."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _SAFE_IN_OWNER = frozenset(f"{string.ascii_letters}{string.digits}_-".encode())
 
 
 def check_prefix(prefix: str, *, field: str = "prefix") -> str:
-    """Return ``prefix`` if every storage keeps all keys under it; raise ConfigurationError otherwise.
+    """Return ``prefix`` if every storage accepts keys under it unchanged; raise ConfigurationError otherwise.
 
     A prefix is empty (the whole bucket), or consists of segments that each end with a slash. A segment has ASCII
     letters, digits and ``!_.*'()=@+,-``, and is neither ``.`` nor ``..``. ``field`` names the setting in the error.
@@ -39,7 +39,7 @@ def check_prefix(prefix: str, *, field: str = "prefix") -> str:
         raise _bad_prefix(field, prefix, "is too long", limit=MAX_KEY_BYTES - _ID_DIGITS)
     for segment in prefix[:-1].split("/"):
         if segment in {".", ".."} or not _SEGMENT.fullmatch(segment):
-            raise _bad_prefix(field, prefix, f"has the segment {segment!a}, which not every storage reads the same way")
+            raise _bad_prefix(field, prefix, f"has the segment {segment!a}, which some storages change or refuse")
     return prefix
 
 
@@ -57,14 +57,14 @@ def check_key_template(template: str) -> str:
     try:
         parts = list(string.Formatter().parse(template))
     except ValueError:
-        raise _bad_template(template, "has a brace without its counterpart") from None
+        raise _bad_template(template, "has an opening or a closing brace without the other one") from None
     names = [name for _, name, _, _ in parts if name is not None]
     if not set(names) <= _FIELDS or any(spec or conversion for _, name, spec, conversion in parts if name is not None):
         raise _bad_template(template, "may contain {id}, {owner} and {ext}, and no other braces")
     if names.count("id") != 1 or len(names) != len(set(names)):
         raise _bad_template(template, "must contain {id} once, and {owner} and {ext} at most once")
     if not all(_TEXT.fullmatch(text) for text, *_ in parts):
-        raise _bad_template(template, "has characters that not every storage reads the same way")
+        raise _bad_template(template, "has characters that some storages change or refuse")
     if any(segment in {"", ".", "..", "{ext}"} for segment in template.split("/")):
         raise _bad_template(template, "must have segments that are not empty, and neither '.' nor '..'")
     return template

@@ -38,11 +38,12 @@ class Rule(str, Enum):
     CHECKSUM = "checksum"
     """The object's bytes have the granted SHA-256."""
     CREATE_ONLY = "create_only"
-    """The upload never overwrites an object. Only the storage can enforce this rule; completion cannot verify it."""
+    """The upload never overwrites an object. Completion keeps this rule only for uploads with a pending key."""
     HEADERS = "headers"
     """The object has the granted content disposition, cache control and metadata, and no other headers."""
 
-    # Enum has a hash function in Python. Every ticket looks rules up, and the hash of text takes a tenth of the time.
+    # The hash function of Enum is written in Python. Every ticket looks rules up, and the hash of str takes a tenth of
+    # the time.
     __hash__ = str.__hash__
 
     def __str__(self) -> str:
@@ -121,13 +122,13 @@ class UploadOptions:
     """What the application chooses for one ticket; nothing of it comes from the browser.
 
     - ``prefix``: a longer prefix, which begins with the policy's own.
-    - ``metadata``: more metadata; a name that the policy has too gets this value.
+    - ``metadata``: more metadata. If the policy has the same name, this value replaces the policy's.
     - ``tags``: tags of the published object, on S3 and Azure.
     - ``storage_class``: the published object's storage class (S3 and Google Cloud Storage) or access tier (Azure), by
       the service's own name, such as ``"STANDARD_IA"``.
 
-    ``tags`` and ``storage_class`` need a policy with a pending place. Wrong values raise ConfigurationError when the
-    ticket is issued.
+    ``tags`` and ``storage_class`` need a policy with a ``pending_prefix``. Wrong values raise ConfigurationError when
+    the ticket is issued.
     """
 
     prefix: str | None = None
@@ -144,8 +145,8 @@ class Grant:
     compares the object's first bytes with ``content_type``. Only ``owner``, to whom the ticket is issued, may complete
     it.
 
-    With ``pending_key``, the upload goes under that key, and completion publishes the object under ``key``. Only then
-    it can have ``tags`` and a ``storage_class``. ``name`` is the file's name, as the request gave it.
+    With ``pending_key``, the upload is stored under that key, and completion publishes the object under ``key``. Only
+    such an object can have ``tags`` and a ``storage_class``. ``name`` is the file's name, as the request gave it.
     """
 
     key: str
@@ -182,7 +183,7 @@ class Grant:
 
 
 _ALWAYS = (Rule.SIZE, Rule.TYPE, Rule.HEADERS)
-# By whether a grant has a checksum, and whether it is create-only.
+# The key says whether a grant has a checksum, and whether it is create-only.
 _RULES = {
     (False, False): _ALWAYS,
     (True, False): (*_ALWAYS, Rule.CHECKSUM),

@@ -48,25 +48,28 @@ class UploadPolicy:
       final key, where no ticket can write, and deletes the pending object. On Azure and Google Cloud Storage, the
       backend can put pending uploads into a container or bucket of their own.
 
-      With ``pending_prefix=None``, uploads go straight to the final key. That saves the copy, and gives this up:
-      whoever may read the prefix can read a file before it is verified, and also if nobody ever completes the upload;
-      until its ticket expires, the sender can replace a verified file, unless ``create_only`` is set; and a header that
-      the store dropped or changed cannot be corrected.
+      With ``pending_prefix=None``, uploads go straight to the final key. That saves the copy, and has four
+      disadvantages. Whoever may read the prefix can read a file before it is verified, even if nobody ever completes
+      the upload. Until its ticket expires, the sender can replace a verified file, unless ``create_only`` is set. A
+      header that the store dropped cannot be corrected. Tags and a storage class cannot be set.
     - ``public_read``: everybody may read objects under the prefix, so tickets and stored objects have an
       ``object_url``. This only describes the bucket's own policy; it does not change who may read.
-    - ``expires_in``: a ticket's lifetime, which may not exceed ``max_expires_in``.
-    - ``create_only``: an upload never overwrites an object, even if the same ticket is sent twice. Without a
-      ``cache_control``, these objects get ``no-cache``: browsers add a Cache-Control of their own to a request with
-      If-None-Match, and it differs between browsers (Fetch standard, HTTP-network-or-cache fetch), so the storage
-      would keep an unknown value.
+    - ``expires_in``: a ticket's lifetime. On a storage that checks the expiry only after the upload
+      (``Backend.checks_expiry_late``), a ticket for a large file lasts longer.
+    - ``max_expires_in``: the longest lifetime of a ticket.
+    - ``create_only``: an upload never overwrites an object, even if the same ticket is sent twice. If there is no
+      ``cache_control``, these objects get ``no-cache``. Otherwise the storage would keep an unknown value: browsers add
+      a Cache-Control of their own to a request with If-None-Match, and it differs between browsers (Fetch standard,
+      HTTP-network-or-cache fetch).
     - ``require_size``, ``require_sha256``: requests must declare these.
     - ``content_disposition``: browsers show (``"inline"``) or save (``"attachment"``) the object, under the name that
       the request gives.
-    - ``fit_extension``: that name gets an extension of the content type, if it has another one.
+    - ``fit_extension``: if the extension of that name does not fit the content type, the name gets one that does.
     - ``cache_control``, ``metadata``: headers of every object.
     - ``verify_content``: completion compares the object's first bytes with its content type.
-    - ``max_hashed_bytes``: the largest object that completion reads to compute its SHA-256. A request that declares a
-      SHA-256 for a larger file is refused, unless the storage itself enforces the checksum.
+    - ``max_hashed_bytes``: the largest object that completion reads to compute its SHA-256. If the storage does not
+      itself enforce the checksum, a request with a SHA-256 is refused if its ticket would allow a larger file. So it
+      must declare its size if ``max_bytes`` is larger.
     - ``require_at_storage``: rules that the storage itself must enforce. Building a Presigner fails if its backend
       cannot enforce one of them for every request that this policy allows.
 
@@ -106,8 +109,8 @@ class UploadPolicy:
         check_key_template(self.key_template)
         if self.pending_prefix is not None and not check_prefix(self.pending_prefix, field="pending_prefix"):
             raise ConfigurationError(
-                "pending_prefix must not be empty, because a sweep must tell pending objects from others; "
-                "None sends uploads straight to their final key",
+                "pending_prefix must not be empty, or a sweep would delete published objects; "
+                "with None, uploads go straight to their final key",
                 field="pending_prefix",
             )
         self._check_sizes()
@@ -121,7 +124,7 @@ class UploadPolicy:
         if self.cache_control is not None and not _is_printable_ascii(self.cache_control):
             raise ConfigurationError("cache_control must be printable ASCII", field="cache_control")
         if self.cache_control is not None:
-            # Signatures treat a run of spaces as one space, and a storage need not store it that way.
+            # Signatures treat several spaces as one. The storage may store all of them, or only one.
             object.__setattr__(self, "cache_control", _single_spaced(self.cache_control))
 
     def decide(
@@ -135,7 +138,8 @@ class UploadPolicy:
         """Return the grant for an allowed request; ``object_id``, 32 random hexadecimal digits, makes its key unique.
 
         Raises TypeNotAllowed, TooLarge, TooSmall, or InvalidRequest if a required member is absent. Raises
-        ConfigurationError for ``options`` that the policy does not allow, and for an owner that ``key_template`` needs.
+        ConfigurationError for ``options`` that the policy does not allow, and if ``key_template`` needs an owner and
+        there is none.
         """
         # Media types are case-insensitive (RFC 9110 section 8.3.1), but storages compare them letter by letter.
         content_type = request.content_type.lower()
@@ -197,11 +201,11 @@ class UploadPolicy:
         )
 
     def allows(self, grant: Grant) -> bool:
-        """Say whether ``grant`` keeps to this policy: its key, its pending place, its type, its sizes, and its checks.
+        """Say whether this policy still allows ``grant``, which an earlier version of it may have made.
 
-        A policy that has become stricter since then does not allow grants that it could no longer make: also those
-        without a size, a SHA-256, a comparison of the content, ``create_only`` or a disposition ``attachment`` that it
-        now wants.
+        The key, the pending key, the content type and the sizes must lie within the policy. If the policy has
+        ``require_size``, ``require_sha256``, ``verify_content``, ``create_only`` or the disposition ``attachment``, the
+        grant must have it too.
         """
         in_pending_place = (
             grant.pending_key is None
@@ -222,7 +226,7 @@ class UploadPolicy:
         )
 
     def possible_grants(self) -> list[Grant]:
-        """Return one grant of each shape that ``decide`` can return; a backend can say what it enforces for each."""
+        """Return one grant for each combination of size and SHA-256 that a request may have."""
         exact = {self.min_bytes, self.max_bytes}
         sizes = sorted(exact) if self.require_size else [None, *sorted(exact)]
         digests = [_PLACEHOLDER_SHA256] if self.require_sha256 else [None, _PLACEHOLDER_SHA256]
@@ -332,7 +336,7 @@ class UploadPolicy:
 
 
 def content_disposition(disposition_type: str, name: str | None) -> str:
-    """Return a Content-Disposition value in ASCII that keeps any file name (RFC 6266, appendix D).
+    """Return a Content-Disposition value in ASCII for any file name (RFC 6266, appendix D).
 
     >>> content_disposition("attachment", "cat.png")
     'attachment; filename="cat.png"'
@@ -347,7 +351,7 @@ def content_disposition(disposition_type: str, name: str | None) -> str:
 
 def _check_tags(tags: object) -> None:
     if not isinstance(tags, Mapping):
-        raise ConfigurationError("tags must be a mapping of names to texts", field="tags")
+        raise ConfigurationError("tags must be a mapping of text to text", field="tags")
     if len(tags) > _MAX_TAGS:
         raise ConfigurationError(f"an object can have at most {_MAX_TAGS} tags", field="tags", limit=_MAX_TAGS)
     for name, value in tags.items():
@@ -394,12 +398,12 @@ def _checked_rules(rules: Collection[Rule]) -> frozenset[Rule]:
 
 def _checked_metadata(metadata: Mapping[str, str]) -> dict[str, str]:
     if not isinstance(metadata, Mapping):
-        raise ConfigurationError("metadata must be a mapping of names to texts", field="metadata")
+        raise ConfigurationError("metadata must be a mapping of text to text", field="metadata")
     for name, value in metadata.items():
         # Azure takes C# identifiers, and S3 turns names into lower case.
         if not isinstance(name, str) or not _METADATA_NAME.fullmatch(name):
             raise ConfigurationError(
-                f"metadata names consist of lower-case letters, digits and underscores, unlike {name!a}",
+                f"metadata names must consist of lower-case letters, digits and underscores, not {name!a}",
                 field="metadata",
                 value=str(name),
             )

@@ -44,17 +44,17 @@ from presign.tokens import CompletionTokens
 from presign.verification import find_violation, reads_the_object
 
 COMPLETION_WINDOW = timedelta(hours=24)
-"""How long after a ticket's expiry its upload can be completed: an upload that began in time may take long."""
+"""How long after its ticket has expired an upload can be completed: one that began in time may take long."""
 
 SLOW_LINE_BYTES_PER_SECOND = 125_000
-"""The rate of a slow line, 1 Mbit/s: a ticket lasts this long where the storage checks its expiry after the upload."""
+"""1 Mbit/s. If the storage checks the expiry after the upload, a ticket lasts long enough for a line of this rate."""
 
 OnComplete = Callable[[Completion], Awaitable[None] | None]
 """Called after an upload was verified and published, before the client gets the answer; it may be a coroutine function.
 
-It is called **at least once** for every upload whose completion succeeds: again if the client repeats the request, and
-if an earlier call was interrupted. So record the upload under ``completion.stored.key``, which is unique to the ticket,
-and do nothing if there is such a record already::
+It is called **at least once** for every upload whose completion succeeds. It is called again if the client repeats the
+request, for example after an interrupted call. So record the upload under ``completion.stored.key``, which is unique to
+the ticket, and do nothing if there is such a record already::
 
     def record(completion: Completion) -> None:
         Photo.objects.get_or_create(key=completion.stored.key, defaults={"owner_id": completion.owner})
@@ -63,7 +63,7 @@ An exception ends the completion with a server error. The object stays where it 
 """
 
 AwaitResult = Callable[[Awaitable[Any]], Any]
-"""Runs an awaitable to its end, from a thread, and returns its result."""
+"""Called from a thread: waits for an awaitable, and returns its result."""
 
 T = TypeVar("T")
 
@@ -91,7 +91,7 @@ class Presigner:
     - ``inspect``: the application's own check of a verified object, before it is published (see
       presign.inspection).
     - ``on_complete``: tells the application what was published (see OnComplete).
-    - ``completion_window``: how long after a ticket's expiry its upload can be completed.
+    - ``completion_window``: how long after its ticket has expired an upload can be completed.
     - ``clock`` returns an aware datetime, and ``new_id`` 32 random hexadecimal digits for the next object's key.
 
     Raises ConfigurationError if ``backend`` cannot keep what ``policy`` promises. May be shared between threads.
@@ -151,8 +151,9 @@ class Presigner:
 
         ``owner`` identifies the user who asks, as the application knows him; only the same owner can complete the
         upload. ``options`` are the application's choices for this upload alone. Raises InvalidRequest (TooLarge,
-        TooSmall, TypeNotAllowed), CredentialsUnavailable, and ConfigurationError for an ``owner`` that is not text and
-        for ``options`` that the policy or the storage does not allow.
+        TooSmall, TypeNotAllowed) and CredentialsUnavailable. Raises ConfigurationError for an ``owner`` that is not
+        text, or is missing although ``key_template`` needs it, and for ``options`` that the policy or the storage does
+        not allow.
         """
         if owner is not None:
             _check_owner(owner)
@@ -163,7 +164,7 @@ class Presigner:
         enforced = self.backend.enforces(grant)
         if self.requires_size and grant.exact_bytes is None:
             raise InvalidRequest(
-                "'size' is required, because this storage enforces an exact size, and no range", field="size"
+                "'size' is required, because this storage can enforce an exact size, but not a range", field="size"
             )
         if grant.sha256 is not None and Rule.CHECKSUM not in enforced:
             self._check_hashable(grant)
@@ -188,9 +189,13 @@ class Presigner:
     ) -> StoredObject:
         """Verify, inspect and publish what was uploaded with a ticket, tell the application, and return the object.
 
-        A repeated call returns the same, also if an earlier one was interrupted. An upload that breaks a rule is
-        deleted, and RuleViolated says which rule; Rejected says what ``inspect`` found. CompletionPending, NotUploaded
-        and StorageUnavailable change nothing: the call can be made again. Raises InvalidToken and TokenExpired as well.
+        A repeated call returns the same object, also if an earlier call was interrupted.
+
+        - RuleViolated: the upload broke a rule and was deleted; the error names the rule.
+        - Rejected: ``inspect`` rejected the upload, which was deleted; the error has the reason.
+        - CompletionPending, NotUploaded, StorageUnavailable: there is no result yet. Repeat the call.
+        - InvalidToken, TokenExpired: the token cannot complete an upload here.
+        - ConfigurationError: ``inspect`` returned no verdict, or the object is larger than ``max_hashed_bytes``.
 
         ``await_result`` runs ``inspect`` and ``on_complete`` if they are coroutine functions; by default they run in an
         event loop of their own. In a coroutine, use complete_async.
@@ -227,15 +232,16 @@ class Presigner:
         return stored
 
     async def complete_async(self, token: str, *, owner: str | None = None) -> StoredObject:
-        """Do the same as ``complete``: the storage is called in a thread, and coroutines run on the running loop."""
+        """Do the same as ``complete`` in a thread; coroutine functions of the application run on the running loop."""
         return await asyncio.to_thread(self.complete, token, owner=owner, await_result=awaiter_of_running_loop())
 
     def sweep(self, *, dry_run: bool = False) -> SweepResult:
         """Delete the pending uploads that can no longer be completed. Raises StorageUnavailable.
 
-        Do this every few hours, or let a lifecycle rule of the bucket do it. Everything under ``pending_prefix`` is
-        old after this presigner's times: another presigner whose uploads can be completed for longer needs a pending
-        prefix of its own. Raises ConfigurationError if the policy has no pending place.
+        Do this every few hours, or let a lifecycle rule of the bucket do it. An object under ``pending_prefix`` is
+        deleted when it is older than the policy's ``max_expires_in`` plus the completion window. So if another
+        presigner has longer times, it needs a pending prefix of its own. Raises ConfigurationError if the policy has no
+        ``pending_prefix``.
         """
         if self.policy.pending_prefix is None:
             raise ConfigurationError("the policy has no pending_prefix, so there is nothing to sweep", field="prefix")
@@ -276,7 +282,7 @@ class Presigner:
             )
 
     def _lasting_long_enough(self, grant: Grant) -> Grant:
-        """Return the grant with a lifetime in which a slow line can send the largest file that it allows."""
+        """Return the grant with a lifetime that is long enough to send its largest file over a slow line."""
         minutes = -(-grant.max_bytes // (SLOW_LINE_BYTES_PER_SECOND * _MINUTE_SECONDS))
         needed = min(timedelta(minutes=minutes), self.policy.max_expires_in)
         return grant if needed <= grant.expires_in or minutes <= 1 else replace(grant, expires_in=needed)
@@ -292,7 +298,7 @@ class Presigner:
                 else b""
             )
             if len(content) != expected:
-                # A verdict on other bytes could publish a bad object, or delete a good one.
+                # A verdict on incomplete bytes could publish a bad object, or delete a good one.
                 raise StorageUnavailable(
                     f"{self.backend.name} returned {len(content)} bytes of a range of {expected} bytes"
                 )
@@ -334,7 +340,7 @@ class Presigner:
 
 
 class _Exclusive:
-    """Let one thread at a time work on each key; it raises CompletionPending for the others."""
+    """Let only one thread at a time work on each key; raise CompletionPending in the others."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -385,7 +391,7 @@ def _resolve(result: object, await_result: AwaitResult) -> object:
 
 
 def _check_hooks_can_run(*hooks: object) -> None:
-    """Raise ConfigurationError if one of them is a coroutine function and the caller is on an event loop."""
+    """Raise ConfigurationError if one of them is a coroutine function and an event loop runs in this thread."""
     if not any(introspection.iscoroutinefunction(hook) for hook in hooks):
         return
     try:
@@ -433,7 +439,7 @@ def _check_place(backend: Backend, policy: UploadPolicy) -> None:
         return
     if pending_prefix.startswith(prefix) or prefix.startswith(pending_prefix):
         raise ConfigurationError(
-            f"pending_prefix {pending_prefix!a} and prefix {prefix!a} must be apart: neither may begin with the other",
+            f"pending_prefix {pending_prefix!a} and prefix {prefix!a} overlap; neither may begin with the other",
             field="pending_prefix",
             value=pending_prefix,
         )
@@ -459,7 +465,7 @@ def _check_enforceable(backend: Backend, policy: UploadPolicy) -> None:
         if is_public_in_place and not enforced & {Rule.TYPE, Rule.SIZE}:
             raise ConfigurationError(
                 f"{backend.name} enforces neither type nor size, so anything could be public until it is completed; "
-                "keep uploads apart with a pending_prefix",
+                "set a pending_prefix, where uploads are private until then",
                 field="pending_prefix",
             )
         unmet = missing & frozenset(policy.require_at_storage)

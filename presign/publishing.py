@@ -17,7 +17,7 @@ from presign.verification import first_bytes_needed, reads_the_object
 T = TypeVar("T")
 
 Judge = Callable[[Grant, ObjectStore, ObjectHead], PresignError | None]
-"""Return why the object must not be used, or None if it may be; raise CompletionPending without a verdict."""
+"""Return the error of an object that must not be used, or None; raise CompletionPending if there is no verdict yet."""
 
 _ATTEMPTS = 3
 
@@ -25,11 +25,11 @@ _ATTEMPTS = 3
 def complete_pending(backend: Backend, grant: Grant, judge: Judge, *, judging_is_costly: bool) -> ObjectHead:
     """Judge the pending upload of ``grant``, publish it, and return the published object.
 
-    An object that was published earlier is the result, whatever has been uploaded with the same ticket since then: that
-    is deleted. ``judging_is_costly`` makes sure that such an upload is not even judged.
+    If an object was published earlier, it is the result, and what has been uploaded with the same ticket since then is
+    deleted. With ``judging_is_costly``, such an upload is deleted without being judged.
 
-    Raises what ``judge`` returns, after deleting the object; NotUploaded if there is nothing; and StorageUnavailable,
-    also if clients replace the object again and again.
+    Raises what ``judge`` returns, after the pending upload is deleted; NotUploaded if nothing is stored; and
+    StorageUnavailable, also if clients replace the object again and again.
     """
     return _repeat_if_changed(lambda: _complete_pending_once(backend, grant, judge, judging_is_costly))
 
@@ -37,7 +37,8 @@ def complete_pending(backend: Backend, grant: Grant, judge: Judge, *, judging_is
 def complete_in_place(backend: Backend, grant: Grant, judge: Judge) -> ObjectHead:
     """Judge the object that was uploaded to its final key, and return it.
 
-    Raises what ``judge`` returns, after deleting the object; NotUploaded if there is nothing; and StorageUnavailable.
+    Raises what ``judge`` returns, after the object is deleted; NotUploaded if nothing is stored; and
+    StorageUnavailable.
     """
     return _repeat_if_changed(lambda: _complete_in_place_once(backend, grant, judge))
 
@@ -84,7 +85,7 @@ def _complete_in_place_once(backend: Backend, grant: Grant, judge: Judge) -> Obj
 
 
 def _with_attributes(backend: Backend, grant: Grant, head: ObjectHead) -> ObjectHead:
-    """Return ``head`` with what it does not show of the upload; see Backend.unexpected_attributes."""
+    """Return ``head`` with the attributes that only another request shows; see Backend.unexpected_attributes."""
     attributes = backend.unexpected_attributes(grant)
     return replace(head, unexpected_headers={**head.unexpected_headers, **attributes}) if attributes else head
 

@@ -24,12 +24,12 @@ def sweep(
 ) -> SweepResult:
     """Delete the objects under ``prefix`` that were stored more than ``older_than`` before ``now``.
 
-    ``older_than`` must be longer than an upload can be completed: the lifetime of a ticket and the completion window.
-    An object that a client replaces meanwhile stays. If the storage refuses to delete one object, the sweep goes on
-    with the others. With ``dry_run`` nothing is deleted, and ``deleted`` says how many objects would be.
+    ``older_than`` must be at least the longest lifetime of a ticket plus the completion window: until then, an upload
+    can be completed. An object that a client replaces during the sweep is not deleted. If the storage cannot delete one
+    object, the sweep goes on with the others. With ``dry_run`` nothing is deleted, and ``deleted`` says how many
+    objects would be.
 
-    In a bucket with versions, S3 and Google Cloud Storage keep the deleted bytes as a noncurrent version; a lifecycle
-    rule ends those.
+    In a bucket with versions, S3 keeps the deleted bytes as a noncurrent version. A lifecycle rule can delete those.
 
     Raises ConfigurationError for an empty prefix, and StorageUnavailable if the storage does not answer the listing.
     """

@@ -46,10 +46,10 @@ class CompletionTokens:
                 "secret repeats a few characters, so it can be guessed; make one with secrets.token_urlsafe(32)",
                 field="secret",
             )
-        # JSON keeps the two apart: no kind can contain the beginning of a storage.
+        # In JSON, two different pairs of kind and storage never give the same text.
         context = _PURPOSE + orjson.dumps([kind, storage])
         deriver = itsdangerous.Signer(encoded, salt=context, key_derivation="hmac", digest_method=sha256)
-        # itsdangerous derives the key again for every token, unless it gets derived keys.
+        # With derivation "none", itsdangerous does not derive the keys again for every token.
         derived = [deriver.derive_key(each) for each in encoded]
         self._signer = itsdangerous.Signer(derived, salt=context, key_derivation="none", digest_method=sha256)
 

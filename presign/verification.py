@@ -1,4 +1,4 @@
-"""Verification: a grant compared with the stored object, every rule, for every way of uploading."""
+"""Verification: compares a stored object with every rule of its grant."""
 
 from __future__ import annotations
 
@@ -106,11 +106,11 @@ def _header_violation(grant: Grant, head: ObjectHead) -> RuleViolated | None:
 
 def _is_acceptable(name: str, stored: str | None, granted: str | None, *, is_pending: bool) -> bool:
     if stored is None and is_pending:
-        # Some stores drop these headers. Publication writes them as they were granted.
+        # Some stores drop these headers. The published copy gets them as they were granted.
         return True
     if name == "cache_control" and stored in _BROWSERS_OWN_CACHE_CONTROL:
-        # Browsers send it with every request while their developer tools disable the cache, and SeaweedFS stores it.
-        # Caches then keep the object for less time than granted, which does no harm.
+        # A browser whose developer tools disable the cache sends it with every request, and SeaweedFS stores it.
+        # Caches then keep the object for a shorter time than granted, which does no harm.
         return True
     return _normalized(stored) == _normalized(granted)
 
@@ -124,7 +124,7 @@ def _is_acceptable_metadata(stored: Mapping[str, str], granted: Mapping[str, str
 
 
 def _normalized(value: str | None) -> str | None:
-    """Return ``value`` without runs of spaces: signatures treat them as one space, and stores may do so too."""
+    """Return ``value`` with single spaces: signatures treat several spaces as one, and stores may do so too."""
     return value if value is None or "  " not in value else " ".join(value.split())
 
 

@@ -48,24 +48,24 @@ class AzureBackend:
       ``http://127.0.0.1:10000/devstoreaccount1``.
     - ``public_account_url``: the same service's URL as browsers reach it, if it differs (containers, own domains).
     - ``endpoint_suffix``: the domain of a sovereign cloud, such as ``core.chinacloudapi.cn``.
-    - ``allow_http``: allow URLs without TLS beyond this machine, for a network that you trust.
+    - ``allow_http``: accept URLs without TLS that are not on this machine, for a network that you trust.
     - One of ``connection_string``, ``account_key`` (base64) and ``credential`` (of azure-identity). By default
       ``AZURE_STORAGE_CONNECTION_STRING``, else ``AZURE_STORAGE_KEY``, else ``DefaultAzureCredential()``.
     - ``bind_headers``: if an identity signs, bind the upload's headers and exact length to the signature (``srh``).
       This needs service version 2026-04-06; regions and emulators without that version refuse such uploads.
-    - ``pending_container``: where uploads wait until they are verified and published; by default in ``container``
-      itself. A container is public or private as a whole, so if everybody may read ``container``, uploads need another
-      one that is private.
-    - ``verifier_account_key`` or ``verifier_credential``: what this program looks at, reads, deletes, lists and
-      publishes blobs with, and signs downloads; by default ``AZURE_STORAGE_VERIFIER_KEY``, else what signs uploads.
+    - ``pending_container``: the container where uploads wait until they are verified; by default ``container`` itself.
+      A container is public or private as a whole. So if everybody may read ``container``, uploads need another one that
+      is private.
+    - ``verifier_account_key`` or ``verifier_credential``: verifies, publishes, deletes and lists blobs, and signs
+      downloads; by default ``AZURE_STORAGE_VERIFIER_KEY``, else what signs uploads.
 
-    Upload tickets permit nothing but ``sp=c`` (create). So an identity that signs them, and is not the verifier, needs
-    the role Storage Blob Delegator on the account, and a custom role with no data action but
+    Upload tickets permit only ``sp=c`` (create). So an identity that signs them, and is not the verifier, needs the
+    role Storage Blob Delegator on the account, and a custom role whose only data action is
     ``.../containers/blobs/add/action`` on the pending container. The verifier needs Storage Blob Delegator on the
     account, and Storage Blob Data Contributor on both containers; Storage Blob Data Owner if the account keeps versions
-    (deleting a version needs it) or if blobs get tags. An account with a hierarchical namespace has no tags: it refuses
-    to publish a blob with some. The container that tickets write to must have no legal hold and no default immutability
-    policy: each upload would count as spoiled by its client, and could not be deleted.
+    (deleting a version needs it) or if blobs get tags. An account with a hierarchical namespace has no tags, and
+    refuses to publish a blob with tags. The container that tickets write to must have no legal hold and no default
+    immutability policy: completion would refuse each upload because of them, and could not delete it.
 
     An account key signs service SAS. An identity signs user delegation SAS, with a delegation key that is fetched when
     the backend is built, and renewed in the background. Raises ConfigurationError and StorageUnavailable.
@@ -130,7 +130,7 @@ class AzureBackend:
 
     @property
     def name(self) -> str:
-        """The storage's name in messages."""
+        """The storage's name, with the account and the container."""
         return self._account.storage_name(self._objects.container)
 
     @property
@@ -155,7 +155,7 @@ class AzureBackend:
 
     @property
     def checks_expiry_late(self) -> bool:
-        """False: Azure looks at the expiry when a request begins."""
+        """False: Azure checks the expiry when a request begins."""
         return False
 
     @property
@@ -168,7 +168,7 @@ class AzureBackend:
 
         A client may use the signature for Put Blob From URL or Copy Blob, which take size and type from another blob.
         Those requests have no body, so a bound length above 0 prevents them. Without such a length, the storage
-        enforces create-only alone.
+        enforces create-only and nothing else.
         """
         return _BOUND_RULES if self._binds_headers and grant.exact_bytes else _UNBOUND_RULES
 
@@ -214,10 +214,10 @@ class AzureBackend:
         return self._uploads.blob_url(key)
 
     def check(self) -> None:
-        """Ask for the properties of both containers, with the credentials of the verifier and of the signer.
+        """Request the properties of both containers as the verifier, and those of the pending one as the signer, too.
 
-        An identity that may not read them passes, because a signer does not need that permission. A pending container
-        of its own must be private.
+        An identity that may not read them passes, because a signer does not need that permission. If
+        ``pending_container`` is another container, it must be private.
         """
         self._objects.properties()
         if self._pending.container != self._objects.container:
@@ -236,11 +236,11 @@ class AzureBackend:
     def head(self, key: str, *, first_bytes: int = 0) -> ObjectHead | None:
         """Return what Get Blob Properties says; None for 404, and if the identity may not read.
 
-        ``unexpected_headers`` has what a client may have done with its ticket beside a plain upload: a page or append
-        blob, a copy from elsewhere, an access tier, tags, a language, a legal hold, an immutability policy. A blob
-        under a customer-provided key is described as not readable. The MD5 is not compared: the service computes it,
-        or refuses a wrong one. Encryption scopes are not either: they change nothing for readers, and a copy is
-        published without them.
+        ``unexpected_headers`` has what a client can do with a ticket besides a plain upload: a page or append blob, a
+        copy from elsewhere, an access tier, tags, a language, a legal hold, an immutability policy. A blob under a
+        customer-provided key is described as not readable. The MD5 is not compared, because the service computes it, or
+        refuses a wrong one. Encryption scopes are not compared either: they change nothing for readers, and the
+        published copy has none of the pending blob's.
         """
         return self._objects.head(key, first_bytes=first_bytes)
 
@@ -249,7 +249,7 @@ class AzureBackend:
         return self._objects.read(key, offset=offset, length=length, etag=etag, version=version)
 
     def delete(self, key: str, *, head: ObjectHead | ListedObject | None = None) -> None:
-        """Delete the blob and its snapshots; with ``head``, only that blob, and its version too.
+        """Delete the blob and its snapshots; with ``head``, delete only the blob that it describes, and its version.
 
         An account with soft delete keeps everything for a while.
         """
@@ -262,7 +262,7 @@ class AzureBackend:
     def unexpected_attributes(self, grant: Grant) -> Mapping[str, str]:
         """Return a snapshot that the client has made of its upload; ``head`` does not show snapshots.
 
-        This is one List Blobs for each completion. A snapshot has the blob's own bytes, because no ticket permits
+        This sends one List Blobs for each completion. A snapshot has the blob's own bytes, because no ticket permits
         overwriting, and ``delete`` deletes it with the blob.
         """
         container = self._objects if grant.pending_key is None else self._pending
@@ -272,8 +272,8 @@ class AzureBackend:
     def publish(self, grant: Grant, head: ObjectHead) -> ObjectHead:
         """Copy the pending blob with one Put Blob From URL, and above 5,000 MiB in blocks.
 
-        The service reads the pending blob with a signature of the verifier's for reading it. The call returns when the
-        copy is complete, and waits 10 seconds plus one for each 10 MiB.
+        The service reads the pending blob through a URL that the verifier signs. The call returns when the copy is
+        complete; each request waits at most 10 seconds plus one second for each 10 MiB.
         """
         permission = Permission("r", _COPY_SIGNATURE_LIFETIME)
         return Publication(
@@ -308,8 +308,8 @@ def open_azure(url: str) -> tuple[AzureBackend, str]:
 
     Parameters are ``endpoint_url`` and ``public_endpoint_url`` (``account_url`` and ``public_account_url`` of
     AzureBackend), ``endpoint_suffix``, ``pending_container``, and ``bind_headers`` and ``allow_http`` (``true`` or
-    ``false``). Credentials come from the environment; the verifier's own are ``AZURE_STORAGE_VERIFIER_KEY``. Raises
-    ConfigurationError for any other, and StorageUnavailable.
+    ``false``). Credentials come from the environment; a verifier's own key is in ``AZURE_STORAGE_VERIFIER_KEY``. Raises
+    ConfigurationError for any other parameter, and StorageUnavailable.
     """
     example = "azblob://account/container/prefix/"
     address = read_address(
@@ -365,7 +365,7 @@ def _check_bind_headers(bind_headers: bool, *, signs_with_account_key: bool) -> 
 
 
 def _check_one_line(field: str, value: str) -> None:
-    # A signature covers values that are separated by line ends; a value with one could be read as two.
+    # The text that is signed has one value on each line, so a value with a line end could be read as two values.
     if "\n" in value or "\r" in value:
         raise ConfigurationError(f"{field} must not contain line ends", field=field)
 

@@ -22,7 +22,7 @@ _PRECONDITION_FAILED = 412
 _ARCHIVE_TIER = "Archive"
 # The tiers that a client may choose. Premium accounts report tiers of their own, which nobody chooses.
 _CHOSEN_TIERS = frozenset({"Hot", "Cool", "Cold", _ARCHIVE_TIER, "Smart"})
-# What Get Blob Properties answers, with 409, if a blob can be read only with a key that its uploader has.
+# Get Blob Properties answers with status 409 and one of these codes if only the uploader has the blob's key.
 _UNREADABLE_CODES = frozenset({"BlobUsesCustomerSpecifiedEncryption", "BlobCustomerSpecifiedEncryptionMismatch"})
 
 
@@ -48,7 +48,7 @@ class BlobContainer:
     def incomplete(self, call: str) -> StorageUnavailable:
         """Return the error to raise if the answer to ``call`` lacks headers that every answer has.
 
-        Python's HTTP client takes the headers before a break of the connection for all of them.
+        If the connection breaks, Python's HTTP client returns the headers that came before, without an error.
         """
         return storage_failed(self.account.storage_name(self.container), call, "incomplete headers")
 
@@ -90,7 +90,7 @@ class BlobContainer:
         return _object_head(properties)
 
     def read(self, key: str, *, offset: int, length: int, etag: str, version: str | None = None) -> bytes:
-        """Return a range of the blob's bytes; raises ObjectChanged if the blob has another ETag by now, or is gone."""
+        """Return a range of the blob's bytes; raises ObjectChanged if the blob was replaced or deleted meanwhile."""
         try:
             stream = self.blob(key).download_blob(
                 offset,
@@ -101,14 +101,14 @@ class BlobContainer:
             )
             content: bytes = stream.readall()
         except (AzureError, ValueError) as error:
-            # The SDK raises ValueError for an answer that broke off before the header that says which range it has.
+            # The SDK raises ValueError for an answer that broke off before its Content-Range header.
             if isinstance(error, ResourceNotFoundError) or is_precondition_failure(error):
                 raise self.changed(key) from None
             raise self.failed("Get Blob", error) from None
         return content
 
     def delete(self, key: str, *, head: ObjectHead | ListedObject | None = None) -> None:
-        """Delete the blob, and its snapshots, because a client that may create a blob may also make snapshots of it.
+        """Delete the blob and its snapshots: a client that may create a blob may also make snapshots of it.
 
         With ``head``, only a blob with that ETag is deleted, and its version too if the account keeps versions. An
         account with soft delete keeps everything for a while.
@@ -139,22 +139,22 @@ class BlobContainer:
         """Return the time of one snapshot of the blob, or None if it has none. One request."""
         container = self._client.get().get_container_client(self.container)
         try:
-            # Two results are enough: the blob itself is one of them, its first snapshot the other.
+            # Two results are enough: the blob itself, and one snapshot.
             pages = container.list_blobs(key, include=["snapshots"], results_per_page=2).by_page()
             for blob in next(pages, ()):
                 if blob.name == key and blob.snapshot:
                     return str(blob.snapshot)
         except (AzureError, AttributeError) as error:
-            # The SDK raises AttributeError for an answer that broke off before the header that announces its body.
+            # The SDK raises AttributeError for an answer that broke off within its headers.
             raise self.failed("List Blobs", error) from None
         return None
 
     def changed(self, key: str) -> ObjectChanged:
-        """Return the error to raise if the blob is another one than a caller expects."""
+        """Return the error to raise if the blob is not the one that the caller expects."""
         return ObjectChanged(f"the blob {key} was replaced or deleted meanwhile", field="key", value=key)
 
     def _unreadable_head(self, key: str) -> ObjectHead | None:
-        # The ETag comes from a listing, which needs no key; with it, the blob can be deleted and no other.
+        # A listing returns the ETag without the client's key. With the ETag, exactly this blob can be deleted.
         for listed in self.list_objects(key):
             if listed.key == key:
                 return ObjectHead(size=0, content_type="", etag=listed.etag, readable=False)

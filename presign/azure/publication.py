@@ -20,7 +20,7 @@ from presign.messages import Grant
 
 _MIB = 1024 * 1024
 MAX_ONE_COPY_BYTES = 5000 * _MIB
-"""The largest blob that Put Blob From URL copies, and the largest that Put Blob stores."""
+"""The largest blob that Put Blob From URL copies. Put Blob has the same limit."""
 BLOCK_BYTES = 1000 * _MIB
 """The size of the blocks in which a larger blob is copied. A blob has up to 50,000 of them."""
 MIN_COPIED_BYTES_PER_SECOND = 10 * _MIB
@@ -107,8 +107,8 @@ class Publication:
         return self._copied_head(answer)
 
     def _copy_in_blocks(self) -> ObjectHead:
-        # The identifiers contain the source's ETag, so that no commit takes a block that another call, which has
-        # verified another blob, stages at the same time. All identifiers of a blob must have the same length.
+        # Another call may stage blocks of another pending blob at the same time. The identifiers contain a digest of
+        # the source's ETag, so this call commits only its own. All identifiers of a blob must have the same length.
         name = hashlib.sha256(self._head.etag.encode()).hexdigest()[:16]
         blocks: list[BlobBlock] = []
         try:
@@ -170,11 +170,11 @@ class Publication:
         code = error_code(error)
         if code == "BlobAlreadyExists":
             raise AlreadyPublished(self._grant.key) from None
-        # Not the SDK's class: it raises ResourceNotFoundError for a source that it may not read, too.
+        # The SDK's class would not do: it raises ResourceNotFoundError also for a source that may not be read.
         if code != "ContainerNotFound" and isinstance(error, HttpResponseError) and error.status_code == _NOT_FOUND:
             raise self._source.changed(self._grant.upload_key) from None
         if is_precondition_failure(error):
-            # Only a look at the final name says for certain whose condition failed, the source's or the target's.
+            # Only a look at the final name shows which condition failed, that on the source or that on the target.
             if code != "SourceConditionNotMet" and self._target.head(self._grant.key) is not None:
                 raise AlreadyPublished(self._grant.key) from None
             raise self._source.changed(self._grant.upload_key) from None
@@ -182,5 +182,5 @@ class Publication:
 
 
 def _copy_seconds(size: int) -> float:
-    """Return how long to wait for the answer to a copy, which comes only when all bytes are copied."""
+    """Return how many seconds to wait for the answer to a copy of ``size`` bytes; it comes after the last byte."""
     return client.READ_TIMEOUT_SECONDS + size / MIN_COPIED_BYTES_PER_SECOND

@@ -11,7 +11,7 @@ from presign.errors import StorageUnavailable
 from presign.messages import Grant, Rule
 
 PublishOption = Literal["tags", "storage_class"]
-"""What an object can get at publication beside its headers, if its storage knows it."""
+"""What an object can get at publication besides its headers, if its storage supports it."""
 
 
 class SignedUpload(NamedTuple):
@@ -40,7 +40,7 @@ class ObjectHead:
     - ``sha256``: in hexadecimal digits, or None if the storage has no such checksum of the whole object.
     - ``content_disposition``, ``cache_control``, ``content_encoding``: None if not set.
     - ``metadata``: names are in lower case, without the service's prefix.
-    - ``unexpected_headers``: what a client can store although no grant has it: headers that a download would return,
+    - ``unexpected_headers``: what the object has although no grant allows it: headers that a download would return,
       such as Expires, and attributes such as tags, a storage class or an archive tier.
     - ``first_bytes``: the object's first bytes, if the storage returned them together with the description.
     - ``readable``: False if the storage needs a key for this object that only the client has. The size, the type and
@@ -63,7 +63,7 @@ class ObjectHead:
 
 @dataclass(frozen=True, kw_only=True)
 class ListedObject:
-    """An object in a listing: its key, its ETag, and the time when it was stored, in the storage's clock."""
+    """An object in a listing: its key, its ETag, and the time when it was stored, by the storage's clock."""
 
     key: str
     etag: str
@@ -72,7 +72,7 @@ class ListedObject:
 
 
 class ObjectChanged(StorageUnavailable):
-    """For backends to raise: the object is not the one that was described earlier; a client has replaced it."""
+    """For backends to raise: the object was replaced or deleted after it was described."""
 
 
 class AlreadyPublished(Exception):
@@ -96,18 +96,18 @@ class ObjectStore(Protocol):
     def read(self, key: str, *, offset: int, length: int, etag: str, version: str | None = None) -> bytes:
         """Return at most ``length`` bytes from ``offset`` on; raises ObjectChanged unless the object has this ETag.
 
-        With ``version``, read that version. A storage that never gives one ETag to two objects may leave it out.
+        With ``version``, read that version. A storage that never gives the same ETag to two objects may ignore it.
         """
 
     def delete(self, key: str, *, head: ObjectHead | ListedObject | None = None) -> None:
         """Delete the object; do nothing if there is none.
 
-        With ``head``, delete only the object that it describes, that version if the storage keeps versions, and do
-        nothing if the object under ``key`` is another one by now.
+        With ``head``, delete only the object that it describes, and its version if the storage keeps versions. Do
+        nothing if another object is under ``key`` by now.
         """
 
     def list_objects(self, prefix: str) -> Iterator[ListedObject]:
-        """Return the objects whose keys begin with ``prefix``, one page of the listing after the other."""
+        """Return the objects whose keys begin with ``prefix``. The pages of the listing are fetched as needed."""
 
 
 class Backend(ObjectStore, Protocol):
@@ -119,7 +119,10 @@ class Backend(ObjectStore, Protocol):
 
     @property
     def name(self) -> str:
-        """The storage's name in messages, such as ``"s3://bucket"``, without credentials."""
+        """The storage's name, such as ``"s3://bucket"``, without credentials.
+
+        Messages contain it. Completion tokens are bound to it, so a new name makes earlier tokens invalid.
+        """
 
     @property
     def signing_does_io(self) -> bool:
@@ -143,7 +146,7 @@ class Backend(ObjectStore, Protocol):
 
     @property
     def publish_options(self) -> frozenset[PublishOption]:
-        """What ``publish`` can give to an object beside its headers."""
+        """What ``publish`` can give to an object besides its headers."""
 
     def check(self) -> None:
         """Raise ConfigurationError, with the setting and the remedy, if the service refuses the settings."""
@@ -170,15 +173,17 @@ class Backend(ObjectStore, Protocol):
         """Return the object's own URL; the bucket's policy decides who can read it."""
 
     def unexpected_attributes(self, grant: Grant) -> Mapping[str, str]:
-        """Return what a client can add to the pending upload of ``grant`` and ``head`` does not show.
+        """Return what a client added to the upload of ``grant`` and ``head`` does not show.
 
-        An example is an access control list on a store that obeys headers which nobody signed. At most one request.
+        An example is an access control list on a store that obeys headers which nobody signed. Send at most one
+        request.
         """
 
     def publish(self, grant: Grant, head: ObjectHead) -> ObjectHead:
         """Copy the pending object that ``head`` describes to ``grant.key``, and return the copy's description.
 
-        The storage copies exactly those bytes, on its own side. The copy has the headers, metadata, tags and storage
-        class of ``grant``, and nothing else of the pending object. Raises ObjectChanged if the pending object is
-        another one by now or gone, and AlreadyPublished if ``grant.key`` exists; neither changes anything.
+        The storage itself copies exactly the bytes that ``head`` describes. The copy has the headers, metadata, tags
+        and storage class of ``grant``, and nothing else of the pending object. Its description has the same size,
+        content type, ETag and version that ``head`` returns for it later. Raises ObjectChanged if the pending object
+        was replaced or deleted, and AlreadyPublished if ``grant.key`` exists; neither changes anything.
         """

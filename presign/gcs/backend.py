@@ -54,30 +54,31 @@ _PUT_RULES = frozenset({Rule.SIZE, Rule.TYPE})
 class GCSBackend:
     """One bucket on Google Cloud Storage, with the credentials to sign for it.
 
-    - ``pending_bucket``: another bucket, where uploads wait until they are verified and published. By default they have
-      a prefix of ``bucket``. Keep it in the same location and with the same storage class: publication then moves no
-      bytes.
+    - ``pending_bucket``: the bucket where uploads wait until they are verified; by default ``bucket`` itself. Another
+      bucket should have the same location and storage class: publication then moves no bytes.
     - ``credentials``: a service account's JSON (a path, or a mapping of its members), whose RSA key signs; or
       credentials of google-auth. By default, the credentials that ``google.auth.default()`` finds
       (``GOOGLE_APPLICATION_CREDENTIALS``). Credentials without a private key (workload identity, impersonation) sign
       through ``signBlob`` of the IAM Service Account Credentials API. **Only then signing does I/O**: each signature
       takes at most ``SIGN_BLOB_SECONDS``, and is valid for at most ``SIGN_BLOB_LIFETIME``.
     - ``verifier_credentials``: the credentials, in the same forms, that verify, publish and delete; by default
-      ``credentials``. With an identity of its own for that, the one that signs needs no right but to create objects
-      (``storage.objects.create``) in the pending place, and can read nothing.
+      ``credentials``. With another identity here, the one that signs uploads needs only the right to create objects
+      (``storage.objects.create``) in the pending bucket or prefix. But it also signs downloads: for private downloads
+      it needs ``storage.objects.get`` too.
     - ``hmac_access_id``, ``hmac_secret``: an HMAC key, which then signs instead of ``credentials``. By default, if no
-      ``credentials`` are given, ``GCS_HMAC_ACCESS_ID`` and ``GCS_HMAC_SECRET``. Everything but signing needs
-      ``verifier_credentials`` or ``credentials`` all the same, because the JSON API accepts no HMAC key; on an emulator
-      they are anonymous if there are none.
+      ``credentials`` are given, ``GCS_HMAC_ACCESS_ID`` and ``GCS_HMAC_SECRET``. Everything except signing still needs
+      ``verifier_credentials`` or ``credentials``, because the JSON API accepts no HMAC key. On an emulator, requests
+      are anonymous if there are no credentials.
     - ``service_account_email``: the service account that ``signBlob`` signs as; by default, the credentials' own.
     - ``endpoint_url``: Cloud Storage as this program reaches it; by default ``STORAGE_EMULATOR_HOST``, or Google's.
     - ``public_endpoint_url``: Cloud Storage as browsers reach it, if that differs (containers).
-    - ``virtual_hosted_style``: whether URLs are ``https://BUCKET.storage.googleapis.com/``, and not by path.
+    - ``virtual_hosted_style``: URLs begin with ``https://BUCKET.storage.googleapis.com/``; by default the bucket is in
+      their path.
     - ``bucket_bound_hostname``: a custom domain of ``bucket``: ``uploads.example.com``, or with a scheme and a port.
       Uploads to another ``pending_bucket`` go to the host of ``public_endpoint_url``, or Google's.
     - ``upload_method``: ``"post"`` or ``"put"`` for every upload. ``"auto"`` chooses PUT if the grant is create-only,
-      because no form can promise that, and POST otherwise, because its policy covers every field.
-    - ``allow_http``: accept endpoints without TLS beyond this machine, such as an emulator in another container.
+      because a form cannot enforce that, and POST otherwise, because its policy covers every field.
+    - ``allow_http``: accept endpoints without TLS that are not on this machine, such as an emulator in a container.
 
     Raises ConfigurationError. Source: "Signed URLs", "POST Object" and "PUT Object", Cloud Storage documentation.
     """
@@ -170,7 +171,7 @@ class GCSBackend:
 
     @property
     def name(self) -> str:
-        """The storage's name in messages."""
+        """The storage's name: ``gs://BUCKET``."""
         return f"gs://{self._bucket}"
 
     @property
@@ -203,7 +204,7 @@ class GCSBackend:
 
     @property
     def publish_options(self) -> frozenset[PublishOption]:
-        """A storage class; Cloud Storage has no tags of objects."""
+        """A storage class; objects in Cloud Storage have no tags."""
         return _PUBLISH_OPTIONS
 
     def enforces(self, grant: Grant) -> frozenset[Rule]:
@@ -212,8 +213,8 @@ class GCSBackend:
         Both methods: the size and the type. POST: also the headers. PUT: also create-only.
 
         A PUT also signs the SHA-256, as ``X-Goog-Content-SHA256``. Google documents that Cloud Storage then refuses
-        another body, but this was not tried on Google's servers, and it stores no SHA-256. So the checksum is not among
-        these rules; completion reads the object to verify it.
+        another body, but this was not tried on Google's servers. So the checksum is not among these rules. Cloud
+        Storage stores no SHA-256, so completion reads the whole object to verify it.
         """
         if self._browser_requests.uses_post(grant):
             return _POST_RULES
@@ -233,7 +234,10 @@ class GCSBackend:
     def sign_download(
         self, key: str, now: datetime, *, expires_in: timedelta, content_disposition: str | None = None
     ) -> str:
-        """Return a signed GET; the storage sends ``content_disposition`` as a header of the response."""
+        """Return a signed GET; the storage sends ``content_disposition`` as a header of the response.
+
+        The credentials that sign uploads also sign this, so they must permit reading the object.
+        """
         return self._browser_requests.sign_download(key, self._signers.get(now, expires_in), content_disposition)
 
     def object_url(self, key: str) -> str:
@@ -243,7 +247,7 @@ class GCSBackend:
     def check(self) -> None:
         """Send one request with a signature and one with the credentials to each bucket.
 
-        The right to read a bucket is not required, because signing and verifying do not need it.
+        Credentials that may not read the bucket pass, because signing and verifying do not need that right.
         """
         buckets = {"bucket": self._bucket}
         if self._pending_bucket != self._bucket:
@@ -273,14 +277,14 @@ class GCSBackend:
     def unexpected_attributes(self, grant: Grant) -> Mapping[str, str]:
         """Return nothing, without a request.
 
-        What ``head`` does not show, such as an access control list, a client can only ask for with an ``x-goog-*``
-        header or a form field. Cloud Storage refuses such a header if it is not signed, and a field that the policy
-        does not cover.
+        A client could set what ``head`` does not show, such as an access control list, only with an ``x-goog-*`` header
+        or a form field. Cloud Storage refuses such a header if it is not signed, and a field that the policy does not
+        cover.
         """
         return {}
 
     def publish(self, grant: Grant, head: ObjectHead) -> ObjectHead:
-        """Copy the pending object to ``grant.key`` with ``rewriteTo``, in as many requests as Google wants."""
+        """Copy the pending object to ``grant.key`` with ``rewriteTo``, in as many requests as Google needs."""
         return self._rewriter.publish(grant, head)
 
     def _check_bucket(self, bucket: str, setting: str) -> None:

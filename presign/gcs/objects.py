@@ -38,7 +38,7 @@ class GcsObjects:
         try:
             return None if blob is None else object_head(blob)
         except AttributeError as error:
-            # The SDK has read no JSON: the answer broke off before the header that announces it.
+            # The SDK has read no JSON, because the answer broke off within its headers.
             raise failed(self.bucket, "GET", error) from None
 
     def read(self, key: str, *, offset: int, length: int, etag: str, version: str | None = None) -> bytes:
@@ -145,11 +145,11 @@ def _download(blob: Any, first: int, last: int, etag: str) -> bytes:
             start=first, end=last, raw_download=True, if_etag_match=etag, checksum=None, timeout=TIMEOUTS, retry=None
         )
     except GoogleAPICallError as error:
-        # The SDK leaves the connection of a refused download open.
+        # If a download is refused, the SDK leaves the connection open.
         if error.response is not None:
             error.response.close()
         raise
     except HTTPError as error:
-        # A raw download is read without requests, which would have raised an OSError for a response that breaks off.
+        # A raw download is read through urllib3, not through requests, which would raise an OSError if it breaks off.
         raise ConnectionError(f"the download broke off ({type(error).__name__})") from None
     return content

@@ -17,7 +17,7 @@ from presign.gcs.objects import GcsObjects, generation_of, object_head
 from presign.messages import Grant
 
 MAX_REWRITE_SECONDS = 600.0
-"""How long one publication may take; the last request may end later.
+"""After this time, a publication sends no further request. The last one may end later.
 
 With the same location and storage class on both sides, Google copies no bytes, and one request is enough.
 """
@@ -45,8 +45,8 @@ class Rewriter:
     def publish(self, grant: Grant, head: ObjectHead) -> ObjectHead:
         """Copy the pending object that ``head`` describes to ``grant.key``; see Backend.publish.
 
-        Only the live generation is copied. A read whose object a client replaced meanwhile can therefore not count for
-        an earlier generation that a bucket with versions still has.
+        Only the live generation is copied. If a client has replaced the object since it was verified, this raises
+        ObjectChanged, even if a bucket with versions still has the verified generation.
         """
         try:
             return object_head(self._rewrite(grant, generation_of(head)))
@@ -58,14 +58,14 @@ class Rewriter:
                 f"gs://{self._source.bucket}: the pending object was replaced or deleted before its publication"
             ) from None
         except (*FAILURES, TypeError) as error:
-            # The SDK raises TypeError for an answer that broke off before the header that announces its JSON.
+            # The SDK raises TypeError for an answer that broke off within its headers.
             raise failed(self._destination.bucket, "REWRITE", error) from None
 
     def _rewrite(self, grant: Grant, generation: int) -> Any:
         deadline = time.monotonic() + self._max_seconds
         token: str | None = None
         while True:
-            # Google wants the same arguments together with each token.
+            # Google requires the same arguments with each token.
             destination, token = self._rewrite_once(grant, generation, token)
             if token is None:
                 return destination
@@ -93,7 +93,7 @@ class Rewriter:
 
 
 def _set_properties(destination: Any, grant: Grant) -> None:
-    """Set everything that the copy has. A rewrite with properties copies none from its source."""
+    """Set all properties of the copy: a rewrite that names properties copies none from its source."""
     destination.content_type = grant.content_type
     if grant.content_disposition is not None:
         destination.content_disposition = grant.content_disposition

@@ -64,10 +64,10 @@ class S3Backend:
       or the store is known to have no POST, and POST otherwise.
     - ``session``: the boto3 session whose credentials sign; by default a new ``boto3.Session()``.
     - ``verifier_session``: the session whose credentials verify, publish, delete and sign downloads; by default
-      ``session``. With a session of its own, the identity that signs uploads needs no right but to put objects under
-      the pending prefix. Then even a store that obeys headers which nobody signed cannot be made to copy, read or
-      overwrite anything else.
-    - ``allow_http``: accept endpoints without TLS beyond this machine.
+      ``session``. With another session here, the identity that signs uploads needs only the right to put objects under
+      the pending prefix. Then no ticket can copy, read or overwrite anything else, even on a store that obeys headers
+      which nobody signed.
+    - ``allow_http``: accept endpoints without TLS that are not on this machine.
 
     Credentials are loaded when the backend is built, and renewed in the background. Raises ConfigurationError.
     """
@@ -146,7 +146,7 @@ class S3Backend:
 
     @property
     def name(self) -> str:
-        """The storage's name in messages."""
+        """The storage's name: ``s3://BUCKET``."""
         return f"s3://{self._bucket}"
 
     @property
@@ -171,7 +171,7 @@ class S3Backend:
 
     @property
     def checks_expiry_late(self) -> bool:
-        """True for other stores than Amazon's: some, such as SeaweedFS, check a form's expiry after the whole body."""
+        """True except on Amazon S3: some stores, such as SeaweedFS, check a form's expiry after the whole body."""
         return not self._is_aws
 
     @property
@@ -212,7 +212,7 @@ class S3Backend:
         return self._browser_requests.object_url(key)
 
     def check(self) -> None:
-        """Ask for the bucket; credentials that may not list it pass, because a signer does not need that permission."""
+        """Request the bucket; credentials that may not list it pass, because a signer does not need that permission."""
         try:
             response = self._client.list_objects_v2(Bucket=self._bucket, MaxKeys=0)
             headers: Mapping[str, str] = response["ResponseMetadata"]["HTTPHeaders"]
@@ -234,11 +234,11 @@ class S3Backend:
             )
 
     def head(self, key: str, *, first_bytes: int = 0) -> ObjectHead | None:
-        """Return the description of the object; None for 404, and for 403, the answer if the identity may not list."""
+        """Return the description of the object, or None if it is missing or may not be read; see S3Objects.head."""
         return self._objects.head(key, first_bytes=first_bytes)
 
     def read(self, key: str, *, offset: int, length: int, etag: str, version: str | None = None) -> bytes:
-        """Return a range of the object's bytes, or of that version's; raises ObjectChanged if it was replaced."""
+        """Return a range of the object's bytes; raises ObjectChanged if it was replaced; see S3Objects.read."""
         return self._objects.read(key, offset=offset, length=length, etag=etag, version=version)
 
     def delete(self, key: str, *, head: ObjectHead | ListedObject | None = None) -> None:
@@ -250,9 +250,10 @@ class S3Backend:
         return self._objects.list_objects(prefix)
 
     def unexpected_attributes(self, grant: Grant) -> Mapping[str, str]:
-        """Return the access control list that a client gave to a PUT, on stores that obey unsigned headers.
+        """Return the rights that a client gave to others with an access control list on its upload.
 
-        Amazon S3 refuses such headers, and a POST policy that does not cover them refuses them on every store.
+        This happens only with a PUT, on stores that obey an unsigned ``x-amz-acl``. Amazon S3 refuses it. A POST policy
+        refuses the form field on every store.
         """
         if self._is_aws or self._browser_requests.uses_post(grant):
             return {}
@@ -278,7 +279,7 @@ class S3Backend:
         )
 
     def _failure_of(self, code: str) -> ConfigurationError | StorageUnavailable | None:
-        """Return the error that a response's code stands for, or None if a bucket that works may send that code."""
+        """Return the error for a response's code, or None for a code that a correctly configured bucket may send."""
         if code in _FORBIDDEN_CODES or code in _WRONG_REGION_CODES:
             return None
         if code == "NoSuchBucket":
@@ -298,7 +299,7 @@ def open_s3(url: str, *, verifier_session: boto3.Session | None = None) -> tuple
     """Return the backend and the prefix of ``s3://bucket/prefix/?region=...``.
 
     Parameters are ``region``, ``endpoint_url``, ``public_endpoint_url``, ``upload_method`` and ``allow_http`` (``true``
-    or ``false``); see S3Backend, also for ``verifier_session``. Raises ConfigurationError for any other.
+    or ``false``); see S3Backend, also for ``verifier_session``. Raises ConfigurationError for any other parameter.
     """
     address = read_address(
         url,

@@ -38,7 +38,7 @@ _log = logging.getLogger("presign")
 
 _ETAG = re.compile(r"<ETag>([^<]+)</ETag>")
 _ERROR_CODE = re.compile(r"<Error>.*?<Code>([^<]+)</Code>", re.DOTALL)
-# Two copies to the same key at once; the answer does not say which of them wins.
+# S3 answers this if two copies to the same key run at once. It does not say which of them succeeds.
 _CONFLICT = "ConditionalRequestConflict"
 
 
@@ -47,8 +47,8 @@ class Copier:
 
     ``is_aws`` adds what only Amazon S3 knows: a copy leaves out the annotations of its source.
 
-    Another store need not know conditional copies. So the first copy is made a second time, which such a store must
-    refuse. Until it has shown that, each copy is preceded by a look at the destination.
+    A store other than Amazon S3 may ignore the condition that forbids overwriting. So the first copy is made twice: the
+    store must refuse the second one. Until it has done that, the destination is looked at before each copy.
 
     ``large_requests`` has the time-outs for objects above LARGE_BYTES.
     """
@@ -80,14 +80,14 @@ class Copier:
         return ObjectHead(size=head.size, content_type=grant.content_type, etag=etag, version=version_of(version))
 
     def _copy_again(self, grant: Grant, head: ObjectHead) -> tuple[str, str | None] | None:
-        """Learn whether the store refuses to overwrite; return what the second copy made if it does not.
+        """Copy again to learn whether the store refuses to overwrite; if it does not, return the second copy.
 
-        A second copy does no harm: the first condition, on the source, holds for it too, so it has the same bytes.
+        The second copy does no harm: its condition on the source is the same, so it has the same bytes.
         """
         try:
             copied = self._copy(grant, head)
         except AlreadyPublished:
-            # A client that replaces the pending object meanwhile also has the copy refused, which then shows nothing.
+            # A store also refuses the copy if a client has replaced the pending object; that would prove nothing.
             source = self._objects.head(grant.upload_key)
             if source is not None and (source.etag, source.version) == (head.etag, head.version):
                 self._never_overwrites = True
@@ -184,7 +184,7 @@ class Copier:
         try:
             client.abort_multipart_upload(**upload)
         except (BotoCoreError, ClientError):
-            # The bucket's lifecycle rule ends it; what the caller must hear of is the failure before this one.
+            # The bucket's lifecycle rule deletes the parts. The caller gets the error of the copy, which came first.
             return
 
     def _copy_source(self, grant: Grant, head: ObjectHead) -> dict[str, str]:
@@ -200,14 +200,14 @@ class Copier:
         return self._requests.failed(call, error)
 
     def _refusal(self, grant: Grant) -> Exception:
-        """Return which of the two preconditions failed: the answer to a refused copy does not say so."""
+        """Find out which of the two preconditions failed, because the answer does not say it; return its error."""
         if self._objects.head(grant.key) is not None:
             return AlreadyPublished()
         return ObjectChanged(f"the object under {grant.upload_key} was replaced or deleted meanwhile")
 
 
 def _stored_arguments(grant: Grant) -> dict[str, Any]:
-    """Return what the object gets, as arguments of boto3."""
+    """Return the headers, metadata, tags and storage class of the copy, as arguments of boto3."""
     arguments: dict[str, Any] = {"ContentType": grant.content_type, "Metadata": dict(grant.metadata)}
     if grant.content_disposition is not None:
         arguments["ContentDisposition"] = grant.content_disposition

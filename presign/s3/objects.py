@@ -42,7 +42,7 @@ class S3Objects:
         self._requests = requests
 
     def head(self, key: str, *, first_bytes: int = 0) -> ObjectHead | None:
-        """Return what HEAD says, or with ``first_bytes`` what a GET of them says, which has no checksum.
+        """Return the description from HEAD, or with ``first_bytes`` from a GET, which returns no checksum.
 
         Returns None for 404, and for 403, which S3 answers for a missing object if the credentials may not list.
         """
@@ -98,7 +98,8 @@ class S3Objects:
         """
         if head is not None and head.version not in _NO_VERSIONS and self._delete_version(key, head.version or ""):
             return
-        # Without an ETag the object is one that nobody but its sender can read, so nothing of value can replace it.
+        # Only an object under a customer-provided key has no known ETag. It is deleted without a condition: by mistake,
+        # this can only delete a later upload with the same ticket.
         etag = None if head is None or not head.etag else f'"{head.etag}"'
         if self._requests.send("DELETE", key, {} if etag is None else {"if-match": etag}) is not None:
             return
@@ -142,11 +143,11 @@ class S3Objects:
         try:
             return _object_head(headers, first_bytes)
         except (KeyError, ValueError):
-            # Python's HTTP client takes the headers before a break of the connection for all of them.
+            # If the connection breaks, Python's HTTP client returns the headers that came before, without an error.
             raise storage_failed(f"s3://{self._requests.bucket}", "HEAD", "incomplete headers") from None
 
     def _owner_and_grantees(self, key: str) -> tuple[str, set[str]]:
-        """Return the same from boto3, which retries. A storage that fails must not hide a list."""
+        """Return the owner and the grantees from boto3, which retries: a failure must not look like an empty list."""
         try:
             answer: Any = self._requests.client.get_object_acl(Bucket=self._requests.bucket, Key=key)
         except (BotoCoreError, ClientError) as error:
@@ -158,7 +159,7 @@ class S3Objects:
         return answer.get("Owner", {}).get("ID", ""), names - {""}
 
     def _delete_version(self, key: str, version: str) -> bool:
-        """Delete one version, and say whether the credentials may do that."""
+        """Delete one version; return False if the credentials may not do that."""
         query = f"versionId={quote_value(version)}"
         response = self._requests.send("DELETE", key, {}, query=query, conclusive=CONCLUSIVE_STATUSES | {403})
         if response is not None:
@@ -166,14 +167,14 @@ class S3Objects:
         try:
             self._requests.client.delete_object(Bucket=self._requests.bucket, Key=key, VersionId=version)
         except (BotoCoreError, ClientError) as error:
-            # A storage that fails must not leave the version behind a delete marker.
+            # After a failure, a delete without a version would only add a delete marker, and keep the bytes.
             if not isinstance(error, ClientError) or (status_of(error) or 500) >= 500:
                 raise self._requests.failed("DELETE VERSION", error) from None
             return status_of(error) in {404, 412}
         return True
 
     def _is_encrypted(self, key: str) -> bool:
-        """Say whether the object is under a customer-provided key; the answer to HEAD has no code that would say so."""
+        """Say whether the object is under a customer-provided key; the answer to HEAD has no code that says this."""
         try:
             self._requests.client.get_object(Bucket=self._requests.bucket, Key=key)["Body"].close()
         except ClientError as error:
@@ -206,9 +207,9 @@ def _object_head(headers: Mapping[str, str], first_bytes: bytes | None = None) -
 
 
 def version_of(version_id: str | None) -> str | None:
-    """Return the version that a response names, or None for "null": a bucket whose versioning was suspended says so.
+    """Return the version that a response names, or None for "null", the version in a bucket with suspended versioning.
 
-    SeaweedFS says it in the response to HEAD, but not in the response to a copy.
+    SeaweedFS sends "null" in the response to HEAD, but not in the response to a copy.
     """
     return None if version_id == "null" else version_id
 

@@ -1,4 +1,4 @@
-"""The server's own requests for one bucket, signed here: that takes a third of the time of a call of boto3."""
+"""The server's own requests for one bucket. They are signed here, in a third of the time of a call of boto3."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class BucketRequests:
         self._endpoint_url = endpoint_url
 
     def with_client(self, client: S3Client) -> BucketRequests:
-        """Return the same requests through another client, which has other time-outs."""
+        """Return requests with the same credentials that use ``client``, for example with other time-outs."""
         return BucketRequests(
             bucket=self.bucket,
             client=client,
@@ -67,10 +67,11 @@ class BucketRequests:
         query: str = "",
         conclusive: Set[int] = CONCLUSIVE_STATUSES,
     ) -> AWSResponse | None:
-        """Send one request without a body; ``query`` is canonical, and ``conclusive`` has the statuses to return.
+        """Send one request without a body; ``query`` must have the canonical form of SigV4.
 
-        Return the response, or None if it was not conclusive; the caller then repeats the call through boto3, which
-        retries and explains errors. Raises StorageUnavailable if the storage did not answer in time.
+        Return the response if its status is in ``conclusive``, and None otherwise. After None, the caller repeats the
+        call through boto3, which retries and explains errors. Raises StorageUnavailable if the storage did not answer
+        in time.
         """
         now = datetime.now(timezone.utc)
         quoted_key = quote_path(key)
@@ -90,7 +91,7 @@ class BucketRequests:
             url = f"{self._location.base_url}{quoted_key}{'?' if query else ''}{query}"
             response = send(self.client, method, url, signed_headers)
         except (ConnectTimeoutError, ReadTimeoutError) as error:
-            # Another attempt would only double the time that the caller waits.
+            # Another attempt would double the time that the caller waits.
             raise self.failed(method, error) from None
         except (BotoCoreError, CredentialsUnavailable):
             return None

@@ -1,4 +1,4 @@
-"""Checks that compare any backend with what its tickets promise."""
+"""Checks that any backend enforces what its tickets promise."""
 
 from presign.testing.conformance import CHECKS
 from presign.testing.interruption import InterruptedBackend

@@ -1,4 +1,4 @@
-"""The checks of completion: what is published, when, and that it stays."""
+"""The checks of completion: what it publishes and when, and that the published object does not change."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def keeps_a_pending_upload_private(subject: Subject) -> None:
 
 
 def keeps_what_it_published(subject: Subject) -> None:
-    """Hold the same bytes and answer the same, whatever is sent with the ticket before and after completion."""
+    """Keep the published bytes and the answer, whatever is sent with the ticket before and after completion."""
     if subject.pending_prefix is None:
         return
     presigner = make_presigner(subject)
@@ -83,7 +83,7 @@ def keeps_what_it_published(subject: Subject) -> None:
         for each in replays:
             each.result()
     published = _published_bytes(subject, stored)
-    require(published in {BODY, *others}, "the published bytes are none that were sent")
+    require(published in {BODY, *others}, "the published bytes were not sent by any client")
     require(readable <= {published}, f"{len(readable)} different contents were readable under the final key")
     for body in (BODY[::-1], b"<script>alert(1)</script>"[: len(BODY)], BODY):
         attempt.with_body(body).send(subject.ssl_context)
@@ -127,7 +127,7 @@ def refuses_a_copy_that_nobody_signed(subject: Subject) -> None:
 
 
 def refuses_attributes_that_nobody_signed(subject: Subject) -> None:
-    """Let no client give the object an access control list, tags, a storage class or a key of its own."""
+    """Let no client give the object an access control list, tags, a storage class or its own encryption key."""
     for headers in _attribute_headers(make_presigner(subject).issue(make_request(subject, size=len(BODY)))):
         presigner = make_presigner(subject)
         ticket = presigner.issue(make_request(subject, size=len(BODY)))
@@ -215,7 +215,7 @@ def _interrupt(subject: Subject, step: int, *, after: bool) -> bool:
 
 
 def detects_a_replaced_object(subject: Subject) -> None:
-    """Refuse to replace a completed object, or complete it again with another etag."""
+    """Refuse a second upload after completion, or return another etag when the upload is completed again."""
     if subject.pending_prefix is not None:
         return
     presigner = make_presigner(subject)

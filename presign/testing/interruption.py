@@ -13,9 +13,9 @@ _INTERRUPTED_METHODS = frozenset({"head", "read", "delete", "publish", "unexpect
 class InterruptedBackend:
     """Pass every call on to ``backend``, and raise ``failure`` at call number ``fail_at``, counted from 0.
 
-    With ``after``, the storage does what call ``fail_at`` asks for, and only its answer is lost. ``before`` holds one
-    action for each method's name; the action runs once, before the first call of that method. ``calls`` has the names
-    of the calls so far. Only the calls of a completion count. ``store`` is where the calls for objects go, by default
+    With ``after``, the storage does what call ``fail_at`` asks for, and only its answer is lost. ``before`` maps a
+    method's name to an action, which runs once, before the next call of that method. ``calls`` has the names of the
+    calls so far. Only calls that a completion makes are counted. ``store`` gets the calls for objects; by default it is
     ``backend``.
     """
 
@@ -38,7 +38,7 @@ class InterruptedBackend:
 
     @property
     def pending(self) -> InterruptedBackend:
-        """Return this backend, or one for the pending place that counts the same calls."""
+        """Return this backend, or one for its pending store that counts the same calls."""
         if self._backend.pending is self._backend:
             return self
         view = InterruptedBackend(

@@ -133,7 +133,7 @@ class UploadAttempt:
 
 
 def _changed(value: str) -> str:
-    """Return ``value`` with its last letter or digit changed, but no letter or digit of a percent-encoding."""
+    """Return ``value`` with its last letter or digit changed that is not part of a percent-encoding."""
     for index in range(len(value) - 1, -1, -1):
         character = value[index]
         if character.isalnum() and "%" not in value[max(0, index - 2) : index]:

@@ -36,7 +36,7 @@ class Subject:
     """The backend under test.
 
     - ``prefix``: the prefix under which the checks may publish.
-    - ``pending_prefix``: where the uploads of the checks wait; None if they go straight to ``prefix``.
+    - ``pending_prefix``: the prefix of the checks' pending uploads; None if uploads go straight to ``prefix``.
     - ``upload_bucket``: the bucket or container of pending uploads, if it is not the backend's own.
     - ``other_bucket``: another bucket or container of the same owner, in which the checks try to store.
     - ``ssl_context``: how to trust the storage's certificate; by default the system's way.
@@ -51,7 +51,7 @@ class Subject:
 
     @property
     def store(self) -> ObjectStore:
-        """Where the uploads of the checks are stored."""
+        """The store to which the checks upload."""
         return self.backend if self.pending_prefix is None else self.backend.pending
 
     @property
@@ -91,7 +91,7 @@ def make_presigner(
 
 
 def make_request(subject: Subject, *, size: int | None = None, sha256: str | None = None) -> UploadRequest:
-    """Return a request with ``size``, and with the size of BODY if there is none and the storage needs one."""
+    """Return a request with ``size``; without one, it has the size of BODY if the storage requires a size."""
     needs_size = size is None and make_presigner(subject).requires_size
     return UploadRequest(content_type=CONTENT_TYPE, size=len(BODY) if needs_size else size, sha256=sha256)
 
@@ -144,7 +144,7 @@ def require(condition: bool, complaint: str) -> None:
 
 
 def delete_upload(subject: Subject, ticket: Ticket) -> None:
-    """Delete what ``ticket`` stored and what was published of it, and require that both are gone."""
+    """Delete the upload of ``ticket`` and its published copy, and require that both are gone."""
     for store, key in ((subject.backend, ticket.key), (subject.store, subject.upload_key(ticket))):
         store.delete(key)
         require(store.head(key) is None, "a deleted object still exists")

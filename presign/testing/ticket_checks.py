@@ -100,14 +100,14 @@ def enforces_the_checksum(subject: Subject) -> None:
 
 
 def enforces_the_headers(subject: Subject) -> None:
-    """Keep headers that were not granted off the object."""
+    """Refuse an object with headers that were not granted."""
     request = make_request(subject)
     name = "x-ms-blob-content-encoding" if _speaks_azure(subject, request) else "Content-Encoding"
     _refused_as_promised(subject, make_presigner(subject), request, Rule.HEADERS, lambda d: d.with_extra(name, "gzip"))
 
 
 def enforces_create_only(subject: Subject) -> None:
-    """Let exactly one of many clients win that send the same create-only ticket at once, and never overwrite."""
+    """Accept one of many uploads that are sent at once with the same create-only ticket, and never overwrite it."""
     if not _supports(subject, create_only=True):
         return
     presigner = make_presigner(subject, create_only=True)
@@ -115,7 +115,7 @@ def enforces_create_only(subject: Subject) -> None:
     if ticket.enforced[Rule.CREATE_ONLY] != "storage":
         require(
             subject.pending_prefix is not None,
-            "the ticket says that completion enforces create-only, which it cannot without a pending place",
+            "the ticket says that completion enforces create-only, which it cannot without a pending key",
         )
         return
     bodies = [f"{number:0{len(BODY)}}".encode() for number in range(REPLAYS)]
