@@ -122,6 +122,10 @@ def _dotted(path: Path) -> str:
     return ".".join(("presign", *path.parts))
 
 
+def _modules_of_the_client() -> set[str]:
+    return {path.name for path in (ROOT / "client").glob("*.js")}
+
+
 def _files_of_the_package() -> set[str]:
     files = {path.relative_to(ROOT) for path in PACKAGE.rglob("*") if path.is_file()}
     return {path.as_posix() for path in files if "__pycache__" not in path.parts}
@@ -133,20 +137,22 @@ def _metadata(wheel: Path) -> Message:
         return message_from_bytes(archive.read(name))
 
 
-def test_the_sdist_holds_the_package_and_what_it_is_built_from(sdist: Path) -> None:
+def test_the_sdist_holds_the_package_the_client_and_what_they_are_built_from(sdist: Path) -> None:
     with tarfile.open(sdist) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}
     beside = {"CHANGELOG.md", "LICENSE", "README.md", "pyproject.toml", "PKG-INFO", ".gitignore"}
     assert sdist.name.startswith("presign_uploads-")
-    assert names == _files_of_the_package() | beside
+    client = {f"client/{name}" for name in _modules_of_the_client()}
+    assert names == _files_of_the_package() | client | beside
 
 
-def test_the_wheel_holds_the_package_its_license_and_its_metadata(wheel: Path) -> None:
+def test_the_wheel_holds_the_package_the_client_for_django_and_the_metadata(wheel: Path) -> None:
     with ZipFile(wheel) as archive:
         names = set(archive.namelist())
     beside = {name.partition("/")[2] for name in names if ".dist-info/" in name}
     assert wheel.name.startswith("presign_uploads-")
-    assert {name for name in names if ".dist-info/" not in name} == _files_of_the_package()
+    client = {f"presign/django/static/presign/client/{name}" for name in _modules_of_the_client()}
+    assert {name for name in names if ".dist-info/" not in name} == _files_of_the_package() | client
     assert "presign/py.typed" in names
     assert beside == {"METADATA", "RECORD", "WHEEL", "entry_points.txt", "licenses/LICENSE"}
 
