@@ -83,6 +83,12 @@ COMPLETE = Operation(
     ),
 )
 
+
+def _types(*names: str) -> dict[str, Any]:
+    """Return the schema of values of these JSON types: by `anyOf`, because old FastAPI knows no list of types."""
+    return {"type": names[0]} if len(names) == 1 else {"anyOf": [{"type": name} for name in names]}
+
+
 _TEXT = {"type": "string"}
 _TIME = {"type": "string", "format": "date-time"}
 _URL = {"type": "string", "format": "uri"}
@@ -91,7 +97,7 @@ _RULE_NAMES = [rule.value for rule in Rule]
 # No path, no control character, and none that reverses the direction of the text.
 _FILE_NAME = r"^(?!\.{1,2}$)[^/\\\u0000-\u001f\u007f-\u009f\u202a-\u202e\u2066-\u2069]+$"
 _OBJECT_URL = {
-    "type": ["string", "null"],
+    **_types("string", "null"),
     "format": "uri",
     "description": "The address of the object, or null if the object is private and has no address that anybody can "
     "read.",
@@ -145,9 +151,9 @@ def _upload_request(presigner: Presigner) -> dict[str, Any]:
     if policy.require_sha256:
         required.append("sha256")
 
-    def type_of(member: str, name: str) -> str | list[str]:
+    def type_of(member: str, name: str) -> dict[str, Any]:
         # An optional member may be null, which means the same as leaving it out.
-        return name if member in required else [name, "null"]
+        return _types(name) if member in required else _types(name, "null")
 
     return {
         "type": "object",
@@ -160,20 +166,20 @@ def _upload_request(presigner: Presigner) -> dict[str, Any]:
                 "description": "The file's media type. Upper-case letters are accepted as well.",
             },
             "size": {
-                "type": type_of("size", "integer"),
+                **type_of("size", "integer"),
                 "minimum": policy.min_bytes,
                 "maximum": min(policy.max_bytes, MAX_SIZE_BYTES),
                 "description": "The file's size in bytes. The ticket then accepts exactly this size.",
             },
             "name": {
-                "type": type_of("name", "string"),
+                **type_of("name", "string"),
                 "minLength": 1,
                 "maxLength": MAX_NAME_CHARACTERS,
                 "pattern": _FILE_NAME,
                 "description": "The file's name without a path.",
             },
             "sha256": {
-                "type": type_of("sha256", "string"),
+                **type_of("sha256", "string"),
                 "pattern": "^[0-9a-f]{64}$",
                 "description": "The SHA-256 digest of the file in hexadecimal digits. The ticket then accepts only "
                 "a file with this digest.",
@@ -222,7 +228,7 @@ STORED_OBJECT = {
         "object_url": _OBJECT_URL,
         "etag": {**_TEXT, "description": "The storage's identifier of exactly these bytes."},
         "version": {
-            "type": ["string", "null"],
+            **_types("string", "null"),
             "description": "The object's version, or null if the storage keeps no versions.",
         },
         "size": {"type": "integer", "description": "The object's size in bytes."},
@@ -241,9 +247,9 @@ PROBLEM = {
         "detail": _TEXT,
         "code": _TEXT,
         "field": {**_TEXT, "description": "The member of the request that is wrong."},
-        "value": {"type": ["string", "integer"], "description": "The value of that member."},
+        "value": {**_types("string", "integer"), "description": "The value of that member."},
         "limit": {
-            "type": ["string", "integer", "array"],
+            **_types("string", "integer", "array"),
             "items": _TEXT,
             "description": "The limit that the value breaks, or a list of all values that are allowed.",
         },
