@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-import socket
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlsplit
 
 import httpx
 import pytest
@@ -27,10 +25,9 @@ from presign import (
 )
 from presign.http.request_body import MAX_BODY_BYTES
 from tests.adapters.serving import ADAPTERS, serve_naively
+from tests.adapters.unfinished import answer_to_unfinished
 from tests.conftest import PNG, TOKEN_SECRET, Store
 
-ANSWER_SECONDS = 3.0
-"""How long a test waits for an answer to a request whose body it does not send."""
 JSON = {"Content-Type": "application/json"}
 ALICE = {"X-User": "alice"}
 PATHS = ("/avatars/upload", "/avatars/complete")
@@ -98,25 +95,6 @@ class Api:
     def completion(self, name: str = "cat.png", *, stored: bytes = PNG) -> httpx.Response:
         return self.post("/avatars/complete", {"token": self.ticket(name, stored=stored)["token"]})
 
-    def answer_to_a_part(self, path: str, headers: dict[str, str], body: bytes = b"") -> httpx.Response:
-        """Send a request that does not end, and return the answer that nevertheless comes."""
-        parts = urlsplit(f"{self.url}{path}")
-        head = [f"POST {parts.path} HTTP/1.1", "Host: test", *(f"{name}: {value}" for name, value in headers.items())]
-        with socket.create_connection((parts.hostname or "", parts.port or 0), timeout=ANSWER_SECONDS) as connection:
-            connection.sendall("\r\n".join([*head, "", ""]).encode() + body)
-            received = b""
-            try:
-                while b"\r\n\r\n" not in received or not received.endswith(b"}"):
-                    chunk = connection.recv(65536)
-                    assert chunk, f"the connection ended after {received!r}"
-                    received += chunk
-            except TimeoutError:
-                raise AssertionError(f"the server waits for the body; it sent {received!r}") from None
-        lines, _, content = received.decode().partition("\r\n\r\n")
-        status, *fields = lines.split("\r\n")
-        answer_headers = [(name, value) for name, _, value in (field.partition(": ") for field in fields)]
-        return httpx.Response(int(status.split()[1]), headers=answer_headers, content=content.encode())
-
 
 @pytest.fixture(scope="module", params=ADAPTERS)
 def api(request: pytest.FixtureRequest, kinds: list[Presigner]) -> Iterator[Api]:
@@ -143,7 +121,7 @@ def authorises_before_it_reads_the_body(api: Api) -> None:
     for path in PATHS:
         for user, status, code in ((None, 401, "unauthenticated"), ("guest", 403, "forbidden")):
             headers = {**JSON, "Content-Length": "1000", **({"X-User": user} if user else {})}
-            _is_problem(api.answer_to_a_part(path, headers), status, code)
+            _is_problem(answer_to_unfinished(f"{api.url}{path}", headers), status, code)
 
 
 def authorises_before_it_judges_the_request(api: Api) -> None:
@@ -153,14 +131,14 @@ def authorises_before_it_judges_the_request(api: Api) -> None:
             {"Content-Length": str(MAX_BODY_BYTES + 1)},
             {"Transfer-Encoding": "chunked"},
         ):
-            _is_problem(api.answer_to_a_part(path, JSON | changes), 401, "unauthenticated")
+            _is_problem(answer_to_unfinished(f"{api.url}{path}", JSON | changes), 401, "unauthenticated")
         _is_problem(api.post(path, content=b"{", headers=JSON), 401, "unauthenticated")
 
 
 def refuses_a_body_that_is_declared_too_large_before_it_comes(api: Api) -> None:
     for path in PATHS:
         headers = {**JSON, **ALICE, "Content-Length": str(MAX_BODY_BYTES + 1)}
-        problem = _is_problem(api.answer_to_a_part(path, headers), 413, "body_too_large")
+        problem = _is_problem(answer_to_unfinished(f"{api.url}{path}", headers), 413, "body_too_large")
         assert problem["limit"] == MAX_BODY_BYTES
 
 
@@ -168,7 +146,7 @@ def refuses_a_chunked_body_as_soon_as_it_is_too_large(api: Api) -> None:
     chunk = b"%x\r\n%s\r\n" % (1024, b" " * 1024)
     for path in PATHS:
         headers = {**JSON, **ALICE, "Transfer-Encoding": "chunked"}
-        answer = api.answer_to_a_part(path, headers, chunk * (MAX_BODY_BYTES // 1024 + 1))
+        answer = answer_to_unfinished(f"{api.url}{path}", headers, chunk * (MAX_BODY_BYTES // 1024 + 1))
         _is_problem(answer, 413, "body_too_large")
 
 
@@ -176,7 +154,7 @@ def refuses_another_media_type_before_the_body_comes(api: Api) -> None:
     for path in PATHS:
         for media_type in ("text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x", None):
             headers = {**ALICE, "Content-Length": "1000", **({"Content-Type": media_type} if media_type else {})}
-            _is_problem(api.answer_to_a_part(path, headers), 415, "unsupported_media_type")
+            _is_problem(answer_to_unfinished(f"{api.url}{path}", headers), 415, "unsupported_media_type")
 
 
 def refuses_a_malformed_body(api: Api) -> None:

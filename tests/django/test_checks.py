@@ -93,7 +93,7 @@ def test_a_storage_that_browsers_cannot_upload_to_is_e001(project: Project) -> N
 def test_a_backend_that_cannot_keep_the_policy_is_found_by_the_check_for_deployment(project: Project) -> None:
     project(public_read=True, prefix="pending/", pending_prefix="public/pending/")
     assert _found() == {}
-    assert "must be apart" in _found(deploy=True)["presign.E001"]
+    assert "neither may begin with the other" in _found(deploy=True)["presign.E001"]
 
 
 def test_missing_addresses_and_a_public_place_for_unverified_uploads_are_warnings(project: Project) -> None:

@@ -15,6 +15,7 @@ import httpx
 import pytest
 
 from emulators.ports import free_port
+from tests.adapters.unfinished import answer_to_unfinished
 from tests.conftest import PNG, Store
 from tests.demo_process import environment
 
@@ -150,6 +151,15 @@ def test_a_body_without_a_length_is_limited_on_this_server_too(application: Appl
         assert (answer.status_code, answer.json()["code"]) == (413, "body_too_large")
         body = iter([b'{"type": ', b'"image/png"}'])
         assert alice.post("/files/upload", content=body, headers=headers).status_code == 200
+
+
+@pytest.mark.parametrize("path", ["/files/upload", "/files/complete"])
+@pytest.mark.parametrize("framing", [{"Content-Length": "100000000"}, {"Transfer-Encoding": "chunked"}], ids=str)
+def test_a_stranger_is_refused_before_his_body_comes_on_this_server_too(
+    application: Application, path: str, framing: dict[str, str]
+) -> None:
+    answer = answer_to_unfinished(f"{application.url}{path}", {"Content-Type": "application/json", **framing})
+    assert (answer.status_code, answer.json()["code"]) == (401, "unauthenticated")
 
 
 @pytest.mark.parametrize("application", ["fastapi_app"], indirect=True)

@@ -214,11 +214,12 @@ def test_the_readmes_examples_run_from_the_wheel_alone(wheel: Path, tmp_path: Pa
     with serve(storage) as storage_url, _running(installed, storage_url) as (url, log):
         refused = httpx.post(f"{url}/files/upload", json={"type": "image/png"})
         assert refused.status_code == 401
-        alice = {"X-User": "alice"}
-        ticket = _json(httpx.post(f"{url}/files/upload", json={"type": "image/png"}, headers=alice))
-        sent = httpx.post(ticket["url"], data=ticket["fields"], files={"file": ("cat.png", PNG)})
-        assert sent.status_code == 201, sent.text
-        stored = _json(httpx.post(f"{url}/files/complete", json={"token": ticket["token"]}, headers=alice))
+        with httpx.Client(base_url=url) as alice:
+            assert alice.post("/login", json={"user": "alice"}).status_code == 200
+            ticket = _json(alice.post("/files/upload", json={"type": "image/png"}))
+            sent = httpx.post(ticket["url"], data=ticket["fields"], files={"file": ("cat.png", PNG)})
+            assert sent.status_code == 201, sent.text
+            stored = _json(alice.post("/files/complete", json={"token": ticket["token"]}))
         assert (stored["key"], stored["size"]) == (ticket["key"], len(PNG))
         assert f"alice uploaded {ticket['key']}" in log.read_text()
 
@@ -242,6 +243,7 @@ def _running(installed: Installed, storage_url: str) -> Iterator[tuple[str, Path
     environment = _environment(
         PYTHONUNBUFFERED="1",
         PRESIGN_SECRET="a secret of the example",
+        SESSION_SECRET="a secret of the example's sessions",
         AWS_ENDPOINT_URL_S3=storage_url,
         **KEYS,
     )
