@@ -244,7 +244,9 @@ class Presigner:
         ``pending_prefix``.
         """
         if self.policy.pending_prefix is None:
-            raise ConfigurationError("the policy has no pending_prefix, so there is nothing to sweep", field="prefix")
+            raise ConfigurationError(
+                "the policy has no pending_prefix, so there is nothing to sweep", field="pending_prefix"
+            )
         return sweep(
             self.backend.pending,
             prefix=self.policy.pending_prefix,
