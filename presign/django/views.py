@@ -22,7 +22,6 @@ from django.core.signals import got_request_exception
 from django.db import close_old_connections, transaction
 from django.http import HttpRequest, HttpResponse, UnreadablePostError
 from django.middleware.csrf import CsrfViewMiddleware
-from django.views.decorators.csrf import csrf_exempt
 
 from presign.django.authorization import as_presign_error, check_verdict, owner_of
 from presign.django.completing import complete_upload
@@ -48,20 +47,22 @@ _log = logging.getLogger("presign")
 _threads = ThreadPoolExecutor(MAX_THREADS, thread_name_prefix="presign")
 
 
-# Django's middleware would read a form's body to find the CSRF token, before the view can authorise. The view makes the
-# same check itself, after that. A ticket cannot be rolled back, so no view runs in a transaction.
-@transaction.non_atomic_requests
-@csrf_exempt
 async def upload(request: HttpRequest, alias: str) -> HttpResponse:
     """Answer with a ticket."""
     return await _respond(request, alias, _upload)
 
 
-@transaction.non_atomic_requests
-@csrf_exempt
 async def complete(request: HttpRequest, alias: str) -> HttpResponse:
     """Answer with the stored object."""
     return await _respond(request, alias, _complete)
+
+
+for _view in (upload, complete):
+    # Django's middleware would read a form's body to find the CSRF token, before the view can authorise. The view makes
+    # the same check itself, after that. Before Django 5, the decorator csrf_exempt takes no coroutine function.
+    _view.csrf_exempt = True  # type: ignore[attr-defined]
+    # A ticket cannot be rolled back, so no view runs in a transaction.
+    transaction.non_atomic_requests(_view)
 
 
 def _upload(alias: str, body: bytes, owner: str | None, await_result: AwaitResult) -> bytes:

@@ -12,8 +12,10 @@ from pathlib import Path
 from sqlite3 import connect
 from urllib.parse import parse_qs, urlsplit
 
+import httpx
+
 from demo_server.storages.run import run_local_storage
-from emulators.ports import HOST, accepts_connections, free_port
+from emulators.ports import HOST, free_port
 from tests.conftest import read_state
 from tests.demo_process import environment
 
@@ -38,13 +40,21 @@ class Example:
             return [key for (key,) in database.execute("SELECT key FROM photos_photo ORDER BY id")]
 
 
+def _answers(url: str) -> bool:
+    try:
+        return httpx.get(f"{url}/admin/login/").status_code == 200
+    except httpx.TransportError:
+        return False
+
+
 @contextmanager
 def running_example(directory: Path, *, has_policy: bool = False) -> Iterator[Example]:
     """Run the example while the block lasts: with ``runserver``, or with wsgiref and a strict policy for its pages."""
-    port = free_port()
-    url = f"http://{HOST}:{port}"
     database = directory / "photos.db"
-    with run_local_storage(directory / "storage", origins=[url], report=print) as storage:
+    # The page's origin is not known before the storage has taken its ports.
+    with run_local_storage(directory / "storage", origins=["*"], report=print) as storage:
+        port = free_port()
+        url = f"http://{HOST}:{port}"
         address = urlsplit(storage.environment["PRESIGN_BUCKET"])
         storage_url = parse_qs(address.query)["endpoint_url"][0]
         admin = read_state(directory / "storage")["admin"]
@@ -70,7 +80,7 @@ def running_example(directory: Path, *, has_policy: bool = False) -> Iterator[Ex
             server = subprocess.Popen(command, env=env, cwd=ROOT, stdout=log, stderr=log)
             try:
                 end = time.monotonic() + START_SECONDS
-                while not accepts_connections(port):
+                while not _answers(url):
                     assert server.poll() is None, log_path.read_text()
                     assert time.monotonic() < end, log_path.read_text()
                     time.sleep(0.1)

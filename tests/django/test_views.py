@@ -239,10 +239,11 @@ def test_under_asgi_a_completion_that_hangs_delays_no_other_request(users: Modul
     ticket = ticket_for(users.alice)
     put_file(ticket, PNG)
 
+    client, other = AsyncClient(), AsyncClient()
+    client.force_login(users.alice)
+    other.force_login(users.alice)
+
     async def run() -> tuple[int, int]:
-        client, other = AsyncClient(), AsyncClient()
-        await client.aforce_login(users.alice)
-        await other.aforce_login(users.alice)
         hanging = asyncio.create_task(_post(client, COMPLETE, {"token": ticket["token"]}))
         while not waiting.is_set():
             await asyncio.sleep(0.01)
