@@ -18,9 +18,10 @@ from typing import Any
 
 from asgiref.sync import sync_to_async
 from django.core.handlers.asgi import ASGIRequest
+from django.core.handlers.wsgi import WSGIRequest
 from django.core.signals import got_request_exception
 from django.db import close_old_connections, transaction
-from django.http import HttpRequest, HttpResponse, UnreadablePostError
+from django.http import HttpRequest, HttpResponse
 from django.middleware.csrf import CsrfViewMiddleware
 
 from presign.django.authorization import as_presign_error, check_verdict, owner_of
@@ -35,7 +36,7 @@ from presign.http.problems import (
     problem_response,
     problem_response_for_status,
 )
-from presign.http.request_body import MAX_BODY_BYTES, BodyTooLarge, check_media_type
+from presign.http.request_body import check_declared_length, check_media_type, read_limited
 from presign.messages import CompletionRequest
 from presign.presigner import AwaitResult, awaiter_of_running_loop
 
@@ -97,9 +98,10 @@ def _answer(
 ) -> HttpResponse:
     check_verdict(verdict, request)
     check_media_type(request.META.get("CONTENT_TYPE"))
+    check_declared_length(request.META.get("CONTENT_LENGTH"))
     _check_csrf(request)
     content = answer(alias, _read_body(request), owner_of(request), await_result)
-    return HttpResponse(content, headers=SUCCESS_HEADERS)
+    return _with_length(HttpResponse(content, headers=SUCCESS_HEADERS))
 
 
 async def _in_thread(request: HttpRequest, work: Callable[[], Any]) -> Any:
@@ -133,13 +135,14 @@ def _check_csrf(request: HttpRequest) -> None:
 
 
 def _read_body(request: HttpRequest) -> bytes:
+    read = request.read
+    if isinstance(request, WSGIRequest) and not request.META.get("CONTENT_LENGTH"):
+        # Django takes a body without a length for an empty one. Servers that know its end say so.
+        read = request.META["wsgi.input"].read if request.META.get("wsgi.input_terminated") else read
     try:
-        body: bytes = request.read(MAX_BODY_BYTES + 1)
-    except UnreadablePostError:
+        return read_limited(read)
+    except OSError:
         raise InvalidRequest("the body ended too early") from None
-    if len(body) > MAX_BODY_BYTES:
-        raise BodyTooLarge
-    return body
 
 
 def _problem(request: HttpRequest, error: Exception) -> HttpResponse:
@@ -151,6 +154,10 @@ def _problem(request: HttpRequest, error: Exception) -> HttpResponse:
 
 
 def _response(problem: ProblemResponse) -> HttpResponse:
-    # WSGI leaves "Connection" to the server.
-    headers = {name: value for name, value in problem.headers.items() if name != "Connection"}
-    return HttpResponse(problem.body, status=problem.status, headers=headers)
+    return _with_length(HttpResponse(problem.body, status=problem.status, headers=problem.wsgi_headers))
+
+
+def _with_length(response: HttpResponse) -> HttpResponse:
+    # Without a length, servers answer in chunks. Django's own CommonMiddleware adds it, where a project has that.
+    response.headers["Content-Length"] = str(len(response.content))
+    return response

@@ -9,8 +9,12 @@ import threading
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Annotated
 
+from django.core.handlers.wsgi import WSGIHandler
+from django.http import HttpRequest
+from django.test.utils import override_settings
 from fastapi import Depends, FastAPI, Header
 from flask import Flask
 from flask import Request as FlaskRequest
@@ -23,8 +27,10 @@ from werkzeug.serving import make_server
 from emulators.serving import serve
 from presign import Presigner, PresignError, UploadRequest
 from presign.asgi import create_app
+from presign.django import presigners as django_presigners
 from presign.fastapi import create_router
 from presign.flask import create_blueprint
+from tests.django import project as _project  # noqa: F401  (configures Django)
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
@@ -88,7 +94,32 @@ def _flask(presigners: Sequence[Presigner], decide: Decide) -> Iterator[str]:
         yield f"{url}/files"
 
 
-ADAPTERS: dict[str, Serve] = {"asgi": _asgi, "fastapi": _fastapi, "flask": _flask}
+@contextmanager
+def _django(presigners: Sequence[Presigner], decide: Decide) -> Iterator[str]:
+    def authorize(request: HttpRequest) -> bool:
+        owner = decide(request.headers.get("X-User"))
+        request.user = SimpleNamespace(pk=owner, is_authenticated=True)
+        # Django's own test client does the same: the tests of CSRF protection are in tests/django/.
+        request._dont_enforce_csrf_checks = True
+        return True
+
+    described = {
+        each.name: {
+            "backend": lambda backend=each.backend: backend,
+            "content_types": list(each.policy.content_types),
+            "max_bytes": each.policy.max_bytes,
+            "prefix": each.policy.prefix,
+            "authorize": authorize,
+        }
+        for each in presigners
+    }
+    with override_settings(PRESIGN=described, ROOT_URLCONF="tests.django.project_urls", ALLOWED_HOSTS=["127.0.0.1"]):
+        django_presigners._presigners.update({each.name: each for each in presigners})
+        with serve_wsgi(WSGIHandler()) as url:
+            yield f"{url}/uploads"
+
+
+ADAPTERS: dict[str, Serve] = {"asgi": _asgi, "fastapi": _fastapi, "flask": _flask, "django": _django}
 
 
 @contextmanager
