@@ -262,6 +262,8 @@ def test_200_completions_on_a_storage_that_hangs_are_answered_and_leave_other_en
 
 
 def test_completions_are_served_again_when_the_storage_is_back(s3_reference: Store, tokens: list[str]) -> None:
+    # Threads of the test before this one end when their connections are closed.
+    _wait_for(lambda: not _threads_named("presign complete"))
     with _hanging_server() as storage:
         presigner = _presigner(storage, s3_reference.session)
         with serve(_application(presigner, max_threads=2, timeout_seconds=0.5)) as url:

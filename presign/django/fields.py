@@ -84,7 +84,7 @@ class UploadField(forms.Field):
         self.alias = alias
         self.widget.alias = alias
         self._owner: str | None = _UNBOUND
-        self._refused: set[str] = set()
+        self.refused_tokens: set[str] = set()
         fields_in_use.add(self)
 
     default_error_messages = _MESSAGES
@@ -92,7 +92,7 @@ class UploadField(forms.Field):
     def __deepcopy__(self, memo: dict[int, Any]) -> UploadField:
         """Return a copy for one form; a form's field must not remember another form's tokens."""
         copied: UploadField = super().__deepcopy__(memo)
-        copied._refused = set()
+        copied.refused_tokens = set()
         return copied
 
     def bind_owner(self, owner: str | None) -> None:
@@ -116,7 +116,7 @@ class UploadField(forms.Field):
         try:
             return complete_upload(self.alias, token, owner=self._owner)
         except (InvalidToken, NotUploaded, RuleViolated, Rejected) as error:
-            self._refused.add(token)
+            self.refused_tokens.add(token)
             code = "invalid_token" if isinstance(error, InvalidToken) else error.code
             params: dict[str, Any] = {"reason": error.detail}
         except CompletionPending as error:
@@ -127,4 +127,4 @@ class UploadField(forms.Field):
 
     def bound_data(self, data: Any, initial: Any) -> Any:
         """Return the token that the form shows again: none if it can never be completed."""
-        return "" if data in self._refused else super().bound_data(data, initial)
+        return "" if data in self.refused_tokens else super().bound_data(data, initial)
