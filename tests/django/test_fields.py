@@ -111,7 +111,7 @@ def test_a_form_that_is_shown_again_keeps_the_upload_unless_it_was_refused(users
     assert not refused.is_valid()
     assert token not in refused.as_p()
     # The class outlives its forms, and must not collect their tokens.
-    assert PhotoForm.base_fields["photo"]._refused == set()
+    assert PhotoForm.base_fields["photo"].refused_tokens == set()
 
 
 def test_an_optional_field_without_a_file_is_none_and_a_required_one_an_error(users: ModuleType) -> None:
