@@ -101,8 +101,8 @@ class Copier:
 
     def _copy(self, grant: Grant, head: ObjectHead) -> tuple[str, str | None]:
         source = quote_path(f"{self._requests.bucket}/{grant.upload_key}")
-        if head.version not in {None, "null"}:
-            source = f"{source}?versionId={quote_value(head.version or '')}"
+        if head.version is not None:
+            source = f"{source}?versionId={quote_value(head.version)}"
         headers = {
             "content-type": grant.content_type,
             **{name.lower(): value for name, value in HEADERS.of_object(grant).items()},
@@ -189,7 +189,7 @@ class Copier:
 
     def _copy_source(self, grant: Grant, head: ObjectHead) -> dict[str, str]:
         source = {"Bucket": self._requests.bucket, "Key": grant.upload_key}
-        return source if head.version in {None, "null"} else {**source, "VersionId": head.version or ""}
+        return source if head.version is None else {**source, "VersionId": head.version}
 
     def _explained(self, grant: Grant, call: str, error: Exception) -> Exception:
         if isinstance(error, ClientError):

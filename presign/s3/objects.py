@@ -25,7 +25,6 @@ _UNEXPECTED_HEADERS = (
     "x-amz-website-redirect-location",
 )
 _USUAL_STORAGE_CLASSES = frozenset({"", "STANDARD", "EXPRESS_ONEZONE"})
-_NO_VERSIONS = frozenset({None, "null"})
 # What S3 and SeaweedFS answer for an object under a customer-provided key (SSE-C) to a request without that key.
 _ENCRYPTED_CODES = frozenset({"InvalidRequest", "InvalidArgument"})
 # What a store without access control lists answers, or one that does not let the verifier read them.
@@ -73,15 +72,14 @@ class S3Objects:
         With ``version``, that version is read: two files can have the same MD5, and so the same ETag.
         """
         byte_range, quoted_etag = f"bytes={offset}-{offset + length - 1}", f'"{etag}"'
-        pinned = version not in _NO_VERSIONS
-        query = f"versionId={quote_value(version or '')}" if pinned else ""
+        query = "" if version is None else f"versionId={quote_value(version)}"
         response = self._requests.send("GET", key, {"range": byte_range, "if-match": quoted_etag}, query=query)
         if response is not None:
             if response.status_code in {404, 412}:
                 raise _changed(key)
             return response.content
         try:
-            arguments: dict[str, Any] = {"VersionId": version} if pinned else {}
+            arguments: dict[str, Any] = {} if version is None else {"VersionId": version}
             with self._requests.client.get_object(
                 Bucket=self._requests.bucket, Key=key, Range=byte_range, IfMatch=quoted_etag, **arguments
             )["Body"] as body:
@@ -96,7 +94,7 @@ class S3Objects:
 
         If the credentials may not delete versions, the delete adds a delete marker, as it does without ``head``.
         """
-        if head is not None and head.version not in _NO_VERSIONS and self._delete_version(key, head.version or ""):
+        if head is not None and head.version is not None and self._delete_version(key, head.version):
             return
         # Only an object under a customer-provided key has no known ETag. It is deleted without a condition: by mistake,
         # this can only delete a later upload with the same ticket.
