@@ -8,16 +8,45 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterator, Callable
+from typing import Protocol, TypeVar
 
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
 from emulators.received_request import Refusal
+from emulators.upload_buffer import UploadBuffer
 
 LARGEST_PRE_FILE_BYTES = 20_480
 
 FileSink = Callable[[bytes], None]
 BeginFile = Callable[[dict[str, str], str], FileSink]
+
+
+class AdmittedForm(Protocol):
+    """What a server made of a form's fields; the file goes to `upload`."""
+
+    @property
+    def upload(self) -> UploadBuffer: ...
+
+
+Form = TypeVar("Form", bound=AdmittedForm)
+
+
+async def read_admitted_form(
+    chunks: AsyncIterator[bytes], *, content_type: str, admit: Callable[[dict[str, str], str], Form]
+) -> Form:
+    """Stream one form to what `admit(fields, file_name)` returns as soon as the file starts, and return that."""
+    admitted: Form | None = None
+
+    def begin_file(fields: dict[str, str], file_name: str) -> FileSink:
+        nonlocal admitted
+        admitted = admit(fields, file_name)
+        return admitted.upload.receive
+
+    await read_form(chunks, content_type=content_type, begin_file=begin_file)
+    if admitted is None:
+        raise RuntimeError("read_form returned without a file")
+    return admitted
 
 
 async def read_form(chunks: AsyncIterator[bytes], *, content_type: str, begin_file: BeginFile) -> None:

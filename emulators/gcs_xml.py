@@ -21,7 +21,7 @@ from starlette.responses import Response
 
 from emulators.body_digest import base64_or_empty, check_is_md5, check_md5, is_digest
 from emulators.cors import Preflight
-from emulators.form_stream import FileSink, base_name, read_form
+from emulators.form_stream import base_name, read_admitted_form
 from emulators.gcs_bucket import METADATA_PREFIX, GcsObject, GcsStore, Target, check_generation, check_name, crc32c_of
 from emulators.object_answer import posted_answer, read_answer
 from emulators.post_policy import PolicyDialect, PostPolicy
@@ -168,17 +168,11 @@ class GcsXml:
         return Response(status_code=200, headers={"ETag": stored.xml_etag, **stored.identity_headers()})
 
     async def _post(self, request: Request, received: ReceivedRequest, target: Target) -> Response:
-        admitted: _AdmittedForm | None = None
-
-        def begin_file(fields: dict[str, str], file_name: str) -> FileSink:
-            nonlocal admitted
-            admitted = self._admit_form(fields, file_name, target)
-            return admitted.upload.receive
-
-        content_type = received.header("content-type") or ""
-        await read_form(body_of(request, received), content_type=content_type, begin_file=begin_file)
-        if admitted is None:
-            raise RuntimeError("read_form returned without a file")
+        admitted = await read_admitted_form(
+            body_of(request, received),
+            content_type=received.header("content-type") or "",
+            admit=lambda fields, file_name: self._admit_form(fields, file_name, target),
+        )
         body, fields = admitted.upload.finish(), admitted.fields
         destination = replace(target, key=fields["key"])
         self._store.require_writing(admitted.identity, destination)

@@ -26,7 +26,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from emulators.cors import Preflight, share
-from emulators.form_stream import FileSink, base_name, read_form
+from emulators.form_stream import base_name, read_admitted_form
 from emulators.object_answer import posted_answer, read_answer
 from emulators.post_policy import PolicyDialect, PostPolicy
 from emulators.received_request import (
@@ -290,17 +290,11 @@ class S3Reference:
     async def _post(self, request: Request, received: ReceivedRequest, target: Target) -> Response:
         if received.header("content-length") is None:
             raise Refusal(411, "MissingContentLength", "You must provide the Content-Length HTTP header.")
-        admitted: _AdmittedForm | None = None
-
-        def begin_file(fields: dict[str, str], file_name: str) -> FileSink:
-            nonlocal admitted
-            admitted = self._admit_form(fields, file_name, target)
-            return admitted.upload.receive
-
-        content_type = received.header("content-type") or ""
-        await read_form(body_of(request, received), content_type=content_type, begin_file=begin_file)
-        if admitted is None:
-            raise RuntimeError("read_form returned without a file")
+        admitted = await read_admitted_form(
+            body_of(request, received),
+            content_type=received.header("content-type") or "",
+            admit=lambda fields, file_name: self._admit_form(fields, file_name, target),
+        )
         body, fields = admitted.upload.finish(), admitted.fields
         admitted.policy.check_expiry(self._clock() if Leniency.LATE_FORM_EXPIRY in self._lenient else admitted.at)
         admitted.checks.check(body)
