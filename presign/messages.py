@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import orjson
 
-from presign.errors import InvalidRequest, sanitize
+from presign.errors import ConfigurationError, InvalidRequest, sanitize
 from presign.media_types import is_media_type
 
 Enforcer = Literal["storage", "completion"]
@@ -22,6 +22,10 @@ MAX_NAME_CHARACTERS = 255
 MAX_SIZE_BYTES = 2**63 - 1
 
 _REQUEST_MEMBERS = frozenset({"type", "size", "name", "sha256"})
+_MAX_TAGS = 10
+# The characters and the lengths that Azure accepts; S3 accepts "@" as well.
+_TAG_NAME = re.compile(r"[A-Za-z0-9 +./:=_-]{1,128}", re.ASCII)
+_TAG_VALUE = re.compile(r"[A-Za-z0-9 +./:=_-]{0,256}", re.ASCII)
 _COMPLETION_MEMBERS = frozenset({"token"})
 _SHA256 = re.compile(r"[0-9a-f]{64}", re.ASCII)
 # A bidirectional override in a name makes it show another extension than it has (Unicode Technical Report 36).
@@ -285,6 +289,25 @@ class Completion:
     owner: str | None
     name: str | None
     metadata: Mapping[str, str]
+
+
+def check_tags(tags: object) -> None:
+    """Raise ConfigurationError unless ``tags`` are tags that every storage with tags accepts."""
+    if not isinstance(tags, Mapping):
+        raise ConfigurationError("tags must be a mapping of text to text", field="tags")
+    if len(tags) > _MAX_TAGS:
+        raise ConfigurationError(
+            f"an object can have {_MAX_TAGS} tags; leave some out", field="tags", value=len(tags), limit=_MAX_TAGS
+        )
+    for name, value in tags.items():
+        is_text = isinstance(name, str) and isinstance(value, str)
+        if not is_text or not _TAG_NAME.fullmatch(name) or not _TAG_VALUE.fullmatch(value):
+            raise ConfigurationError(
+                "tags must have names of 1 to 128 and values of at most 256 characters: ASCII letters, digits, spaces "
+                "and + - . / : = _",
+                field="tags",
+                value=str(name),
+            )
 
 
 def _members(body: object, *, known: frozenset[str]) -> dict[str, Any]:

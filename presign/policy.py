@@ -14,7 +14,7 @@ from urllib.parse import quote
 from presign.errors import ConfigurationError, InvalidRequest, TooLarge, TooSmall, TypeNotAllowed
 from presign.keys import DEFAULT_KEY_TEMPLATE, check_key_template, check_prefix, make_key
 from presign.media_types import extension_of, fit_extension, is_active, is_media_type
-from presign.messages import MAX_SIZE_BYTES, Grant, Rule, UploadOptions, UploadRequest
+from presign.messages import MAX_SIZE_BYTES, Grant, Rule, UploadOptions, UploadRequest, check_tags
 
 DEFAULT_EXPIRES_IN = timedelta(seconds=60)
 DEFAULT_MAX_EXPIRES_IN = timedelta(hours=1)
@@ -24,11 +24,6 @@ _METADATA_NAME = re.compile(r"[a-z0-9][a-z0-9_]{0,63}", re.ASCII)
 _PRINTABLE_ASCII = re.compile(r"[\x20-\x7e]+", re.ASCII)
 _SPACES = re.compile(" {2,}")
 _MAX_METADATA_BYTES = 2048
-# Azure's limits are the narrower ones; S3 takes "@" as well.
-_TAG = re.compile(r"[A-Za-z0-9 +./:=_-]+", re.ASCII)
-_MAX_TAGS = 10
-_MAX_TAG_NAME_CHARACTERS = 128
-_MAX_TAG_VALUE_CHARACTERS = 256
 _STORAGE_CLASS = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}", re.ASCII)
 _PLACEHOLDER_SHA256 = "0" * 64
 _NO_OPTIONS = UploadOptions()
@@ -349,29 +344,11 @@ def content_disposition(disposition_type: str, name: str | None) -> str:
     return f"{disposition_type}; filename=\"{fallback}\"; filename*=UTF-8''{quote(name, safe='')}"
 
 
-def _check_tags(tags: object) -> None:
-    if not isinstance(tags, Mapping):
-        raise ConfigurationError("tags must be a mapping of text to text", field="tags")
-    if len(tags) > _MAX_TAGS:
-        raise ConfigurationError(f"an object can have at most {_MAX_TAGS} tags", field="tags", limit=_MAX_TAGS)
-    for name, value in tags.items():
-        is_tag = (
-            isinstance(name, str)
-            and _TAG.fullmatch(name)
-            and len(name) <= _MAX_TAG_NAME_CHARACTERS
-            # AWS keeps these names for itself.
-            and not name.lower().startswith("aws:")
-            and isinstance(value, str)
-            and (value == "" or _TAG.fullmatch(value))
-            and len(value) <= _MAX_TAG_VALUE_CHARACTERS
-        )
-        if not is_tag:
-            raise ConfigurationError(
-                "tags have names of 1 to 128 and values of at most 256 ASCII letters, digits, spaces and +-./:=_; "
-                "no name begins with aws:",
-                field="tags",
-                value=str(name),
-            )
+def _check_tags(tags: Mapping[str, str]) -> None:
+    check_tags(tags)
+    for name in tags:
+        if name.lower().startswith("aws:"):
+            raise ConfigurationError("AWS keeps tags whose names begin with aws: for itself", field="tags", value=name)
 
 
 def _single_spaced(value: str) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Callable
 from typing import Any, NoReturn
 
@@ -16,7 +15,7 @@ from presign.azure.client import error_code
 from presign.azure.container import BlobContainer, is_precondition_failure
 from presign.backends.backend import AlreadyPublished, ObjectHead
 from presign.errors import ConfigurationError
-from presign.messages import Grant
+from presign.messages import Grant, check_tags
 
 _MIB = 1024 * 1024
 MAX_ONE_COPY_BYTES = 5000 * _MIB
@@ -27,9 +26,6 @@ MIN_COPIED_BYTES_PER_SECOND = 10 * _MIB
 """The slowest copy that a call waits for."""
 
 _TIERS = ("Hot", "Cool", "Cold", "Archive")
-_MAX_TAGS = 10
-_TAG_NAME = re.compile(r"[A-Za-z0-9 +\-./:=_]{1,128}", re.ASCII)
-_TAG_VALUE = re.compile(r"[A-Za-z0-9 +\-./:=_]{0,256}", re.ASCII)
 _NOT_FOUND = 404
 _NOT_IMPLEMENTED = 501
 _NEVER_OVERWRITE: dict[str, Any] = {"match_condition": MatchConditions.IfMissing}
@@ -44,18 +40,7 @@ def check_publish_options(grant: Grant) -> None:
             value=grant.storage_class,
             limit=_TIERS,
         )
-    if len(grant.tags) > _MAX_TAGS:
-        raise ConfigurationError(
-            f"a blob can have {_MAX_TAGS} tags; leave some out", field="tags", value=len(grant.tags), limit=_MAX_TAGS
-        )
-    for name, value in grant.tags.items():
-        if not _TAG_NAME.fullmatch(name) or not _TAG_VALUE.fullmatch(value):
-            raise ConfigurationError(
-                "tags must have names of 1 to 128 and values of at most 256 characters: ASCII letters, digits, spaces "
-                "and + - . / : = _",
-                field="tags",
-                value=name,
-            )
+    check_tags(grant.tags)
 
 
 class Publication:
