@@ -1,4 +1,4 @@
-"""One suite, every backend, real servers: each ticket sent exactly as it is, and with one thing changed."""
+"""One suite, every backend, each with its own server: each ticket sent as it is, and with one thing changed."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from emulators.serving import serve
 from presign import Backend, Grant, ListedObject, ObjectHead, Rule, SignedUpload
 from presign.azure import AzureBackend
 from presign.gcs import GCSBackend
-from presign.testing import CHECKS, Subject
+from presign.testing import CHECKS, MemoryBackend, Subject
 from presign.testing.completion_checks import interrupt_completions
 from tests.azure.accounts import Identity, prepare_account
 from tests.conftest import Store
@@ -118,6 +118,14 @@ def _gcs(
     return subject
 
 
+def _memory(*, pending_prefix: str | None = "pending/") -> Callable[[pytest.FixtureRequest], Subject]:
+    def subject(request: pytest.FixtureRequest) -> Subject:
+        backend = MemoryBackend()
+        return Subject(backend=backend, pending_prefix=pending_prefix, transport=backend.send)
+
+    return subject
+
+
 SUBJECTS: dict[str, Callable[[pytest.FixtureRequest], Subject]] = {
     "S3 auto on SeaweedFS": _s3("seaweedfs", "auto"),
     "S3 POST on SeaweedFS": _s3("seaweedfs", "post"),
@@ -135,6 +143,8 @@ SUBJECTS: dict[str, Callable[[pytest.FixtureRequest], Subject]] = {
     "GCS PUT, RSA": _gcs("put"),
     "GCS POST, HMAC": _gcs("post", hmac_access_id=HMAC_ACCESS_ID, hmac_secret=HMAC_SECRET),
     "GCS PUT, HMAC": _gcs("put", hmac_access_id=HMAC_ACCESS_ID, hmac_secret=HMAC_SECRET),
+    "in memory": _memory(),
+    "in memory, straight": _memory(pending_prefix=None),
 }
 LAX = {
     (name, "enforces_the_headers"): "SeaweedFS 4.48 stores form fields that no condition covers; Amazon S3 refuses them"
@@ -164,7 +174,9 @@ def test_a_backend_does_what_its_tickets_say(
     check(SUBJECTS[name](request))
 
 
-@pytest.mark.parametrize("name", ["S3 auto on SeaweedFS", "S3 PUT on SeaweedFS", "Azure service SAS", "GCS auto, RSA"])
+@pytest.mark.parametrize(
+    "name", ["S3 auto on SeaweedFS", "S3 PUT on SeaweedFS", "Azure service SAS", "GCS auto, RSA", "in memory"]
+)
 def test_50_interrupted_completions_all_end_the_same(name: str, request: pytest.FixtureRequest) -> None:
     subject = SUBJECTS[name](request)
     interruptions = 0

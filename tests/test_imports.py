@@ -28,12 +28,12 @@ ORDER = (
     "publishing",
     "sweeping",
     "presigner",
+    "testing",
     "http",
     "asgi",
     "fastapi",
     "flask",
     "django",
-    "testing",
     "cli",
     "__main__",
 )

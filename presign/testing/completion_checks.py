@@ -54,7 +54,7 @@ def keeps_a_pending_upload_private(subject: Subject) -> None:
     attempt = UploadAttempt.of(ticket, BODY)
     require_accepted(subject, attempt)
     for url in (attempt.object_url(subject.upload_key(ticket)), subject.backend.object_url(ticket.key)):
-        status = download(url).send(subject.ssl_context)
+        status = subject.send(download(url))
         require(status in REFUSALS, f"the storage answered {status} to somebody who reads a pending upload")
     presigner.complete(ticket.token)
     delete_upload(subject, ticket)
@@ -72,7 +72,7 @@ def keeps_what_it_published(subject: Subject) -> None:
     readable: set[bytes] = set()
 
     def replay(body: bytes) -> None:
-        attempt.with_body(body).send(subject.ssl_context)
+        subject.send(attempt.with_body(body))
         head = subject.backend.head(ticket.key)
         if head is not None:
             readable.add(subject.backend.read(ticket.key, offset=0, length=MAX_BYTES, etag=head.etag))
@@ -86,7 +86,7 @@ def keeps_what_it_published(subject: Subject) -> None:
     require(published in {BODY, *others}, "the published bytes were not sent by any client")
     require(readable <= {published}, f"{len(readable)} different contents were readable under the final key")
     for body in (BODY[::-1], b"<script>alert(1)</script>"[: len(BODY)], BODY):
-        attempt.with_body(body).send(subject.ssl_context)
+        subject.send(attempt.with_body(body))
         require(presigner.complete(ticket.token) == stored, "a completion after a replay returns another object")
         require(_published_bytes(subject, stored) == published, "a replay changed the bytes of a published object")
         require(not is_stored(subject, ticket), "a replay is still pending after completion")
@@ -116,7 +116,7 @@ def refuses_a_copy_that_nobody_signed(subject: Subject) -> None:
         copying = attempt
         for name, value in headers.items():
             copying = copying.with_header(name, value)
-        copying.send(subject.ssl_context)
+        subject.send(copying)
         head = subject.store.head(subject.upload_key(ticket))
         require(
             head is None or stored_bytes(subject, ticket) == BODY,
@@ -136,9 +136,9 @@ def refuses_attributes_that_nobody_signed(subject: Subject) -> None:
         for name, value in headers.items():
             changed = changed.with_header(name, value)
         names = ", ".join(headers)
-        status = changed.send(subject.ssl_context)
+        status = subject.send(changed)
         if status not in REFUSALS:
-            status = download(attempt.object_url(subject.upload_key(ticket))).send(subject.ssl_context)
+            status = subject.send(download(attempt.object_url(subject.upload_key(ticket))))
             require(
                 subject.pending_prefix is None or status in REFUSALS,
                 f"the storage obeyed {names}: everybody can read the pending upload",
@@ -222,7 +222,7 @@ def detects_a_replaced_object(subject: Subject) -> None:
     ticket = presigner.issue(UploadRequest(content_type=CONTENT_TYPE, size=len(BODY)))
     require_accepted(subject, UploadAttempt.of(ticket, BODY))
     first = presigner.complete(ticket.token)
-    status = UploadAttempt.of(ticket, BODY[::-1]).send(subject.ssl_context)
+    status = subject.send(UploadAttempt.of(ticket, BODY[::-1]))
     again = presigner.complete(ticket.token)
     require(
         (status in REFUSALS) == (again.etag == first.etag),
@@ -273,12 +273,12 @@ def reads_and_deletes_the_named_object(subject: Subject) -> None:
     require(store.head(key) is not None, "a delete of another etag deleted the object")
     presigner.complete(ticket.token)
     url = presigner.sign_download(ticket.key, expires_in=timedelta(seconds=60), content_disposition="attachment")
-    require(download(url).send(subject.ssl_context) == 200, "the download URL does not work")
+    require(subject.send(download(url)) == 200, "the download URL does not work")
     # Everybody may read a public object, with whatever signature.
-    if download(subject.backend.object_url(ticket.key)).send(subject.ssl_context) in REFUSALS:
+    if subject.send(download(subject.backend.object_url(ticket.key))) in REFUSALS:
         old_presigner = make_presigner(subject, clock_offset=timedelta(seconds=-3600))
         expired = old_presigner.sign_download(ticket.key, expires_in=timedelta(seconds=60))
-        require(download(expired).send(subject.ssl_context) in REFUSALS, "an expired download URL works")
+        require(subject.send(download(expired)) in REFUSALS, "an expired download URL works")
     delete_upload(subject, ticket)
 
 

@@ -6,6 +6,7 @@ import http.client
 import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 from urllib.parse import quote, urlsplit
 
 from presign.backends.backend import SignedUpload
@@ -32,8 +33,10 @@ class UploadAttempt:
     body: bytes
 
     @classmethod
-    def of(cls, ticket: Ticket | SignedUpload, body: bytes) -> UploadAttempt:
-        """Return the request that a client sends with ``ticket``."""
+    def of(cls, ticket: Ticket | SignedUpload | Mapping[str, Any], body: bytes) -> UploadAttempt:
+        """Return the request that a client sends with ``ticket``, which may also be the JSON of ``POST /upload``."""
+        if isinstance(ticket, Mapping):
+            return cls(body=body, **{name: ticket[name] for name in ("method", "url", "headers", "fields")})
         return cls(method=ticket.method, url=ticket.url, headers=ticket.headers, fields=ticket.fields, body=body)
 
     def with_body(self, body: bytes) -> UploadAttempt:

@@ -40,6 +40,8 @@ class Subject:
     - ``upload_bucket``: the bucket or container of pending uploads, if it is not the backend's own.
     - ``other_bucket``: another bucket or container of the same owner, in which the checks try to store.
     - ``ssl_context``: how to trust the storage's certificate; by default the system's way.
+    - ``transport``: returns the status of the storage's answer to a request; by default over HTTP. A storage without
+      HTTP has one of its own, such as ``MemoryBackend.send``.
     """
 
     backend: Backend
@@ -48,6 +50,7 @@ class Subject:
     upload_bucket: str | None = None
     other_bucket: str = "other"
     ssl_context: ssl.SSLContext | None = field(default=None, repr=False)
+    transport: Callable[[UploadAttempt], int] | None = None
 
     @property
     def store(self) -> ObjectStore:
@@ -58,6 +61,10 @@ class Subject:
     def bucket(self) -> str:
         """The bucket or container to which the tickets of the checks write."""
         return self.upload_bucket or self.backend.name.rpartition("/")[2]
+
+    def send(self, attempt: UploadAttempt) -> int:
+        """Send the request to the storage, and return the status of the answer."""
+        return attempt.send(self.ssl_context) if self.transport is None else self.transport(attempt)
 
     def upload_key(self, ticket: Ticket) -> str:
         """Return the key under which ``ticket`` stores the upload."""
@@ -117,13 +124,13 @@ def download(url: str) -> UploadAttempt:
 
 def require_accepted(subject: Subject, attempt: UploadAttempt) -> None:
     """Send the request, and require that the storage accepts it."""
-    status = attempt.send(subject.ssl_context)
+    status = subject.send(attempt)
     require(200 <= status < 300, f"the storage answered {status} to an upload that the ticket allows")
 
 
 def require_refused(subject: Subject, attempt: UploadAttempt, what: str) -> None:
     """Send the request, and require that the storage refuses it; ``what`` describes it."""
-    status = attempt.send(subject.ssl_context)
+    status = subject.send(attempt)
     require(status in REFUSALS, f"the storage answered {status} to {what}")
 
 

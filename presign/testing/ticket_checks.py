@@ -120,7 +120,7 @@ def enforces_create_only(subject: Subject) -> None:
         return
     bodies = [f"{number:0{len(BODY)}}".encode() for number in range(REPLAYS)]
     with ThreadPoolExecutor(32) as pool:
-        statuses = list(pool.map(lambda body: UploadAttempt.of(ticket, body).send(subject.ssl_context), bodies))
+        statuses = list(pool.map(lambda body: subject.send(UploadAttempt.of(ticket, body)), bodies))
     winners = [body for body, status in zip(bodies, statuses, strict=True) if status < 300]
     require(len(winners) == 1, f"the storage accepted {len(winners)} of {REPLAYS} replays")
     require(stored_bytes(subject, ticket) == winners[0], "the object does not have the winner's bytes")
@@ -235,7 +235,7 @@ def _refused_as_promised(
     """Require that whoever ``enforced`` names refuses the changed upload; a storage may refuse more."""
     ticket = presigner.issue(request)
     changed = change(UploadAttempt.of(ticket, BODY))
-    status = changed.send(subject.ssl_context)
+    status = subject.send(changed)
     if status in REFUSALS:
         require(not is_stored(subject, ticket), f"an upload that violates {rule.value} was refused, but is stored")
         return

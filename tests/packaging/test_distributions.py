@@ -44,8 +44,8 @@ ROOMS = {
     "django": {"django"},
     "cli": {"cli"},
 }
-# presign.testing is for a test suite, which has pytest. Importing __main__ runs nothing, but shows nothing either.
-NEITHER = {"testing", "__main__"}
+# Importing __main__ runs nothing, but shows nothing either.
+NEITHER = {"__main__"}
 
 KEYS = {"AWS_ACCESS_KEY_ID": "AKIAREFERENCE", "AWS_SECRET_ACCESS_KEY": "a secret of the reference"}
 

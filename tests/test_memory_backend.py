@@ -1,0 +1,252 @@
+"""The storage in memory, as the tests of an application use it; the conformance checks are in test_conformance.py."""
+
+from __future__ import annotations
+
+import hashlib
+import socket
+from collections.abc import Callable, Mapping
+from datetime import datetime, timedelta, timezone
+from typing import Any
+
+import pytest
+
+from presign import (
+    Accept,
+    Completion,
+    ConfigurationError,
+    InspectedObject,
+    NotUploaded,
+    ObjectChanged,
+    Presigner,
+    Reject,
+    Rejected,
+    Rule,
+    RuleViolated,
+    Ticket,
+    UploadOptions,
+    UploadPolicy,
+)
+from presign.testing import MemoryBackend, RefusedByStorage
+from tests.conftest import PNG, PNG_SHA256, TOKEN_SECRET, png_request
+
+
+@pytest.fixture(autouse=True)
+def _no_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any) -> None:
+        raise AssertionError("the network was used")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = datetime(2026, 3, 1, 12, tzinfo=timezone.utc)
+
+    def __call__(self) -> datetime:
+        return self.now
+
+
+def _presigner(backend: MemoryBackend, *, policy: Mapping[str, Any] | None = None, **options: Any) -> Presigner:
+    rules: dict[str, Any] = {"content_types": {"image/png"}, "min_bytes": 10, "max_bytes": 100, "prefix": "photos/"}
+    return Presigner(backend=backend, policy=UploadPolicy(**rules | dict(policy or {})), secret=TOKEN_SECRET, **options)
+
+
+def _issued_as_json(presigner: Presigner, **request: Any) -> Any:
+    return presigner.issue(png_request(**request)).to_dict()
+
+
+@pytest.mark.parametrize("issue", [_issued_as_json, lambda presigner: presigner.issue(png_request())])
+def test_an_upload_is_inspected_published_and_told_to_the_application(issue: Callable[[Presigner], Any]) -> None:
+    told: list[Completion] = []
+    read: list[bytes] = []
+
+    def inspect(uploaded: InspectedObject) -> Accept:
+        read.append(uploaded.open().read())
+        return Accept()
+
+    backend = MemoryBackend()
+    presigner = _presigner(backend, inspect=inspect, on_complete=told.append)
+    ticket = issue(presigner)
+    token = ticket.token if isinstance(ticket, Ticket) else ticket["token"]
+    with pytest.raises(NotUploaded):
+        presigner.complete(token)
+    backend.upload(ticket, PNG)
+    assert [key.startswith("pending/") for key in backend.objects] == [True]
+    stored = presigner.complete(token)
+    assert (stored.key.startswith("photos/"), stored.size) == (True, len(PNG))
+    assert {key: found.content for key, found in backend.objects.items()} == {stored.key: PNG}
+    assert presigner.complete(token) == stored
+    # The published object is not inspected again.
+    assert (read, [each.stored for each in told]) == ([PNG], [stored, stored])
+
+
+def test_the_published_object_has_the_headers_tags_and_storage_class_that_were_chosen() -> None:
+    backend = MemoryBackend()
+    presigner = _presigner(
+        backend, policy={"metadata": {"tenant": "7"}, "content_disposition": "inline", "cache_control": "no-store"}
+    )
+    options = UploadOptions(tags={"state": "new"}, storage_class="STANDARD_IA")
+    ticket = presigner.issue(png_request(name="cat.png"), options=options)
+    backend.upload(ticket, PNG)
+    found = backend.objects[presigner.complete(ticket.token).key]
+    assert (found.content_type, found.cache_control, found.metadata) == ("image/png", "no-store", {"tenant": "7"})
+    assert found.content_disposition is not None
+    assert "cat.png" in found.content_disposition
+    assert (found.tags, found.storage_class) == ({"state": "new"}, "STANDARD_IA")
+
+
+@pytest.mark.parametrize("changed", ["key", "Content-Type", "x-memory-date", "x-memory-sha256", "policy"])
+def test_a_changed_field_is_refused_and_stores_nothing(changed: str) -> None:
+    backend = MemoryBackend()
+    ticket = _issued_as_json(_presigner(backend), sha256=PNG_SHA256, size=len(PNG))
+    fields = ticket["fields"]
+    for value in ({changed: fields[changed][:-1]}, {changed: None}, {f"{changed}-2": "x"}):
+        changes = {name: text for name, text in {**fields, **value}.items() if text is not None}
+        with pytest.raises(RefusedByStorage) as refusal:
+            backend.upload({**ticket, "fields": changes}, PNG)
+        assert refusal.value.status == 403
+    assert backend.objects == {}
+    backend.upload(ticket, PNG)
+
+
+@pytest.mark.parametrize(
+    ("request_", "content", "reason", "status"),
+    [
+        ({}, bytes(9), "9 bytes are not 10 to 100", 400),
+        ({}, bytes(101), "101 bytes are not 10 to 100", 400),
+        ({"size": 20}, bytes(21), "21 bytes are not 20 to 20", 400),
+        ({"sha256": hashlib.sha256(b"a" * 20).hexdigest()}, b"b" * 20, "SHA-256", 400),
+    ],
+)
+def test_bytes_that_the_ticket_does_not_allow_are_refused_with_the_reason(
+    request_: dict[str, Any], content: bytes, reason: str, status: int
+) -> None:
+    backend = MemoryBackend()
+    with pytest.raises(RefusedByStorage, match=reason) as refusal:
+        backend.upload(_issued_as_json(_presigner(backend), **request_), content)
+    assert (refusal.value.status, backend.objects) == (status, {})
+
+
+def test_a_ticket_is_valid_in_its_own_time_alone() -> None:
+    clock = Clock()
+    backend = MemoryBackend(clock=clock)
+    presigner = _presigner(backend, clock=clock)
+    ticket = presigner.issue(png_request())
+    for wait in (timedelta(seconds=-1), timedelta(seconds=60)):
+        clock.now = ticket.now + wait
+        with pytest.raises(RefusedByStorage, match="expired, or is not valid yet"):
+            backend.upload(ticket, PNG)
+    clock.now = ticket.now + timedelta(seconds=59)
+    backend.upload(ticket, PNG)
+
+
+def test_a_create_only_ticket_stores_once_and_every_ticket_at_its_own_backend_alone() -> None:
+    backend = MemoryBackend()
+    ticket = _presigner(backend, policy={"create_only": True, "pending_prefix": None}).issue(png_request())
+    backend.upload(ticket, PNG)
+    with pytest.raises(RefusedByStorage, match="create-only") as refusal:
+        backend.upload(ticket, PNG)
+    assert refusal.value.status == 412
+    for other, reason in ((MemoryBackend(), "signature"), (MemoryBackend(name="other"), "no such bucket")):
+        with pytest.raises(RefusedByStorage, match=reason):
+            other.upload(ticket, PNG)
+    same = MemoryBackend(signing_key=b"a key")
+    MemoryBackend(signing_key=b"a key").upload(_presigner(same).issue(png_request()), PNG)
+
+
+def test_what_completion_refuses_is_deleted() -> None:
+    backend = MemoryBackend()
+    for inspect, content, error in (
+        (None, b"<html>, and no picture", RuleViolated),
+        (lambda _: Reject("too dark"), PNG, Rejected),
+    ):
+        presigner = _presigner(backend, inspect=inspect)
+        ticket = presigner.issue(png_request())
+        backend.upload(ticket, content)
+        with pytest.raises(error):
+            presigner.complete(ticket.token)
+        assert backend.objects == {}
+
+
+def test_a_request_that_is_no_form_or_has_headers_of_its_own_is_refused() -> None:
+    backend = MemoryBackend()
+    ticket = _issued_as_json(_presigner(backend))
+    for changes in ({"method": "PUT"}, {"headers": {"x-amz-acl": "public-read"}}):
+        with pytest.raises(RefusedByStorage, match="POST form"):
+            backend.upload({**ticket, **changes}, PNG)
+    assert backend.objects == {}
+
+
+def test_a_file_that_is_replaced_while_it_is_inspected_is_never_published_unseen() -> None:
+    backend = MemoryBackend()
+    replacement = PNG + b" another picture"
+    seen: list[bytes] = []
+
+    def inspect(uploaded: InspectedObject) -> Accept:
+        if not seen:
+            backend.upload(ticket, replacement)
+            with pytest.raises(ObjectChanged):
+                uploaded.open().read()
+            seen.append(b"")
+        else:
+            seen.append(uploaded.open().read())
+        return Accept()
+
+    presigner = _presigner(backend, inspect=inspect)
+    ticket = presigner.issue(png_request())
+    backend.upload(ticket, PNG)
+    stored = presigner.complete(ticket.token)
+    assert (seen, backend.objects[stored.key].content) == ([b"", replacement], replacement)
+
+
+def test_a_sweep_deletes_what_is_old_by_the_storages_clock() -> None:
+    clock = Clock()
+    backend = MemoryBackend(clock=clock)
+    presigner = _presigner(backend, clock=clock)
+    for _ in range(2):
+        backend.upload(presigner.issue(png_request()), PNG)
+        clock.now += timedelta(hours=20)
+    swept = presigner.sweep()
+    assert (swept.deleted, swept.kept, len(backend.objects)) == (1, 1, 1)
+
+
+def test_a_signed_download_reads_one_object_until_it_expires() -> None:
+    clock = Clock()
+    backend = MemoryBackend(clock=clock)
+    presigner = _presigner(backend, clock=clock)
+    ticket = presigner.issue(png_request())
+    backend.upload(ticket, PNG)
+    key = presigner.complete(ticket.token).key
+    hour = timedelta(hours=1)
+    url = presigner.sign_download(key, expires_in=hour, content_disposition='attachment; filename="a & b.png"')
+    assert backend.download(url) == PNG
+    missing = presigner.sign_download("photos/none", expires_in=hour)
+    for wrong, status in (
+        (url.replace(key, f"{key}x"), 403),
+        (url.replace("a+%26+b", "c"), 403),
+        (url.replace("2026-", "2027-"), 403),
+        (backend.object_url(key), 403),
+        (missing, 404),
+        ("https://storage.example/uploads/x", 404),
+    ):
+        with pytest.raises(RefusedByStorage) as refusal:
+            backend.download(wrong)
+        assert refusal.value.status == status
+    clock.now += hour
+    with pytest.raises(RefusedByStorage, match="expired"):
+        backend.download(url)
+    with pytest.raises(ConfigurationError, match="7 days"):
+        presigner.sign_download(key, expires_in=timedelta(days=8))
+
+
+def test_every_rule_is_enforced_by_this_storage() -> None:
+    policy = {"create_only": True, "require_sha256": True, "require_at_storage": set(Rule)}
+    request = png_request(sha256=PNG_SHA256, size=len(PNG))
+    ticket = _presigner(MemoryBackend(), policy=policy).issue(request)
+    assert ticket.enforced == dict.fromkeys(Rule, "storage")
+
+
+def test_a_name_that_no_bucket_has_is_refused_and_no_text_shows_the_key() -> None:
+    with pytest.raises(ConfigurationError, match="name"):
+        MemoryBackend(name="a/b")
+    assert repr(MemoryBackend(signing_key=b"very secret")) == "MemoryBackend(name='uploads')"
