@@ -21,8 +21,12 @@ def staff(request: HttpRequest) -> bool:
 
 
 def owner_of(request: HttpRequest) -> str | None:
-    """Return the owner to whom tokens are bound: the user's primary key as text, or None if nobody is signed in."""
-    user: Any = getattr(request, "user", None)
+    """Return the owner to whom the tokens of a request are bound; see ``owner_of_user``."""
+    return owner_of_user(getattr(request, "user", None))
+
+
+def owner_of_user(user: Any) -> str | None:
+    """Return the owner to whom a user's tokens are bound: the primary key as text, or None if nobody is signed in."""
     return str(user.pk) if user is not None and user.is_authenticated else None
 
 

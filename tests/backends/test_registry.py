@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from presign import ConfigurationError, open_backend
+from presign.backends.registry import prefix_of_address
 
 ROOT = Path(__file__).resolve().parents[2]
 ADDRESSES = {
@@ -25,6 +26,8 @@ SDKS = {"s3": "boto3", "azure": "azure.storage.blob", "gcs": "google.cloud.stora
 def test_an_address_of_an_unknown_scheme_is_refused_with_the_schemes_that_exist(address: Any) -> None:
     with pytest.raises(ConfigurationError, match="s3://, azblob://, gs://"):
         open_backend(address)
+    with pytest.raises(ConfigurationError, match="s3://, azblob://, gs://"):
+        prefix_of_address(address)
 
 
 @pytest.mark.parametrize("cloud", ADDRESSES)
@@ -41,8 +44,23 @@ def test_an_address_opens_its_backend_and_imports_no_other_sdk(cloud: str) -> No
     assert answer.returncode == 0, answer.stderr
     name, prefix, *modules = answer.stdout.splitlines()
     assert name.startswith(address.partition("://")[0])
-    assert prefix == "public/"
+    assert prefix == prefix_of_address(address) == "public/"
     assert {cloud for cloud, sdk in SDKS.items() if sdk in modules} == {cloud}
+
+
+@pytest.mark.parametrize(
+    ("address", "prefix"),
+    [
+        ("s3://bucket", ""),
+        ("gs://bucket/?endpoint_url=https://x/y/", ""),
+        ("azblob://account/uploads", ""),
+        ("azblob://account/uploads/a/b%2B/", "a/b+/"),
+    ],
+)
+def test_the_prefix_of_an_address_is_known_without_opening_it(address: str, prefix: str) -> None:
+    assert prefix_of_address(address) == prefix
+    with pytest.raises(ConfigurationError, match="slash"):
+        prefix_of_address(f"{address.partition('?')[0]}//x")
 
 
 @pytest.mark.parametrize("cloud", ADDRESSES)

@@ -14,6 +14,7 @@ from tests.conftest import Store
 from tests.django import project as _project  # noqa: F401  (configures Django)
 
 Project = Callable[..., Any]
+Storages = Callable[..., None]
 
 
 @pytest.fixture(scope="session")
@@ -57,6 +58,25 @@ def project(s3_reference: Store, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pr
         changes[-1].enable()
 
     change()
+    yield change
+    for each in reversed(changes):
+        each.disable()
+
+
+@pytest.fixture
+def storages() -> Iterator[Storages]:
+    """A function that sets STORAGES with one storage, ``photos``, for the rest of the test."""
+    changes: list[Any] = []
+
+    def change(kind: str, **options: Any) -> None:
+        staticfiles = {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"}
+        photos = {"BACKEND": f"storages.backends.{kind}", "OPTIONS": options}
+        uploads = {"content_types": ["image/png"], "max_bytes": 100, "storage": "photos"}
+        uploads["authorize"] = "presign.django.authorization.signed_in"
+        stores = {"default": photos, "photos": photos, "staticfiles": staticfiles}
+        changes.append(override_settings(STORAGES=stores, PRESIGN={"photos": uploads}))
+        changes[-1].enable()
+
     yield change
     for each in reversed(changes):
         each.disable()

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 from django.core.files.storage import storages as django_storages
 from django.db import models
-from django.test.utils import override_settings
 from google.auth.credentials import AnonymousCredentials
 
 from presign import ConfigurationError, Presigner, StoredObject, UploadRequest
@@ -17,9 +15,9 @@ from presign.azure import AzureBackend
 from presign.django import assign_file, get_presigner
 from presign.django.storages import open_storage
 from tests.conftest import PNG, Store, upload
+from tests.django.conftest import Storages
 
 ACCOUNT_KEY = base64.b64encode(bytes(64)).decode()
-Storages = Callable[..., None]
 
 
 class Photo(models.Model):
@@ -27,25 +25,6 @@ class Photo(models.Model):
 
     class Meta:
         app_label = "photos_of_the_tests"
-
-
-@pytest.fixture
-def storages() -> Iterator[Storages]:
-    """A function that sets STORAGES with one storage, ``photos``, for the rest of the test."""
-    changes: list[Any] = []
-
-    def change(kind: str, **options: Any) -> None:
-        staticfiles = {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"}
-        photos = {"BACKEND": f"storages.backends.{kind}", "OPTIONS": options}
-        uploads = {"content_types": ["image/png"], "max_bytes": 100, "storage": "photos"}
-        uploads["authorize"] = "presign.django.authorization.signed_in"
-        stores = {"default": photos, "photos": photos, "staticfiles": staticfiles}
-        changes.append(override_settings(STORAGES=stores, PRESIGN={"photos": uploads}))
-        changes[-1].enable()
-
-    yield change
-    for each in reversed(changes):
-        each.disable()
 
 
 def _s3_options(store: Store) -> dict[str, Any]:
@@ -61,7 +40,7 @@ def _s3_options(store: Store) -> dict[str, Any]:
     }
 
 
-def _photo() -> Photo:
+def new_photo() -> Photo:
     photo = Photo()
     # Django 4.2 does not notice that a test changes the default storage.
     photo.file.storage = django_storages["photos"]
@@ -82,7 +61,7 @@ def test_an_s3_storage_is_the_place_and_its_file_field_reads_the_upload(
     storages("s3.S3Storage", **_s3_options(s3_reference))
     stored = _stored(get_presigner("photos"))
     assert stored.key.startswith("public/media/")
-    photo = _photo()
+    photo = new_photo()
     assign_file(photo.file, stored)
     assert photo.file.name == stored.key.removeprefix("public/media/")
     # The field would upload a file that is not committed when the model is saved.
@@ -96,7 +75,7 @@ def test_a_file_of_another_place_cannot_be_assigned(storages: Storages, s3_refer
     storages("s3.S3Storage", **_s3_options(s3_reference))
     elsewhere = StoredObject(key="other/x", object_url=None, size=1, content_type="image/png", etag="e")
     with pytest.raises(ConfigurationError, match="public/media/"):
-        assign_file(_photo().file, elsewhere)
+        assign_file(new_photo().file, elsewhere)
 
 
 def test_azure_and_google_storages_become_their_backends(storages: Storages) -> None:
