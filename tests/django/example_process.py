@@ -20,7 +20,8 @@ from tests.conftest import read_state
 from tests.demo_process import environment
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-EXAMPLE = ROOT / "examples" / "django_app.py"
+EXAMPLE = ROOT / "examples" / "django_app"
+MANAGE = EXAMPLE / "manage.py"
 USER = "alice"
 PASSWORD = "a password of the tests"
 START_SECONDS = 60.0
@@ -71,10 +72,10 @@ def running_example(directory: Path, *, has_policy: bool = False) -> Iterator[Ex
         )
         create = ["createsuperuser", "--noinput", "--username", USER, "--email", "alice@example.com"]
         for arguments in (["migrate", "--run-syncdb"], create):
-            subprocess.run([sys.executable, str(EXAMPLE), *arguments], env=env, check=True, capture_output=True)
+            subprocess.run([sys.executable, str(MANAGE), *arguments], env=env, check=True, capture_output=True)
         log_path = directory / "example.log"
         with log_path.open("wb") as log:
-            command = [sys.executable, str(EXAMPLE), "runserver", "--noreload", f"{HOST}:{port}"]
+            command = [sys.executable, str(MANAGE), "runserver", "--noreload", f"{HOST}:{port}"]
             if has_policy:
                 command = [sys.executable, "-m", "tests.django.serve_example", str(port)]
             server = subprocess.Popen(command, env=env, cwd=ROOT, stdout=log, stderr=log)

@@ -10,9 +10,14 @@ from typing import Any
 from wsgiref.simple_server import WSGIServer, make_server
 
 from django.contrib.staticfiles.handlers import StaticFilesHandler
+from django.core.wsgi import get_wsgi_application
 
 from emulators.ports import HOST
-from examples.django_app import application
+from tests.django.example_process import EXAMPLE
+
+os.environ["DJANGO_SETTINGS_MODULE"] = "photos.settings"
+sys.path.insert(0, str(EXAMPLE))
+application = get_wsgi_application()
 
 Start = Callable[[str, list[tuple[str, str]]], Any]
 

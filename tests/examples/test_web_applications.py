@@ -22,7 +22,6 @@ from tests.demo_process import environment
 ROOT = Path(__file__).resolve().parents[2]
 START_SECONDS = 60.0
 STOP_SECONDS = 30.0
-MAX_LINES = 60
 COMMANDS = {
     "fastapi_app": ["uvicorn", "examples.fastapi_app:app", "--port"],
     "flask_app": ["gunicorn", "examples.flask_app:create_app()", "--threads=4", "--no-control-socket", "--bind"],
@@ -172,8 +171,3 @@ def test_an_endpoint_of_the_application_completes_an_upload_by_its_token(applica
         assert answer.status_code == 200, answer.text
         assert answer.json()["title"] == "Me"
         assert (answer.json()["avatar"], "alice", "me.png") in application.records()
-
-
-@pytest.mark.parametrize("name", COMMANDS)
-def test_an_example_is_short(name: str) -> None:
-    assert len((ROOT / "examples" / f"{name}.py").read_text().splitlines()) <= MAX_LINES
