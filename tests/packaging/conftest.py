@@ -1,7 +1,8 @@
-"""The distributions, built once from the checkout."""
+"""The distributions and the npm package, built once from the checkout."""
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import tarfile
@@ -9,7 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from emulators.npm_packages import install, run_npm
+
 ROOT = Path(__file__).resolve().parents[2]
+CLIENT = ROOT / "client"
 
 
 @pytest.fixture(scope="session")
@@ -25,6 +29,23 @@ def wheel(sdist: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         archive.extractall(unpacked, filter="data")
     (source,) = unpacked.iterdir()
     return _build(source, "wheel", tmp_path_factory.mktemp("wheel"))
+
+
+@pytest.fixture(scope="session")
+def tarball(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    install(CLIENT)
+    directory = tmp_path_factory.mktemp("npm")
+    (packed,) = json.loads(run_npm("pack", "--json", "--pack-destination", str(directory), directory=CLIENT))
+    return directory / str(packed["filename"])
+
+
+@pytest.fixture(scope="session")
+def project(tarball: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An empty project with the package alone, installed without a connection."""
+    directory = tmp_path_factory.mktemp("project")
+    (directory / "package.json").write_text('{"name": "project", "private": true, "type": "module"}')
+    run_npm("install", "--offline", str(tarball), directory=directory)
+    return directory
 
 
 def _build(source: Path, target: str, directory: Path) -> Path:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from emulators.npm_packages import install, node, run_npm
+from emulators.npm_packages import node
 
 ROOT = Path(__file__).resolve().parents[2]
 CLIENT = ROOT / "client"
@@ -30,23 +30,6 @@ try {
   console.log(error instanceof UploadError, error.code, error.details.origin);
 }
 """
-
-
-@pytest.fixture(scope="module")
-def tarball(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    install(CLIENT)
-    directory = tmp_path_factory.mktemp("npm")
-    (packed,) = json.loads(run_npm("pack", "--json", "--pack-destination", str(directory), directory=CLIENT))
-    return directory / str(packed["filename"])
-
-
-@pytest.fixture(scope="module")
-def project(tarball: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An empty project with the package alone, installed without a connection."""
-    directory = tmp_path_factory.mktemp("project")
-    (directory / "package.json").write_text('{"name": "project", "private": true, "type": "module"}')
-    run_npm("install", "--offline", str(tarball), directory=directory)
-    return directory
 
 
 def test_the_package_holds_the_modules_their_types_and_its_license(tarball: Path) -> None:
