@@ -24,6 +24,7 @@ DEFAULT_TYPES = (
     "audio/mpeg",
     "image/avif",
     "image/gif",
+    "image/heic",
     "image/jpeg",
     "image/png",
     "image/webp",

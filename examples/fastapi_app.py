@@ -34,7 +34,7 @@ async def current_user(request: Request) -> str:
 
 query("CREATE TABLE IF NOT EXISTS uploads (key TEXT PRIMARY KEY, owner TEXT NOT NULL, name TEXT)")
 backend, prefix = open_backend(os.environ["PRESIGN_BUCKET"])
-policy = UploadPolicy(content_types={"image/png", "image/jpeg"}, max_bytes=10_000_000, prefix=prefix)
+policy = UploadPolicy(content_types={"image/png", "image/jpeg", "image/heic"}, max_bytes=10_000_000, prefix=prefix)
 presigner = Presigner(backend=backend, policy=policy, secret=os.environ["PRESIGN_SECRET"], on_complete=record)
 Avatar = Annotated[StoredObject, Depends(completed_upload(presigner, authorize=current_user, field="avatar"))]
 

@@ -28,6 +28,7 @@ _TAG_NAME = re.compile(r"[A-Za-z0-9 +./:=_-]{1,128}", re.ASCII)
 _TAG_VALUE = re.compile(r"[A-Za-z0-9 +./:=_-]{0,256}", re.ASCII)
 _COMPLETION_MEMBERS = frozenset({"token"})
 _SHA256 = re.compile(r"[0-9a-f]{64}", re.ASCII)
+_FORBIDDEN_CATEGORIES = {"Cc": "a control character", "Cs": "half a character"}
 # A bidirectional override in a name makes it show another extension than it has (Unicode Technical Report 36).
 _BIDI_OVERRIDES = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
@@ -334,8 +335,18 @@ def _check_name(name: object) -> None:
         raise _invalid("name", name, "must be a file's name, not a path")
     # A printable name has no control characters. A name that is not printable may still be valid: it may contain a
     # joiner or a wide space.
-    if not name.isprintable() and any(unicodedata.category(c) in {"Cc", "Cs"} or c in _BIDI_OVERRIDES for c in name):
-        raise _invalid("name", name, "contains control characters")
+    if not name.isprintable():
+        for position, character in enumerate(name, 1):
+            kind = _forbidden_kind(character)
+            if kind is not None:
+                raise _invalid("name", name, f"has {kind} (U+{ord(character):04X}) at position {position}; remove it")
+
+
+def _forbidden_kind(character: str) -> str | None:
+    """Return what a character is that no file's name may have, or None for any other character."""
+    if character in _BIDI_OVERRIDES:
+        return "a character that changes the direction of text"
+    return _FORBIDDEN_CATEGORIES.get(unicodedata.category(character))
 
 
 def _invalid(member: str, value: object, complaint: str, *, limit: int | None = None) -> InvalidRequest:

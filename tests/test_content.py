@@ -159,6 +159,15 @@ MPEG_FILES = [
     _box(b"styp", b"msdh\0\0\0\0msdh"),
 ]
 OLD_WORD = [b"\xdb\xa5-\0\0\0" + bytes(64), b"1\xbe\0\0\0\xab" + bytes(64)]
+# The beginning of a photo of an iPhone: the brands, then the item table whose handler is for pictures.
+IPHONE_PHOTO = _box(b"ftyp", b"heic\0\0\0\0mif1MiHBmiafMiHEheic") + _box(
+    b"meta",
+    bytes(4)
+    + _box(b"hdlr", bytes(8) + b"pict" + bytes(13))
+    + _box(b"dinf", _box(b"dref", bytes(7) + b"\x01" + _box(b"url ", b"\0\0\0\x01")))
+    + _box(b"pitm", bytes(4) + b"\0\x31")
+    + _box(b"iinf", bytes(4) + b"\0\x01" + _box(b"infe", b"\x02\0\0\0\0\x01\0\0hvc1\0")),
+)
 RTF = b"{\\rtf1\\ansi hello}"
 WOFF_HEADER = struct.pack(">IIHHIHH", 0x00010000, 100, 1, 0, 100, 1, 0)
 
@@ -177,7 +186,12 @@ GENUINE: dict[str, list[bytes]] = {
         _ftyp(b"mif1", b"mif1", b"miaf", b"avif"),
         _ftyp(b"avis", b"avis", b"msf1"),
     ],
-    "image/heic": [_ftyp(b"heic", b"mif1", b"heic"), _ftyp(b"mif1", b"mif1", b"heic"), _ftyp(b"hevc", b"msf1")],
+    "image/heic": [
+        IPHONE_PHOTO,
+        _ftyp(b"heic", b"mif1", b"heic"),
+        _ftyp(b"mif1", b"mif1", b"heic"),
+        _ftyp(b"hevc", b"msf1"),
+    ],
     "image/heif": [_ftyp(b"mif1", b"mif1"), _ftyp(b"heic", b"mif1"), _ftyp(b"msf1", b"hevc"), _ftyp(b"avif", b"mif1")],
     "image/jxl": [b"\xff\x0a\x7f\0", b"\0\0\0\x0cJXL \r\n\x87\n" + _ftyp(b"jxl ")],
     "image/jp2": [b"\0\0\0\x0cjP  \r\n\x87\n" + _ftyp(b"jp2 "), b"\xff\x4f\xff\x51\0\x2f"],
@@ -399,6 +413,9 @@ def test_no_bytes_break_the_comparison(content_type: str, data: bytes) -> None:
         ("application/vnd.ms-excel", b"a;b\n1;2\n", UNKNOWN),
         ("image/avif", GENUINE["image/heic"][0], "image/heic"),
         ("image/heic", GENUINE["video/mp4"][0], "video/mp4"),
+        ("image/heic", GENUINE["image/jpeg"][0], "image/jpeg"),
+        ("image/jpeg", IPHONE_PHOTO, "image/heic"),
+        ("video/mp4", IPHONE_PHOTO[8:], "an unknown format"),
         ("image/bmp", b"BM is how this text begins, and it is no picture", UNKNOWN),
         ("audio/mpeg", b"\xff\xf1\x50\x80\x02\x1f\xfc", "audio/aac"),
         ("audio/mpeg", b"\xff\xfb\xf0\x64", UNKNOWN),

@@ -79,6 +79,22 @@ def test_a_malformed_request_is_refused_with_the_member_that_is_wrong(body: Any,
     assert caught.value.detail.isprintable()
 
 
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("cat\a.png", "a control character (U+0007) at position 4"),
+        ("\tcat.png", "a control character (U+0009) at position 1"),
+        ("cat\x85.png", "a control character (U+0085) at position 4"),
+        ("gnp\u202e.exe", "a character that changes the direction of text (U+202E) at position 4"),
+        ("猫 🐈\udc00.png", "half a character (U+DC00) at position 4"),
+    ],
+)
+def test_a_character_that_no_name_may_have_is_told_with_its_kind_and_position(name: str, reason: str) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        UploadRequest(content_type="image/png", name=name)
+    assert (caught.value.field, caught.value.detail) == ("name", f"'name' has {reason}; remove it")
+
+
 @pytest.mark.parametrize("name", ["cat.png", "Katze süß.png", "猫 🐈.png", "a b'c\"d;e%f$g.png", "שלום.png", "x" * 255])
 def test_a_name_in_any_script_is_admitted(name: str) -> None:
     assert UploadRequest(content_type="image/png", name=name).name == name

@@ -8,7 +8,10 @@ import pytest
 from demo_server.app import bad_settings, build_presigner
 from demo_server.demo import environment_of
 from demo_server.settings import BadSettings, Settings, read_settings
-from presign import ConfigurationError
+from presign import ConfigurationError, Presigner, RuleViolated, UploadPolicy, UploadRequest
+from presign.testing import MemoryBackend
+from tests.conftest import PNG
+from tests.test_content import IPHONE_PHOTO
 
 
 @pytest.fixture(autouse=True)
@@ -35,6 +38,20 @@ def test_settings_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> 
     assert settings.create_only
     assert settings.expiry == timedelta(seconds=90)
     assert settings.bucket is None
+
+
+def test_a_photo_of_an_iphone_may_be_uploaded_and_is_known_by_its_first_bytes() -> None:
+    backend = MemoryBackend()
+    policy = UploadPolicy(content_types=read_settings().types, max_bytes=1000, prefix="public/")
+    presigner = Presigner(backend=backend, policy=policy, secret="the secret of these tests")
+    for content, is_photo in ((IPHONE_PHOTO, True), (PNG, False)):
+        ticket = presigner.issue(UploadRequest(content_type="image/heic", name="IMG_0001.HEIC"))
+        backend.upload(ticket, content)
+        if is_photo:
+            assert presigner.complete(ticket.token).content_type == "image/heic"
+        else:
+            with pytest.raises(RuleViolated, match="image/png"):
+                presigner.complete(ticket.token)
 
 
 @pytest.mark.parametrize(("value", "expected"), [(None, "pending/"), ("new/", "new/"), ("", None)])

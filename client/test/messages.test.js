@@ -47,10 +47,11 @@ test("an empty file is called empty, and a small one too small", () => {
 });
 
 test("a name that the server does not accept leads to the advice to rename the file", () => {
-  const details = { field: "name", reason: "'name' holds control characters" };
+  const details = { field: "name", reason: "'name' has a control character (U+0007) at position 4; remove it" };
   assert.equal(
     messageOf("invalid_request", details),
-    "The server did not accept the request: 'name' holds control characters. Rename the file and choose it again.",
+    "The server did not accept the request: 'name' has a control character (U+0007) at position 4; remove it. " +
+      "Rename the file and choose it again.",
   );
 });
 
