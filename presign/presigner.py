@@ -5,10 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect as introspection
 import os
-import threading
-from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from functools import lru_cache, partial
@@ -16,6 +13,7 @@ from types import MappingProxyType
 from typing import Any, TypeVar
 
 from presign.backends.backend import Backend, ObjectHead, ObjectStore
+from presign.completions import ExclusiveKeys, RecentItems
 from presign.errors import (
     CompletionPending,
     ConfigurationError,
@@ -69,7 +67,6 @@ T = TypeVar("T")
 
 _DEFAULT_NAME = "uploads"
 _NO_OPTIONS = UploadOptions()
-_RETRY_AFTER_SECONDS = 1
 _MINUTE_SECONDS = 60
 
 
@@ -138,8 +135,8 @@ class Presigner:
         self._completion_window = completion_window
         self._clock = clock
         self._new_id = new_id
-        self._completing = _Exclusive()
-        self._hashed = _Recent()
+        self._completing = ExclusiveKeys()
+        self._hashed = RecentItems()
 
     def __repr__(self) -> str:
         return f"Presigner({self.name!r}, {self.backend.name!r}, prefix={self.policy.prefix!r})"
@@ -339,46 +336,6 @@ class Presigner:
         raise ConfigurationError(
             f"inspect must return Accept, Reject or NotYet, not {type(verdict).__name__}", field="inspect"
         )
-
-
-class _Exclusive:
-    """Let only one thread at a time work on each key; raise CompletionPending in the others."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._keys: set[str] = set()
-
-    @contextmanager
-    def claim(self, key: str) -> Iterator[None]:
-        with self._lock:
-            if key in self._keys:
-                raise CompletionPending("the upload is being completed", retry_after=_RETRY_AFTER_SECONDS)
-            self._keys.add(key)
-        try:
-            yield
-        finally:
-            with self._lock:
-                self._keys.discard(key)
-
-
-class _Recent:
-    """Remember the last ``limit`` items that were added. Safe to use from several threads."""
-
-    def __init__(self, limit: int = 1024) -> None:
-        self._limit = limit
-        self._lock = threading.Lock()
-        self._items: OrderedDict[object, None] = OrderedDict()
-
-    def __contains__(self, item: object) -> bool:
-        with self._lock:
-            return item in self._items
-
-    def add(self, item: object) -> None:
-        with self._lock:
-            self._items[item] = None
-            self._items.move_to_end(item)
-            if len(self._items) > self._limit:
-                self._items.popitem(last=False)
 
 
 def awaiter_of_running_loop() -> AwaitResult:

@@ -27,6 +27,7 @@ ORDER = (
     "verification",
     "publishing",
     "sweeping",
+    "completions",
     "presigner",
     "testing",
     "http",
