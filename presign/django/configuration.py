@@ -30,6 +30,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, fields
 from datetime import timedelta
+from functools import cache
 from typing import Any, cast
 
 from django.conf import settings
@@ -79,8 +80,9 @@ def aliases() -> list[str]:
     return list(_all())
 
 
+@cache
 def read_settings(alias: str) -> UploadSettings:
-    """Return the description of one kind of upload.
+    """Return the description of one kind of upload, which is read once in a process.
 
     Raises KeyError for an unknown alias, and ConfigurationError, which names the member, for a wrong description.
     """

@@ -56,8 +56,9 @@ def build_presigner(described: UploadSettings) -> Presigner:
 
 
 def forget_presigners(*, setting: str, **_: object) -> None:
-    """Build presigners again after a test changed a setting that they depend on."""
+    """Read the settings and build presigners again after a test changed a setting that they depend on."""
     if setting in _SETTINGS:
+        read_settings.cache_clear()
         with _lock:
             _presigners.clear()
 

@@ -1,7 +1,9 @@
 """The two views of the HTTP contract: ``<alias>/upload`` and ``<alias>/complete``.
 
-Both are coroutine functions. Under ASGI, they do their work in threads of their own, so a storage that hangs blocks no
-other view. Under WSGI, they do it in the thread of the request, whose database connection it is.
+Both are coroutine functions. Under ASGI, they wait for the storage in threads of their own, so a storage that hangs
+blocks no other view, and a request waits for a limited time (see ``presign.http.async_endpoints``). Under WSGI, they
+wait in the thread of the request. Under both, everything else happens in that thread, whose database connection is the
+request's.
 
 The order is: authorise, then the media type, then the CSRF token, and then the body. Under ASGI, Django itself has
 received the body before it calls any view.
@@ -12,15 +14,14 @@ from __future__ import annotations
 import inspect
 import logging
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import Any
+from typing import TypeVar
 
 from asgiref.sync import sync_to_async
 from django.core.handlers.asgi import ASGIRequest
 from django.core.handlers.wsgi import WSGIRequest
 from django.core.signals import got_request_exception
-from django.db import close_old_connections, transaction
+from django.db import connections, transaction
 from django.http import HttpRequest, HttpResponse
 from django.middleware.csrf import CsrfViewMiddleware
 
@@ -29,6 +30,7 @@ from presign.django.completing import complete_upload
 from presign.django.configuration import aliases, read_settings
 from presign.django.presigners import get_presigner
 from presign.errors import Forbidden, InvalidRequest
+from presign.http.async_endpoints import AsyncEndpoints
 from presign.http.endpoints import SUCCESS_HEADERS, answer_upload
 from presign.http.problems import (
     ProblemResponse,
@@ -40,12 +42,11 @@ from presign.http.request_body import check_declared_length, check_media_type, r
 from presign.messages import CompletionRequest
 from presign.presigner import AwaitResult, awaiter_of_running_loop
 
-MAX_THREADS = 20
-
+T = TypeVar("T")
 _Answer = Callable[[str, bytes, str | None, AwaitResult], bytes]
 
 _log = logging.getLogger("presign")
-_threads = ThreadPoolExecutor(MAX_THREADS, thread_name_prefix="presign")
+_endpoints = AsyncEndpoints()
 
 
 async def upload(request: HttpRequest, alias: str) -> HttpResponse:
@@ -84,39 +85,38 @@ async def _respond(request: HttpRequest, alias: str, answer: _Answer) -> HttpRes
             return _response(problem)
         authorize = read_settings(alias).authorize
         # The function that is called here may make a coroutine, which then runs on the event loop.
-        verdict = await _in_thread(request, lambda: authorize(request))
+        verdict = await sync_to_async(lambda: authorize(request))()
         if inspect.isawaitable(verdict):
             verdict = await verdict
-        work = partial(_answer, request, alias, answer, verdict, awaiter_of_running_loop())
-        return await _in_thread(request, work)
+        receive = partial(_receive, request, verdict)
+        await_result = awaiter_of_running_loop()
+        if isinstance(request, ASGIRequest):
+            wait = _endpoints.in_completion_thread if answer is _complete else _endpoints.in_upload_thread
+            body, owner = await sync_to_async(receive)()
+            work = partial(answer, alias, body, owner, await_result)
+            content = await wait(partial(_with_own_connections, work))
+        else:
+            content = await sync_to_async(lambda: answer(alias, *receive(), await_result))()
+        return _with_length(HttpResponse(content, headers=SUCCESS_HEADERS))
     except Exception as error:
         return _problem(request, as_presign_error(error))
 
 
-def _answer(
-    request: HttpRequest, alias: str, answer: _Answer, verdict: object, await_result: AwaitResult
-) -> HttpResponse:
+def _receive(request: HttpRequest, verdict: object) -> tuple[bytes, str | None]:
+    """Return the body and the owner of an allowed request; raises a PresignError for any other."""
     check_verdict(verdict, request)
     check_media_type(request.META.get("CONTENT_TYPE"))
     check_declared_length(request.META.get("CONTENT_LENGTH"))
     _check_csrf(request)
-    content = answer(alias, _read_body(request), owner_of(request), await_result)
-    return _with_length(HttpResponse(content, headers=SUCCESS_HEADERS))
+    return _read_body(request), owner_of(request)
 
 
-async def _in_thread(request: HttpRequest, work: Callable[[], Any]) -> Any:
-    if isinstance(request, ASGIRequest):
-        return await sync_to_async(_with_own_connections, thread_sensitive=False, executor=_threads)(work)
-    return await sync_to_async(work, thread_sensitive=True)()
-
-
-def _with_own_connections(work: Callable[[], Any]) -> Any:
-    """Call ``work``, and end this thread's database connections as Django does with those of a request's thread."""
-    close_old_connections()
+def _with_own_connections(work: Callable[[], T]) -> T:
+    """Call ``work``, and close this thread's database connections: Django does so only in a request's own thread."""
     try:
         return work()
     finally:
-        close_old_connections()
+        connections.close_all()
 
 
 class _CsrfCheck(CsrfViewMiddleware):

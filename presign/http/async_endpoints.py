@@ -54,9 +54,7 @@ class AsyncEndpoints:
                 except CredentialsExpired:
                     # A thread can wait until they are renewed; the event loop must not.
                     pass
-            ticket = self._upload_threads.submit(partial(answer_upload, presigner, body, owner))
-            late = CredentialsUnavailable(f"there was no signature within {self._timeout_seconds:g} seconds")
-            return await _result(ticket, self._timeout_seconds, late)
+            return await self.in_upload_thread(partial(answer_upload, presigner, body, owner))
 
         return upload
 
@@ -66,19 +64,26 @@ class AsyncEndpoints:
         async def complete(body: bytes, owner: str | None) -> bytes:
             # Coroutine functions of the application run here, on the loop that its other coroutines use.
             await_result = awaiter_of_running_loop()
-            return await self._completed(partial(answer_complete, presigner, body, owner, await_result))
+            return await self.in_completion_thread(partial(answer_complete, presigner, body, owner, await_result))
 
         return complete
 
     async def complete(self, presigner: Presigner, token: str, owner: str | None) -> StoredObject:
         """Do the same as ``Presigner.complete_async``, within the limits."""
         await_result = awaiter_of_running_loop()
-        return await self._completed(partial(presigner.complete, token, owner=owner, await_result=await_result))
+        return await self.in_completion_thread(
+            partial(presigner.complete, token, owner=owner, await_result=await_result)
+        )
 
-    async def _completed(self, call: Callable[[], T]) -> T:
-        stored = self._complete_threads.submit(call)
+    async def in_upload_thread(self, call: Callable[[], T]) -> T:
+        """Return the result of a call that signs, within the limits; raises CredentialsUnavailable if it is late."""
+        late = CredentialsUnavailable(f"there was no signature within {self._timeout_seconds:g} seconds")
+        return await _result(self._upload_threads.submit(call), self._timeout_seconds, late)
+
+    async def in_completion_thread(self, call: Callable[[], T]) -> T:
+        """Return the result of a call that completes, within the limits; raises StorageUnavailable if it is late."""
         late = StorageUnavailable(f"the completion did not end within {self._timeout_seconds:g} seconds")
-        return await _result(stored, self._timeout_seconds, late)
+        return await _result(self._complete_threads.submit(call), self._timeout_seconds, late)
 
 
 async def _result(future: Future[T], seconds: float, late: PresignError) -> T:

@@ -11,16 +11,21 @@ from io import BytesIO
 from types import ModuleType
 from typing import Any
 
+import httpx
 import pytest
 from django.core.exceptions import PermissionDenied
+from django.core.handlers.asgi import ASGIHandler
 from django.core.handlers.wsgi import WSGIHandler
 from django.core.signals import got_request_exception
 from django.db import connections
 from django.test import AsyncClient, Client
 from django.test.utils import override_settings
 
+from emulators.serving import serve
 from presign import Completion, InspectedObject, NotYet, Presigner, Reject, TooManyRequests
+from presign.django import configuration, views
 from presign.django.signals import upload_completed, upload_rejected
+from presign.http.async_endpoints import AsyncEndpoints
 from presign.http.request_body import MAX_BODY_BYTES
 from tests.conftest import PNG, Store
 from tests.django.conftest import Project
@@ -256,6 +261,71 @@ def test_under_asgi_a_completion_that_hangs_delays_no_other_request(users: Modul
         assert asyncio.run(run()) == (200, 200)
     finally:
         released.set()
+
+
+def test_under_asgi_a_storage_that_hangs_takes_a_limited_number_of_threads_and_time(
+    users: ModuleType, project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    released = threading.Event()
+    monkeypatch.setattr(views, "_endpoints", AsyncEndpoints(max_threads=2, timeout_seconds=0.5))
+    project(on_complete=lambda completion: released.wait(20) and None)
+    tickets = [ticket_for(users.alice) for _ in range(4)]
+    for ticket in tickets:
+        put_file(ticket, PNG)
+    client = AsyncClient()
+    client.force_login(users.alice)
+
+    async def run() -> tuple[list[Any], Any]:
+        completions = [_post(client, COMPLETE, {"token": ticket["token"]}) for ticket in tickets]
+        late = await asyncio.gather(*completions)
+        return late, await _post(client, UPLOAD, {"type": "image/png"})
+
+    try:
+        late, ticket = asyncio.run(run())
+        hanging = [thread for thread in threading.enumerate() if thread.name == "presign complete"]
+        assert len(hanging) == 2
+        # The interpreter does not wait for daemons when the server is stopped.
+        assert all(thread.daemon for thread in hanging)
+    finally:
+        released.set()
+    assert [(answer.status_code, answer["Retry-After"]) for answer in late] == [(503, "5")] * 4
+    assert ticket.status_code == 200
+    for each in hanging:
+        each.join(20)
+    assert _post(signed_in(users.alice), COMPLETE, {"token": tickets[3]["token"]}).status_code == 200
+
+
+def test_on_a_server_of_asgi_an_upload_is_completed_for_its_user_alone(users: ModuleType, project: Project) -> None:
+    seen: list[str] = []
+
+    def on_complete(completion: Completion) -> None:
+        from django.contrib.auth.models import User
+
+        seen.append(User.objects.get(pk=completion.owner).username)
+
+    project(on_complete=on_complete)
+    token = "a" * 32
+    session = signed_in(users.alice).cookies["sessionid"].value
+    with override_settings(ALLOWED_HOSTS=["127.0.0.1"]), serve(ASGIHandler()) as url:
+        headers = {"X-CSRFToken": token}
+        with httpx.Client(base_url=url, headers=headers, cookies={"sessionid": session, "csrftoken": token}) as alice:
+            ticket = alice.post(UPLOAD, json={"type": "image/png"}).json()
+            put_file(ticket, PNG)
+            stranger = httpx.post(f"{url}{COMPLETE}", json={"token": ticket["token"]})
+            assert (stranger.status_code, seen) == (401, [])
+            assert alice.post(COMPLETE, json={"token": ticket["token"]}).status_code == 200
+    assert seen == ["alice"]
+
+
+def test_the_settings_of_an_alias_are_read_once(users: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    client = signed_in(users.alice)
+    assert _post(client, UPLOAD, {"type": "image/png"}).status_code == 200
+
+    def refuse(*_: Any) -> None:
+        raise AssertionError("the settings were read again")
+
+    monkeypatch.setattr(configuration, "_function", refuse)
+    assert _post(client, UPLOAD, {"type": "image/png"}).status_code == 200
 
 
 def test_a_fault_of_the_server_is_logged_with_its_traceback_and_not_told(
