@@ -9,6 +9,7 @@ from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import pytest
+from flask import Flask
 
 from presign import (
     Accept,
@@ -22,11 +23,13 @@ from presign import (
     Rejected,
     Rule,
     RuleViolated,
+    StorageUnavailable,
     Ticket,
     UploadOptions,
     UploadPolicy,
 )
-from presign.testing import MemoryBackend, RefusedByStorage
+from presign.flask import create_blueprint
+from presign.testing import InterruptedBackend, MemoryBackend, RefusedByStorage
 from tests.conftest import PNG, PNG_SHA256, TOKEN_SECRET, png_request
 
 
@@ -237,6 +240,31 @@ def test_a_signed_download_reads_one_object_until_it_expires() -> None:
         backend.download(url)
     with pytest.raises(ConfigurationError, match="7 days"):
         presigner.sign_download(key, expires_in=timedelta(days=8))
+
+
+def test_the_test_client_of_flask_uploads_without_a_server() -> None:
+    backend = MemoryBackend()
+    app = Flask("application")
+    app.register_blueprint(
+        create_blueprint(_presigner(backend), authorize=lambda request: "user-7"), url_prefix="/files"
+    )
+    client = app.test_client()
+    ticket = client.post("/files/upload", json={"type": "image/png"}).get_json()
+    assert client.post("/files/complete", json={"token": ticket["token"]}).status_code == 409
+    backend.upload(ticket, PNG)
+    stored = client.post("/files/complete", json={"token": ticket["token"]}).get_json()
+    assert backend.objects[stored["key"]].content == PNG
+
+
+def test_a_storage_that_fails_at_one_step_is_answered_with_the_error_and_works_again() -> None:
+    backend = MemoryBackend()
+    ticket = _presigner(backend).issue(png_request())
+    backend.upload(ticket, PNG)
+    failing: Any = InterruptedBackend(backend, fail_at=0, failure=StorageUnavailable("it does not answer"))
+    presigner = _presigner(failing)
+    with pytest.raises(StorageUnavailable):
+        presigner.complete(ticket.token)
+    assert presigner.complete(ticket.token).size == len(PNG)
 
 
 def test_every_rule_is_enforced_by_this_storage() -> None:
