@@ -15,6 +15,9 @@ import { parseRetryAfter } from "./retry.js";
  * @property {RequestHeaders | (() => RequestHeaders | Promise<RequestHeaders>)} [headers] such as a CSRF token or
  *   "Authorization"; a function is called for each attempt, so that it can renew an access token
  * @property {RequestCredentials} [credentials] "include" sends cookies to a server on another origin
+ * @property {typeof fetch} [fetch] instead of the browser's; the file goes to the storage without it
+ *
+ * @typedef {ServerOptions & {api: string, signal?: AbortSignal}} RequestOptions `api` is the URL of the server
  */
 
 const TIMEOUT_MS = 30_000;
@@ -24,19 +27,17 @@ const STATUS_ACCEPTED = 202;
 
 /**
  * Ask the server for a ticket for one file.
- * @param {string} api URL of the server, to which "/upload" is added
  * @param {FileInfo} file
  * @param {string | null} sha256 hexadecimal
- * @param {AbortSignal} [signal]
- * @param {ServerOptions} [serverOptions]
+ * @param {RequestOptions} options
  * @returns {Promise<Ticket>}
  */
-export async function requestTicket(api, file, sha256, signal, serverOptions) {
+export async function requestTicket(file, sha256, options) {
   const { type, size } = file;
   // Half of a surrogate pair can be in a file's name, but not in JSON.
   const name = file.name.toWellFormed();
   const content = { type, size, ...(name && { name }), ...(sha256 && { sha256 }) };
-  const ticket = await post(api, "/upload", content, file, signal, serverOptions);
+  const ticket = await post("/upload", content, file, options);
   if (!["POST", "PUT"].includes(ticket.method) || !URL.canParse(ticket.url)) {
     throw invalidResponse("the ticket has no valid method or no valid URL");
   }
@@ -46,30 +47,25 @@ export async function requestTicket(api, file, sha256, signal, serverOptions) {
 /**
  * Ask the server to verify and publish the stored file. While the server cannot say yet, this throws the UploadError
  * "completion_pending"; any other answer is final.
- * @param {string} api URL of the server, to which "/complete" is added
  * @param {string} token of the ticket
  * @param {FileInfo} file for the error's details
- * @param {AbortSignal} [signal]
- * @param {ServerOptions} [serverOptions]
+ * @param {RequestOptions} options
  * @returns {Promise<StoredObject>}
  */
-export async function completeUpload(api, token, file, signal, serverOptions) {
-  return post(api, "/complete", { token }, file, signal, serverOptions);
+export async function completeUpload(token, file, options) {
+  return post("/complete", { token }, file, options);
 }
 
 /**
- * @param {string} api
- * @param {string} path
+ * @param {string} path is added to `api`
  * @param {object} content
  * @param {FileInfo} file
- * @param {AbortSignal} [signal]
- * @param {ServerOptions} [serverOptions]
+ * @param {RequestOptions} options
  * @returns {Promise<any>}
  */
-async function post(api, path, content, file, signal, { headers, credentials } = {}) {
-  const url = new URL(api.replace(/\/+$/, "") + path, pageAddress());
-  const own = typeof headers === "function" ? await headers() : headers;
-  const { response, body } = await exchange(url, content, { signal, headers: own, credentials });
+async function post(path, content, file, options) {
+  const url = new URL(options.api.replace(/\/+$/, "") + path, pageAddress());
+  const { response, body } = await exchange(url, content, options);
   if (!response.ok || response.status === STATUS_ACCEPTED) {
     throw fromProblem(response.status, body ?? {}, file, parseRetryAfter(response.headers.get("Retry-After")));
   }
@@ -80,16 +76,17 @@ async function post(api, path, content, file, signal, { headers, credentials } =
 /**
  * @param {URL} url
  * @param {object} content
- * @param {{signal?: AbortSignal, headers?: RequestHeaders, credentials?: RequestCredentials}} options
+ * @param {RequestOptions} options
  * @returns {Promise<{response: Response, body: any}>} `body` is null when it is not a JSON object
  */
-async function exchange(url, content, { signal, headers, credentials = "same-origin" }) {
+async function exchange(url, content, { signal, headers, credentials = "same-origin", fetch = globalThis.fetch }) {
+  const own = typeof headers === "function" ? await headers() : headers;
   const timeout = AbortSignal.timeout(TIMEOUT_MS);
   let response = null;
   try {
     response = await fetch(url, {
       method: "POST",
-      headers: contractHeaders(headers),
+      headers: contractHeaders(own),
       credentials,
       body: JSON.stringify(content),
       signal: signal ? AbortSignal.any([signal, timeout]) : timeout,

@@ -77,6 +77,9 @@ export const RETRY_BY_CODE = { ...CLIENT_CODES, ...SERVER_CODES, ...STORAGE_CODE
  * number of seconds that the server or the storage asked to wait, or null.
  */
 export class UploadError extends Error {
+  /** @type {string | null} */
+  #token = null;
+
   /**
    * @param {ErrorCode} code
    * @param {{details?: ErrorDetails, retryAfter?: number | null, cause?: unknown}} [options]
@@ -89,6 +92,18 @@ export class UploadError extends Error {
     this.retryAfter = retryAfter;
     this.transient = RETRY_BY_CODE[code] === "automatic";
     this.retryable = RETRY_BY_CODE[code] !== "never";
+  }
+
+  /**
+   * The ticket's token if the storage may have the file already, else null: `complete` ends the upload with it. Consoles
+   * and error reports do not show it, because it is an accessor.
+   */
+  get token() {
+    return this.#token;
+  }
+
+  set token(token) {
+    this.#token = token;
   }
 }
 

@@ -26,12 +26,18 @@
  * @typedef {import("./upload.js").State} State
  * @typedef {import("./upload.js").UploadOptions} UploadOptions
  * @typedef {import("./upload.js").UploadResult} UploadResult
+ * @typedef {import("./uploader.js").ItemState} ItemState
+ * @typedef {import("./uploader.js").Totals} Totals
+ * @typedef {import("./uploader.js").Uploader} Uploader
+ * @typedef {import("./uploader.js").UploaderOptions} UploaderOptions
+ * @typedef {import("./uploader.js").UploadItem} UploadItem
  */
 
 export { canHash, MAX_HASHED_BYTES } from "./checksum.js";
+export { complete } from "./completion.js";
 export { contentType, extension, typeName } from "./content_type.js";
 export { UploadError } from "./errors.js";
 export { formatBytes, formatDuration, shortenName } from "./format.js";
 export { describeError, describeRetry, ENGLISH } from "./messages.js";
-export { createQueue } from "./queue.js";
 export { store, upload } from "./upload.js";
+export { createUploader } from "./uploader.js";

@@ -12,6 +12,7 @@ import { UploadError } from "./errors.js";
  * @typedef {object} RetryOptions
  * @property {AbortSignal} [signal]
  * @property {(wait: Wait) => void} [onWait]
+ * @property {() => void} [onOffline] the attempt failed without a network; the next one comes when there is one
  * @property {number} [attempts]
  * @property {number} [maxFirstWaitSeconds] doubles with each attempt
  * @property {() => number} [random] in [0, 1)
@@ -20,10 +21,15 @@ import { UploadError } from "./errors.js";
 const MIN_WAIT_SECONDS = 0.5;
 const MAX_RETRY_AFTER_SECONDS = 300;
 
+/** A server on the same machine answers without a network, and a browser can be wrong about having none. */
+const OFFLINE_CHECK_SECONDS = 30;
+
 /**
  * Return what `attempt` returns. Repeat it after a transient UploadError; throw any other error, and the last one.
  *
  * With the defaults the four waits take 30 seconds on average. A wait ends early when the browser comes back online.
+ * An attempt that fails while the browser is offline does not count: the next one comes when it is online, or after 30
+ * seconds, and after that all attempts are there again.
  * @template T
  * @param {() => Promise<T>} attempt
  * @param {RetryOptions} [options]
@@ -31,7 +37,7 @@ const MAX_RETRY_AFTER_SECONDS = 300;
  */
 export async function retry(
   attempt,
-  { signal, onWait, attempts = 5, maxFirstWaitSeconds = 4, random = Math.random } = {},
+  { signal, onWait, onOffline, attempts = 5, maxFirstWaitSeconds = 4, random = Math.random } = {},
 ) {
   let previous = null;
   for (let number = 1; ; number += 1) {
@@ -40,6 +46,12 @@ export async function retry(
       return await attempt();
     } catch (error) {
       signal?.throwIfAborted();
+      if (isOffline() && isNetworkFailure(error)) {
+        onOffline?.();
+        await pause(OFFLINE_CHECK_SECONDS, { signal, endWhenOnline: true });
+        number = 0;
+        continue;
+      }
       if (number === attempts || !shouldRetry(error, previous)) throw error;
       const seconds = waitSeconds(error, maxFirstWaitSeconds * 2 ** (number - 1) * random());
       onWait?.({ error, seconds, attempt: number + 1, attempts });
@@ -59,6 +71,18 @@ function shouldRetry(error, previous) {
   if ((error.retryAfter ?? 0) > MAX_RETRY_AFTER_SECONDS) return false;
   // Missing CORS rules are not transient, but a server that is starting looks the same. A second time is proof.
   return !(error.code.endsWith("_cors") && error.code === previous?.code);
+}
+
+function isOffline() {
+  return globalThis.navigator?.onLine === false;
+}
+
+/** @type {import("./errors.js").ErrorCode[]} */
+const NETWORK_FAILURES = ["server_unreachable", "storage_unreachable", "connection_lost", "response_lost"];
+
+/** @param {unknown} error */
+function isNetworkFailure(error) {
+  return error instanceof UploadError && NETWORK_FAILURES.includes(error.code);
 }
 
 /** @param {UploadError} error @param {number} backoff seconds */

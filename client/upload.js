@@ -2,9 +2,9 @@
 
 import { completeUpload, requestTicket } from "./api.js";
 import { sha256 } from "./checksum.js";
+import { completeWhenInspected, isPending, isVerdict, withRetries, withUploadErrors } from "./completion.js";
 import { contentType } from "./content_type.js";
 import { UploadError } from "./errors.js";
-import { pause, retry } from "./retry.js";
 import { sendFile } from "./storage.js";
 
 /**
@@ -13,10 +13,9 @@ import { sendFile } from "./storage.js";
  * @typedef {import("./types.js").StoredObject} StoredObject
  * @typedef {import("./types.js").Ticket} Ticket
  *
- * @typedef {"hashing" | "requesting" | "uploading" | "retrying" | "verifying" | "inspecting"} State
- *   "verifying": the server verifies the stored file. "inspecting": the server has no verdict yet, and is asked again.
+ * @typedef {"hashing" | "requesting" | "uploading" | import("./completion.js").CompletionState} State
  *
- * @typedef {object} UploadOptions
+ * @typedef {object} OwnUploadOptions
  * @property {string} api URL of the server that issues tickets, such as "https://app.example.com/files"
  * @property {AbortSignal} [signal] cancels requests and waits
  * @property {(progress: {loaded: number, total: number}) => void} [onProgress] bytes; at 0 again with each attempt
@@ -24,8 +23,8 @@ import { sendFile } from "./storage.js";
  * @property {(ticket: Ticket) => void} [onTicket] gets each ticket before the file is sent with it
  * @property {boolean} [sha256] ask for a ticket that allows only these bytes; for files up to MAX_HASHED_BYTES
  * @property {number} [attempts] for each request, 5 by default
- * @property {import("./api.js").ServerOptions["headers"]} [headers] of the requests to the server
- * @property {RequestCredentials} [credentials] of the requests to the server, "same-origin" by default
+ *
+ * @typedef {OwnUploadOptions & import("./api.js").ServerOptions} UploadOptions
  *
  * @typedef {StoredObject & {enforced: Ticket["enforced"]}} UploadResult
  *
@@ -34,26 +33,24 @@ import { sendFile } from "./storage.js";
  * @property {number} expiresAtMs on the clock of performance.now(), so that a wrong system clock does not matter
  */
 
-/** A scan for malware may take two minutes, and it may have to wait for another one. */
-const MAX_INSPECTION_MS = 300_000;
-const DEFAULT_INSPECTION_WAIT_SECONDS = 5;
-const MIN_INSPECTION_WAIT_SECONDS = 0.5;
-
 /** A ticket that expires again at once shows a wrong clock or a connection that is too slow. */
 const MAX_TICKET_RENEWALS = 1;
 
 /**
  * Upload one file, and return what is stored.
  *
- * A transient failure (no connection, 5xx, 429) is repeated: five attempts in about 30 seconds for each request. An
- * expired ticket is replaced once. While the server inspects the file, it is asked again and again for five minutes, and
- * this is no failed attempt. Throws an UploadError, with the code "cancelled" when the signal was aborted.
+ * A transient failure (no connection, 5xx, 429) is repeated: five attempts in about 30 seconds for each request. While
+ * the browser is offline, nothing is attempted, however long that is. An expired ticket is replaced once. While the
+ * server inspects the file, it is asked again and again for five minutes, and this is no failed attempt.
+ *
+ * Throws an UploadError, with the code "cancelled" when the signal was aborted. If the file may be stored already, the
+ * error has a `token`, with which `complete` ends the upload without sending the file again.
  * @param {Blob & {name?: string}} blob
  * @param {UploadOptions} options
  * @returns {Promise<UploadResult>}
  */
 export async function upload(blob, options) {
-  return withUploadErrors(options, () => new Upload(blob, options).run());
+  return new Upload(blob, options).run(options.signal);
 }
 
 /**
@@ -66,87 +63,121 @@ export async function upload(blob, options) {
  * @returns {Promise<Ticket>}
  */
 export async function store(blob, options) {
-  return withUploadErrors(options, () => new Upload(blob, options).runWithoutCompletion());
+  return new Upload(blob, options).runWithoutCompletion(options.signal);
 }
 
-/**
- * @template T
- * @param {UploadOptions} options
- * @param {() => Promise<T>} run
- * @returns {Promise<T>}
- */
-async function withUploadErrors(options, run) {
-  try {
-    return await run();
-  } catch (error) {
-    if (options.signal?.aborted) throw new UploadError("cancelled", { cause: error });
-    if (error instanceof UploadError) throw error;
-    const reason = error instanceof Error ? error.message : String(error);
-    throw new UploadError("unexpected", { details: { reason }, cause: error });
-  }
-}
+/** One upload, which goes on where it ended when it is run again: it sends no file twice that may be stored. */
+export class Upload {
+  /** @type {string | null} */
+  #sha256 = null;
+  /** @type {IssuedTicket | null} */
+  #issued = null;
+  /** Whether the storage accepted the file, or may have accepted it without an answer. @type {"no" | "maybe" | "yes"} */
+  #stored = "no";
+  /** Whether the ticket got older while nothing could be sent. */
+  #wasOffline = false;
+  /** Whether this class may ask the server to complete, which publishes the file. */
+  #completes = true;
 
-class Upload {
   /**
    * @param {Blob & {name?: string}} blob
    * @param {UploadOptions} options
    */
   constructor(blob, options) {
     this.blob = blob;
-    this.options = options;
+    const onState = (/** @type {State} */ state, /** @type {Wait | undefined} */ wait) => {
+      this.#wasOffline ||= state === "offline";
+      options.onState?.(state, wait);
+    };
+    this.options = { ...options, onState };
     /** @type {FileInfo} */
     this.file = { name: blob.name ?? "", type: contentType(blob), size: blob.size };
-    /** @type {string | null} */
-    this.sha256 = null;
   }
 
-  /** @returns {Promise<UploadResult>} */
-  async run() {
-    const { issued, completed } = await this.start();
-    const stored = completed ?? (await this.completeWhenInspected(issued));
-    return { ...stored, enforced: issued.ticket.enforced };
+  get isStored() {
+    return this.#stored === "yes";
   }
 
-  /** @returns {Promise<Ticket>} */
-  async runWithoutCompletion() {
-    const { issued } = await this.start();
-    return issued.ticket;
+  /**
+   * @param {AbortSignal} [signal] of this run
+   * @returns {Promise<UploadResult>}
+   */
+  run(signal) {
+    return this.#withToken(signal, async () => {
+      const { issued, completed } = await this.#store();
+      const stored = completed ?? (await completeWhenInspected(issued.ticket.token, this.file, this.options));
+      return { ...stored, enforced: issued.ticket.enforced };
+    });
   }
 
-  async start() {
+  /**
+   * @param {AbortSignal} [signal] of this run
+   * @returns {Promise<Ticket>}
+   */
+  runWithoutCompletion(signal) {
+    this.#completes = false;
+    return this.#withToken(signal, async () => (await this.#store()).issued.ticket);
+  }
+
+  /**
+   * @template T
+   * @param {AbortSignal | undefined} signal
+   * @param {() => Promise<T>} run
+   * @returns {Promise<T>}
+   */
+  #withToken(signal, run) {
+    this.options.signal = signal;
+    return withUploadErrors(signal, run, (error) => {
+      // A ticket is used again only if nothing is wrong with it.
+      if (isVerdict(error) || (this.#stored === "no" && error.code !== "cancelled" && !error.transient)) {
+        this.#forgetTicket();
+      }
+      if (this.#stored !== "no" && this.#issued) error.token = this.#issued.ticket.token;
+    });
+  }
+
+  #forgetTicket() {
+    this.#issued = null;
+    this.#stored = "no";
+  }
+
+  /**
+   * Store the file under a ticket, and under a new one if the first expires.
+   * @returns {Promise<{issued: IssuedTicket, completed: StoredObject | null}>} `completed` if the upload had to be
+   *   completed to know that it is stored
+   */
+  async #store() {
     this.options.signal?.throwIfAborted();
-    if (this.options.sha256) this.sha256 = await this.hash();
-    return this.store();
+    if (this.options.sha256) this.#sha256 ??= await this.#hash();
+    if (this.#stored === "no" && this.#issued && hasExpired(this.#issued)) this.#forgetTicket();
+    for (let renewals = 0; ;) {
+      const issued = (this.#issued ??= await withRetries("requesting", this.options, () => this.#requestTicket()));
+      this.#wasOffline = false;
+      try {
+        if (this.#stored === "yes") return { issued, completed: null };
+        const completed = await withRetries("uploading", this.options, () => this.#send(issued));
+        this.#stored = "yes";
+        return { issued, completed };
+      } catch (error) {
+        if (!isTicketExpired(error)) throw error;
+        this.#forgetTicket();
+        if (!this.#wasOffline && (renewals += 1) > MAX_TICKET_RENEWALS) throw error;
+      }
+    }
   }
 
-  async hash() {
-    this.options.onState?.("hashing");
+  async #hash() {
+    this.options.onState("hashing", undefined);
     const digest = await sha256(this.blob, this.file);
     this.options.signal?.throwIfAborted();
     return digest;
   }
 
-  /**
-   * Store the file under a ticket, and under a new one if the first expires.
-   * @returns {Promise<{issued: IssuedTicket, completed: StoredObject | null}>}
-   */
-  async store() {
-    for (let renewals = 0; ; renewals += 1) {
-      const issued = await this.withRetries("requesting", () => this.requestTicket());
-      try {
-        return { issued, completed: await this.withRetries("uploading", () => this.send(issued)) };
-      } catch (error) {
-        if (renewals === MAX_TICKET_RENEWALS || !isTicketExpired(error)) throw error;
-      }
-    }
-  }
-
   /** @returns {Promise<IssuedTicket>} */
-  async requestTicket() {
+  async #requestTicket() {
     // The time before the request, so that the ticket is never believed to be valid for longer than it is.
     const requestedAtMs = performance.now();
-    const { api, signal } = this.options;
-    const ticket = await requestTicket(api, this.file, this.sha256, signal, this.options);
+    const ticket = await requestTicket(this.file, this.#sha256, this.options);
     const lifetimeMs = Date.parse(ticket.expires_at) - Date.parse(ticket.now);
     this.options.onTicket?.(ticket);
     return { ticket, expiresAtMs: requestedAtMs + lifetimeMs };
@@ -156,103 +187,59 @@ class Upload {
    * @param {IssuedTicket} issued
    * @returns {Promise<StoredObject | null>} the object if the upload had to be completed to know that it is stored
    */
-  async send(issued) {
+  async #send(issued) {
+    if (this.#stored === "maybe") {
+      const answer = await this.#completeIfStored(issued);
+      if (answer !== "not_uploaded") return answer;
+    }
     if (hasExpired(issued)) throw new UploadError("ticket_expired");
-    this.reportProgress(0, this.blob.size);
+    let isSent = false;
+    const onProgress = (/** @type {number} */ loaded, /** @type {number} */ total) => {
+      isSent = loaded === total;
+      this.options.onProgress?.({ loaded, total });
+    };
+    onProgress(0, this.blob.size);
     try {
-      await sendFile(issued.ticket, this.blob, this.file, {
-        signal: this.options.signal,
-        onProgress: (loaded, total) => this.reportProgress(loaded, total),
-      });
+      await sendFile(issued.ticket, this.blob, this.file, { signal: this.options.signal, onProgress });
       return null;
     } catch (error) {
+      // The signal was aborted while the storage's answer was on its way.
+      if (isSent && this.#completes && !(error instanceof UploadError)) this.#stored = "maybe";
       if (!(error instanceof UploadError)) throw error;
       // Each ticket has its own key, so the object is this file. An earlier response was lost: this code sent the file
       // again, or the browser did after a broken connection. Completion verifies the object.
       if (error.code === "already_exists") return null;
       if (error.code === "storage_refused" && hasExpired(issued)) throw new UploadError("ticket_expired");
       // Some storages refuse a second upload of the same key with a code of their own.
-      if (error.code === "response_lost" || error.code === "storage_refused") {
-        return this.completeIfStored(issued, error);
-      }
-      throw error;
+      if (!this.#completes || (error.code !== "response_lost" && error.code !== "storage_refused")) throw error;
+      const answer = await this.#completeIfStored(issued);
+      if (answer === "not_uploaded") throw error;
+      return answer;
     }
   }
 
   /**
    * Complete the upload although the storage did not confirm it: asking the server costs less than sending again.
    * @param {IssuedTicket} issued
-   * @param {UploadError} failure is thrown if the file is not in the storage
-   * @returns {Promise<StoredObject | null>} null if the file is in the storage, and the server has no verdict yet
+   * @returns {Promise<StoredObject | "not_uploaded" | null>} null if the file is in the storage, and the server has no
+   *   verdict yet
    */
-  async completeIfStored(issued, failure) {
+  async #completeIfStored({ ticket }) {
+    this.#stored = "maybe";
     try {
-      return await this.complete(issued);
+      return await completeUpload(ticket.token, this.file, this.options);
     } catch (error) {
       if (isPending(error)) return null;
-      if (error instanceof UploadError && (error.transient || error.code === "not_uploaded")) throw failure;
-      throw error;
+      if (!(error instanceof UploadError) || error.code !== "not_uploaded") throw error;
+      this.#stored = "no";
+      return "not_uploaded";
     }
-  }
-
-  /**
-   * Complete the upload; as long as the server has no verdict, wait as it asked, and ask again.
-   * @param {IssuedTicket} issued
-   * @returns {Promise<StoredObject>}
-   */
-  async completeWhenInspected(issued) {
-    const { signal, onState } = this.options;
-    /** @type {number | null} */
-    let endMs = null;
-    for (;;) {
-      try {
-        return await this.withRetries(endMs === null ? "verifying" : "inspecting", () => this.complete(issued));
-      } catch (error) {
-        if (!isPending(error)) throw error;
-        endMs ??= performance.now() + MAX_INSPECTION_MS;
-        const seconds = Math.max(MIN_INSPECTION_WAIT_SECONDS, error.retryAfter ?? DEFAULT_INSPECTION_WAIT_SECONDS);
-        if (performance.now() + seconds * 1000 > endMs) throw error;
-        onState?.("inspecting");
-        await pause(seconds, { signal });
-      }
-    }
-  }
-
-  /** @param {IssuedTicket} issued */
-  complete(issued) {
-    const { api, signal } = this.options;
-    return completeUpload(api, issued.ticket.token, this.file, signal, this.options);
-  }
-
-  /**
-   * @template T
-   * @param {State} state
-   * @param {() => Promise<T>} attempt
-   * @returns {Promise<T>}
-   */
-  withRetries(state, attempt) {
-    const { signal, attempts, onState } = this.options;
-    const announcedAttempt = () => {
-      onState?.(state);
-      return attempt();
-    };
-    return retry(announcedAttempt, { signal, attempts, onWait: (wait) => onState?.("retrying", wait) });
-  }
-
-  /** @param {number} loaded @param {number} total */
-  reportProgress(loaded, total) {
-    this.options.onProgress?.({ loaded, total });
   }
 }
 
 /** @param {IssuedTicket} issued */
 function hasExpired(issued) {
   return performance.now() >= issued.expiresAtMs;
-}
-
-/** @param {unknown} error @returns {error is UploadError} */
-function isPending(error) {
-  return error instanceof UploadError && error.code === "completion_pending";
 }
 
 /** @param {unknown} error */
