@@ -1,7 +1,7 @@
 /** The two requests to the application's server: ask for a ticket, and complete the upload. */
 
 import { fromProblem, UploadError } from "./errors.js";
-import { isReachable, pageOrigin } from "./reachability.js";
+import { explainNoAnswer, originsWithCors } from "./reachability.js";
 import { parseRetryAfter } from "./retry.js";
 
 /**
@@ -82,22 +82,20 @@ async function post(path, content, file, options) {
 async function exchange(url, content, { signal, headers, credentials = "same-origin", fetch = globalThis.fetch }) {
   const own = typeof headers === "function" ? await headers() : headers;
   const timeout = AbortSignal.timeout(TIMEOUT_MS);
-  let response = null;
   try {
-    response = await fetch(url, {
+    const response = await fetch(url, {
       method: "POST",
       headers: contractHeaders(own),
       credentials,
       body: JSON.stringify(content),
       signal: signal ? AbortSignal.any([signal, timeout]) : timeout,
     });
+    originsWithCors.add(url.origin);
     return { response, body: parseObject(await response.text()) };
   } catch (error) {
     if (signal?.aborted) throw error;
-    // With missing CORS rules the browser gives no response, at once.
-    const isCors = response === null && !timeout.aborted && (await isReachable(url));
-    if (isCors) throw new UploadError("server_cors", { details: { origin: pageOrigin() }, cause: error });
-    throw new UploadError("server_unreachable", { details: { origin: url.origin }, cause: error });
+    const explained = timeout.aborted ? null : await explainNoAnswer("server", url);
+    throw explained ?? new UploadError("server_unreachable", { details: { origin: url.origin }, cause: error });
   }
 }
 

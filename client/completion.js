@@ -1,12 +1,11 @@
 /** Complete an upload: the server verifies the stored file and publishes it. */
 
 import { completeUpload } from "./api.js";
-import { contentType } from "./content_type.js";
-import { UploadError } from "./errors.js";
+import { fileInfo } from "./content_type.js";
+import { hasCode, UploadError } from "./errors.js";
 import { pause, retry } from "./retry.js";
 
 /**
- * @typedef {import("./errors.js").ErrorCode} ErrorCode
  * @typedef {import("./retry.js").Wait} Wait
  * @typedef {import("./types.js").FileInfo} FileInfo
  * @typedef {import("./types.js").StoredObject} StoredObject
@@ -38,8 +37,8 @@ const MIN_INSPECTION_WAIT_SECONDS = 0.5;
  * @returns {Promise<StoredObject>}
  */
 export async function complete(token, { file = new Blob(), ...options }) {
-  const info = { name: file.name ?? "", type: contentType(file), size: file.size };
-  return withUploadErrors(options.signal, () => completeWhenInspected(token, info, options), (error) => {
+  const run = () => completeWhenInspected(token, fileInfo(file), options);
+  return withUploadErrors(options.signal, run, (error) => {
     if (!isVerdict(error)) error.token = token;
   });
 }
@@ -66,9 +65,10 @@ export async function completeWhenInspected(token, file, options) {
     try {
       return await withRetries(state, { ...options, onState }, () => completeUpload(token, file, options));
     } catch (error) {
-      if (!isPending(error)) throw error;
+      if (!hasCode(error, "completion_pending")) throw error;
       endMs ??= performance.now() + MAX_INSPECTION_MS;
-      const seconds = Math.max(MIN_INSPECTION_WAIT_SECONDS, error.retryAfter ?? DEFAULT_INSPECTION_WAIT_SECONDS);
+      const { retryAfter } = /** @type {UploadError} */ (error);
+      const seconds = Math.max(MIN_INSPECTION_WAIT_SECONDS, retryAfter ?? DEFAULT_INSPECTION_WAIT_SECONDS);
       if (performance.now() + seconds * 1000 > endMs) throw error;
       state = "inspecting";
       onState(state, undefined);
@@ -82,7 +82,10 @@ export async function completeWhenInspected(token, file, options) {
  * @template T
  * @template {string} S
  * @param {S} state
- * @param {{signal?: AbortSignal, attempts?: number, onState?: (state: S | "retrying" | "offline", wait?: Wait) => void}} options
+ * @param {object} options
+ * @param {AbortSignal} [options.signal]
+ * @param {number} [options.attempts]
+ * @param {(state: S | "retrying" | "offline", wait?: Wait) => void} [options.onState]
  * @param {() => Promise<T>} attempt
  * @returns {Promise<T>}
  */
@@ -121,18 +124,10 @@ function toUploadError(error, signal) {
   return new UploadError("unexpected", { details: { reason }, cause: error });
 }
 
-/** @param {unknown} error @returns {error is UploadError} */
-export function isPending(error) {
-  return error instanceof UploadError && error.code === "completion_pending";
-}
-
-/** @type {ErrorCode[]} */
-const VERDICTS = ["invalid_token", "token_expired", "not_uploaded", "rule_violated", "rejected"];
-
 /**
  * Say whether the server will never complete this upload. After any other error, the same token may be completed later.
- * @param {UploadError} error
+ * @param {unknown} error
  */
 export function isVerdict(error) {
-  return VERDICTS.includes(error.code);
+  return hasCode(error, "invalid_token", "token_expired", "not_uploaded", "rule_violated", "rejected");
 }

@@ -11,15 +11,12 @@ const BY_EXTENSION = new Map(
     heic: "image/heic",
     tiff: "image/tiff",
     tif: "image/tiff",
-    bmp: "image/bmp",
     svg: "image/svg+xml",
     pdf: "application/pdf",
     txt: "text/plain",
     csv: "text/csv",
     md: "text/markdown",
     json: "application/json",
-    xml: "application/xml",
-    html: "text/html",
     zip: "application/zip",
     gz: "application/gzip",
     tar: "application/x-tar",
@@ -50,7 +47,6 @@ const ALIASES = new Map(
     "audio/vnd.wave": "audio/wav",
     "audio/mp3": "audio/mpeg",
     "image/jpg": "image/jpeg",
-    "image/pjpeg": "image/jpeg",
   }),
 );
 
@@ -63,6 +59,15 @@ export function contentType(file) {
   const given = file.type.split(";")[0].trim().toLowerCase();
   if (given) return ALIASES.get(given) ?? given;
   return BY_EXTENSION.get(extension(file.name ?? "")) ?? "application/octet-stream";
+}
+
+/**
+ * Return what the server and the messages are told about a file.
+ * @param {Blob & {name?: string}} file
+ * @returns {import("./types.js").FileInfo}
+ */
+export function fileInfo(file) {
+  return { name: file.name ?? "", type: contentType(file), size: file.size };
 }
 
 /**

@@ -3,70 +3,75 @@
 import { describeError } from "./messages.js";
 
 /**
+ * @typedef {import("./types.js").ErrorCode} ErrorCode
  * @typedef {import("./types.js").ErrorDetails} ErrorDetails
  * @typedef {import("./types.js").FileInfo} FileInfo
  * @typedef {import("./types.js").Problem} Problem
- *
- * @typedef {keyof typeof RETRY_BY_CODE} ErrorCode
  */
 
-/* Who may try again. "automatic": upload() itself does. "manual": the user may. "never": the same file fails again. */
+/**
+ * After these, upload() itself tries again. A server that is starting can look like missing CORS rules, so retry()
+ * believes in missing rules only when it sees them twice. After "response_lost" the storage may have the file.
+ * @type {ErrorCode[]}
+ */
+const TRANSIENT = [
+  "server_unreachable",
+  "storage_unreachable",
+  "server_cors",
+  "storage_cors",
+  "connection_lost",
+  "response_lost",
+  "too_many_requests",
+  "credentials_unavailable",
+  "storage_unavailable",
+  "server_failed",
+];
 
-const CLIENT_CODES = /** @type {const} */ ({
-  cancelled: "manual",
-  file_unreadable: "never",
-  checksum_unavailable: "never",
-  too_large_to_hash: "never",
-  ticket_expired: "manual",
-  invalid_response: "manual",
-  server_unreachable: "automatic",
-  storage_unreachable: "automatic",
-  // A server that is starting can look like missing CORS rules. retry() stops when the error comes a second time.
-  server_cors: "automatic",
-  storage_cors: "automatic",
-  connection_lost: "automatic",
-  // The whole file was sent, so the storage may have it.
-  response_lost: "automatic",
-  unexpected: "never",
-});
+/** What a server may send as the `code` of a problem document. @type {ErrorCode[]} */
+const SERVER_CODES = [
+  "invalid_request",
+  "too_large",
+  "too_small",
+  "type_not_allowed",
+  "body_too_large",
+  "unsupported_media_type",
+  "unauthenticated",
+  "forbidden",
+  "invalid_token",
+  "token_expired",
+  "not_uploaded",
+  "completion_pending",
+  "rule_violated",
+  "rejected",
+  "not_found",
+  "method_not_allowed",
+  "too_many_requests",
+  "credentials_unavailable",
+  "storage_unavailable",
+  "server_failed",
+  "request_refused",
+];
 
-/** The `code` of a problem document, and the codes that stand for statuses without one. */
-const SERVER_CODES = /** @type {const} */ ({
-  invalid_request: "never",
-  too_large: "never",
-  too_small: "never",
-  type_not_allowed: "never",
-  body_too_large: "never",
-  unsupported_media_type: "never",
-  unauthenticated: "manual",
-  forbidden: "never",
-  invalid_token: "manual",
-  token_expired: "manual",
-  not_uploaded: "manual",
-  // upload() itself asks again, for some minutes. After that the file is still there, but a new upload may be quicker.
-  completion_pending: "manual",
-  rule_violated: "never",
-  rejected: "never",
-  not_found: "never",
-  method_not_allowed: "never",
-  too_many_requests: "automatic",
-  credentials_unavailable: "automatic",
-  storage_unavailable: "automatic",
-  server_failed: "automatic",
-  request_refused: "never",
-});
-
-const STORAGE_CODES = /** @type {const} */ ({
-  already_exists: "manual",
-  checksum_mismatch: "manual",
-  signature_refused: "manual",
-  clock_skewed: "manual",
-  no_such_bucket: "manual",
-  not_supported: "never",
-  storage_refused: "manual",
-});
-
-export const RETRY_BY_CODE = { ...CLIENT_CODES, ...SERVER_CODES, ...STORAGE_CODES };
+/** After these, the same file fails again. @type {ErrorCode[]} */
+const FINAL = [
+  "file_unreadable",
+  "checksum_unavailable",
+  "too_large_to_hash",
+  "unexpected",
+  "invalid_request",
+  "too_large",
+  "too_small",
+  "type_not_allowed",
+  "body_too_large",
+  "unsupported_media_type",
+  "forbidden",
+  "rule_violated",
+  "rejected",
+  "not_found",
+  "method_not_allowed",
+  "request_refused",
+  "not_supported",
+];
 
 /**
  * Everything that upload() throws.
@@ -90,13 +95,13 @@ export class UploadError extends Error {
     this.code = code;
     this.details = Object.freeze(details);
     this.retryAfter = retryAfter;
-    this.transient = RETRY_BY_CODE[code] === "automatic";
-    this.retryable = RETRY_BY_CODE[code] !== "never";
+    this.transient = TRANSIENT.includes(code);
+    this.retryable = !FINAL.includes(code);
   }
 
   /**
-   * The ticket's token if the storage may have the file already, else null: `complete` ends the upload with it. Consoles
-   * and error reports do not show it, because it is an accessor.
+   * The ticket's token if the storage may have the file already, else null: `complete` ends the upload with it.
+   * Consoles and error reports do not show it, because it is an accessor.
    */
   get token() {
     return this.#token;
@@ -105,6 +110,15 @@ export class UploadError extends Error {
   set token(token) {
     this.#token = token;
   }
+}
+
+/**
+ * Say whether the error is an UploadError with one of the codes.
+ * @param {unknown} error
+ * @param {...ErrorCode} codes
+ */
+export function hasCode(error, ...codes) {
+  return error instanceof UploadError && codes.includes(error.code);
 }
 
 /**
@@ -127,7 +141,8 @@ export function fromProblem(status, problem, file, retryAfter = null) {
  * @returns {ErrorCode}
  */
 function serverCode(status, problemCode = "") {
-  if (Object.hasOwn(SERVER_CODES, problemCode)) return /** @type {ErrorCode} */ (problemCode);
+  const known = SERVER_CODES.find((code) => code === problemCode);
+  if (known) return known;
   if (status === 202) return "completion_pending";
   if (status === 429) return "too_many_requests";
   return status >= 500 && status !== 501 ? "server_failed" : "request_refused";

@@ -21,7 +21,7 @@ export function formatBytes(count) {
  * @returns {[string, string]}
  */
 export function formatDifferentBytes(one, other) {
-  if (one === other || formatBytes(one) !== formatBytes(other)) return [formatBytes(one), formatBytes(other)];
+  if (formatBytes(one) !== formatBytes(other)) return [formatBytes(one), formatBytes(other)];
   return [`${one.toLocaleString("en")} bytes`, `${other.toLocaleString("en")} bytes`];
 }
 

@@ -15,10 +15,13 @@
  *       if (error instanceof UploadError) console.log(error.code, error.message, error.retryable);
  *     }
  *
+ * `createUploader` uploads many files, which can be paused, cancelled and tried again.
+ *
  * This file only hands names on. It is the only file that a page imports.
  *
- * @typedef {import("./errors.js").ErrorCode} ErrorCode
+ * @typedef {import("./types.js").ErrorCode} ErrorCode
  * @typedef {import("./retry.js").Wait} Wait
+ * @typedef {import("./messages.js").Messages} Messages
  * @typedef {import("./types.js").ErrorDetails} ErrorDetails
  * @typedef {import("./types.js").FileInfo} FileInfo
  * @typedef {import("./types.js").StoredObject} StoredObject

@@ -1,6 +1,26 @@
 /** A browser gives the same error for a server that is down and for missing CORS rules. This tells them apart. */
 
+import { UploadError } from "./errors.js";
+
 const TIMEOUT_MS = 5000;
+
+/**
+ * Origins that answered this page. CORS works there, so a later failure has another cause.
+ * @type {Set<string>}
+ */
+export const originsWithCors = new Set();
+
+/**
+ * Return the error for a request without an answer; null if the connection was lost.
+ * @param {"server" | "storage"} target
+ * @param {string | URL} url absolute
+ */
+export async function explainNoAnswer(target, url) {
+  const { origin } = new URL(url);
+  if (!(await isReachable(origin))) return new UploadError(`${target}_unreachable`, { details: { origin } });
+  if (originsWithCors.has(origin)) return null;
+  return new UploadError(`${target}_cors`, { details: { origin: globalThis.location?.origin } });
+}
 
 /**
  * Say whether the server at the URL's origin answers at all. The request is opaque, so it needs no CORS rules.
@@ -21,9 +41,4 @@ export async function isReachable(url) {
   } catch {
     return false;
   }
-}
-
-/** Return the page's origin, which the CORS rules have to allow. */
-export function pageOrigin() {
-  return globalThis.location?.origin ?? "this page";
 }

@@ -14,11 +14,12 @@ import { UploadError } from "./errors.js";
  * @property {(wait: Wait) => void} [onWait]
  * @property {() => void} [onOffline] the attempt failed without a network; the next one comes when there is one
  * @property {number} [attempts]
- * @property {number} [maxFirstWaitSeconds] doubles with each attempt
- * @property {() => number} [random] in [0, 1)
  */
 
 const MIN_WAIT_SECONDS = 0.5;
+
+/** Doubles with each attempt. */
+const MAX_FIRST_WAIT_SECONDS = 4;
 const MAX_RETRY_AFTER_SECONDS = 300;
 
 /** A server on the same machine answers without a network, and a browser can be wrong about having none. */
@@ -35,10 +36,7 @@ const OFFLINE_CHECK_SECONDS = 30;
  * @param {RetryOptions} [options]
  * @returns {Promise<T>}
  */
-export async function retry(
-  attempt,
-  { signal, onWait, onOffline, attempts = 5, maxFirstWaitSeconds = 4, random = Math.random } = {},
-) {
+export async function retry(attempt, { signal, onWait, onOffline, attempts = 5 } = {}) {
   let previous = null;
   for (let number = 1; ; number += 1) {
     signal?.throwIfAborted();
@@ -53,7 +51,7 @@ export async function retry(
         continue;
       }
       if (number === attempts || !shouldRetry(error, previous)) throw error;
-      const seconds = waitSeconds(error, maxFirstWaitSeconds * 2 ** (number - 1) * random());
+      const seconds = waitSeconds(error, MAX_FIRST_WAIT_SECONDS * 2 ** (number - 1) * Math.random());
       onWait?.({ error, seconds, attempt: number + 1, attempts });
       await pause(seconds, { signal, endWhenOnline: error.retryAfter === null });
       previous = error;
@@ -77,12 +75,9 @@ function isOffline() {
   return globalThis.navigator?.onLine === false;
 }
 
-/** @type {import("./errors.js").ErrorCode[]} */
-const NETWORK_FAILURES = ["server_unreachable", "storage_unreachable", "connection_lost", "response_lost"];
-
-/** @param {unknown} error */
+/** Say whether no answer came. @param {unknown} error */
 function isNetworkFailure(error) {
-  return error instanceof UploadError && NETWORK_FAILURES.includes(error.code);
+  return error instanceof UploadError && error.transient && error.details.status === undefined;
 }
 
 /** @param {UploadError} error @param {number} backoff seconds */
@@ -118,8 +113,7 @@ export function pause(seconds, { signal, endWhenOnline = false }) {
  * @returns {number | null}
  */
 export function parseRetryAfter(header, now = Date.now()) {
-  if (!header) return null;
-  if (/^\d+$/.test(header.trim())) return Number(header);
-  const until = Date.parse(header);
-  return Number.isNaN(until) ? null : Math.max(0, (until - now) / 1000);
+  if (!header?.trim()) return null;
+  const seconds = /^\s*\d+\s*$/.test(header) ? Number(header) : (Date.parse(header) - now) / 1000;
+  return Number.isNaN(seconds) ? null : Math.max(0, seconds);
 }

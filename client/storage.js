@@ -1,7 +1,7 @@
 /** Send a file to the storage exactly as its ticket says, with progress. Nothing here depends on a cloud. */
 
 import { fromStorage, UploadError } from "./errors.js";
-import { isReachable, pageOrigin } from "./reachability.js";
+import { explainNoAnswer, originsWithCors } from "./reachability.js";
 import { parseRetryAfter } from "./retry.js";
 
 /**
@@ -18,12 +18,6 @@ const RESPONSE_TIMEOUT_MS = 300_000;
 const HEADERS_SET_BY_BROWSER = new Set(["content-length", "host"]);
 
 /**
- * Origins that received bytes from this page. CORS works there, so a later failure has another cause.
- * @type {Set<string>}
- */
-const originsWithCors = new Set();
-
-/**
  * Send the file once; throw an UploadError unless the storage accepts it.
  * @param {Ticket} ticket
  * @param {Blob} blob
@@ -36,8 +30,11 @@ export async function sendFile(ticket, blob, file, { signal, onProgress } = {}) 
   const { xhr, sentFraction } = await transmit(ticket, blob, { signal, onProgress });
   signal?.throwIfAborted();
   if (xhr.status === 0) throw await explainMissingResponse(ticket, blob, file, sentFraction);
+  originsWithCors.add(new URL(ticket.url).origin);
   if (xhr.status < 200 || xhr.status > 299) {
-    throw fromStorage(xhr.status, xhr.responseText, file, parseRetryAfter(readHeader(xhr, "retry-after")));
+    // getResponseHeader() writes an error to the console for a header that CORS does not expose.
+    const retryAfter = /^retry-after:(.*)$/im.exec(xhr.getAllResponseHeaders())?.[1];
+    throw fromStorage(xhr.status, xhr.responseText, file, parseRetryAfter(retryAfter));
   }
 }
 
@@ -57,7 +54,6 @@ function transmit(ticket, blob, { signal, onProgress }) {
     let sentFraction = 0;
     xhr.upload.onprogress = ({ loaded, total }) => {
       sentFraction = total ? loaded / total : 0;
-      if (loaded > 0) originsWithCors.add(new URL(ticket.url).origin);
       timeout.restart(sentFraction < 1 ? SEND_IDLE_TIMEOUT_MS : RESPONSE_TIMEOUT_MS);
       // A form is longer than its file, so the file's own count can only be derived from the fraction.
       onProgress?.(Math.round(sentFraction * blob.size), blob.size);
@@ -115,12 +111,10 @@ function createTimeout(onTimeout) {
 async function explainMissingResponse(ticket, blob, file, sentFraction) {
   const readError = await tryToRead(blob);
   if (readError) return new UploadError("file_unreadable", { details: { file }, cause: readError });
-  const { origin } = new URL(ticket.url);
-  if (!(await isReachable(origin))) return new UploadError("storage_unreachable", { details: { origin } });
-  if (sentFraction === 0 && !originsWithCors.has(origin)) {
-    return new UploadError("storage_cors", { details: { origin: pageOrigin() } });
-  }
-  return new UploadError(sentFraction === 1 ? "response_lost" : "connection_lost");
+  // A storage that takes bytes from this page has allowed its preflight.
+  if (sentFraction > 0) originsWithCors.add(new URL(ticket.url).origin);
+  const explained = await explainNoAnswer("storage", ticket.url);
+  return explained ?? new UploadError(sentFraction === 1 ? "response_lost" : "connection_lost");
 }
 
 /** @param {Blob} blob @returns {Promise<unknown>} the error, or null when the file is readable */
@@ -131,15 +125,4 @@ async function tryToRead(blob) {
   } catch (error) {
     return error;
   }
-}
-
-/**
- * Return a header that CORS exposes, or null. getResponseHeader() writes an error to the console for any other header.
- * @param {XMLHttpRequest} xhr
- * @param {string} name lower case
- */
-function readHeader(xhr, name) {
-  const lines = xhr.getAllResponseHeaders().split("\r\n");
-  const line = lines.find((header) => header.toLowerCase().startsWith(`${name}:`));
-  return line ? line.slice(name.length + 1).trim() : null;
 }

@@ -1,5 +1,5 @@
 /**
- * The types that more than one file uses. The first three are the HTTP contract between client and server.
+ * The types that more than one file uses. Ticket, StoredObject and Problem are the HTTP contract with the server.
  *
  * @typedef {object} Ticket all that a client needs to store one file
  * @property {"POST" | "PUT"} method POST: send a form with `fields` and the file. PUT: send the file with `headers`.
@@ -28,6 +28,18 @@
  * @property {string} [field] the member of the request that is wrong
  * @property {unknown} [limit] bytes for a size, a list of media types for a type
  * @property {string} [rule] the broken rule
+ *
+ * @typedef {"cancelled" | "file_unreadable" | "checksum_unavailable" | "too_large_to_hash" | "ticket_expired" |
+ *   "invalid_response" | "server_unreachable" | "storage_unreachable" | "server_cors" | "storage_cors" |
+ *   "connection_lost" | "response_lost" | "unexpected"} ClientCode what the client itself found
+ * @typedef {"invalid_request" | "too_large" | "too_small" | "type_not_allowed" | "body_too_large" |
+ *   "unsupported_media_type" | "unauthenticated" | "forbidden" | "invalid_token" | "token_expired" | "not_uploaded" |
+ *   "completion_pending" | "rule_violated" | "rejected" | "not_found" | "method_not_allowed" | "too_many_requests" |
+ *   "credentials_unavailable" | "storage_unavailable" | "server_failed" | "request_refused"} ServerCode the server's
+ *   `code`, or what its status means
+ * @typedef {"already_exists" | "checksum_mismatch" | "signature_refused" | "clock_skewed" | "no_such_bucket" |
+ *   "not_supported" | "storage_refused"} StorageCode what the storage's answer means
+ * @typedef {ClientCode | ServerCode | StorageCode} ErrorCode
  *
  * @typedef {object} FileInfo what the server and the messages are told about a file
  * @property {string} name "" when it has none

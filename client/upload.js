@@ -2,14 +2,13 @@
 
 import { completeUpload, requestTicket } from "./api.js";
 import { sha256 } from "./checksum.js";
-import { completeWhenInspected, isPending, isVerdict, withRetries, withUploadErrors } from "./completion.js";
-import { contentType } from "./content_type.js";
-import { UploadError } from "./errors.js";
+import { completeWhenInspected, isVerdict, withRetries, withUploadErrors } from "./completion.js";
+import { fileInfo } from "./content_type.js";
+import { hasCode, UploadError } from "./errors.js";
 import { sendFile } from "./storage.js";
 
 /**
  * @typedef {import("./retry.js").Wait} Wait
- * @typedef {import("./types.js").FileInfo} FileInfo
  * @typedef {import("./types.js").StoredObject} StoredObject
  * @typedef {import("./types.js").Ticket} Ticket
  *
@@ -72,7 +71,10 @@ export class Upload {
   #sha256 = null;
   /** @type {IssuedTicket | null} */
   #issued = null;
-  /** Whether the storage accepted the file, or may have accepted it without an answer. @type {"no" | "maybe" | "yes"} */
+  /**
+   * Whether the storage accepted the file; "maybe" after a request without an answer.
+   * @type {"no" | "maybe" | "yes"}
+   */
   #stored = "no";
   /** Whether the ticket got older while nothing could be sent. */
   #wasOffline = false;
@@ -90,8 +92,7 @@ export class Upload {
       options.onState?.(state, wait);
     };
     this.options = { ...options, onState };
-    /** @type {FileInfo} */
-    this.file = { name: blob.name ?? "", type: contentType(blob), size: blob.size };
+    this.file = fileInfo(blob);
   }
 
   get isStored() {
@@ -159,7 +160,7 @@ export class Upload {
         this.#stored = "yes";
         return { issued, completed };
       } catch (error) {
-        if (!isTicketExpired(error)) throw error;
+        if (!hasCode(error, "ticket_expired")) throw error;
         this.#forgetTicket();
         if (!this.#wasOffline && (renewals += 1) > MAX_TICKET_RENEWALS) throw error;
       }
@@ -203,15 +204,16 @@ export class Upload {
       await sendFile(issued.ticket, this.blob, this.file, { signal: this.options.signal, onProgress });
       return null;
     } catch (error) {
-      // The signal was aborted while the storage's answer was on its way.
-      if (isSent && this.#completes && !(error instanceof UploadError)) this.#stored = "maybe";
-      if (!(error instanceof UploadError)) throw error;
+      const failure = error instanceof UploadError ? error : null;
+      // The request was aborted or broke while the storage's answer was on its way.
+      if (isSent && this.#completes && !failure?.details.status) this.#stored = "maybe";
+      if (!failure) throw error;
       // Each ticket has its own key, so the object is this file. An earlier response was lost: this code sent the file
       // again, or the browser did after a broken connection. Completion verifies the object.
-      if (error.code === "already_exists") return null;
-      if (error.code === "storage_refused" && hasExpired(issued)) throw new UploadError("ticket_expired");
+      if (failure.code === "already_exists") return null;
+      if (failure.code === "storage_refused" && hasExpired(issued)) throw new UploadError("ticket_expired");
       // Some storages refuse a second upload of the same key with a code of their own.
-      if (!this.#completes || (error.code !== "response_lost" && error.code !== "storage_refused")) throw error;
+      if (!this.#completes || !hasCode(error, "response_lost", "storage_refused")) throw error;
       const answer = await this.#completeIfStored(issued);
       if (answer === "not_uploaded") throw error;
       return answer;
@@ -229,8 +231,8 @@ export class Upload {
     try {
       return await completeUpload(ticket.token, this.file, this.options);
     } catch (error) {
-      if (isPending(error)) return null;
-      if (!(error instanceof UploadError) || error.code !== "not_uploaded") throw error;
+      if (hasCode(error, "completion_pending")) return null;
+      if (!hasCode(error, "not_uploaded")) throw error;
       this.#stored = "no";
       return "not_uploaded";
     }
@@ -240,9 +242,4 @@ export class Upload {
 /** @param {IssuedTicket} issued */
 function hasExpired(issued) {
   return performance.now() >= issued.expiresAtMs;
-}
-
-/** @param {unknown} error */
-function isTicketExpired(error) {
-  return error instanceof UploadError && error.code === "ticket_expired";
 }

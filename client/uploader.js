@@ -23,13 +23,15 @@ import { Upload } from "./upload.js";
  *
  * @typedef {"waiting" | "paused" | "done" | "failed" | "cancelled" | import("./upload.js").State} ItemState
  *
- * @typedef {object} UploadItem one file at one moment; it is frozen, and a change makes a new one with the same `id`
+ * @typedef {Readonly<ItemMembers>} UploadItem one file at one moment; a change makes a new one with the same `id`
+ *
+ * @typedef {object} ItemMembers
  * @property {number} id
  * @property {UploadableFile} file
  * @property {ItemState} state
  * @property {number} loaded bytes that were sent in this attempt
  * @property {Wait | null} wait in the state "retrying"
- * @property {Ticket | null} ticket
+ * @property {Ticket | null} ticket the newest one
  * @property {UploadResult | null} result in the state "done"
  * @property {UploadError | null} error in the states "failed" and "cancelled"
  *
@@ -46,17 +48,19 @@ import { Upload } from "./upload.js";
  * @typedef {object} UploaderEvents what the listener of each event gets
  * @property {UploadItem} change a file was added, or something of it changed
  * @property {UploadItem} remove
- * @property {UploadItem[]} finish no file waits or runs any more; the paused ones remain
+ * @property {readonly UploadItem[]} finish no file waits or runs any more; paused ones may remain
  *
  * @typedef {object} Entry
  * @property {UploadItem} item
  * @property {Upload} upload
  * @property {AbortController | null} controller of the run that goes on
  * @property {Promise<void>} run settled when the last run ended
+ *
+ * @typedef {ReturnType<typeof createUploader>} Uploader
  */
 
-/** @type {ItemState[]} */
-const ENDED = ["done", "failed", "cancelled"];
+/** @param {UploadItem} item */
+const hasEnded = ({ state }) => state === "done" || state === "failed" || state === "cancelled";
 
 /**
  * Return an uploader, to which files are added.
@@ -65,140 +69,129 @@ const ENDED = ["done", "failed", "cancelled"];
  *     uploader.on("change", ({ id, state, loaded, error }) => { ... });
  *     uploader.add(input.files);
  *     const items = await uploader.finished();
+ *
+ * `pause`, `resume`, `cancel`, `retry` and `remove` take the `id` of one file, or none for all files. They leave a file
+ * alone whose state does not fit.
  * @param {UploaderOptions} options those of `upload` for every file, and those of the queue
  */
-export function createUploader(options) {
-  return new Uploader(options);
-}
-
-/**
- * `pause`, `resume`, `cancel`, `retry` and `remove` take the `id` of one file, or none for all files. What makes no sense
- * in the file's state does nothing.
- */
-export class Uploader {
-  #options;
-  #concurrency;
-  #check;
-  #nextId = 1;
-  #isBusy = false;
+export function createUploader({ concurrency = 3, check, ...uploadOptions }) {
   /** @type {Map<number, Entry>} */
-  #entries = new Map();
-  /** @type {readonly UploadItem[] | null} */
-  #items = null;
+  const entries = new Map();
   /** @type {Map<keyof UploaderEvents, Set<(value: any) => void>>} */
-  #listeners = new Map();
+  const listenersByEvent = new Map();
+  /** @type {readonly UploadItem[] | null} */
+  let items = null;
+  let lastId = 0;
+  let isBusy = false;
 
-  /** @param {UploaderOptions} options */
-  constructor({ concurrency = 3, check, ...options }) {
-    this.#options = options;
-    this.#concurrency = concurrency;
-    this.#check = check;
-  }
+  const uploader = {
+    /** All files in the order in which they were added. The array stays the same until something changes. */
+    get items() {
+      return (items ??= Array.from(entries.values(), ({ item }) => item));
+    },
 
-  /** All files in the order in which they were added. The array stays the same until something changes. */
-  get items() {
-    return (this.#items ??= Object.freeze(Array.from(this.#entries.values(), ({ item }) => item)));
-  }
+    /** @returns {Totals} */
+    get totals() {
+      const totals = { loaded: 0, total: 0, waiting: 0, running: 0, paused: 0, done: 0, failed: 0, cancelled: 0 };
+      for (const { state, loaded, file } of uploader.items) {
+        totals[state in totals ? /** @type {"waiting"} */ (state) : "running"] += 1;
+        if (state === "failed" || state === "cancelled") continue;
+        totals.loaded += loaded;
+        totals.total += file.size;
+      }
+      return totals;
+    },
 
-  /** @returns {Totals} */
-  get totals() {
-    const totals = { loaded: 0, total: 0, waiting: 0, running: 0, paused: 0, done: 0, failed: 0, cancelled: 0 };
-    for (const { state, loaded, file } of this.items) {
-      totals[state in totals ? /** @type {"waiting"} */ (state) : "running"] += 1;
-      if (state === "failed" || state === "cancelled") continue;
-      totals.loaded += loaded;
-      totals.total += file.size;
-    }
-    return totals;
-  }
+    /**
+     * Call the listener at each such event, until the returned function is called.
+     * @template {keyof UploaderEvents} E
+     * @param {E} event
+     * @param {(value: UploaderEvents[E]) => void} listener
+     * @returns {() => void}
+     */
+    on(event, listener) {
+      const listeners = listenersByEvent.get(event) ?? new Set();
+      listenersByEvent.set(event, listeners.add(listener));
+      return () => void listeners.delete(listener);
+    },
 
-  /**
-   * Call the listener at each such event, until the returned function is called.
-   * @template {keyof UploaderEvents} E
-   * @param {E} event
-   * @param {(value: UploaderEvents[E]) => void} listener
-   * @returns {() => void}
-   */
-  on(event, listener) {
-    const listeners = this.#listeners.get(event) ?? new Set();
-    this.#listeners.set(event, listeners.add(listener));
-    return () => void listeners.delete(listener);
-  }
+    /**
+     * Add files, which start as soon as it is their turn.
+     * @param {Iterable<UploadableFile>} files
+     * @param {Partial<FileOptions>} [options] of these files, over those of the uploader
+     * @returns {UploadItem[]}
+     */
+    add(files, options) {
+      const added = Array.from(files, (file) => enter(file, { ...uploadOptions, ...options }));
+      startNext();
+      return added.map(({ item }) => item);
+    },
 
-  /**
-   * Add files, which start as soon as it is their turn.
-   * @param {Iterable<UploadableFile>} files
-   * @param {Partial<FileOptions>} [options] of these files, over those of the uploader
-   * @returns {UploadItem[]}
-   */
-  add(files, options) {
-    const entries = Array.from(files, (file) => this.#enter(file, { ...this.#options, ...options }));
-    this.#startNext();
-    return entries.map(({ item }) => item);
-  }
-
-  /** Resolve with all files when none of them waits or runs any more. @returns {Promise<readonly UploadItem[]>} */
-  finished() {
-    return new Promise((resolve) => {
-      if (!this.#isBusy) return resolve(this.items);
-      const off = this.on("finish", (items) => {
-        off();
-        resolve(items);
+    /** Resolve with all files as soon as none of them waits or runs. @returns {Promise<readonly UploadItem[]>} */
+    finished() {
+      return new Promise((resolve) => {
+        if (!isBusy) return resolve(uploader.items);
+        const off = uploader.on("finish", (ended) => {
+          off();
+          resolve(ended);
+        });
       });
-    });
-  }
+    },
 
-  /** Stop sending; a file that was being sent starts again from its first byte. @param {number} [id] */
-  pause(id) {
-    this.#each(id, ({ state }) => !ENDED.includes(state) && state !== "paused", (entry) => this.#stop(entry, "paused"));
-  }
+    /** Stop sending; a file that was being sent starts again from its first byte. @param {number} [id] */
+    pause(id) {
+      forEach(id, (entry) => {
+        if (!hasEnded(entry.item) && entry.item.state !== "paused") stop(entry, { state: "paused" });
+      });
+    },
 
-  /** @param {number} [id] */
-  resume(id) {
-    this.#each(id, ({ state }) => state === "paused", (entry) => this.#change(entry, { state: "waiting" }));
-  }
+    /** @param {number} [id] */
+    resume(id) {
+      forEach(id, (entry) => {
+        if (entry.item.state === "paused") change(entry, { state: "waiting" });
+      });
+    },
 
-  /** @param {number} [id] */
-  cancel(id) {
-    this.#each(id, ({ state }) => !ENDED.includes(state), (entry) => this.#stop(entry, "cancelled"));
-  }
+    /** @param {number} [id] */
+    cancel(id) {
+      forEach(id, (entry) => {
+        if (!hasEnded(entry.item)) stop(entry, { state: "cancelled", error: new UploadError("cancelled") });
+      });
+    },
 
-  /**
-   * Try a file that failed or was cancelled again; without an id, all that failed and may succeed now. A file that is
-   * stored already is completed, and not sent again.
-   * @param {number} [id]
-   */
-  retry(id) {
-    const canRetry = (/** @type {UploadItem} */ { state, error }) =>
-      id === undefined ? state === "failed" && error?.retryable === true : state === "failed" || state === "cancelled";
-    this.#each(id, canRetry, (entry) => this.#change(entry, { state: "waiting", error: null }));
-  }
+    /**
+     * Try a file that failed or was cancelled again; without an id, all that failed and may succeed now. A file that is
+     * stored already is completed, and not sent again.
+     * @param {number} [id]
+     */
+    retry(id) {
+      forEach(id, (entry) => {
+        const { state, error } = entry.item;
+        const isMeant = id === undefined ? state === "failed" && error?.retryable : error !== null;
+        if (isMeant) change(entry, { state: "waiting", error: null });
+      });
+    },
 
-  /** Take a file out of the list; cancel it before, if it has not ended. @param {number} [id] */
-  remove(id) {
-    this.cancel(id);
-    this.#each(id, () => true, (entry) => {
-      this.#entries.delete(entry.item.id);
-      this.#items = null;
-      this.#emit("remove", entry.item);
-    });
-  }
+    /** Take a file out of the list; if it has not ended, it is cancelled. @param {number} [id] */
+    remove(id) {
+      uploader.cancel(id);
+      forEach(id, ({ item }) => {
+        entries.delete(item.id);
+        items = null;
+        emit("remove", item);
+      });
+    },
+  };
 
-  /**
-   * @param {number | undefined} id
-   * @param {(item: UploadItem) => boolean} isMeant
-   * @param {(entry: Entry) => void} act
-   */
-  #each(id, isMeant, act) {
-    for (const entry of [...this.#entries.values()]) {
-      if ((id === undefined || entry.item.id === id) && isMeant(entry.item)) act(entry);
-    }
-    this.#startNext();
+  /** @param {number | undefined} id all files if it is missing @param {(entry: Entry) => void} act */
+  function forEach(id, act) {
+    for (const entry of [...entries.values()]) if (id === undefined || entry.item.id === id) act(entry);
+    startNext();
   }
 
   /** @param {UploadableFile} file @param {FileOptions} options @returns {Entry} */
-  #enter(file, options) {
-    const id = this.#nextId++;
+  function enter(file, options) {
+    const report = (/** @type {Partial<UploadItem>} */ news) => entry.controller && change(entry, news);
     const upload = new Upload(file, {
       ...options,
       // A new attempt begins at zero, so what an earlier one sent is not shown any more.
@@ -206,68 +199,69 @@ export class Uploader {
       onProgress: ({ loaded }) => report({ loaded }),
       onTicket: (ticket) => report({ ticket }),
     });
+    const id = (lastId += 1);
     /** @type {UploadItem} */
     const item = { id, file, state: "waiting", loaded: 0, wait: null, ticket: null, result: null, error: null };
     /** @type {Entry} */
     const entry = { item, upload, controller: null, run: Promise.resolve() };
-    const report = (/** @type {Partial<UploadItem>} */ change) => entry.controller && this.#change(entry, change);
-    this.#entries.set(id, entry);
-    this.#change(entry, {});
+    entries.set(id, entry);
+    change(entry, {});
     return entry;
   }
 
-  #startNext() {
-    const entries = [...this.#entries.values()];
-    let free = this.#concurrency - entries.filter(({ controller }) => controller).length;
-    for (const entry of entries) {
-      if (free <= 0) break;
-      if (entry.item.state !== "waiting" || entry.controller) continue;
-      this.#run(entry);
-      free -= 1;
+  function startNext() {
+    const all = [...entries.values()];
+    let free = concurrency - all.filter(({ controller }) => controller).length;
+    for (const entry of all) {
+      if (free > 0 && entry.item.state === "waiting" && !entry.controller) {
+        run(entry);
+        free -= 1;
+      }
     }
-    const wasBusy = this.#isBusy;
-    this.#isBusy = entries.some(({ item, controller }) => controller || item.state === "waiting");
-    if (wasBusy && !this.#isBusy) this.#emit("finish", [...this.items]);
+    const wasBusy = isBusy;
+    isBusy = all.some(({ item, controller }) => controller || item.state === "waiting");
+    if (wasBusy && !isBusy) emit("finish", uploader.items);
   }
 
   /** @param {Entry} entry */
-  #run(entry) {
+  function run(entry) {
     const controller = new AbortController();
     const { signal } = controller;
-    const end = (/** @type {Partial<UploadItem>} */ change) => {
+    const end = (/** @type {Partial<UploadItem>} */ news) => {
       if (signal.aborted) return;
       entry.controller = null;
-      this.#change(entry, { wait: null, ...change });
-      this.#startNext();
+      change(entry, { wait: null, ...news });
+      startNext();
     };
     entry.controller = controller;
-    // A run that was stopped has its last words before the next one begins.
+    // A run that was stopped may still end its last request.
     entry.run = entry.run.then(async () => {
       try {
-        await withUploadErrors(signal, async () => this.#check?.(entry.upload.file));
+        await withUploadErrors(signal, async () => check?.(entry.upload.file));
         const result = await entry.upload.run(signal);
         end({ state: "done", result, loaded: entry.item.file.size });
       } catch (thrown) {
         const error = /** @type {UploadError} */ (thrown);
-        if (entry.item.error?.code === error.code) this.#change(entry, { error });
+        // Only the error of the ended run knows the token.
+        if (entry.item.error?.code === error.code) change(entry, { error });
         end({ state: "failed", error, loaded: 0 });
       }
     });
   }
 
-  /** @param {Entry} entry @param {"paused" | "cancelled"} state */
-  #stop(entry, state) {
-    const error = state === "cancelled" ? new UploadError("cancelled") : null;
+  /** @param {Entry} entry @param {Partial<UploadItem>} news */
+  function stop(entry, news) {
     entry.controller?.abort();
     entry.controller = null;
-    this.#change(entry, { state, error, wait: null, loaded: entry.upload.isStored ? entry.item.file.size : 0 });
+    change(entry, { wait: null, loaded: entry.upload.isStored ? entry.item.file.size : 0, ...news });
   }
 
-  /** @param {Entry} entry @param {Partial<UploadItem>} change */
-  #change(entry, change) {
-    entry.item = Object.freeze({ ...entry.item, ...change });
-    this.#items = null;
-    this.#emit("change", entry.item);
+  /** @param {Entry} entry @param {Partial<UploadItem>} news */
+  function change(entry, news) {
+    if (!entries.has(entry.item.id)) return;
+    entry.item = Object.freeze({ ...entry.item, ...news });
+    items = null;
+    emit("change", entry.item);
   }
 
   /**
@@ -275,8 +269,8 @@ export class Uploader {
    * @param {E} event
    * @param {UploaderEvents[E]} value
    */
-  #emit(event, value) {
-    for (const listener of [...(this.#listeners.get(event) ?? [])]) {
+  function emit(event, value) {
+    for (const listener of [...(listenersByEvent.get(event) ?? [])]) {
       try {
         listener(value);
       } catch (error) {
@@ -287,4 +281,6 @@ export class Uploader {
       }
     }
   }
+
+  return uploader;
 }

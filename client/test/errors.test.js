@@ -19,7 +19,7 @@ test("an error has its code, its details, and a sentence as its message", () => 
 test("the code decides who may try again", () => {
   const natures = { too_large: [false, false], ticket_expired: [true, false], storage_unavailable: [true, true] };
   for (const [code, [retryable, transient]] of Object.entries(natures)) {
-    const error = new UploadError(/** @type {import("../errors.js").ErrorCode} */ (code));
+    const error = new UploadError(/** @type {import("../types.js").ErrorCode} */ (code));
     assert.deepEqual([error.retryable, error.transient], [retryable, transient], code);
   }
 });

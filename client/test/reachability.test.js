@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { isReachable, pageOrigin } from "../reachability.js";
+import { explainNoAnswer, isReachable, originsWithCors } from "../reachability.js";
 import { startServer, unusedOrigin } from "./servers.js";
 
 test("a server that answers at all is reachable, whatever it answers at the URL", async (t) => {
@@ -14,6 +14,10 @@ test("a server that is down is not reachable", async () => {
   assert.equal(await isReachable(`${await unusedOrigin()}/files`), false);
 });
 
-test("outside a browser the page's origin is a description", () => {
-  assert.equal(pageOrigin(), "this page");
+test("a server that never answered this page excludes it by CORS, and one that did lost a connection", async (t) => {
+  const { origin } = await startServer(t, () => ({}));
+  assert.equal((await explainNoAnswer("server", `${origin}/upload`))?.code, "server_cors");
+  originsWithCors.add(origin);
+  assert.equal(await explainNoAnswer("server", `${origin}/upload`), null);
+  assert.equal((await explainNoAnswer("storage", await unusedOrigin()))?.code, "storage_unreachable");
 });

@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 
 import { UploadError } from "../errors.js";
+import { setOnline } from "./network.js";
 import { parseRetryAfter, pause, retry } from "../retry.js";
 
 /** An attempt that fails with each of the errors in turn, and then succeeds. @param {Error[]} errors */
@@ -21,8 +22,10 @@ function failing(...errors) {
  * @param {import("node:test").TestContext} t
  * @param {() => Promise<string>} attempt
  * @param {import("../retry.js").RetryOptions} [options]
+ * @param {number} [random] what Math.random() returns
  */
-function retryAtOnce(t, attempt, options = {}) {
+function retryAtOnce(t, attempt, options = {}, random = 1) {
+  t.mock.method(Math, "random", () => random);
   t.mock.timers.enable({ apis: ["setTimeout"] });
   /** @type {import("../retry.js").Wait[]} */
   const waits = [];
@@ -30,7 +33,7 @@ function retryAtOnce(t, attempt, options = {}) {
     waits.push(wait);
     setImmediate(() => t.mock.timers.tick(wait.seconds * 1000));
   };
-  return { waits, result: retry(attempt, { onWait, random: () => 1, ...options }) };
+  return { waits, result: retry(attempt, { onWait, ...options }) };
 }
 
 const transient = (/** @type {object} */ options) => new UploadError("storage_unavailable", options);
@@ -45,7 +48,7 @@ test("a transient failure is repeated until it succeeds, with waits that double"
 });
 
 test("each wait is a random part of its maximum, and never shorter than half a second", async (t) => {
-  const { waits, result } = retryAtOnce(t, failing(transient({}), transient({})), { random: () => 0.01 });
+  const { waits, result } = retryAtOnce(t, failing(transient({}), transient({})), {}, 0.01);
   await result;
   assert.deepEqual(waits.map(({ seconds }) => seconds), [0.5, 0.5]);
 });
@@ -92,12 +95,59 @@ test("a wait does not begin after an abort", async () => {
 });
 
 test("a browser that comes back online ends the wait", async (t) => {
-  const page = new EventTarget();
-  Object.assign(globalThis, { addEventListener: page.addEventListener.bind(page) });
-  t.after(() => Reflect.deleteProperty(globalThis, "addEventListener"));
+  const network = setOnline(t, true);
   t.mock.timers.enable({ apis: ["setTimeout"] });
-  const goOnline = () => setImmediate(() => page.dispatchEvent(new Event("online")));
+  const goOnline = () => setImmediate(() => network.set(true));
   assert.equal(await retry(failing(transient({})), { onWait: goOnline }), "done");
+});
+
+test("failures without a network are no attempts, and the next attempt comes with the network", async (t) => {
+  const network = setOnline(t, false);
+  t.mock.timers.enable({ apis: ["setTimeout"] });
+  const unreachable = () => new UploadError("storage_unreachable", { details: { origin: "https://a.example" } });
+  const attempt = failing(...Array.from({ length: 7 }, unreachable));
+  let waits = 0;
+  const onOffline = () => {
+    waits += 1;
+    // The first checks come after 30 seconds each, and the last failure is followed by the network.
+    if (waits < 7) setImmediate(() => t.mock.timers.tick(30_000));
+    else setImmediate(() => network.set(true));
+  };
+  const onWait = () => assert.fail("no attempt was used");
+  assert.equal(await retry(attempt, { onOffline, attempts: 2, onWait }), "done");
+  assert.deepEqual([attempt.calls, waits], [8, 7]);
+});
+
+test("an answer that came is a failed attempt, whatever the browser says of its network", async (t) => {
+  setOnline(t, false);
+  const attempt = failing(new UploadError("storage_unavailable", { details: { status: 503 } }));
+  const { waits, result } = retryAtOnce(t, attempt, { onOffline: () => assert.fail("an answer needs a network") });
+  assert.equal(await result, "done");
+  assert.equal(waits.length, 1);
+});
+
+test("after a time without a network all attempts are there again", async (t) => {
+  const network = setOnline(t, true);
+  const lost = () => new UploadError("connection_lost");
+  const attempt = failing(lost(), lost(), lost(), lost());
+  const onOffline = () => setImmediate(() => network.set(true));
+  // The network fails during the second attempt of three.
+  const goOffline = (/** @type {import("../retry.js").Wait} */ { attempt: next }) => {
+    if (attempt.calls === 1 && next === 2) network.set(false);
+    setImmediate(() => t.mock.timers.tick(20_000));
+  };
+  t.mock.timers.enable({ apis: ["setTimeout"] });
+  assert.equal(await retry(attempt, { attempts: 3, onWait: goOffline, onOffline }), "done");
+  assert.equal(attempt.calls, 5);
+});
+
+test("an abort ends the wait for the network", async (t) => {
+  setOnline(t, false);
+  const controller = new AbortController();
+  const attempt = failing(new UploadError("connection_lost"));
+  const onOffline = () => setImmediate(() => controller.abort());
+  await assert.rejects(retry(attempt, { signal: controller.signal, onOffline }), { name: "AbortError" });
+  assert.equal(attempt.calls, 1);
 });
 
 test("a Retry-After header holds seconds or a date", () => {

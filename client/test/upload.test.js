@@ -1,22 +1,13 @@
 import assert from "node:assert/strict";
 import { before, test } from "node:test";
+import { inspect } from "node:util";
 
 import { store, upload, UploadError } from "../index.js";
-import { startServer } from "./servers.js";
+import { Upload } from "../upload.js";
+import { setOnline } from "./network.js";
+import { FILE as BLOB, startServers, STORED, UPLOADED } from "./plan.js";
 import { NodeXMLHttpRequest } from "./xml_http_request.js";
 
-/** @typedef {import("./servers.js").PlannedResponse} PlannedResponse */
-
-const BLOB = new File(["bytes"], "cat.png", { type: "image/png" });
-const STORED = {
-  key: "a/key",
-  object_url: "https://cdn.example/a/key",
-  etag: '"e"',
-  version: null,
-  size: 5,
-  type: "image/png",
-};
-const ENFORCED = { size: "storage", type: "storage" };
 const NOT_UPLOADED = { status: 409, body: { code: "not_uploaded", detail: "nothing there" } };
 const PENDING = { status: 202, headers: { "Retry-After": "0" }, body: { code: "completion_pending", detail: "wait" } };
 const EXPIRED = { status: 403, body: "<Error><Code>AccessDenied</Code><Message>Request has expired</Message></Error>" };
@@ -26,59 +17,32 @@ const REFUSED = { status: 403, body: "<Error><Code>AccessDenied</Code><Message>n
 before(() => Object.assign(globalThis, { XMLHttpRequest: NodeXMLHttpRequest }));
 
 /**
- * Upload through a server and a storage, each of which gives its responses in turn and then repeats the last one. A
- * function makes the server's responses to completions when they are asked for.
+ * Upload through a planned server and a planned storage.
  * @param {import("node:test").TestContext} t
- * @param {{stored?: PlannedResponse[], completed?: PlannedResponse[] | (() => PlannedResponse),
- *   lifetimeMs?: number, options?: Partial<import("../upload.js").UploadOptions>, start?: typeof upload | typeof store}} plan
+ * @param {Parameters<typeof startServers>[1] & {options?: Partial<import("../upload.js").UploadOptions>,
+ *   start?: typeof upload | typeof store}} plan
  */
-async function run(t, { stored = [{}], completed = [{ body: STORED }], lifetimeMs = 60_000, options = {}, start = upload }) {
-  // The shortest waits.
-  t.mock.method(Math, "random", () => 0);
-  const storage = await startServer(t, (_, number) => stored[Math.min(number, stored.length) - 1]);
-  const now = "2026-03-02T10:00:00Z";
-  const ticket = (/** @type {number} */ number) => ({
-    method: "PUT",
-    url: `${storage.origin}/key-${number}`,
-    fields: {},
-    headers: {},
-    now,
-    expires_at: new Date(Date.parse(now) + lifetimeMs).toISOString(),
-    key: `key-${number}`,
-    object_url: `${storage.origin}/key-${number}`,
-    enforced: ENFORCED,
-    token: `token-${number}`,
-  });
-  const counts = { "/upload": 0, "/complete": 0 };
-  const server = await startServer(t, ({ path }) => {
-    const number = (counts[/** @type {keyof typeof counts} */ (path)] += 1);
-    if (path === "/upload") return { body: ticket(number) };
-    return typeof completed === "function" ? completed() : completed[Math.min(number, completed.length) - 1];
-  });
+async function run(t, { options = {}, start = upload, ...plan }) {
+  const servers = await startServers(t, plan);
   /** @type {string[]} */
   const states = [];
-  const result = start(BLOB, { api: server.origin, onState: (state) => states.push(state), ...options });
+  const result = start(BLOB, { api: servers.api, onState: (state) => states.push(state), ...options });
   // So that a test can look at the requests before it looks at the result.
   const [outcome] = await Promise.allSettled([result]);
   return {
     outcome: outcome.status === "fulfilled" ? outcome.value : /** @type {UploadError} */ (outcome.reason),
     states,
-    tickets: counts["/upload"],
-    completions: server.requests.filter(({ path }) => path === "/complete").map(tokenOf),
-    stored: storage.requests.map(({ path }) => path),
-    storage,
-    server,
+    tickets: servers.tickets,
+    completions: servers.completions,
+    stored: servers.stored,
+    storage: servers.storage,
+    server: servers.server,
   };
-}
-
-/** @param {import("./servers.js").ReceivedRequest} request */
-function tokenOf({ body }) {
-  return JSON.parse(body.toString()).token;
 }
 
 test("an upload asks for a ticket, sends the file, completes, and returns what is stored", async (t) => {
   const { outcome, states, completions, storage } = await run(t, {});
-  assert.deepEqual(outcome, { ...STORED, enforced: ENFORCED });
+  assert.deepEqual(outcome, UPLOADED);
   assert.deepEqual(states, ["requesting", "uploading", "verifying"]);
   assert.deepEqual(completions, ["token-1"]);
   assert.equal(storage.requests[0].body.toString(), "bytes");
@@ -128,7 +92,7 @@ test("progress starts at zero and ends at the file's size", async (t) => {
 
 test("a transient failure of the storage is repeated with the same ticket", async (t) => {
   const { outcome, states, tickets, stored } = await run(t, { stored: [{ status: 503 }, {}] });
-  assert.deepEqual(outcome, { ...STORED, enforced: ENFORCED });
+  assert.deepEqual(outcome, UPLOADED);
   assert.equal(tickets, 1);
   assert.deepEqual(stored, ["/key-1", "/key-1"]);
   assert.deepEqual(states, ["requesting", "uploading", "retrying", "uploading", "verifying"]);
@@ -136,7 +100,7 @@ test("a transient failure of the storage is repeated with the same ticket", asyn
 
 test("an expired ticket is replaced once", async (t) => {
   const { outcome, stored, completions } = await run(t, { stored: [EXPIRED, {}] });
-  assert.deepEqual(outcome, { ...STORED, enforced: ENFORCED });
+  assert.deepEqual(outcome, UPLOADED);
   assert.deepEqual(stored, ["/key-1", "/key-2"]);
   assert.deepEqual(completions, ["token-2"]);
 });
@@ -155,13 +119,13 @@ test("a ticket that expired before the file was sent is not used", async (t) => 
 
 test("a file that is already there is this file, and is completed", async (t) => {
   const { outcome, completions } = await run(t, { stored: [EXISTS] });
-  assert.deepEqual(outcome, { ...STORED, enforced: ENFORCED });
+  assert.deepEqual(outcome, UPLOADED);
   assert.deepEqual(completions, ["token-1"]);
 });
 
 test("after a lost response the server is asked, and the file is not sent again if it is there", async (t) => {
   const { outcome, stored, completions } = await run(t, { stored: [{ disconnect: true }] });
-  assert.deepEqual(outcome, { ...STORED, enforced: ENFORCED });
+  assert.deepEqual(outcome, UPLOADED);
   assert.deepEqual([stored, completions], [["/key-1"], ["token-1"]]);
 });
 
@@ -170,13 +134,13 @@ test("after a lost response the file is sent again if it is not there", async (t
     stored: [{ disconnect: true }, {}],
     completed: [NOT_UPLOADED, { body: STORED }],
   });
-  assert.deepEqual(outcome, { ...STORED, enforced: ENFORCED });
+  assert.deepEqual(outcome, UPLOADED);
   assert.deepEqual(stored, ["/key-1", "/key-1"]);
 });
 
 test("a refusal by the storage is no failure when the file is there", async (t) => {
   const { outcome, completions } = await run(t, { stored: [REFUSED] });
-  assert.deepEqual(outcome, { ...STORED, enforced: ENFORCED });
+  assert.deepEqual(outcome, UPLOADED);
   assert.deepEqual(completions, ["token-1"]);
 });
 
@@ -196,7 +160,7 @@ test("a rule that the stored file breaks is thrown with the rule", async (t) => 
 test("while the server has no verdict it is asked again, which is no failed attempt", async (t) => {
   const completed = [PENDING, PENDING, { status: 503 }, PENDING, { body: STORED }];
   const { outcome, states, stored, completions } = await run(t, { completed, options: { attempts: 2 } });
-  assert.deepEqual(outcome, { ...STORED, enforced: ENFORCED });
+  assert.deepEqual(outcome, UPLOADED);
   assert.deepEqual(stored, ["/key-1"]);
   assert.deepEqual(completions, Array(5).fill("token-1"));
   const runs = states.filter((state, index) => state !== states[index - 1]);
@@ -244,7 +208,7 @@ test("after a lost response the file is not sent again while it is inspected", a
     stored: [{ disconnect: true }],
     completed: [PENDING, PENDING, { body: STORED }],
   });
-  assert.deepEqual(outcome, { ...STORED, enforced: ENFORCED });
+  assert.deepEqual(outcome, UPLOADED);
   assert.deepEqual([stored, completions], [["/key-1"], ["token-1", "token-1", "token-1"]]);
 });
 
@@ -277,4 +241,109 @@ test("a programming error is thrown as an UploadError with its cause", async () 
   assert.equal(error.code, "unexpected");
   assert.match(error.message, /Invalid URL/);
   assert.ok(error.cause instanceof TypeError);
+});
+
+test("a server that cannot be reached at the completion leaves the token in the error, and in no console", async (t) => {
+  const { outcome, stored } = await run(t, { completed: [{ disconnect: true }], options: { attempts: 2 } });
+  const error = /** @type {UploadError} */ (outcome);
+  assert.deepEqual([error.code, error.token, stored], ["server_unreachable", "token-1", ["/key-1"]]);
+  assert.doesNotMatch(inspect(error, { depth: 9, showHidden: true }) + JSON.stringify(error), /token-1/);
+});
+
+test("a verdict of the server leaves no token, because nothing can be completed any more", async (t) => {
+  const verdicts = { invalid_token: 403, token_expired: 410, not_uploaded: 409, rule_violated: 422, rejected: 422 };
+  for (const [code, status] of Object.entries(verdicts)) {
+    const { outcome } = await run(t, { completed: [{ status, body: { code } }] });
+    const error = /** @type {UploadError} */ (outcome);
+    assert.deepEqual([error.code, error.token], [code, null]);
+  }
+});
+
+test("a file that did not reach the storage leaves no token", async (t) => {
+  const { outcome } = await run(t, { stored: [{ status: 503 }], options: { attempts: 1 } });
+  assert.equal(/** @type {UploadError} */ (outcome).token, null);
+});
+
+test("an upload that is run again after a failed completion completes, and sends nothing again", async (t) => {
+  const servers = await startServers(t, { completed: [{ status: 503 }, { body: STORED }] });
+  const again = new Upload(BLOB, { api: servers.api, attempts: 1 });
+  await assert.rejects(again.run(), { code: "server_failed", token: "token-1" });
+  assert.deepEqual(await again.run(), UPLOADED);
+  assert.deepEqual([servers.tickets, servers.stored, servers.completions], [1, ["/key-1"], ["token-1", "token-1"]]);
+});
+
+test("an upload that is run again after a verdict begins anew", async (t) => {
+  const rejected = { status: 422, body: { code: "rejected", detail: "too wide" } };
+  const servers = await startServers(t, { completed: [rejected, { body: STORED }] });
+  const again = new Upload(BLOB, { api: servers.api });
+  await assert.rejects(again.run(), { code: "rejected" });
+  assert.deepEqual(await again.run(), UPLOADED);
+  assert.deepEqual([servers.stored, servers.completions], [["/key-1", "/key-2"], ["token-1", "token-2"]]);
+});
+
+test("a ticket that was not used up is used when the upload is run again, unless it expired meanwhile", async (t) => {
+  for (const [lifetimeMs, expected] of /** @type {[number, string[]][]} */ ([
+    [60_000, ["/key-1", "/key-1"]],
+    [500, ["/key-1", "/key-2"]],
+  ])) {
+    const servers = await startServers(t, { stored: [{ status: 503 }, {}], lifetimeMs });
+    const again = new Upload(BLOB, { api: servers.api, attempts: 1 });
+    await assert.rejects(again.run(), { code: "storage_unavailable" });
+    await new Promise((resolve) => setTimeout(resolve, 600));
+    await again.run();
+    assert.deepEqual(servers.stored, expected);
+  }
+});
+
+test("after a request that was sent and got no answer, the server is asked before anything is sent again", async (t) => {
+  const completed = [{ disconnect: true }, { body: STORED }];
+  const { outcome, stored, completions } = await run(t, { stored: [{ disconnect: true }], completed });
+  assert.deepEqual(outcome, UPLOADED);
+  assert.deepEqual([stored, completions], [["/key-1"], ["token-1", "token-1"]]);
+});
+
+test("an abort while the storage's answer is on its way lets the next run ask the server first", async (t) => {
+  const controller = new AbortController();
+  const stored = () => {
+    controller.abort();
+    return { disconnect: true };
+  };
+  const servers = await startServers(t, { stored });
+  const again = new Upload(BLOB, { api: servers.api });
+  await assert.rejects(again.run(controller.signal), { code: "cancelled", token: "token-1" });
+  assert.deepEqual(await again.run(), UPLOADED);
+  assert.deepEqual([servers.stored, servers.completions], [["/key-1"], ["token-1"]]);
+});
+
+test("store() never completes, not even to know whether the file is stored", async (t) => {
+  const { outcome, stored, completions } = await run(t, { start: store, stored: [{ disconnect: true }, EXISTS] });
+  assert.equal(/** @type {any} */ (outcome).token, "token-1");
+  assert.deepEqual([stored, completions], [["/key-1", "/key-1"], []]);
+});
+
+test("a ticket that expired while the browser was offline is replaced, however often", async (t) => {
+  const network = setOnline(t, true);
+  let requests = 0;
+  const stored = () => {
+    requests += 1;
+    if (requests > 3) return {};
+    network.set(false);
+    setTimeout(() => network.set(true), 600);
+    return { disconnect: true };
+  };
+  const completed = [NOT_UPLOADED, NOT_UPLOADED, NOT_UPLOADED, { body: STORED }];
+  const { outcome, states, tickets } = await run(t, { stored, lifetimeMs: 500, completed });
+  assert.deepEqual(outcome, UPLOADED);
+  assert.deepEqual([tickets, states.filter((state) => state === "offline").length], [4, 3]);
+});
+
+test("the page's own fetch sends the requests to the server", async (t) => {
+  /** @type {string[]} */
+  const paths = [];
+  const own = (/** @type {any} */ url, /** @type {RequestInit | undefined} */ init) => {
+    paths.push(new URL(url).pathname);
+    return fetch(url, init);
+  };
+  await run(t, { options: { fetch: own } });
+  assert.deepEqual(paths, ["/upload", "/complete"]);
 });
