@@ -29,17 +29,25 @@
  * @property {unknown} [limit] bytes for a size, a list of media types for a type
  * @property {string} [rule] the broken rule
  *
- * @typedef {"cancelled" | "file_unreadable" | "checksum_unavailable" | "too_large_to_hash" | "ticket_expired" |
- *   "invalid_response" | "server_unreachable" | "storage_unreachable" | "server_cors" | "storage_cors" |
- *   "connection_lost" | "response_lost" | "unexpected"} ClientCode what the client itself found
- * @typedef {"invalid_request" | "too_large" | "too_small" | "type_not_allowed" | "body_too_large" |
- *   "unsupported_media_type" | "unauthenticated" | "forbidden" | "invalid_token" | "token_expired" | "not_uploaded" |
- *   "completion_pending" | "rule_violated" | "rejected" | "not_found" | "method_not_allowed" | "too_many_requests" |
- *   "credentials_unavailable" | "storage_unavailable" | "server_failed" | "request_refused"} ServerCode the server's
- *   `code`, or what its status means
- * @typedef {"already_exists" | "checksum_mismatch" | "signature_refused" | "clock_skewed" | "no_such_bucket" |
- *   "not_supported" | "storage_refused"} StorageCode what the storage's answer means
- * @typedef {ClientCode | ServerCode | StorageCode} ErrorCode
+ * The codes of errors. What the client finds by itself:
+ * @typedef {"cancelled" | "file_unreadable" | "checksum_unavailable" | "too_large_to_hash" | "unexpected"} PageCode
+ * @typedef {"server_unreachable" | "server_cors" | "invalid_response" | "ticket_expired"} ServerConnectionCode
+ * @typedef {"storage_unreachable" | "storage_cors" | "connection_lost" | "response_lost"} StorageConnectionCode
+ *
+ * What the server says by the `code` of its problem document, or by its status:
+ * @typedef {"invalid_request" | "too_large" | "too_small" | "type_not_allowed" | "unsupported_media_type"} RequestCode
+ * @typedef {"unauthenticated" | "forbidden" | "too_many_requests" | "body_too_large" | "request_refused"} AccessCode
+ * @typedef {"not_found" | "method_not_allowed" | "server_failed" | "credentials_unavailable"} ServiceCode
+ * @typedef {"invalid_token" | "token_expired" | "not_uploaded" | "completion_pending"} CompletionCode
+ * @typedef {"rule_violated" | "rejected" | "storage_unavailable"} VerdictCode
+ *
+ * What the storage's answer means; it shares "too_large", "too_small", "storage_unavailable" and "ticket_expired":
+ * @typedef {"already_exists" | "checksum_mismatch" | "signature_refused" | "clock_skewed"} SignedRequestCode
+ * @typedef {"no_such_bucket" | "not_supported" | "storage_refused"} StorageCode
+ *
+ * @typedef {PageCode | ServerConnectionCode | StorageConnectionCode} ClientCode
+ * @typedef {RequestCode | AccessCode | ServiceCode | CompletionCode | VerdictCode} ServerCode
+ * @typedef {ClientCode | ServerCode | SignedRequestCode | StorageCode} ErrorCode
  *
  * @typedef {object} FileInfo what the server and the messages are told about a file
  * @property {string} name "" when it has none
