@@ -1,7 +1,8 @@
 """The HTTP contract as an ASGI application, which any other ASGI application can mount.
 
 ``POST /upload`` returns a ticket, ``POST /complete`` the stored object, and ``GET /openapi.json`` describes both. Every
-error is an RFC 9457 problem document with a stable ``code``.
+error is an RFC 9457 problem document with a stable ``code``. With ``companion=True``, ``GET /s3/params`` returns
+tickets to Uppy's Companion mode.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from presign.errors import ConfigurationError, InvalidRequest
+from presign.http import companion as uppy
 from presign.http.async_endpoints import MAX_THREADS, TIMEOUT_SECONDS, Answer, AsyncEndpoints
 from presign.http.endpoints import SUCCESS_HEADERS, presigners_by_path
 from presign.http.openapi import openapi
@@ -54,6 +56,7 @@ def create_app(
     allowed_origins: Collection[str] = (),
     allowed_headers: Collection[str] = (),
     allow_credentials: bool = False,
+    companion: bool = False,
     max_threads: int = MAX_THREADS,
     timeout_seconds: float = TIMEOUT_SECONDS,
 ) -> ASGIApp:
@@ -68,6 +71,8 @@ def create_app(
       bearer tokens and ``"x-csrftoken"``.
     - ``allow_credentials``: whether those pages may send cookies. A page of any other origin cannot forge a request:
       only JSON is accepted, and a browser first asks whether the origin may send JSON (a preflight request).
+    - ``companion``: also serve ``GET /s3/params``, which Uppy 5 and 6 ask for a ticket in their Companion mode (see
+      docs/uppy.md). A page of any other origin can make a browser send this request, but cannot read the ticket.
     - ``max_threads``: how many completions can run at once. Completions wait for the storage, so they run in threads
       of their own: a storage that hangs does not block the application's other endpoints. If ``presigner`` calls a
       service to sign, the same number of other threads makes these calls.
@@ -96,22 +101,26 @@ def create_app(
     for path, each in presigners_by_path(presigner).items():
         endpoints[f"{path}/upload"] = endpoint(answers.uploader(each))
         endpoints[f"{path}/complete"] = endpoint(answers.completer(each))
-        routes.append(Route(f"{path}/openapi.json", _document(each), methods=["GET"]))
+        routes.append(Route(f"{path}/openapi.json", _document(each, companion), methods=["GET"]))
+        if companion:
+            params = _Params(answers.uploader(each), presigner=each, authorize=_awaitable(authorize))
+            routes.append(Route(f"{path}{uppy.PREFIX}{{name:path}}", params))
     routes += [Route(path, each, methods=["POST"]) for path, each in endpoints.items()]
     others: ASGIApp = Starlette(routes=routes, exception_handlers={HTTPException: _http_problem})
     if allowed_origins:
         others = CORSMiddleware(
             others,
             allow_origins=list(allowed_origins),
-            allow_methods=["POST"],
+            allow_methods=["POST", "GET"] if companion else ["POST"],
             allow_headers=["Content-Type", *allowed_headers],
             allow_credentials=allow_credentials,
+            expose_headers=["Retry-After"],
         )
     return _Application(endpoints=endpoints, others=others)
 
 
-def _document(presigner: Presigner) -> Callable[[Request], Awaitable[Response]]:
-    document = orjson.dumps(openapi(presigner))
+def _document(presigner: Presigner, companion: bool) -> Callable[[Request], Awaitable[Response]]:
+    document = orjson.dumps(openapi(presigner, companion=companion))
 
     async def describe(request: Request) -> Response:
         return Response(document, media_type="application/json")
@@ -157,11 +166,9 @@ class _Endpoint:
         cors_headers = self._cors_headers.get(headers.get(b"origin", b""), [])
         try:
             owner = await self._authorize(Request(scope, receive))
-            check_media_type(headers.get(b"content-type", b"").decode("latin-1"))
-            check_declared_length(headers.get(b"content-length"))
-            content = await self._answer(await read_body(receive), owner)
+            content = await self._answer(await self._body(scope, headers, receive), owner)
         except Exception as error:
-            response = as_response(problem_response(error))
+            response = as_response(self._problem(error))
             response.raw_headers += cors_headers
             await response(scope, receive, send)
             if is_server_fault(error):
@@ -171,6 +178,37 @@ class _Endpoint:
         answer_headers = [*_SUCCESS_HEADERS, (b"content-length", b"%d" % len(content)), *cors_headers]
         await send({"type": "http.response.start", "status": 200, "headers": answer_headers})
         await send({"type": "http.response.body", "body": content})
+
+    async def _body(self, scope: Scope, headers: Mapping[bytes, bytes], receive: Receive) -> bytes:
+        check_media_type(headers.get(b"content-type", b"").decode("latin-1"))
+        check_declared_length(headers.get(b"content-length"))
+        return await read_body(receive)
+
+    def _problem(self, error: Exception) -> ProblemResponse:
+        return problem_response(error)
+
+
+class _Params(_Endpoint):
+    """Everything under ``/s3/``: tickets for Uppy, and problems. Starlette's middleware adds the CORS headers."""
+
+    def __init__(
+        self, answer: Answer, *, presigner: Presigner, authorize: Callable[[Request], Awaitable[str | None]]
+    ) -> None:
+        super().__init__(answer, authorize=authorize, cors_headers={})
+        self._presigner = presigner
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        refusal = uppy.refusal(scope["path_params"]["name"], scope["method"])
+        if refusal is None:
+            await super().__call__(scope, receive, send)
+        else:
+            await as_response(refusal)(scope, receive, send)
+
+    async def _body(self, scope: Scope, headers: Mapping[bytes, bytes], receive: Receive) -> bytes:
+        return uppy.body_of_query(self._presigner, scope["query_string"].decode("latin-1"))
+
+    def _problem(self, error: Exception) -> ProblemResponse:
+        return uppy.with_message(problem_response(error))
 
 
 def _awaitable(authorize: Authorize) -> Callable[[Request], Awaitable[str | None]]:

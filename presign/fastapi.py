@@ -25,10 +25,21 @@ from starlette.types import Receive, Scope, Send
 
 from presign.asgi import as_response, read_body
 from presign.errors import ConfigurationError, InvalidRequest, PresignError, sanitize
+from presign.http import companion as uppy
 from presign.http.async_endpoints import MAX_THREADS, TIMEOUT_SECONDS, Answer, AsyncEndpoints
 from presign.http.endpoints import SUCCESS_HEADERS, presigners_by_path
-from presign.http.openapi import COMPLETE, PROBLEM, STORED_OBJECT, TICKET, UPLOAD, Operation, schemas
-from presign.http.problems import is_server_fault, problem_response, problem_response_for_status
+from presign.http.openapi import (
+    COMPANION,
+    COMPLETE,
+    PROBLEM,
+    STORED_OBJECT,
+    TICKET,
+    UPLOAD,
+    Operation,
+    companion_parameters,
+    schemas,
+)
+from presign.http.problems import ProblemResponse, is_server_fault, problem_response, problem_response_for_status
 from presign.http.request_body import check_declared_length, check_media_type
 from presign.messages import StoredObject
 from presign.presigner import Presigner
@@ -83,6 +94,7 @@ def create_router(
     presigner: Presigner | Sequence[Presigner],
     *,
     authorize: Authorize,
+    companion: bool = False,
     max_threads: int = MAX_THREADS,
     timeout_seconds: float = TIMEOUT_SECONDS,
 ) -> APIRouter:
@@ -92,8 +104,9 @@ def create_router(
     ``/avatars/upload`` and ``/avatars/complete``. The application's OpenAPI document describes them, with the content
     types and size limits of each presigner.
 
-    ``max_threads`` and ``timeout_seconds`` limit the completions, as in ``presign.asgi.create_app``. For pages of other
-    origins, add FastAPI's CORSMiddleware to the application, with ``expose_headers=["Retry-After"]``.
+    ``companion`` also serves ``GET /s3/params``, which Uppy 5 and 6 ask for a ticket in their Companion mode (see
+    docs/uppy.md). ``max_threads`` and ``timeout_seconds`` limit the completions, as in ``presign.asgi.create_app``. For
+    pages of other origins, add FastAPI's CORSMiddleware to the application, with ``expose_headers=["Retry-After"]``.
 
     Raises ConfigurationError if ``authorize`` or one of its dependencies declares a body or a form, because FastAPI
     would read it first; for a limit of 0 or less; and for two presigners with the same name.
@@ -121,6 +134,8 @@ def create_router(
             router.add_api_route(
                 f"{path}{operation.path}", _refuse_method, methods=_OTHER_METHODS, include_in_schema=False
             )
+        if companion:
+            _add_companion(router, path, each, answers.uploader(each), authorize)
     if any(isinstance(route, APIRoute) and route.body_field is not None for route in router.routes):
         raise ConfigurationError(
             "authorize must not declare a body or a form, because FastAPI would read it before it authorises; use "
@@ -181,6 +196,35 @@ def _endpoint(answer: Answer, authorize: Authorize) -> Callable[..., Awaitable[R
     return endpoint
 
 
+def _add_companion(router: APIRouter, path: str, presigner: Presigner, answer: Answer, authorize: Authorize) -> None:
+    owner_of_request: Any = Depends(authorize)
+
+    async def params(request: Request, owner: Any = owner_of_request) -> Response:
+        body = uppy.body_of_query(presigner, request.url.query)
+        return Response(await answer(body, owner), headers=SUCCESS_HEADERS)
+
+    async def refuse(request: Request) -> Response:
+        refusal = uppy.refusal(request.path_params["name"], request.method)
+        assert refusal is not None  # noqa: S101  (the route before this one has the only request that is served)
+        return as_response(refusal)
+
+    router.add_api_route(
+        f"{path}{COMPANION.path}",
+        params,
+        methods=["GET"],
+        name="_".join(filter(None, [path[1:], COMPANION.name])),
+        summary=COMPANION.summary,
+        response_model=UploadTicket,
+        response_description=COMPANION.answer,
+        responses=_responses(COMPANION),
+        openapi_extra={"parameters": companion_parameters(presigner)},
+        route_class_override=_CompanionRoute,
+    )
+    router.add_api_route(
+        f"{path}{uppy.PREFIX}{{name:path}}", refuse, methods=["POST", *_OTHER_METHODS], include_in_schema=False
+    )
+
+
 async def _refuse_method() -> Response:
     return as_response(problem_response_for_status(405, title="Method Not Allowed", headers={"Allow": "POST"}))
 
@@ -196,22 +240,29 @@ class _ProblemRoute(APIRoute):
                 return await handle(request)
             except StarletteHTTPException as error:
                 title = error.detail if isinstance(error.detail, str) else "The request was refused"
-                return as_response(problem_response_for_status(error.status_code, title=title, headers=error.headers))
+                problem = problem_response_for_status(error.status_code, title=title, headers=error.headers)
+                return as_response(self.explained(problem))
             except RequestValidationError as error:
-                return as_response(problem_response(_invalid_parameter(error)))
+                return as_response(self.explained(problem_response(_invalid_parameter(error))))
             except Exception as error:
-                if is_server_fault(error):
-                    return _ServerFault(error)
-                return as_response(problem_response(error))
+                problem = self.explained(problem_response(error))
+                return _ServerFault(error, problem) if is_server_fault(error) else as_response(problem)
 
         return handle_or_explain
+
+    def explained(self, problem: ProblemResponse) -> ProblemResponse:
+        return problem
+
+
+class _CompanionRoute(_ProblemRoute):
+    def explained(self, problem: ProblemResponse) -> ProblemResponse:
+        return uppy.with_message(problem)
 
 
 class _ServerFault(Response):
     """Send the problem, and raise the error again, so that the server and the application's middleware log it."""
 
-    def __init__(self, error: Exception) -> None:
-        problem = problem_response(error)
+    def __init__(self, error: Exception, problem: ProblemResponse) -> None:
         super().__init__(problem.body, status_code=problem.status, headers=problem.headers)
         self._error = error
 

@@ -14,6 +14,7 @@ from flask import Blueprint, Request, Response, current_app, request
 from werkzeug.exceptions import HTTPException
 
 from presign.errors import InvalidRequest
+from presign.http import companion as uppy
 from presign.http.endpoints import SUCCESS_HEADERS, answer_complete, answer_upload, presigners_by_path
 from presign.http.openapi import openapi
 from presign.http.problems import ProblemResponse, is_server_fault, problem_response, problem_response_for_status
@@ -29,17 +30,24 @@ Authorize = Callable[[Request], str | Awaitable[str | None] | None]
 """
 
 _Answer = Callable[[Presigner, bytes, str | None], bytes]
+_View = Callable[[], Response]
+_COMPANION = "companion"
 _OTHER_METHODS = ["DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "PUT"]
 
 
 def create_blueprint(
-    presigner: Presigner | Sequence[Presigner], *, authorize: Authorize, name: str = "presign"
+    presigner: Presigner | Sequence[Presigner],
+    *,
+    authorize: Authorize,
+    name: str = "presign",
+    companion: bool = False,
 ) -> Blueprint:
     """Return a blueprint with ``POST /upload`` and ``POST /complete``; ``authorize`` decides before any body is read.
 
     ``GET /openapi.json`` describes both. Several presigners share one blueprint. Each then has addresses of its own,
     which begin with its name, such as ``/avatars/upload``. ``name`` is the blueprint's own name: an application that
-    registers two blueprints needs two names.
+    registers two blueprints needs two names. ``companion`` also serves ``GET /s3/params``, which Uppy 5 and 6 ask for a
+    ticket in their Companion mode (see docs/uppy.md).
 
     Completions wait for the storage in the thread of their request, so give the server threads, such as
     ``gunicorn --threads 8``. CSRF protection of the application stays on: the page sends the token in a header.
@@ -50,7 +58,7 @@ def create_blueprint(
     for path, each in presigners_by_path(presigner).items():
         prefix = f"{path[1:]}_" if path else ""
         for endpoint, answer in (("upload", answer_upload), ("complete", answer_complete)):
-            view = _view(each, authorize, answer)
+            view = _view(each, authorize, answer, _body)
             blueprint.add_url_rule(
                 f"{path}/{endpoint}", f"{prefix}{endpoint}", view, methods=["POST"], provide_automatic_options=False
             )
@@ -62,19 +70,25 @@ def create_blueprint(
                 methods=_OTHER_METHODS,
                 provide_automatic_options=False,
             )
-        blueprint.add_url_rule(f"{path}/openapi.json", f"{prefix}openapi", _document(each), methods=["GET"])
+        blueprint.add_url_rule(f"{path}/openapi.json", f"{prefix}openapi", _document(each, companion), methods=["GET"])
+        if companion:
+            blueprint.add_url_rule(
+                f"{path}{uppy.PREFIX}<path:name>",
+                f"{prefix}{_COMPANION}",
+                _companion_view(_view(each, authorize, answer_upload, _body_of_query)),
+                methods=["POST", *_OTHER_METHODS],
+                provide_automatic_options=False,
+            )
     # Flask logs the error, and raises it in debug mode, before it asks for this response.
     blueprint.register_error_handler(500, _internal_problem)
     return blueprint
 
 
-def _view(presigner: Presigner, authorize: Authorize, answer: _Answer) -> Callable[[], Response]:
+def _view(presigner: Presigner, authorize: Authorize, answer: _Answer, body_for: Callable[[Presigner], bytes]) -> _View:
     def view() -> Response:
         try:
             owner: str | None = current_app.ensure_sync(authorize)(request)
-            check_media_type(request.headers.get("Content-Type"))
-            check_declared_length(request.headers.get("Content-Length"))
-            content = answer(presigner, _read_body(), owner)
+            content = answer(presigner, body_for(presigner), owner)
         except HTTPException as error:
             if error.response is not None or error.code is None:
                 # A complete response of the application's own, such as a redirect.
@@ -89,7 +103,23 @@ def _view(presigner: Presigner, authorize: Authorize, answer: _Answer) -> Callab
     return view
 
 
-def _read_body() -> bytes:
+def _companion_view(view_of_ticket: _View) -> Callable[[str], Response]:
+    def view(name: str) -> Response:
+        if request.method == "OPTIONS":
+            return _preflight_answer("GET, OPTIONS")
+        refusal = uppy.refusal(name, request.method)
+        return view_of_ticket() if refusal is None else _response(refusal)
+
+    return view
+
+
+def _body_of_query(presigner: Presigner) -> bytes:
+    return uppy.body_of_query(presigner, request.query_string.decode("latin-1"))
+
+
+def _body(presigner: Presigner) -> bytes:
+    check_media_type(request.headers.get("Content-Type"))
+    check_declared_length(request.headers.get("Content-Length"))
     # After a function that ran before the request and read the body, the stream is empty, and Flask keeps the body.
     body = read_limited(request.stream.read) or request.get_data()
     check_declared_length(str(len(body)))
@@ -98,16 +128,20 @@ def _read_body() -> bytes:
     return body
 
 
-def _document(presigner: Presigner) -> Callable[[], Response]:
-    document = orjson.dumps(openapi(presigner))
+def _document(presigner: Presigner, companion: bool) -> _View:
+    document = orjson.dumps(openapi(presigner, companion=companion))
     return lambda: Response(document, mimetype="application/json")
 
 
 def _answer_other_method() -> Response:
     if request.method == "OPTIONS":
-        # A preflight request must succeed: flask-cors adds its headers to this answer.
-        return Response(status=204, headers={"Allow": "OPTIONS, POST"})
+        return _preflight_answer("OPTIONS, POST")
     return _response(problem_response_for_status(405, title="Method Not Allowed", headers={"Allow": "POST"}))
+
+
+def _preflight_answer(methods: str) -> Response:
+    # A preflight request must succeed: flask-cors adds its headers to this answer.
+    return Response(status=204, headers={"Allow": methods})
 
 
 def _internal_problem(error: Exception) -> Response:
@@ -121,4 +155,6 @@ def _http_problem(error: HTTPException, status: int) -> Response:
 
 
 def _response(problem: ProblemResponse) -> Response:
+    if (request.endpoint or "").endswith(_COMPANION):
+        problem = uppy.with_message(problem)
     return Response(problem.body, status=problem.status, headers=problem.wsgi_headers)

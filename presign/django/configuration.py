@@ -20,6 +20,8 @@
 - ``inspect``, ``on_complete``: functions, or their dotted paths; see ``presign.Presigner``.
 - ``secret``: signs the tokens; see ``presign.tokens.CompletionTokens``. By default it is derived from ``SECRET_KEY``
   and ``SECRET_KEY_FALLBACKS``.
+- ``companion``: True also serves ``GET <alias>/s3/params``, which Uppy 5 and 6 ask for a ticket in their Companion
+  mode (see docs/uppy.md).
 - ``completion_window``: see ``presign.Presigner``.
 - everything else: members of ``presign.UploadPolicy``. ``prefix`` is added to the prefix of the address or to the
   ``location`` of the storage, so it may be left out.
@@ -43,7 +45,9 @@ from presign.presigner import COMPLETION_WINDOW
 
 Secret = str | bytes | Collection[str | bytes]
 
-_OWN_MEMBERS = frozenset({"backend", "storage", "authorize", "inspect", "on_complete", "secret", "completion_window"})
+_OWN_MEMBERS = frozenset(
+    {"backend", "storage", "authorize", "inspect", "on_complete", "secret", "companion", "completion_window"}
+)
 _POLICY_MEMBERS = frozenset(member.name for member in fields(UploadPolicy))
 
 
@@ -61,6 +65,7 @@ class UploadSettings:
     authorize: Callable[..., Any]
     inspect: Callable[..., Any] | None
     on_complete: Callable[..., Any] | None
+    companion: bool
     completion_window: timedelta
     secret: Secret | None = field(repr=False)
 
@@ -101,6 +106,8 @@ def read_settings(alias: str) -> UploadSettings:
         raise _wrong(alias, "backend", "must be set, or 'storage' instead, and not both")
     if given.get("storage") is not None and not isinstance(given["storage"], str):
         raise _wrong(alias, "storage", "must be an alias of STORAGES")
+    if not isinstance(given.get("companion", False), bool):
+        raise _wrong(alias, "companion", "must be True or False")
     window = given.get("completion_window", COMPLETION_WINDOW)
     if not isinstance(window, timedelta):
         raise _wrong(alias, "completion_window", "must be a timedelta")
@@ -112,6 +119,7 @@ def read_settings(alias: str) -> UploadSettings:
         authorize=cast("Callable[..., Any]", _function(alias, "authorize", given["authorize"])),
         inspect=_function(alias, "inspect", given.get("inspect")),
         on_complete=_function(alias, "on_complete", given.get("on_complete")),
+        companion=given.get("companion", False),
         completion_window=window,
         secret=given.get("secret"),
     )

@@ -10,4 +10,5 @@ app_name = "presign"
 urlpatterns = [
     path("<slug:alias>/upload", views.upload, name="upload"),
     path("<slug:alias>/complete", views.complete, name="complete"),
+    path("<slug:alias>/s3/<path:name>", views.companion, name="companion"),
 ]

@@ -1,12 +1,12 @@
-"""The two views of the HTTP contract: ``<alias>/upload`` and ``<alias>/complete``.
+"""The views of the HTTP contract, ``<alias>/upload`` and ``<alias>/complete``, and of Uppy's ``<alias>/s3/params``.
 
-Both are coroutine functions. Under ASGI, they wait for the storage in threads of their own, so a storage that hangs
+All are coroutine functions. Under ASGI, they wait for the storage in threads of their own, so a storage that hangs
 blocks no other view, and a request waits for a limited time (see ``presign.http.async_endpoints``). Under WSGI, they
 wait in the thread of the request. Under both, everything else happens in that thread, whose database connection is the
 request's.
 
-The order is: authorise, then the media type, then the CSRF token, and then the body. Under ASGI, Django itself has
-received the body before it calls any view.
+The order is: authorise, then the media type, then the CSRF token, and then the body or the query. Under ASGI, Django
+itself has received the body before it calls any view.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from presign.django.completing import complete_upload
 from presign.django.configuration import aliases, read_settings
 from presign.django.presigners import get_presigner
 from presign.errors import Forbidden, InvalidRequest
+from presign.http import companion as uppy
 from presign.http.async_endpoints import AsyncEndpoints
 from presign.http.endpoints import SUCCESS_HEADERS, answer_upload
 from presign.http.problems import (
@@ -43,6 +44,8 @@ from presign.messages import CompletionRequest
 from presign.presigner import AwaitResult, awaiter_of_running_loop
 
 T = TypeVar("T")
+_Body = Callable[[HttpRequest, str], bytes]
+_Refusal = Callable[[HttpRequest, str], ProblemResponse | None]
 _Answer = Callable[[str, bytes, str | None, AwaitResult], bytes]
 
 _log = logging.getLogger("presign")
@@ -51,18 +54,28 @@ _endpoints = AsyncEndpoints()
 
 async def upload(request: HttpRequest, alias: str) -> HttpResponse:
     """Answer with a ticket."""
-    return await _respond(request, alias, _upload)
+    return _response(await _outcome(request, alias, _upload, _refusal_of_other_methods, _body))
 
 
 async def complete(request: HttpRequest, alias: str) -> HttpResponse:
     """Answer with the stored object."""
-    return await _respond(request, alias, _complete)
+    return _response(await _outcome(request, alias, _complete, _refusal_of_other_methods, _body))
 
 
-for _view in (upload, complete):
+async def companion(request: HttpRequest, alias: str, name: str) -> HttpResponse:
+    """Answer with a ticket for Uppy's Companion mode."""
+
+    def refusal(request: HttpRequest, alias: str) -> ProblemResponse | None:
+        return uppy.refusal(name, str(request.method)) if read_settings(alias).companion else _not_found()
+
+    outcome = await _outcome(request, alias, _upload, refusal, _body_of_query)
+    return _response(uppy.with_message(outcome) if isinstance(outcome, ProblemResponse) else outcome)
+
+
+for _view in (upload, complete, companion):
     # Django's middleware would read a form's body to find the CSRF token, before the view can authorise. The view makes
     # the same check itself, after that. Before Django 5, the decorator csrf_exempt takes no coroutine function.
-    _view.csrf_exempt = True  # type: ignore[attr-defined]
+    setattr(_view, "csrf_exempt", True)  # noqa: B010  (mypy knows no attributes of functions)
     # A ticket cannot be rolled back, so no view runs in a transaction.
     transaction.non_atomic_requests(_view)
 
@@ -76,19 +89,19 @@ def _complete(alias: str, body: bytes, owner: str | None, await_result: AwaitRes
     return complete_upload(alias, token, owner=owner, await_result=await_result).to_json()
 
 
-async def _respond(request: HttpRequest, alias: str, answer: _Answer) -> HttpResponse:
+async def _outcome(
+    request: HttpRequest, alias: str, answer: _Answer, refusal_of: _Refusal, body_of: _Body
+) -> HttpResponse | ProblemResponse:
     try:
-        if alias not in aliases():
-            return _response(problem_response_for_status(404, title="Not Found"))
-        if request.method != "POST":
-            problem = problem_response_for_status(405, title="Method Not Allowed", headers={"Allow": "POST"})
-            return _response(problem)
+        refusal = refusal_of(request, alias) if alias in aliases() else _not_found()
+        if refusal is not None:
+            return refusal
         authorize = read_settings(alias).authorize
         # The function that is called here may make a coroutine, which then runs on the event loop.
         verdict = await sync_to_async(lambda: authorize(request))()
         if inspect.isawaitable(verdict):
             verdict = await verdict
-        receive = partial(_receive, request, verdict)
+        receive = partial(_receive, request, alias, verdict, body_of)
         await_result = awaiter_of_running_loop()
         if isinstance(request, ASGIRequest):
             wait = _endpoints.in_completion_thread if answer is _complete else _endpoints.in_upload_thread
@@ -97,18 +110,15 @@ async def _respond(request: HttpRequest, alias: str, answer: _Answer) -> HttpRes
             content = await wait(partial(_with_own_connections, work))
         else:
             content = await sync_to_async(lambda: answer(alias, *receive(), await_result))()
-        return _with_length(HttpResponse(content, headers=SUCCESS_HEADERS))
+        return HttpResponse(content, headers=SUCCESS_HEADERS)
     except Exception as error:
         return _problem(request, as_presign_error(error))
 
 
-def _receive(request: HttpRequest, verdict: object) -> tuple[bytes, str | None]:
+def _receive(request: HttpRequest, alias: str, verdict: object, body_of: _Body) -> tuple[bytes, str | None]:
     """Return the body and the owner of an allowed request; raises a PresignError for any other."""
     check_verdict(verdict, request)
-    check_media_type(request.META.get("CONTENT_TYPE"))
-    check_declared_length(request.META.get("CONTENT_LENGTH"))
-    _check_csrf(request)
-    return _read_body(request), owner_of(request)
+    return body_of(request, alias), owner_of(request)
 
 
 def _with_own_connections(work: Callable[[], T]) -> T:
@@ -134,7 +144,24 @@ def _check_csrf(request: HttpRequest) -> None:
         raise Forbidden(f"CSRF verification failed: {reason}")
 
 
-def _read_body(request: HttpRequest) -> bytes:
+def _refusal_of_other_methods(request: HttpRequest, alias: str) -> ProblemResponse | None:
+    if request.method == "POST":
+        return None
+    return problem_response_for_status(405, title="Method Not Allowed", headers={"Allow": "POST"})
+
+
+def _not_found() -> ProblemResponse:
+    return problem_response_for_status(404, title="Not Found")
+
+
+def _body_of_query(request: HttpRequest, alias: str) -> bytes:
+    return uppy.body_of_query(get_presigner(alias), request.META["QUERY_STRING"])
+
+
+def _body(request: HttpRequest, alias: str) -> bytes:
+    check_media_type(request.META.get("CONTENT_TYPE"))
+    check_declared_length(request.META.get("CONTENT_LENGTH"))
+    _check_csrf(request)
     read = request.read
     if isinstance(request, WSGIRequest) and not request.META.get("CONTENT_LENGTH"):
         # Django takes a body without a length for an empty one. Servers that know its end say so.
@@ -145,16 +172,18 @@ def _read_body(request: HttpRequest) -> bytes:
         raise InvalidRequest("the body ended too early") from None
 
 
-def _problem(request: HttpRequest, error: Exception) -> HttpResponse:
+def _problem(request: HttpRequest, error: Exception) -> ProblemResponse:
     if is_server_fault(error):
         _log.error("%s failed", request.path, exc_info=error, extra={"request": request})
         # Reporters of errors, such as Sentry's, listen to this signal.
         got_request_exception.send(sender=None, request=request)
-    return _response(problem_response(error))
+    return problem_response(error)
 
 
-def _response(problem: ProblemResponse) -> HttpResponse:
-    return _with_length(HttpResponse(problem.body, status=problem.status, headers=problem.wsgi_headers))
+def _response(outcome: HttpResponse | ProblemResponse) -> HttpResponse:
+    if isinstance(outcome, ProblemResponse):
+        outcome = HttpResponse(outcome.body, status=outcome.status, headers=outcome.wsgi_headers)
+    return _with_length(outcome)
 
 
 def _with_length(response: HttpResponse) -> HttpResponse:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from presign.errors import (
     CompletionPending,
@@ -23,6 +23,7 @@ from presign.errors import (
     TypeNotAllowed,
     Unauthenticated,
 )
+from presign.http import companion as companion_mode
 from presign.http.request_body import BodyTooLarge, UnsupportedMediaType
 from presign.messages import MAX_NAME_CHARACTERS, MAX_SIZE_BYTES, Rule
 from presign.presigner import Presigner
@@ -39,7 +40,10 @@ _ERRORS_OF_BOTH: tuple[type[PresignError], ...] = (
 
 @dataclass(frozen=True, kw_only=True)
 class Operation:
-    """One POST of the contract: its path, its operation id, the names of its schemas, and the errors it answers."""
+    """One operation of the contract: its path, its operation id, the names of its schemas, and the errors it answers.
+
+    The members of the request are those of a POST's body, or the parameters of a GET.
+    """
 
     path: str
     name: str
@@ -47,6 +51,7 @@ class Operation:
     request: str
     answer: str
     errors: tuple[type[PresignError], ...]
+    method: Literal["get", "post"] = "post"
 
     @property
     def codes(self) -> dict[int, list[str]]:
@@ -82,6 +87,15 @@ COMPLETE = Operation(
         StorageUnavailable,
     ),
 )
+COMPANION = Operation(
+    path=f"{companion_mode.PREFIX}{companion_mode.PARAMS}",
+    name="companion_params",
+    summary="Ask for a ticket for one file, as Uppy does in its Companion mode.",
+    request="UploadRequest",
+    answer="Ticket",
+    errors=tuple(error for error in UPLOAD.errors if error not in {BodyTooLarge, UnsupportedMediaType}),
+    method="get",
+)
 
 
 def _types(*names: str) -> dict[str, Any]:
@@ -104,12 +118,18 @@ _OBJECT_URL = {
 }
 
 
-def openapi(presigner: Presigner) -> dict[str, Any]:
-    """Return the OpenAPI 3.1 document of the contract, with this presigner's content types and size limits."""
+def openapi(presigner: Presigner, *, companion: bool = False) -> dict[str, Any]:
+    """Return the OpenAPI 3.1 document of the contract, with this presigner's content types and size limits.
+
+    With ``companion``, it has the address for Uppy's Companion mode too.
+    """
+    paths = {operation.path: {"post": _described(operation)} for operation in (UPLOAD, COMPLETE)}
+    if companion:
+        paths[COMPANION.path] = {"get": {**_described(COMPANION), "parameters": companion_parameters(presigner)}}
     return {
         "openapi": "3.1.0",
         "info": {"title": "presign", "version": "1", "summary": "Tickets for uploads straight to object storage."},
-        "paths": {operation.path: {"post": _described(operation)} for operation in (UPLOAD, COMPLETE)},
+        "paths": paths,
         "components": {"schemas": schemas(presigner)},
     }
 
@@ -132,12 +152,24 @@ def _described(operation: Operation) -> dict[str, Any]:
             "description": ", ".join(codes),
             "content": _content("application/problem+json", "Problem"),
         }
-    return {
-        "operationId": operation.name,
-        "summary": operation.summary,
-        "requestBody": {"required": True, "content": _content("application/json", operation.request)},
-        "responses": responses,
-    }
+    described = {"operationId": operation.name, "summary": operation.summary, "responses": responses}
+    if operation.method == "post":
+        described["requestBody"] = {"required": True, "content": _content("application/json", operation.request)}
+    return described
+
+
+def companion_parameters(presigner: Presigner) -> list[dict[str, Any]]:
+    """Return the parameters of the query that asks for a ticket in Uppy's Companion mode; all others are ignored."""
+    request = _upload_request(presigner)
+    return [
+        {
+            "name": name,
+            "in": "query",
+            "required": member in request["required"],
+            "schema": request["properties"][member],
+        }
+        for name, member in companion_mode.MEMBERS.items()
+    ]
 
 
 def _content(media_type: str, schema: str) -> dict[str, Any]:
@@ -254,5 +286,6 @@ PROBLEM = {
             "description": "The limit that the value breaks, or a list of all values that are allowed.",
         },
         "rule": {"type": "string", "enum": _RULE_NAMES, "description": "The rule that the stored object broke."},
+        "message": {**_TEXT, "description": "The same as `detail`; only in answers to Uppy's Companion mode."},
     },
 }

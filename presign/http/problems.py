@@ -81,14 +81,14 @@ def problem_response(error: Exception) -> ProblemResponse:
 
 
 def problem_response_for_status(
-    status: int, *, title: str, headers: Mapping[str, str] | None = None
+    status: int, *, title: str, detail: str | None = None, headers: Mapping[str, str] | None = None
 ) -> ProblemResponse:
     """Return the response for an error of the framework itself, such as an unknown address (404)."""
     problem = {
         "type": "about:blank",
         "title": title,
         "status": status,
-        "detail": _DETAILS.get(status, title),
+        "detail": detail or _DETAILS.get(status, title),
         "code": _CODES.get(status, "http_error"),
     }
     return _response(problem, headers or {})

@@ -38,8 +38,11 @@ if TYPE_CHECKING:
 Decide = Callable[[str | None], str | None]
 """Returns the owner for the value of the header X-User, which stands for a session, or raises a PresignError."""
 
-Serve = Callable[[Sequence[Presigner], Decide], AbstractContextManager[str]]
-"""Serves several presigners by name, and yields the URL under which their names stand."""
+Serve = Callable[[Sequence[Presigner], Decide, bool], AbstractContextManager[str]]
+"""Serves several presigners by name, and yields the URL under which their names stand.
+
+The last argument says whether Uppy's Companion mode is served too.
+"""
 
 STOP_SECONDS = 10
 
@@ -60,17 +63,17 @@ def serve_wsgi(app: WSGIApplication) -> Iterator[str]:
 
 
 @contextmanager
-def _asgi(presigners: Sequence[Presigner], decide: Decide) -> Iterator[str]:
+def _asgi(presigners: Sequence[Presigner], decide: Decide, companion: bool) -> Iterator[str]:
     async def authorize(request: Request) -> str | None:
         return decide(request.headers.get("x-user"))
 
-    app = create_app(presigners, authorize=authorize)
+    app = create_app(presigners, authorize=authorize, companion=companion)
     with serve(Starlette(routes=[Mount("/files", app)])) as url:
         yield f"{url}/files"
 
 
 @contextmanager
-def _fastapi(presigners: Sequence[Presigner], decide: Decide) -> Iterator[str]:
+def _fastapi(presigners: Sequence[Presigner], decide: Decide, companion: bool) -> Iterator[str]:
     def session(x_user: Annotated[str | None, Header()] = None) -> str | None:
         return x_user
 
@@ -78,24 +81,24 @@ def _fastapi(presigners: Sequence[Presigner], decide: Decide) -> Iterator[str]:
         return decide(user)
 
     app = FastAPI()
-    app.include_router(create_router(presigners, authorize=authorize), prefix="/files")
+    app.include_router(create_router(presigners, authorize=authorize, companion=companion), prefix="/files")
     with serve(app) as url:
         yield f"{url}/files"
 
 
 @contextmanager
-def _flask(presigners: Sequence[Presigner], decide: Decide) -> Iterator[str]:
+def _flask(presigners: Sequence[Presigner], decide: Decide, companion: bool) -> Iterator[str]:
     def authorize(request: FlaskRequest) -> str | None:
         return decide(request.headers.get("X-User"))
 
     app = Flask(__name__)
-    app.register_blueprint(create_blueprint(presigners, authorize=authorize), url_prefix="/files")
+    app.register_blueprint(create_blueprint(presigners, authorize=authorize, companion=companion), url_prefix="/files")
     with serve_wsgi(app) as url:
         yield f"{url}/files"
 
 
 @contextmanager
-def _django(presigners: Sequence[Presigner], decide: Decide) -> Iterator[str]:
+def _django(presigners: Sequence[Presigner], decide: Decide, companion: bool) -> Iterator[str]:
     def authorize(request: HttpRequest) -> bool:
         owner = decide(request.headers.get("X-User"))
         request.user = SimpleNamespace(pk=owner, is_authenticated=True)
@@ -110,6 +113,7 @@ def _django(presigners: Sequence[Presigner], decide: Decide) -> Iterator[str]:
             "max_bytes": each.policy.max_bytes,
             "prefix": each.policy.prefix,
             "authorize": authorize,
+            "companion": companion,
         }
         for each in presigners
     }
@@ -129,7 +133,8 @@ def serve_naively(presigners: Sequence[Presigner], decide: Decide) -> Iterator[s
 
     async def answer(request: Request) -> Response:
         try:
-            members = await request.json()
+            query = {"type": request.query_params.get("type"), "name": request.query_params.get("filename")}
+            members = query if request.method == "GET" else await request.json()
             decide(request.headers.get("x-user"))
             if request.url.path.endswith("/complete"):
                 return JSONResponse((await presigner.complete_async(members["token"])).to_dict())
@@ -139,7 +144,7 @@ def serve_naively(presigners: Sequence[Presigner], decide: Decide) -> Iterator[s
         except Exception:
             return PlainTextResponse(traceback.format_exc(), status_code=500)
 
-    paths = [f"/{each.name}/{name}" for each in presigners for name in ("upload", "complete")]
+    paths = [f"/{each.name}/{name}" for each in presigners for name in ("upload", "complete", "s3/params")]
     methods = ["GET", "POST", "PUT", "PATCH", "DELETE"]
     with serve(Starlette(routes=[Route(path, answer, methods=methods) for path in paths])) as url:
         yield url

@@ -26,11 +26,12 @@ from presign import (
 from presign.http.request_body import MAX_BODY_BYTES
 from tests.adapters.serving import ADAPTERS, serve_naively
 from tests.adapters.unfinished import answer_to_unfinished
-from tests.conftest import PNG, TOKEN_SECRET, Store
+from tests.conftest import PNG, PNG_SHA256, TOKEN_SECRET, Store
 
 JSON = {"Content-Type": "application/json"}
 ALICE = {"X-User": "alice"}
 PATHS = ("/avatars/upload", "/avatars/complete")
+PARAMS = "/avatars/s3/params"
 PROBLEM_MEMBERS = {"type", "title", "status", "detail", "code"}
 SECRET_DETAIL = "a detail that nobody may read"
 
@@ -83,6 +84,12 @@ class Api:
             options["json"] = body
         return httpx.post(f"{self.url}{path}", timeout=10, **options)
 
+    def params(self, path: str = PARAMS, *, user: str | None = "alice", **query: str) -> httpx.Response:
+        """Ask for a ticket as Uppy does in its Companion mode."""
+        parameters = {"filename": "cat.png", "type": "image/png", "metadata[name]": "cat.png", **query}
+        headers = {"X-User": user} if user else {}
+        return httpx.get(f"{self.url}{path}", params=parameters, headers=headers, timeout=10)
+
     def ticket(self, name: str = "cat.png", *, stored: bytes | None = None) -> dict[str, Any]:
         """Return a ticket of alice's, after the file is stored."""
         answer = self.post("/avatars/upload", {"type": "image/png", "name": name})
@@ -98,7 +105,7 @@ class Api:
 
 @pytest.fixture(scope="module", params=ADAPTERS)
 def api(request: pytest.FixtureRequest, kinds: list[Presigner]) -> Iterator[Api]:
-    with ADAPTERS[request.param](kinds, _decide) as url:
+    with ADAPTERS[request.param](kinds, _decide, True) as url:
         yield Api(url=url)
 
 
@@ -170,6 +177,10 @@ def refuses_other_methods(api: Api) -> None:
             _is_problem(answer, 405, "method_not_allowed")
             assert answer.headers["allow"] == "POST"
         assert httpx.head(f"{api.url}{path}").status_code == 405
+    for method in ("POST", "PUT", "PATCH", "DELETE"):
+        answer = httpx.request(method, f"{api.url}{PARAMS}")
+        _is_problem(answer, 405, "method_not_allowed")
+        assert answer.headers["allow"] == "GET"
 
 
 def lets_no_cache_store_an_answer(api: Api) -> None:
@@ -181,8 +192,11 @@ def lets_no_cache_store_an_answer(api: Api) -> None:
         api.post("/avatars/upload", {"type": "image/png"}, headers={}),
         api.post("/avatars/upload", {"type": "image/png"}, headers={"X-User": "crash"}),
         httpx.get(f"{api.url}/avatars/upload"),
+        api.params(),
+        api.params(type="text/html"),
+        api.params("/avatars/s3/multipart"),
     ]
-    assert [answer.status_code for answer in answers] == [200, 200, 202, 415, 401, 500, 405]
+    assert [answer.status_code for answer in answers] == [200, 200, 202, 415, 401, 500, 405, 200, 415, 404]
     for answer in answers:
         assert answer.headers.get("cache-control") == "no-store", answer.text
 
@@ -193,6 +207,8 @@ def says_when_to_ask_again(api: Api) -> None:
         (api.post(PATHS[0], request, headers={"X-User": "eager"}), 429, "too_many_requests", "7"),
         (api.post(PATHS[1], request, headers={"X-User": "eager"}), 429, "too_many_requests", "7"),
         (api.post(PATHS[0], request, headers={"X-User": "unlucky"}), 503, "credentials_unavailable", "5"),
+        (api.params(user="eager"), 429, "too_many_requests", "7"),
+        (api.params(user="unlucky"), 503, "credentials_unavailable", "5"),
         (api.completion("storage-down.png"), 503, "storage_unavailable", "5"),
         (api.completion("slow.png"), 202, "completion_pending", "9"),
     ):
@@ -218,6 +234,7 @@ def hides_what_failed_inside(api: Api) -> None:
     for answer in (
         api.post("/avatars/upload", {"type": "image/png"}, headers={"X-User": "crash"}),
         api.completion("crash.png"),
+        api.params(user="crash"),
     ):
         _is_problem(answer, 500, "internal")
         assert SECRET_DETAIL not in answer.text
@@ -225,9 +242,11 @@ def hides_what_failed_inside(api: Api) -> None:
 
 
 def completes_for_the_owner_alone(api: Api) -> None:
-    token = {"token": api.ticket(stored=PNG)["token"]}
-    _is_problem(api.post("/avatars/complete", token, headers={"X-User": "bob"}), 403, "invalid_token")
-    assert api.post("/avatars/complete", token).status_code == 200
+    for ticket in (api.ticket(stored=PNG), api.params().json()):
+        assert httpx.post(ticket["url"], data=ticket["fields"], files={"file": PNG}).status_code == 201
+        token = {"token": ticket["token"]}
+        _is_problem(api.post("/avatars/complete", token, headers={"X-User": "bob"}), 403, "invalid_token")
+        assert api.post("/avatars/complete", token).status_code == 200
 
 
 def keeps_kinds_apart_by_their_names(api: Api) -> None:
@@ -237,6 +256,49 @@ def keeps_kinds_apart_by_their_names(api: Api) -> None:
     _is_problem(api.post("/documents/complete", {"token": ticket["token"]}), 403, "invalid_token")
     document = api.post("/documents/upload", {"type": "application/pdf"}).json()
     assert document["key"].startswith("public/documents/")
+    assert api.params().json()["key"].startswith("public/avatars/")
+    _is_problem(api.params("/documents/s3/params"), 415, "type_not_allowed")
+
+
+def authorises_uppy_before_it_judges_the_query(api: Api) -> None:
+    for user, status, code in ((None, 401, "unauthenticated"), ("guest", 403, "forbidden")):
+        for query in ({}, {"type": "no type"}, {"metadata[size]": "x"}):
+            assert _is_problem(api.params(user=user, **query), status, code)["message"]
+
+
+def answers_uppy_with_a_ticket_for_what_the_query_says(api: Api) -> None:
+    ticket = api.params(**{"metadata[size]": str(len(PNG)), "metadata[sha256]": PNG_SHA256}).json()
+    assert (ticket["method"], ticket["headers"]) == ("POST", {})
+    assert ticket["fields"]["key"], "Uppy 6 refuses a form without it"
+    assert "expires" not in ticket, "Uppy would end a transfer that takes longer"
+    refused = httpx.post(ticket["url"], data=ticket["fields"], files={"file": PNG + b"x"})
+    assert refused.status_code == 400, "the size is signed"
+    assert httpx.post(ticket["url"], data=ticket["fields"], files={"file": PNG}).status_code == 201
+    assert api.post("/avatars/complete", {"token": ticket["token"]}).json()["key"] == ticket["key"]
+
+
+def explains_each_refusal_to_uppy_with_a_message(api: Api) -> None:
+    for query, status, code, members in (
+        ({"type": "text/html"}, 415, "type_not_allowed", {"field": "type", "limit": ["image/png"]}),
+        ({"metadata[size]": "101"}, 413, "too_large", {"field": "size", "value": 101, "limit": 100}),
+        ({"metadata[size]": "9"}, 422, "too_small", {"field": "size", "value": 9, "limit": 10}),
+        ({"metadata[size]": "1e9"}, 400, "invalid_request", {"field": "metadata[size]", "value": "1e9"}),
+        ({"metadata[size]": "9" * 5000}, 400, "invalid_request", {"field": "metadata[size]"}),
+        ({"filename": "../cat.png"}, 400, "invalid_request", {"field": "name"}),
+    ):
+        problem = _is_problem(api.params(**query), status, code)
+        assert problem.items() >= members.items()
+        assert problem["message"] == problem["detail"]
+    for malformed in ("", "type", "type=image/png&type=image/png", "type=%ff", "&".join(["a=b"] * 101)):
+        problem = _is_problem(httpx.get(f"{api.url}{PARAMS}?{malformed}", headers=ALICE), 400, "invalid_request")
+        assert problem["message"] == problem["detail"]
+    assert api.params(user="crash").json()["message"]
+
+
+def tells_uppy_that_it_serves_no_parts(api: Api) -> None:
+    for method, name in (("POST", "multipart"), ("GET", "multipart/x/1"), ("DELETE", "multipart/x"), ("GET", "sts")):
+        answer = httpx.request(method, f"{api.url}/avatars/s3/{name}", headers=ALICE)
+        assert "shouldUseMultipart" in _is_problem(answer, 404, "not_found")["message"]
 
 
 GUARANTEES: tuple[Callable[[Api], None], ...] = (
@@ -253,6 +315,10 @@ GUARANTEES: tuple[Callable[[Api], None], ...] = (
     hides_what_failed_inside,
     completes_for_the_owner_alone,
     keeps_kinds_apart_by_their_names,
+    authorises_uppy_before_it_judges_the_query,
+    answers_uppy_with_a_ticket_for_what_the_query_says,
+    explains_each_refusal_to_uppy_with_a_message,
+    tells_uppy_that_it_serves_no_parts,
 )
 by_guarantee = pytest.mark.parametrize("guarantee", GUARANTEES, ids=lambda guarantee: guarantee.__name__)
 
@@ -283,3 +349,22 @@ def test_a_body_at_the_limit_is_read(api: Api, framing: str) -> None:
     body = json.dumps({"type": "image/png"}).encode().ljust(MAX_BODY_BYTES)
     content: Any = body if framing == "declared" else iter([body[:5000], body[5000:]])
     assert api.post("/avatars/upload", content=content, headers={**JSON, **ALICE}).status_code == 200
+
+
+@pytest.mark.parametrize("adapter", ADAPTERS)
+def test_uppys_companion_mode_is_served_only_where_the_application_asks_for_it(
+    adapter: str, kinds: list[Presigner]
+) -> None:
+    with ADAPTERS[adapter](kinds, _decide, False) as url:
+        assert Api(url=url).post("/avatars/upload", {"type": "image/png"}).status_code == 200
+        assert Api(url=url).params().status_code == 404
+
+
+@pytest.mark.parametrize("adapter", ADAPTERS)
+def test_uppy_must_send_the_size_where_the_policy_needs_it(adapter: str, s3_reference: Store) -> None:
+    policy = UploadPolicy(content_types={"image/png"}, max_bytes=100, prefix="public/", require_size=True)
+    exact = Presigner(name="avatars", backend=s3_reference.backend(), policy=policy, secret=TOKEN_SECRET)
+    with ADAPTERS[adapter]([exact], _decide, True) as url:
+        problem = _is_problem(Api(url=url).params(), 400, "invalid_request")
+        assert (problem["field"], "setFileMeta" in problem["message"]) == ("metadata[size]", True)
+        assert Api(url=url).params(**{"metadata[size]": "50"}).status_code == 200
