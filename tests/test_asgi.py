@@ -36,6 +36,7 @@ from presign import (
     UploadRequest,
 )
 from presign.asgi import MAX_BODY_BYTES, create_app, openapi
+from presign.http.openapi import COMPANION
 from tests.conftest import PNG, TOKEN_SECRET, Store, upload
 
 JSON = {"Content-Type": "application/json"}
@@ -271,6 +272,24 @@ def test_pages_of_an_allowed_origin_may_ask_and_read_and_no_others(presigner: Pr
         assert httpx.options(f"{url}/upload", headers={**ask, "Origin": stranger}).status_code == 400
 
 
+def test_pages_of_an_allowed_origin_may_use_uppys_companion_mode_and_no_others(presigner: Presigner) -> None:
+    page, stranger = "https://www.example.com", "https://evil.example"
+    asked = {"Access-Control-Request-Method": "GET", "Access-Control-Request-Headers": "authorization"}
+    options: dict[str, Any] = {"authorize": who, "allowed_origins": [page], "allowed_headers": ["authorization"]}
+    with serve(create_app(presigner, companion=True, **options)) as url:
+        for query, status in (("type=image/png", 200), ("type=text/html", 415)):
+            answer = httpx.get(f"{url}/s3/params?{query}", headers={"Origin": page})
+            assert answer.status_code == status
+            assert answer.headers.get_list("access-control-allow-origin") == [page]
+            assert answer.headers["access-control-expose-headers"] == "Retry-After"
+            foreign = httpx.get(f"{url}/s3/params?{query}", headers={"Origin": stranger})
+            assert "access-control-allow-origin" not in foreign.headers
+        assert httpx.options(f"{url}/s3/params", headers={**asked, "Origin": page}).status_code == 200
+        assert httpx.options(f"{url}/s3/params", headers={**asked, "Origin": stranger}).status_code == 400
+    with serve(create_app(presigner, **options)) as url:
+        assert httpx.options(f"{url}/upload", headers={**asked, "Origin": page}).status_code == 400
+
+
 @pytest.mark.parametrize("origins", ["https://www.example.com", ["*"]])
 @pytest.mark.parametrize("allow_credentials", [False, True])
 def test_origins_that_would_let_everybody_in_are_refused(
@@ -354,6 +373,27 @@ def test_a_body_at_the_limit_is_read(api: httpx.Client) -> None:
     assert len(body) == MAX_BODY_BYTES
     assert api.post("/upload", content=body, headers=JSON).status_code == 200
     _is_problem(api.post("/upload", content=body + b" ", headers=JSON), 413, "body_too_large")
+
+
+def test_openapi_describes_uppys_companion_mode_as_it_is_served(presigner: Presigner) -> None:
+    with serve(create_app(presigner, authorize=who, companion=True)) as url:
+        document = httpx.get(f"{url}/openapi.json").json()
+        assert document == json.loads(json.dumps(openapi(presigner, companion=True)))
+        described = document["paths"].pop("/s3/params")
+        assert document == openapi(presigner), "nothing else is changed"
+        assert list(described) == ["get"]
+        parameters = {each["name"]: each for each in described["get"]["parameters"]}
+        assert [name for name, each in parameters.items() if each["required"]] == ["type"]
+        query = {"type": "image/png", "filename": "cat.png", "metadata[size]": "50", "metadata[sha256]": "0" * 64}
+        assert query.keys() == parameters.keys()
+        assert httpx.get(f"{url}/s3/params", params=query).status_code == 200
+        for name in parameters:
+            answer = httpx.get(f"{url}/s3/params", params={**query, name: "\u202e"})
+            assert (answer.status_code, answer.json()["code"]) == (400, "invalid_request"), name
+        codes = {status: ", ".join(codes) for status, codes in COMPANION.codes.items()}
+        answers = described["get"]["responses"].items()
+        assert {int(status): each["description"] for status, each in answers if status != "200"} == codes
+        assert "invalid_request" in codes[400]
 
 
 def test_openapi_describes_the_contract_as_it_is_served(api: httpx.Client, presigner: Presigner) -> None:
@@ -468,8 +508,9 @@ def test_every_answer_matches_its_schema(api: httpx.Client, presigner: Presigner
         _validator(schemas["Problem"]).validate(api.post("/upload", json=body).json())
 
 
-def test_the_openapi_document_is_valid(presigner: Presigner) -> None:
-    validate_openapi(openapi(presigner))
+@pytest.mark.parametrize("companion", [False, True])
+def test_the_openapi_document_is_valid(presigner: Presigner, companion: bool) -> None:
+    validate_openapi(openapi(presigner, companion=companion))
 
 
 def test_the_log_of_a_session_holds_no_token_and_no_signature(

@@ -26,7 +26,7 @@ from presign import (
     UploadPolicy,
 )
 from presign.fastapi import StoredUpload, UploadTicket, completed_upload, create_router
-from presign.http.openapi import COMPLETE, UPLOAD, schemas
+from presign.http.openapi import COMPANION, COMPLETE, UPLOAD, companion_parameters, schemas
 from tests.adapters.conftest import store_png
 from tests.conftest import TOKEN_SECRET, Store
 
@@ -78,6 +78,22 @@ def test_the_applications_document_describes_each_kind_with_its_own_limits(s3_re
                 assert list(answers[str(status)]["content"]) == ["application/problem+json"]
     ids = [path["post"]["operationId"] for path in document["paths"].values()]
     assert len({*ids}) == 4
+
+
+def test_the_applications_document_describes_uppys_companion_mode(s3_reference: Store) -> None:
+    kinds = [_kind(s3_reference, "avatars", "image/png"), _kind(s3_reference, "documents", "application/pdf")]
+    app = FastAPI()
+    app.include_router(create_router(kinds, authorize=_alice, companion=True), prefix="/files")
+    document = json.loads(json.dumps(app.openapi()))
+    validate_openapi(document)
+    for kind in kinds:
+        described = document["paths"][f"/files/{kind.name}{COMPANION.path}"]
+        assert list(described) == ["get"], "the refusal of other methods is not described"
+        for parameter in companion_parameters(kind):
+            assert json.loads(json.dumps(parameter)) in described["get"]["parameters"]
+        answers = described["get"]["responses"]
+        assert answers["200"]["content"]["application/json"]["schema"] == {"$ref": "#/components/schemas/UploadTicket"}
+        assert {status for status in answers if status != "200"} == {str(status) for status in COMPANION.codes}
 
 
 @pytest.mark.parametrize(("model", "name"), [(UploadTicket, "Ticket"), (StoredUpload, "StoredObject")])

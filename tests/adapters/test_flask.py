@@ -79,6 +79,12 @@ def test_kinds_need_names_of_their_own(s3_reference: Store, presigner: Presigner
 def test_the_document_describes_the_contract(presigner: Presigner) -> None:
     answer = _app(presigner).test_client().get("/files/openapi.json")
     assert answer.get_json() == json.loads(json.dumps(openapi(presigner)))
+    app = Flask(__name__)
+    app.register_blueprint(create_blueprint(presigner, authorize=_alice, companion=True), url_prefix="/files")
+    answer = app.test_client().get("/files/openapi.json")
+    assert answer.get_json() == json.loads(json.dumps(openapi(presigner, companion=True)))
+    answer = app.test_client().options("/files/s3/params")
+    assert (answer.status_code, answer.headers["Allow"]) == (204, "GET, OPTIONS"), "flask-cors can allow it"
 
 
 def test_a_preflight_request_succeeds_so_that_flask_cors_can_allow_it(presigner: Presigner) -> None:

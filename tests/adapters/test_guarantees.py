@@ -32,6 +32,8 @@ JSON = {"Content-Type": "application/json"}
 ALICE = {"X-User": "alice"}
 PATHS = ("/avatars/upload", "/avatars/complete")
 PARAMS = "/avatars/s3/params"
+# A new connection for each request, but not a new SSL context, which takes longer than most of these tests.
+CLIENT = httpx.Client(limits=httpx.Limits(max_keepalive_connections=0), timeout=10)
 PROBLEM_MEMBERS = {"type", "title", "status", "detail", "code"}
 SECRET_DETAIL = "a detail that nobody may read"
 
@@ -82,13 +84,13 @@ class Api:
         options.setdefault("headers", ALICE)
         if "content" not in options:
             options["json"] = body
-        return httpx.post(f"{self.url}{path}", timeout=10, **options)
+        return CLIENT.post(f"{self.url}{path}", **options)
 
     def params(self, path: str = PARAMS, *, user: str | None = "alice", **query: str) -> httpx.Response:
         """Ask for a ticket as Uppy does in its Companion mode."""
         parameters = {"filename": "cat.png", "type": "image/png", "metadata[name]": "cat.png", **query}
         headers = {"X-User": user} if user else {}
-        return httpx.get(f"{self.url}{path}", params=parameters, headers=headers, timeout=10)
+        return CLIENT.get(f"{self.url}{path}", params=parameters, headers=headers)
 
     def ticket(self, name: str = "cat.png", *, stored: bytes | None = None) -> dict[str, Any]:
         """Return a ticket of alice's, after the file is stored."""
@@ -96,7 +98,7 @@ class Api:
         assert answer.status_code == 200, answer.text
         ticket: dict[str, Any] = answer.json()
         if stored is not None:
-            assert httpx.post(ticket["url"], data=ticket["fields"], files={"file": stored}).status_code == 201
+            assert CLIENT.post(ticket["url"], data=ticket["fields"], files={"file": stored}).status_code == 201
         return ticket
 
     def completion(self, name: str = "cat.png", *, stored: bytes = PNG) -> httpx.Response:
@@ -173,12 +175,12 @@ def refuses_a_malformed_body(api: Api) -> None:
 def refuses_other_methods(api: Api) -> None:
     for path in PATHS:
         for method in ("GET", "PUT", "PATCH", "DELETE"):
-            answer = httpx.request(method, f"{api.url}{path}")
+            answer = CLIENT.request(method, f"{api.url}{path}")
             _is_problem(answer, 405, "method_not_allowed")
             assert answer.headers["allow"] == "POST"
-        assert httpx.head(f"{api.url}{path}").status_code == 405
+        assert CLIENT.head(f"{api.url}{path}").status_code == 405
     for method in ("POST", "PUT", "PATCH", "DELETE"):
-        answer = httpx.request(method, f"{api.url}{PARAMS}")
+        answer = CLIENT.request(method, f"{api.url}{PARAMS}")
         _is_problem(answer, 405, "method_not_allowed")
         assert answer.headers["allow"] == "GET"
 
@@ -191,7 +193,7 @@ def lets_no_cache_store_an_answer(api: Api) -> None:
         api.post("/avatars/upload", {"type": "text/html"}),
         api.post("/avatars/upload", {"type": "image/png"}, headers={}),
         api.post("/avatars/upload", {"type": "image/png"}, headers={"X-User": "crash"}),
-        httpx.get(f"{api.url}/avatars/upload"),
+        CLIENT.get(f"{api.url}/avatars/upload"),
         api.params(),
         api.params(type="text/html"),
         api.params("/avatars/s3/multipart"),
@@ -243,7 +245,7 @@ def hides_what_failed_inside(api: Api) -> None:
 
 def completes_for_the_owner_alone(api: Api) -> None:
     for ticket in (api.ticket(stored=PNG), api.params().json()):
-        assert httpx.post(ticket["url"], data=ticket["fields"], files={"file": PNG}).status_code == 201
+        assert CLIENT.post(ticket["url"], data=ticket["fields"], files={"file": PNG}).status_code == 201
         token = {"token": ticket["token"]}
         _is_problem(api.post("/avatars/complete", token, headers={"X-User": "bob"}), 403, "invalid_token")
         assert api.post("/avatars/complete", token).status_code == 200
@@ -271,9 +273,9 @@ def answers_uppy_with_a_ticket_for_what_the_query_says(api: Api) -> None:
     assert (ticket["method"], ticket["headers"]) == ("POST", {})
     assert ticket["fields"]["key"], "Uppy 6 refuses a form without it"
     assert "expires" not in ticket, "Uppy would end a transfer that takes longer"
-    refused = httpx.post(ticket["url"], data=ticket["fields"], files={"file": PNG + b"x"})
+    refused = CLIENT.post(ticket["url"], data=ticket["fields"], files={"file": PNG + b"x"})
     assert refused.status_code == 400, "the size is signed"
-    assert httpx.post(ticket["url"], data=ticket["fields"], files={"file": PNG}).status_code == 201
+    assert CLIENT.post(ticket["url"], data=ticket["fields"], files={"file": PNG}).status_code == 201
     assert api.post("/avatars/complete", {"token": ticket["token"]}).json()["key"] == ticket["key"]
 
 
@@ -290,14 +292,14 @@ def explains_each_refusal_to_uppy_with_a_message(api: Api) -> None:
         assert problem.items() >= members.items()
         assert problem["message"] == problem["detail"]
     for malformed in ("", "type", "type=image/png&type=image/png", "type=%ff", "&".join(["a=b"] * 101)):
-        problem = _is_problem(httpx.get(f"{api.url}{PARAMS}?{malformed}", headers=ALICE), 400, "invalid_request")
+        problem = _is_problem(CLIENT.get(f"{api.url}{PARAMS}?{malformed}", headers=ALICE), 400, "invalid_request")
         assert problem["message"] == problem["detail"]
     assert api.params(user="crash").json()["message"]
 
 
 def tells_uppy_that_it_serves_no_parts(api: Api) -> None:
     for method, name in (("POST", "multipart"), ("GET", "multipart/x/1"), ("DELETE", "multipart/x"), ("GET", "sts")):
-        answer = httpx.request(method, f"{api.url}/avatars/s3/{name}", headers=ALICE)
+        answer = CLIENT.request(method, f"{api.url}/avatars/s3/{name}", headers=ALICE)
         assert "shouldUseMultipart" in _is_problem(answer, 404, "not_found")["message"]
 
 
