@@ -10,7 +10,7 @@ import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from django.core.handlers.wsgi import WSGIHandler
 from django.http import HttpRequest
@@ -134,7 +134,7 @@ def serve_naively(presigners: Sequence[Presigner], decide: Decide) -> Iterator[s
     async def answer(request: Request) -> Response:
         try:
             query = {"type": request.query_params.get("type"), "name": request.query_params.get("filename")}
-            members = query if request.method == "GET" else await request.json()
+            members: dict[str, Any] = query if request.method == "GET" else await request.json()
             decide(request.headers.get("x-user"))
             if request.url.path.endswith("/complete"):
                 return JSONResponse((await presigner.complete_async(members["token"])).to_dict())

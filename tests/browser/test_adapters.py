@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +18,7 @@ from starlette.staticfiles import StaticFiles
 from emulators.serving import serve
 from presign import Unauthenticated
 from presign.asgi import create_app
+from tests.browser.origins import allowed_by
 from tests.conftest import PNG, Store
 
 pytestmark = pytest.mark.browser
@@ -50,18 +49,6 @@ JSON = {"Content-Type": "application/json"}
 NAMED = {**JSON, "Authorization": "Bearer alice", "X-CSRFToken": "a token"}
 
 
-@contextmanager
-def _allowed_by(store: Store, origin: str) -> Iterator[None]:
-    """Let pages of ``origin`` send files to the store, beside those that may do it already."""
-    rules: Any = store.admin.get_bucket_cors(Bucket=store.bucket)["CORSRules"]
-    changed = {**rules[0], "AllowedOrigins": [*rules[0]["AllowedOrigins"], origin]}
-    store.admin.put_bucket_cors(Bucket=store.bucket, CORSConfiguration={"CORSRules": [changed]})
-    try:
-        yield
-    finally:
-        store.admin.put_bucket_cors(Bucket=store.bucket, CORSConfiguration={"CORSRules": rules})
-
-
 def test_the_client_uploads_to_the_fastapi_example_with_the_cookie_of_its_login(
     page: Page, seaweedfs: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -77,7 +64,7 @@ def test_the_client_uploads_to_the_fastapi_example_with_the_cookie_of_its_login(
     monkeypatch.delitem(sys.modules, "examples.fastapi_app")
     app.mount("/client", StaticFiles(directory=CLIENT))
     app.add_route("/page", lambda request: PAGE)
-    with serve(app) as url, _allowed_by(seaweedfs, url):
+    with serve(app) as url, allowed_by(seaweedfs, url):
         page.goto(f"{url}/page")
         assert page.evaluate(UPLOAD, list(PNG))["code"] == "unauthenticated"
         assert page.evaluate(LOGIN, {"user": "alice", "password": "wrong"}) == 401

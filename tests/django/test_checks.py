@@ -56,6 +56,7 @@ def test_good_settings_have_no_messages_and_no_network(project: Project, monkeyp
         ({"backend": "my-bucket"}, "PRESIGN['photos']['backend']: cannot be imported"),
         ({"backend": "ftp://bucket/"}, "the address must begin with one of"),
         ({"secret": "short"}, "secret must have at least"),
+        ({"companion": "yes"}, "PRESIGN['photos']['companion']: must be True or False"),
         ({"completion_window": 3}, "PRESIGN['photos']['completion_window']: must be a timedelta"),
         ({"prefix": "photos"}, "PRESIGN['photos']['prefix']"),
     ],

@@ -1,0 +1,54 @@
+/** Uppy 6 or 5 in its Companion mode, against `create_router(..., companion=True)` and its like. */
+
+import AwsS3 from "@uppy/aws-s3";
+import Uppy from "@uppy/core";
+
+import { post } from "./api.js";
+
+const uppy = new Uppy({ autoProceed: true });
+const tokens = new Map();
+const completions = new Map();
+
+uppy.use(AwsS3, {
+  shouldUseMultipart: false,
+  companionEndpoint: "/files",
+  endpoint: "/files", // the same in Uppy 5
+});
+uppy.on("file-added", ({ id, size }) => uppy.setFileMeta(id, { size }));
+
+// Uppy hands on the key of the server's answer and nothing else, so this reads the token from the answer itself.
+const { fetch } = window;
+window.fetch = async (...request) => {
+  const response = await fetch(...request);
+  if (response.ok && response.url.includes("/s3/params?")) {
+    const { fields, token } = await response.clone().json();
+    tokens.set(fields.key, token);
+  }
+  return response;
+};
+
+async function complete({ id }, { body }) {
+  try {
+    const stored = await post("/files/complete", { token: tokens.get(body.key) });
+    uppy.setFileState(id, { uploadURL: stored.object_url });
+    report(`${uppy.getFile(id).name} is stored as ${stored.key}`);
+  } catch (error) {
+    uppy.emit("upload-error", uppy.getFile(id), error);
+  }
+}
+
+uppy.on("upload-success", (file, response) => completions.set(file.id, complete(file, response)));
+// An upload counts as done when it is completed.
+uppy.addPostProcessor((ids) => Promise.all(ids.map((id) => completions.get(id))));
+
+function report(text) {
+  document.querySelector("#results").append(Object.assign(document.createElement("li"), { textContent: text }));
+}
+
+uppy.on("complete", ({ successful, failed }) => report(`${successful.length} stored, ${failed.length} failed`));
+uppy.on("upload-error", (file, error) => report(`${file.name}: ${error.message}`));
+uppy.on("progress", (percent) => (document.querySelector("progress").value = percent));
+document.querySelector("#cancel").onclick = () => uppy.cancelAll();
+document.querySelector("#files").onchange = ({ target }) => {
+  uppy.addFiles([...target.files].map((data) => ({ data, name: data.name, type: data.type })));
+};
