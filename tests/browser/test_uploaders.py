@@ -14,9 +14,11 @@ from playwright.sync_api import FilePayload, Page, expect
 from starlette.staticfiles import StaticFiles
 
 from demo_server.storages.local_storage import PUBLIC_PREFIX
+from demo_server.storages.run import run_local_storage
 from emulators.serving import serve
 from presign import (
     Accept,
+    Backend,
     Completion,
     InspectedObject,
     Presigner,
@@ -24,6 +26,7 @@ from presign import (
     StoredObject,
     Unauthenticated,
     UploadPolicy,
+    open_backend,
 )
 from presign.fastapi import completed_upload, create_router
 from tests.browser.bundling import EXAMPLES, UPPY_5, bundle
@@ -120,20 +123,19 @@ UPLOADERS = {
 
 
 @pytest.fixture(scope="module")
-def site(seaweedfs: Store, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    pages = tmp_path_factory.mktemp("pages")
-    bundle(["uppy", "uppy_companion", "filepond", "dropzone"], pages / "newest", packages=EXAMPLES)
-    bundle(["uppy", "uppy_companion"], pages / "uppy5", packages=UPPY_5)
+def pages(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("pages")
+    bundle(["uppy", "uppy_companion", "filepond", "dropzone"], directory / "newest", packages=EXAMPLES)
+    bundle(["uppy", "uppy_companion"], directory / "uppy5", packages=UPPY_5)
+    return directory
+
+
+@pytest.fixture(scope="module")
+def site(pages: Path, seaweedfs: Store) -> Iterator[Site]:
     completed: list[Completion] = []
     app = FastAPI()
     for prefix, method in (("/put", "put"), ("/files", "post")):
-        presigner = Presigner(
-            backend=seaweedfs.backend(upload_method=method),
-            policy=UploadPolicy(content_types={"image/png"}, max_bytes=MAX_BYTES, prefix=PUBLIC_PREFIX),
-            secret=TOKEN_SECRET,
-            inspect=_inspect,
-            on_complete=completed.append,
-        )
+        presigner = _presigner(seaweedfs.backend(upload_method=method), completed)
         app.include_router(create_router(presigner, authorize=_user, companion=True), prefix=prefix)
     completed_avatar: Any = Depends(completed_upload(presigner, authorize=_user, field="avatar", form=True))
 
@@ -146,6 +148,13 @@ def site(seaweedfs: Store, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         yield Site(url=url, store=seaweedfs, completed=completed)
 
 
+def _presigner(backend: Backend, completed: list[Completion]) -> Presigner:
+    policy = UploadPolicy(content_types={"image/png"}, max_bytes=MAX_BYTES, prefix=PUBLIC_PREFIX)
+    return Presigner(
+        backend=backend, policy=policy, secret=TOKEN_SECRET, inspect=_inspect, on_complete=completed.append
+    )
+
+
 @pytest.fixture(params=UPLOADERS)
 def uploader(request: pytest.FixtureRequest, site: Site, page: Page) -> Uploader:
     """Each uploader, whose page is open, with a user who is signed in."""
@@ -153,6 +162,19 @@ def uploader(request: pytest.FixtureRequest, site: Site, page: Page) -> Uploader
     found: Uploader = UPLOADERS[request.param]
     page.goto(f"{site.url}/{found.path}")
     return found
+
+
+@pytest.fixture(scope="module")
+def azure(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Backend]:
+    directory = tmp_path_factory.mktemp("azure")
+    with (
+        run_local_storage(directory, origins=["*"], report=print, storage="azure") as running,
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        for name, value in running.environment.items():
+            patch.setenv(name, value)
+        backend, _ = open_backend(running.environment["PRESIGN_BUCKET"])
+        yield backend
 
 
 @pytest.fixture
@@ -204,6 +226,23 @@ def test_uppy_sends_a_put_where_the_ticket_has_one(page: Page, site: Site, pictu
     assert sent.value.headers["content-type"] == "image/png"
     expect(page.locator("#results li").last).to_have_text("1 stored, 0 failed")
     assert site.read(site.completed[-1].stored.key) == picture
+
+
+@pytest.mark.parametrize("name", ["uppy 6", "uppy 5"])
+def test_uppy_uploads_to_azure_without_companion(
+    page: Page, pages: Path, azure: Backend, picture: bytes, name: str
+) -> None:
+    completed: list[Completion] = []
+    app = FastAPI()
+    app.include_router(create_router(_presigner(azure, completed), authorize=_user), prefix="/files")
+    app.mount("/", StaticFiles(directory=pages))
+    with serve(app) as url:
+        page.context.add_cookies([{"name": "user", "value": "alice", "url": url}])
+        page.goto(f"{url}/{UPLOADERS[name].path}")
+        _pick(page, UPLOADERS[name], _file("cat.png", picture))
+        expect(page.locator("#results li").last).to_have_text("1 stored, 0 failed")
+        (done,) = completed
+    assert azure.read(done.stored.key, offset=0, length=len(picture) + 1, etag=done.stored.etag) == picture
 
 
 def test_progress_moves_and_a_cancelled_upload_stores_nothing(
