@@ -200,7 +200,7 @@ def _add_companion(router: APIRouter, path: str, presigner: Presigner, answer: A
     owner_of_request: Any = Depends(authorize)
 
     async def params(request: Request, owner: Any = owner_of_request) -> Response:
-        body = uppy.body_of_query(presigner, request.url.query)
+        body = uppy.body_of_query(presigner, request.scope["query_string"].decode("latin-1"))
         return Response(await answer(body, owner), headers=SUCCESS_HEADERS)
 
     async def refuse(request: Request) -> Response:

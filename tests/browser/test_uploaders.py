@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from fastapi import Depends, FastAPI, Request
 from playwright.sync_api import FilePayload, Page, expect
 from starlette.staticfiles import StaticFiles
 
+from demo_server.settings import StorageName
 from demo_server.storages.local_storage import PUBLIC_PREFIX
 from demo_server.storages.run import run_local_storage
 from emulators.serving import serve
@@ -166,9 +168,20 @@ def uploader(request: pytest.FixtureRequest, site: Site, page: Page) -> Uploader
 
 @pytest.fixture(scope="module")
 def azure(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Backend]:
-    directory = tmp_path_factory.mktemp("azure")
+    with _local_backend(tmp_path_factory.mktemp("azure"), "azure") as backend:
+        yield backend
+
+
+@pytest.fixture(scope="module")
+def gcs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Backend]:
+    with _local_backend(tmp_path_factory.mktemp("gcs"), "gcs") as backend:
+        yield backend
+
+
+@contextmanager
+def _local_backend(directory: Path, storage: StorageName) -> Iterator[Backend]:
     with (
-        run_local_storage(directory, origins=["*"], report=print, storage="azure") as running,
+        run_local_storage(directory, origins=["*"], report=print, storage=storage) as running,
         pytest.MonkeyPatch.context() as patch,
     ):
         for name, value in running.environment.items():
@@ -228,21 +241,26 @@ def test_uppy_sends_a_put_where_the_ticket_has_one(page: Page, site: Site, pictu
     assert site.read(site.completed[-1].stored.key) == picture
 
 
-@pytest.mark.parametrize("name", ["uppy 6", "uppy 5"])
-def test_uppy_uploads_to_azure_without_companion(
-    page: Page, pages: Path, azure: Backend, picture: bytes, name: str
+@pytest.mark.parametrize("name", [name for name in UPLOADERS if "uppy" in name])
+@pytest.mark.parametrize("storage", ["azure", "gcs"])
+def test_uppy_uploads_to_the_other_clouds(
+    page: Page, pages: Path, picture: bytes, storage: str, name: str, request: pytest.FixtureRequest
 ) -> None:
+    backend: Backend = request.getfixturevalue(storage)
     completed: list[Completion] = []
     app = FastAPI()
-    app.include_router(create_router(_presigner(azure, completed), authorize=_user), prefix="/files")
+    app.include_router(create_router(_presigner(backend, completed), authorize=_user, companion=True), prefix="/files")
     app.mount("/", StaticFiles(directory=pages))
     with serve(app) as url:
         page.context.add_cookies([{"name": "user", "value": "alice", "url": url}])
         page.goto(f"{url}/{UPLOADERS[name].path}")
         _pick(page, UPLOADERS[name], _file("cat.png", picture))
-        expect(page.locator("#results li").last).to_have_text("1 stored, 0 failed")
-        (done,) = completed
-    assert azure.read(done.stored.key, offset=0, length=len(picture) + 1, etag=done.stored.etag) == picture
+        # In Companion mode, Uppy 6 sends a form for every ticket, and Azure takes none.
+        works = (storage, name) != ("azure", "uppy 6, companion")
+        expect(page.locator("#results li").last).to_have_text(f"{works:d} stored, {not works:d} failed")
+    stored = [each.stored for each in completed]
+    published = [backend.read(each.key, offset=0, length=2 * len(picture), etag=each.etag) for each in stored]
+    assert published == ([picture] if works else [])
 
 
 def test_progress_moves_and_a_cancelled_upload_stores_nothing(
