@@ -1,5 +1,6 @@
 # These targets need Python 3.10 or later, make and a connection to PyPI; they install everything else into .venv.
-# `make test` also needs a connection to npm, and Chromium; as root on Debian it installs Chromium itself.
+# `make test` also needs a connection to npm, and Chromium; as root on Debian it installs Chromium itself, and
+# `make test-browsers` Firefox and WebKit too.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -13,8 +14,8 @@ PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscop
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-without-browser test-pythons lint format bench bench-sign bench-serve bench-transfer bench-growth \
-	infra-preview infra-up lock clean azurite chromium wrk
+.PHONY: help demo test test-without-browser test-browsers test-pythons lint format bench bench-sign bench-serve \
+	bench-transfer bench-growth infra-preview infra-up lock clean azurite chromium browsers wrk
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-20s  %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -31,6 +32,11 @@ test: ## Run all tests (ARGS="-k name" selects some)
 
 test-without-browser: azurite ## Run the tests that need no Chromium
 	$(PYTEST) -m "not browser" $(ARGS)
+
+test-browsers: ## Install Firefox and WebKit, and test the page in all three engines (`make test` tests it in those that it finds)
+	@$(SYSTEM_PACKAGES) check $(if $(wildcard $(VENV)/.python),,venv) chromium firefox webkit
+	@$(MAKE) --no-print-directory browsers $(VENV)/.dev
+	$(PYTEST) tests/browser/test_engines.py $(ARGS)
 
 FAST_TESTS := tests/packaging/test_distributions.py tests/backends tests/http tests/test_asgi.py tests/test_content.py \
 	tests/test_imports.py tests/test_keys.py tests/test_media_types.py tests/test_messages.py tests/test_policy.py \
@@ -88,6 +94,9 @@ azurite: $(VENV)/.dev
 # After the virtual environment, which may have called apt-get too: two at once would wait for each other's lock or fail.
 chromium: $(VENV)/.python
 	@$(SYSTEM_PACKAGES) install chromium
+
+browsers: $(VENV)/.python
+	@$(SYSTEM_PACKAGES) install chromium firefox webkit
 
 wrk: $(VENV)/.python
 	@$(SYSTEM_PACKAGES) install wrk
