@@ -119,7 +119,7 @@ class BrowserPage:
         return self._each(test_id, f"element.getAttribute({json.dumps(name)})")
 
     def values(self, test_id: str) -> list[float]:
-        """Return the value of each progress bar."""
+        """Return the value of each progress bar, from 0 to 1."""
         return self._each(test_id, "element.value / element.max")
 
     def is_visible(self, test_id: str) -> bool:

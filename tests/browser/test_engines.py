@@ -183,11 +183,11 @@ def test_a_type_and_a_size_that_are_not_allowed_are_refused_with_the_reason(
     large.write_bytes(b"PK\x03\x04" + bytes(MAX_BYTES))
     before = storage.sizes()
     page.open(form_demo.page)
-    page.choose("file-input", script)
+    page.drop("dropzone", script)
     _wait_for_states(page, "failed")
     assert "text/html" in page.texts("message")[0]
     page.open(form_demo.page)
-    page.drop("dropzone", large)
+    page.choose("file-input", large)
     _wait_for_states(page, "failed")
     assert "too large" in page.texts("message")[0]
     assert storage.sizes() == before
