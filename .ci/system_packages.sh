@@ -50,7 +50,7 @@ for wanted in "$@"; do
         fi
         ;;
     firefox)
-        if ! on_path firefox-esr firefox; then need "the tests in Firefox need it on PATH" firefox-esr; fi
+        if ! on_path firefox-esr; then need "the tests in Firefox need firefox-esr on PATH" firefox-esr; fi
         ;;
     webkit)
         if ! on_path WebKitWebDriver; then need "the tests in WebKit need WebKitWebDriver on PATH" webkit2gtk-driver; fi

@@ -81,9 +81,9 @@ def test_each_browser_engine_has_its_package_and_webkit_a_display_too(machine: M
     machine.add("apt-get", "exit 99")
     result = machine.run("check", "firefox", "webkit")
     assert result.returncode == 1
-    assert "the tests in Firefox need it on PATH" in result.stderr
+    assert "the tests in Firefox need firefox-esr on PATH" in result.stderr
     assert "sudo apt-get install firefox-esr webkit2gtk-driver xvfb\n" in result.stderr
-    for program in ("firefox", "WebKitWebDriver", "Xvfb"):
+    for program in ("firefox-esr", "WebKitWebDriver", "Xvfb"):
         machine.add(program)
     assert machine.run("check", "firefox", "webkit").returncode == 0
 

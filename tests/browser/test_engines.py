@@ -101,8 +101,10 @@ def _page_of_engine(request: pytest.FixtureRequest) -> Iterator[BrowserPage]:
 def page(_page_of_engine: BrowserPage, storage: Storage) -> Iterator[BrowserPage]:
     """A page on which no error may go unsaid."""
     yield _page_of_engine
+    errors = _page_of_engine.errors()
+    _page_of_engine.leave()
     storage.relay.release()
-    assert _page_of_engine.errors() == []
+    assert errors == []
 
 
 @pytest.fixture
@@ -143,7 +145,7 @@ def test_progress_is_that_of_the_bytes_and_an_upload_that_stood_still_goes_on(
     page: BrowserPage, demo: Demo, storage: Storage, archive: Path
 ) -> None:
     def wait_for_progress(least: float, most: float) -> None:
-        page.wait_until(lambda: least <= page.values("progress")[0] <= most, f"progress of {least} to {most}")
+        page.wait_until(lambda: least <= page.progress() <= most, f"progress of {least} to {most}")
 
     page.open(demo.page)
     storage.relay.hold_after(5 * MEGABYTE)
@@ -164,7 +166,7 @@ def test_a_cancelled_upload_stores_nothing_and_can_be_tried_again(
     before = storage.sizes()
     storage.relay.hold_after(5 * MEGABYTE)
     page.choose("file-input", archive)
-    page.wait_until(lambda: page.values("progress")[0] > 0.15, "progress of 15 %")
+    page.wait_until(lambda: page.progress() > 0.15, "progress of 15 %")
     page.click("cancel")
     _wait_for_states(page, "cancelled")
     storage.relay.release()
