@@ -14,7 +14,7 @@ PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscop
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-without-browser test-browsers test-pythons lint format bench bench-sign bench-serve \
+.PHONY: help demo test test-without-browser test-browsers test-pythons lint docs format bench bench-sign bench-serve \
 	bench-transfer bench-growth infra-preview infra-up lock clean azurite chromium browsers wrk
 
 help: ## List these targets
@@ -51,6 +51,10 @@ lint: $(VENV)/.dev ## Check style and types
 	cd infra && ../$(BIN)/python -m mypy --strict .
 	$(BIN)/python -m emulators.npm_packages client check
 
+docs: $(VENV)/.dev ## Build the documentation site, strictly, into docs/_build
+	$(BIN)/python -m sphinx --quiet --fail-on-warning --keep-going docs docs/_build
+	@echo "Open docs/_build/index.html"
+
 format: $(VENV)/.dev ## Format the code
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
@@ -85,7 +89,7 @@ lock: $(VENV)/.dev ## Pin the newest versions that pyproject.toml allows
 
 clean: ## Remove everything that these targets installed or wrote, except the demo's uploads
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis infra/.venv infra/.mypy_cache \
-		bench/express/node_modules client/node_modules client/types emulators/azurite_package/node_modules \
+		bench/express/node_modules client/node_modules client/types emulators/azurite_package/node_modules docs/_build \
 		examples/browser/node_modules tests/browser/uppy5/node_modules tests/browser/axe_package/node_modules
 
 azurite: $(VENV)/.dev

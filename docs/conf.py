@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,7 @@ pygments_dark_style = "a11y-high-contrast-dark"
 PUBLIC_MODULES = ("presign", "presign.s3", "presign.azure", "presign.gcs", "presign.testing", "presign.django")
 
 
+@cache
 def _public_names() -> dict[str, str]:
     """Return the public name of each object under the name that annotations have: that of the module that defines it."""
     names = {}
@@ -47,7 +49,7 @@ def _public_names() -> dict[str, str]:
 
 def _find_public_name(app: Any, env: Any, node: Any, content: Any) -> Any:
     """Resolve a reference to ``presign.messages.Grant`` as one to ``presign.Grant``."""
-    name = app.public_names.get(node.get("reftarget"))
+    name = _public_names().get(node.get("reftarget"))
     if node.get("refdomain") != "py" or name is None:
         return None
     return env.get_domain("py").resolve_xref(env, node["refdoc"], app.builder, "obj", name, node, content)
@@ -55,5 +57,4 @@ def _find_public_name(app: Any, env: Any, node: Any, content: Any) -> Any:
 
 def setup(app: Any) -> None:
     """Tell Sphinx what to call."""
-    app.public_names = _public_names()
     app.connect("missing-reference", _find_public_name)
