@@ -14,7 +14,7 @@ project = "presign"
 extensions = ["myst_parser", "sphinx.ext.autodoc"]
 exclude_patterns = ["_build"]
 
-# Each reference must lead somewhere. The types of other projects have no page here, and type variables have none anywhere.
+# Each reference must lead somewhere, but the types of other projects and type variables have no page here.
 nitpicky = True
 nitpick_ignore_regex = [("py:.*", r"(?!presign\b).*"), ("py:class", r"presign\..*\.T")]
 myst_heading_anchors = 3
@@ -38,7 +38,7 @@ PUBLIC_MODULES = ("presign", "presign.s3", "presign.azure", "presign.gcs", "pres
 
 @cache
 def _public_names() -> dict[str, str]:
-    """Return the public name of each object under the name that annotations have: that of the module that defines it."""
+    """Return the public name of each object, under the name that annotations have: where the object is defined."""
     names = {}
     for module in map(import_module, PUBLIC_MODULES):
         for name in module.__all__:

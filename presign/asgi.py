@@ -3,6 +3,10 @@
 ``POST /upload`` returns a ticket, ``POST /complete`` the stored object, and ``GET /openapi.json`` describes both. Every
 error is an RFC 9457 problem document with a stable ``code``. With ``companion=True``, ``GET /s3/params`` returns
 tickets to Uppy's Companion mode.
+
+::
+
+    app = Starlette(routes=[Mount("/files", create_app(presigner, authorize=current_user))])
 """
 
 from __future__ import annotations

@@ -40,7 +40,7 @@ from presign.flask import create_blueprint
 from presign.gcs import GCSBackend
 from presign.http.openapi import COMPLETE, UPLOAD
 from presign.s3 import S3Backend
-from presign.testing import CHECKS
+from presign.testing import CHECKS, Subject
 from tests.azure.accounts import Identity
 from tests.conftest import PNG, Store
 
@@ -151,7 +151,9 @@ def test_the_page_about_the_command_shows_its_help() -> None:
 
 
 def test_each_test_that_the_page_about_threats_names_exists() -> None:
-    tests = {name for path in (ROOT / "tests").rglob("*.py") for name in re.findall(r"def (test_\w+)", path.read_text())}
+    tests = {
+        name for path in (ROOT / "tests").rglob("*.py") for name in re.findall(r"def (test_\w+)", path.read_text())
+    }
     rows = re.findall(r"^\| [^|]+ \| [^|]+ \| (\*.*\*) \|$", PAGES["threats.md"], re.MULTILINE)
     named = {sentence for row in rows for sentence in row.strip("*").split("*; *")}
     assert len(rows) == len(re.findall(r"^\| [A-Z]", PAGES["threats.md"], re.MULTILINE))
@@ -170,7 +172,7 @@ def test_the_readiness_example_says_whether_the_storage_accepts_the_settings(s3_
 @pytest.mark.usefixtures("_bucket_of_the_example")
 def test_the_example_that_tests_a_server_runs_every_check() -> None:
     check_server = _run("conformance").test_my_server_does_what_tickets_say
-    subjects = []
+    subjects: list[Subject] = []
     check_server(subjects.append)
     (subject,) = subjects
     assert (subject.prefix, subject.pending_prefix) == ("presign-test/", "presign-test-pending/")

@@ -17,8 +17,8 @@ from sphinx.util.inventory import InventoryFile
 from tests.browser.conftest import launch_chromium
 
 ROOT = Path(__file__).resolve().parent.parent
-PUBLIC = ("presign", "presign.asgi", "presign.azure", "presign.django", "presign.fastapi", "presign.flask")
-PUBLIC += ("presign.gcs", "presign.s3", "presign.testing")
+PUBLIC = ["presign", "presign.asgi", "presign.azure", "presign.django", "presign.fastapi", "presign.flask"]
+PUBLIC += ["presign.gcs", "presign.s3", "presign.testing"]
 
 WRONG_PAGE = """
 # A page with three mistakes

@@ -1,4 +1,4 @@
-"""The tutorial's own files and commands, from the wheel alone, in an empty folder, through a real upload in Chromium."""
+"""The tutorial's own files and commands, from the wheel alone in an empty folder, through an upload in Chromium."""
 
 from __future__ import annotations
 

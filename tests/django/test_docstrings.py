@@ -1,0 +1,69 @@
+"""The examples in the docstrings of presign.django are run."""
+
+from __future__ import annotations
+
+import sys
+from types import ModuleType, SimpleNamespace
+
+import pytest
+from django import forms
+from django.test.utils import override_settings
+
+from presign.django import UploadAdmin, UploadField, bind_request
+from presign.django.checks import check_settings
+from presign.django.configuration import read_settings
+from tests.conftest import Store
+from tests.django.test_fields import request_of, uploaded
+from tests.docstring_examples import find_examples, run
+
+EXAMPLES = {name: code for name, code in find_examples().items() if name.startswith("presign.django")}
+SETTINGS = "presign.django.configuration"
+FIELD = "presign.django.fields.UploadField"
+ADMIN = "presign.django.model_admin.UploadAdmin"
+
+
+def test_these_are_all_examples() -> None:
+    assert EXAMPLES.keys() == {SETTINGS, FIELD, ADMIN}
+
+
+def test_the_example_of_the_settings_passes_the_checks(monkeypatch: pytest.MonkeyPatch) -> None:
+    uploads = ModuleType("shop.uploads")
+    uploads.may_upload = lambda request: True  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "shop", ModuleType("shop"))
+    monkeypatch.setitem(sys.modules, "shop.uploads", uploads)
+    with override_settings(PRESIGN=run(EXAMPLES[SETTINGS])["PRESIGN"]):
+        assert check_settings(None) == []
+        assert read_settings("photos").policy_under("photos/").max_bytes == 10_000_000
+
+
+@pytest.mark.usefixtures("project")
+def test_the_example_of_the_field_records_the_upload(users: ModuleType, s3_reference: Store) -> None:
+    recorded: list[str] = []
+    photos = SimpleNamespace(objects=SimpleNamespace(create=lambda *, key: recorded.append(key)))
+    request = request_of(users.alice)
+    request.POST = {"photo": uploaded(users.alice)}
+    given = {"forms": forms, "UploadField": UploadField, "bind_request": bind_request}
+    run(EXAMPLES[FIELD], request=request, Photo=photos, **given)
+    (key,) = recorded
+    assert s3_reference.holds(key)
+
+
+@pytest.mark.usefixtures("project")
+def test_the_example_of_the_admin_accepts_the_upload_of_its_user_alone(users: ModuleType) -> None:
+    from django.contrib import admin
+    from django.contrib.auth.models import Permission
+
+    class PhotoForm(forms.ModelForm):
+        photo = UploadField("photos")
+        Meta = type("Meta", (), {"model": Permission, "fields": []})
+
+    try:
+        run(EXAMPLES[ADMIN], admin=admin, Photo=Permission, UploadAdmin=UploadAdmin, PhotoForm=PhotoForm)
+        model_admin = admin.site._registry[Permission]
+        token = uploaded(users.alice)
+        outcomes = [
+            model_admin.get_form(request_of(user))({"photo": token}).is_valid() for user in (users.mallory, users.alice)
+        ]
+        assert outcomes == [False, True]
+    finally:
+        admin.site.unregister(Permission)
