@@ -20,7 +20,9 @@ from google.auth.credentials import AnonymousCredentials
 
 from bench.summary import summary
 from emulators.azurite import Azurite
+from emulators.gcs_accounts import generate_credentials
 from emulators.serving import serve
+from examples.clamav import Clamd
 from infra.policies import cors_rules, signer_policy, verifier_policy
 from presign import (
     Backend,
@@ -28,6 +30,7 @@ from presign import (
     Presigner,
     Rejected,
     Rule,
+    TooLarge,
     Unauthenticated,
     UploadPolicy,
     UploadRequest,
@@ -167,6 +170,45 @@ def test_the_readiness_example_says_whether_the_storage_accepts_the_settings(s3_
     policy = UploadPolicy(content_types={"image/png"}, max_bytes=100, prefix="public/")
     wrong = s3_reference.backend(bucket="a-bucket-that-does-not-exist")
     assert not is_ready(Presigner(backend=wrong, policy=policy, secret="a secret of docs"))
+
+
+@pytest.mark.parametrize(
+    ("page", "method", "address"),
+    [
+        ("s3", "POST", "https://my-bucket.s3.eu-central-1.amazonaws.com/"),
+        ("minio", "POST", "https://minio.example.com/my-bucket"),
+        ("r2", "PUT", "https://ACCOUNT.r2.cloudflarestorage.com/my-bucket/pending/"),
+        ("azure", "PUT", "https://myaccount.blob.core.windows.net/pending/pending/"),
+        ("google", "POST", "https://storage.googleapis.com/my-bucket/"),
+    ],
+)
+@pytest.mark.usefixtures("_bucket_of_the_example")
+def test_the_backend_of_each_page_about_a_storage_signs_uploads(
+    page: str, method: str, address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    generate_credentials(tmp_path / "account.json", token_uri="http://unknown.invalid/token")
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(tmp_path / "account.json"))
+    monkeypatch.setenv("AZURE_STORAGE_KEY", base64.b64encode(bytes(64)).decode())
+    policy = UploadPolicy(content_types={"image/png"}, max_bytes=100, prefix="public/")
+    presigner = Presigner(backend=_run(f"{page} backend").backend, policy=policy, secret="a secret of docs")
+    ticket = presigner.issue(UploadRequest(content_type="image/png", size=20))
+    assert ticket.method == method
+    assert ticket.url.lower().startswith(address.lower())
+
+
+def test_the_example_of_an_error_is_the_one_that_a_file_above_the_maximum_gets() -> None:
+    policy = UploadPolicy(content_types={"image/png"}, max_bytes=10_000_000, prefix="public/")
+    with pytest.raises(TooLarge) as refused:
+        policy.decide(UploadRequest(content_type="image/png", size=20_000_000), object_id="0" * 32)
+    assert refused.value.problem() == json.loads(_example("problem", "json"))
+
+
+def test_the_examples_of_a_sweep_and_of_a_scanner_run(s3_reference: Store) -> None:
+    presigner = s3_reference.presigner(pending_prefix="pending/")
+    assert _run("sweep", presigner=presigner).result.failed == ()
+    given = {"Presigner": Presigner, "backend": presigner.backend, "policy": presigner.policy}
+    scanned = _run("malware", Clamd=Clamd, secret="a secret of docs", **given)
+    assert scanned.scanner.max_bytes == 25_000_000
 
 
 @pytest.mark.usefixtures("_bucket_of_the_example")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from types import ModuleType, SimpleNamespace
 
@@ -14,7 +15,7 @@ from presign.django.checks import check_settings
 from presign.django.configuration import read_settings
 from tests.conftest import Store
 from tests.django.test_fields import request_of, uploaded
-from tests.docstring_examples import find_examples, run
+from tests.docstring_examples import PACKAGE, find_examples, run
 
 EXAMPLES = {name: code for name, code in find_examples().items() if name.startswith("presign.django")}
 SETTINGS = "presign.django.configuration"
@@ -34,6 +35,13 @@ def test_the_example_of_the_settings_passes_the_checks(monkeypatch: pytest.Monke
     with override_settings(PRESIGN=run(EXAMPLES[SETTINGS])["PRESIGN"]):
         assert check_settings(None) == []
         assert read_settings("photos").policy_under("photos/").max_bytes == 10_000_000
+
+
+def test_the_settings_of_the_page_about_django_pass_the_checks() -> None:
+    page = (PACKAGE.parent / "docs" / "django.md").read_text()
+    (example,) = re.findall(r"<!-- example: django settings -->\n```python\n(.*?)```", page, re.DOTALL)
+    with override_settings(PRESIGN=run(example)["PRESIGN"]):
+        assert check_settings(None) == []
 
 
 @pytest.mark.usefixtures("project")
