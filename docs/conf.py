@@ -28,6 +28,9 @@ html_title = "presign"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
 html_copy_source = False
+# The search and the reference's own pages find every name.
+html_use_index = False
+html_domain_indices = False
 html_show_sphinx = False
 html_show_copyright = False
 pygments_style = "a11y-high-contrast-light"
