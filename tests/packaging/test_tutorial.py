@@ -16,7 +16,7 @@ from playwright.sync_api import Browser, Page, expect
 from emulators.ports import GRPC_OFFSET, free_port
 from emulators.processes import ServerProcess
 from tests.browser.conftest import chromium, png  # noqa: F401  (fixtures)
-from tests.packaging.installing import Installed, environment, install, locked
+from tests.packaging.environments import Installed, environment, install_wheel, locked
 
 pytestmark = pytest.mark.browser
 
@@ -36,7 +36,7 @@ def _installed_as_the_tutorial_says(directory: Path, wheel: Path) -> Installed:
     assert (pip, command) == ("pip", "install")
     extras = re.fullmatch(r"presign-uploads\[(.*)\]", distribution)
     assert extras, distribution
-    installed = install(directory, wheel, extras[1], *others, *locked())
+    installed = install_wheel(directory, wheel, extras[1], *others, *locked())
     # The tutorial makes it in its own folder.
     (installed.workplace / ".venv").symlink_to(installed.directory)
     return installed
