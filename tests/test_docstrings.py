@@ -177,10 +177,11 @@ def _read(content: bytes, offset: int, length: int) -> bytes:
     return content[offset : offset + length]
 
 
-@runs("presign.asgi")
+@runs("presign.asgi.create_app")
 def test_the_example_of_create_app_serves_tickets(presigner: Presigner) -> None:
     given = {"Starlette": Starlette, "Mount": Mount, "create_app": create_app}
-    with serve(run(EXAMPLES["presign.asgi"], presigner=presigner, current_user=_current_user, **given)["app"]) as url:
+    names = run(EXAMPLES["presign.asgi.create_app"], presigner=presigner, current_user=_current_user, **given)
+    with serve(names["app"]) as url:
         _serves_tickets(url)
 
 
