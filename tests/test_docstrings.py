@@ -45,6 +45,7 @@ from presign.flask import create_blueprint
 from presign.gcs import GCSBackend
 from presign.inspection import Verdict
 from presign.s3 import S3Backend
+from presign.testing import MemoryBackend
 from tests.adapters.serving import serve_wsgi
 from tests.conftest import PNG, Store, upload
 from tests.docstring_examples import PACKAGE, find_examples, run
@@ -237,6 +238,14 @@ def test_the_example_of_the_gcs_backend_reads_a_service_account(
 def test_the_example_of_an_address_opens_a_backend() -> None:
     names = run(EXAMPLES["presign.backends.registry.open_backend"], open_backend=open_backend)
     assert (names["backend"].name, names["prefix"]) == ("s3://my-bucket", "public/")
+
+
+@runs("presign.testing.memory")
+def test_the_example_of_the_storage_in_memory_completes_an_upload(presigner: Presigner) -> None:
+    given: dict[str, Any] = {"policy": presigner.policy, "secret": "a secret of the examples", "picture": PNG}
+    given |= {"MemoryBackend": MemoryBackend, "Presigner": Presigner, "UploadRequest": UploadRequest}
+    names = run(EXAMPLES["presign.testing.memory"], **given)
+    assert names["stored"].size == len(PNG)
 
 
 @runs("presign.testing.conformance")

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import re
 import sys
+import unittest
 from types import ModuleType, SimpleNamespace
 
 import pytest
 from django import forms
+from django.http import HttpRequest, HttpResponse
+from django.test import TestCase
 from django.test.utils import override_settings
+from django.urls import path
 
 from presign.django import UploadAdmin, UploadField, bind_request
 from presign.django.checks import check_settings
 from presign.django.configuration import read_settings
-from tests.conftest import Store
+from presign.django.testing import memory_uploads
+from tests.conftest import PNG, Store
 from tests.django.test_fields import request_of, uploaded
 from tests.docstring_examples import PACKAGE, find_examples, run
 
@@ -21,10 +26,11 @@ EXAMPLES = {name: code for name, code in find_examples().items() if name.startsw
 SETTINGS = "presign.django.configuration"
 FIELD = "presign.django.fields.UploadField"
 ADMIN = "presign.django.model_admin.UploadAdmin"
+TESTING = "presign.django.testing"
 
 
 def test_these_are_all_examples() -> None:
-    assert EXAMPLES.keys() == {SETTINGS, FIELD, ADMIN}
+    assert EXAMPLES.keys() == {SETTINGS, FIELD, ADMIN, TESTING}
 
 
 def test_the_example_of_the_settings_passes_the_checks(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -75,3 +81,32 @@ def test_the_example_of_the_admin_accepts_the_upload_of_its_user_alone(users: Mo
         assert outcomes == [False, True]
     finally:
         admin.site.unregister(Permission)
+
+
+@pytest.mark.usefixtures("project", "users")
+def test_the_example_of_a_projects_own_test_passes() -> None:
+    from django.contrib.auth.models import User
+
+    recorded: list[str] = []
+
+    class PhotoForm(forms.Form):
+        title = forms.CharField()
+        photo = UploadField("photos")
+
+    def add_photo(request: HttpRequest) -> HttpResponse:
+        form = bind_request(PhotoForm(request.POST), request)
+        assert form.is_valid(), form.errors
+        recorded.append(form.cleaned_data["photo"].key)
+        return HttpResponse()
+
+    addresses = ModuleType("addresses")
+    addresses.urlpatterns = [path("photos/", add_photo)]  # type: ignore[attr-defined]
+    photos = SimpleNamespace(objects=SimpleNamespace(get=lambda: SimpleNamespace(key=recorded[-1])))
+    given = {"TestCase": TestCase, "User": User, "Photo": photos, "picture": PNG, "memory_uploads": memory_uploads}
+    User.objects.all().delete()
+    with override_settings(ROOT_URLCONF=addresses):
+        result = unittest.defaultTestLoader.loadTestsFromTestCase(run(EXAMPLES[TESTING], **given)["PhotoTests"]).run(
+            unittest.TestResult()
+        )
+    assert (result.testsRun, result.failures, result.errors) == (1, [], [])
+    assert recorded
