@@ -137,7 +137,7 @@ def test_the_table_of_codes_is_what_the_endpoints_answer() -> None:
 
 
 def test_the_options_and_codes_of_the_client_that_the_docs_name_exist() -> None:
-    client = "".join((ROOT / "client" / name).read_text() for name in ("api.js", "errors.js", "upload.js"))
+    client = "".join((ROOT / "client" / name).read_text() for name in ("api.js", "types.js", "upload.js"))
     for name in ("options", "client codes"):
         table = re.search(rf"<!-- table: {name} -->\n(.*?)<!-- end of table -->", PAGES["client.md"], re.DOTALL)
         assert table
@@ -145,7 +145,7 @@ def test_the_options_and_codes_of_the_client_that_the_docs_name_exist() -> None:
         named = [word for cell in cells for word in re.findall(r"`(\w+)`", cell) if word != "code"]
         assert named
         for word in named:
-            assert re.search(rf"@property .* \[?{word}\]? |^  {word}: \"", client, re.MULTILINE), word
+            assert re.search(rf"@property .* \[?{word}\]? |^ \* @typedef {{.*\"{word}\"", client, re.MULTILINE), word
 
 
 def test_the_page_about_the_command_shows_its_help() -> None:
