@@ -108,7 +108,7 @@ def test_the_fastapi_example_serves_the_contract() -> None:
 
 @pytest.mark.parametrize("page", PAGES)
 def test_what_the_docs_show_of_an_example_is_in_its_file(page: str) -> None:
-    for path, shown in re.findall(r"<!-- from: (\S+) -->\n```[a-z]+\n(.*?)```", PAGES[page], re.DOTALL):
+    for path, shown in re.findall(r"<!-- from: (\S+) -->\n```\w+\n(.*?)```", PAGES[page], re.DOTALL):
         assert shown in (ROOT / path).read_text(), path
 
 

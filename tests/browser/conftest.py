@@ -133,5 +133,19 @@ def expect_state(row: Locator, state: str, *, timeout_ms: float = 20_000) -> Non
     expect(row).to_have_attribute("data-state", state, timeout=timeout_ms)
 
 
+class Network:
+    """The network of one page, which a test makes slow or takes away."""
+
+    def __init__(self, page: Page) -> None:
+        # One session: each has conditions of its own, and all of them hold.
+        self._session = page.context.new_cdp_session(page)
+        self._session.send("Network.enable")
+
+    def set(self, *, offline: bool = False, upload_bytes_per_second: int = -1) -> None:
+        """Set the conditions from now on; -1 is no limit."""
+        limits = {"latency": 0, "downloadThroughput": -1, "uploadThroughput": upload_bytes_per_second}
+        self._session.send("Network.emulateNetworkConditions", {"offline": offline, **limits})
+
+
 def _chunk(kind: bytes, data: bytes) -> bytes:
     return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
