@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import struct
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -141,10 +141,23 @@ class Network:
         self._session = page.context.new_cdp_session(page)
         self._session.send("Network.enable")
 
-    def set(self, *, offline: bool = False, upload_bytes_per_second: int = -1) -> None:
-        """Set the conditions from now on; -1 is no limit."""
-        limits = {"latency": 0, "downloadThroughput": -1, "uploadThroughput": upload_bytes_per_second}
-        self._session.send("Network.emulateNetworkConditions", {"offline": offline, **limits})
+    def limit_uploads(self, bytes_per_second: int = -1) -> None:
+        """Make every upload slow from now on, also one that goes on; -1 is no limit."""
+        self._set("Network.emulateNetworkConditions", offline=False, bytes_per_second=bytes_per_second)
+
+    def go_offline(self, break_connections: Callable[[], None]) -> None:
+        """Take the network away. Chromium would let the requests that go on end, so the caller breaks them."""
+        self._set("Network.overrideNetworkState", offline=True)
+        break_connections()
+        self._set("Network.emulateNetworkConditions", offline=True)
+
+    def go_online(self) -> None:
+        self._set("Network.emulateNetworkConditions", offline=False)
+        self._set("Network.overrideNetworkState", offline=False)
+
+    def _set(self, method: str, *, offline: bool, bytes_per_second: int = -1) -> None:
+        limits = {"latency": 0, "downloadThroughput": -1, "uploadThroughput": bytes_per_second}
+        self._session.send(method, {"offline": offline, **limits})
 
 
 def _chunk(kind: bytes, data: bytes) -> bytes:

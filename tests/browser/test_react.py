@@ -152,7 +152,7 @@ def test_three_files_are_uploaded_with_progress_pause_cancel_and_retry(
     with _open_example(page, seaweedfs, tmp_path, (EXAMPLE / "main.jsx").read_text()):
         requests = _count_requests(page, seaweedfs)
         network = Network(page)
-        network.set(upload_bytes_per_second=SLOW_BYTES_PER_SECOND)
+        network.limit_uploads(SLOW_BYTES_PER_SECOND)
         page.get_by_label("Pictures").set_input_files(pictures)
         one, two, three = (_row(page, path) for path in pictures)
         _wait_for_progress(page, pictures[0], beyond=0)
@@ -166,7 +166,7 @@ def test_three_files_are_uploaded_with_progress_pause_cancel_and_retry(
         _expect_state(two, "cancelled")
         three.get_by_role("button", name="Pause").click()
         _expect_state(three, "paused")
-        network.set()
+        network.limit_uploads()
         _expect_state(one, "done")
         _expect_state(three, "paused")
         three.get_by_role("button", name="Resume").click()
@@ -191,7 +191,7 @@ def test_a_component_that_leaves_the_page_ends_its_uploads(
     with _open_example(page, seaweedfs, tmp_path, UNMOUNTABLE):
         requests = _count_requests(page, seaweedfs)
         network = Network(page)
-        network.set(upload_bytes_per_second=SLOW_BYTES_PER_SECOND)
+        network.limit_uploads(SLOW_BYTES_PER_SECOND)
         page.get_by_label("Pictures").set_input_files(pictures)
         _wait_for_progress(page, pictures[0], beyond=0)
         for path in pictures:
@@ -199,7 +199,7 @@ def test_a_component_that_leaves_the_page_ends_its_uploads(
         assert page.evaluate("effects") == 2, "StrictMode runs every effect twice"
         page.evaluate("unmount()")
         expect(page.get_by_role("listitem")).to_have_count(0)
-        network.set()
+        network.limit_uploads()
         # Each upload is broken, or goes on to its completion.
         deadline = time.monotonic() + END_SECONDS
         while requests.broken_files + requests.completions < len(pictures) and time.monotonic() < deadline:
