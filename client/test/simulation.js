@@ -1,7 +1,7 @@
 /**
  * A server, a storage, a network and a clock in memory, which fail at random, and the same way for the same seed. Hours
- * of waiting take no time. They also check what the client sends: never two requests of one file at once, never those of
- * more files than allowed, and never a file again that the client knows to be stored, or may believe to be.
+ * of waiting take no time. They also check what the client sends: never two requests of one file at once, never those
+ * of more files than allowed, and never a file again that the client knows to be stored, or that may be stored.
  */
 
 import assert from "node:assert/strict";
@@ -62,6 +62,7 @@ export class SimulatedFile {
 export class Simulation {
   nowMs = 1_000_000;
   isOnline = true;
+  #isCut = false;
   /** Whether anything fails by itself. */
   fails = true;
   /** @type {Map<string, StoredFile>} by token */
@@ -122,6 +123,7 @@ export class Simulation {
     t.mock.method(crypto.subtle, "digest", digest);
     const globals = {
       addEventListener: this.#page.addEventListener.bind(this.#page),
+      removeEventListener: this.#page.removeEventListener.bind(this.#page),
       XMLHttpRequest: function () {
         return new SimulatedXMLHttpRequest(simulation);
       },
@@ -172,8 +174,22 @@ export class Simulation {
   setOnline(isOnline) {
     if (this.isOnline === isOnline) return;
     this.isOnline = isOnline;
-    if (isOnline) this.#page.dispatchEvent(new Event("online"));
-    else for (const breakNow of [...this.#breakable]) breakNow();
+    this.#page.dispatchEvent(new Event(isOnline ? "online" : "offline"));
+    if (!isOnline) this.#breakConnections();
+  }
+
+  /** Take the network away without a word to the browser. */
+  cut() {
+    this.#isCut = true;
+    this.#breakConnections();
+  }
+
+  get hasNetwork() {
+    return this.isOnline && !this.#isCut;
+  }
+
+  #breakConnections() {
+    for (const breakNow of [...this.#breakable]) breakNow();
   }
 
   /**
@@ -213,7 +229,7 @@ export class Simulation {
       const fail = () => settle(() => reject(new TypeError("Failed to fetch")));
       const finish = name ? this.begin(name, fail) : () => {};
       signal?.addEventListener("abort", () => settle(() => reject(signal.reason)));
-      if (!this.isOnline) return void this.soon(fail);
+      if (!this.hasNetwork) return void this.soon(fail);
       // A client that looks for the cause of a failure does not notice an abort.
       const slow = method === "HEAD" ? 0.5 : undefined;
       this.soon(() => {
@@ -333,7 +349,7 @@ class SimulatedXMLHttpRequest {
     assert.equal(known.storage, "nothing", `${file.name} is sent again, and the client knows: ${known.storage}`);
     const lose = () => this.#settle(0);
     this.#end = simulation.begin(file.name, lose);
-    if (!simulation.isOnline) return void simulation.soon(lose);
+    if (!simulation.hasNetwork) return void simulation.soon(lose);
     const steps = [0.3, 0.7, 1];
     const next = () => {
       if (this.#hasEnded) return;

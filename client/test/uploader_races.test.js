@@ -119,11 +119,36 @@ test("the error of a file whose response was lost, and whose storage is gone, ha
   const result = upload(aFile(), { api: world.server, attempts: 1, onState: (state) => states.push(state) });
   result.catch(() => {});
   await runUntil(world, () => [...world.files.values()].some(({ isStored }) => isStored));
-  // The network is gone, and the browser does not notice it.
-  Object.defineProperty(navigator, "onLine", { value: true });
-  world.setOnline(false);
+  world.cut();
   await runToTheEnd(world);
   await assert.rejects(result, ({ code, token }) => code === "storage_unreachable" && token !== null);
+});
+
+test("a failure without a network is no attempt, although the network is back before the cause is known", async (t) => {
+  const { world, uploader } = start(t, { attempts: 1 });
+  uploader.add([aFile()]);
+  await runUntil(world, () => uploader.items[0].loaded > 0);
+  world.setOnline(false);
+  world.setOnline(true);
+  await runToTheEnd(world);
+  assert.equal(uploader.items[0].state, "done");
+});
+
+test("a server that has answered once has its CORS rules, so a later failure has another cause", async (t) => {
+  const { world, uploader } = start(t, { fetch: (...request) => answer(...request) });
+  let broken = 0;
+  /** @type {typeof fetch} */
+  const answer = (url, options) => {
+    if (!String(url).endsWith("/complete") || (broken += 1) > 3) return world.fetch(url, options);
+    return Promise.reject(new TypeError("Failed to fetch"));
+  };
+  /** @type {(string | undefined)[]} */
+  const codes = [];
+  uploader.on("change", ({ wait }) => wait && codes.push(wait.error.code));
+  uploader.add([aFile()]);
+  await runToTheEnd(world);
+  assert.deepEqual(codes, Array(3).fill("server_unreachable"));
+  assert.equal(uploader.items[0].state, "done");
 });
 
 test("a file that was cancelled while the page's `headers` hang can be retried", async (t) => {
