@@ -95,6 +95,16 @@ export class Upload {
     this.file = fileInfo(blob);
   }
 
+  /** The token if the storage may have the file. */
+  get token() {
+    return this.#stored === "no" ? null : (this.ticket?.token ?? null);
+  }
+
+  /** The ticket that the next run uses again. */
+  get ticket() {
+    return this.#issued?.ticket ?? null;
+  }
+
   get isStored() {
     return this.#stored === "yes";
   }
@@ -133,7 +143,7 @@ export class Upload {
       if (isVerdict(error) || (this.#stored === "no" && error.code !== "cancelled" && !error.transient)) {
         this.#forgetTicket();
       }
-      if (this.#stored !== "no" && this.#issued) error.token = this.#issued.ticket.token;
+      error.token = this.token;
     });
   }
 

@@ -120,7 +120,7 @@ class Run {
     this.shown.delete(id);
   }
 
-  /** @param {UploadItem[]} items */
+  /** @param {readonly UploadItem[]} items */
   #onFinish(items) {
     this.log.push("  finish");
     assert.deepEqual(items, [...this.uploader.items]);
