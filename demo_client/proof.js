@@ -51,7 +51,7 @@ export class Proof {
 
   #show() {
     $("proof-sent").textContent = formatBytes(this.#sentBytes());
-    $("proof-forwarded").textContent = formatBytes(this.#forwarded);
+    for (const id of ["proof-forwarded", "proof-line-forwarded"]) $(id).textContent = formatBytes(this.#forwarded);
     const requests = this.#requests === 1 ? "1 request" : `${this.#requests} requests`;
     if (this.#requests) $("proof-requests").textContent = `only ${requests} with ${formatBytes(this.#requestBytes)} of JSON`;
     if (this.#newest) this.#showTicket(this.#newest);
@@ -61,6 +61,7 @@ export class Proof {
   #showTicket({ ticket, name }) {
     const { seconds, part } = timeLeft(ticket);
     $("proof-expiry").textContent = expiryText(ticket);
+    $("proof-line-expiry").textContent = seconds > 0 ? `${seconds} s left` : "expired";
     $("proof-ticket").dataset.expired = String(seconds === 0);
     $("proof-time").style.setProperty("--part", String(part));
     if (ticket === this.#shown) return;

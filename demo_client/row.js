@@ -86,7 +86,7 @@ export class Row {
     const template = /** @type {HTMLTemplateElement} */ (document.getElementById("row"));
     this.element = /** @type {HTMLLIElement} */ (template.content.firstElementChild?.cloneNode(true));
     this.element.addEventListener("click", (event) => this.#onClick(event));
-    this.#find("details").addEventListener("toggle", () => this.tick());
+    this.#details.addEventListener("toggle", () => this.#onToggle());
     this.#showFile();
   }
 
@@ -157,7 +157,8 @@ export class Row {
     this.#find(".folder").textContent = folder ? `${showHidden(folder)}/` : "";
     this.#find(".name").title = folder ? `${folder}/${name}` : name;
     this.#find(".badge").textContent = extension(name).slice(0, 4).toUpperCase() || "FILE";
-    this.#find(".size").textContent = `${formatBytes(file.size)} · ${typeName(contentType(file))}`;
+    this.#find(".size").textContent = formatBytes(file.size);
+    this.#find(".type").textContent = typeName(contentType(file));
     this.#find("progress").setAttribute("aria-label", `Upload of ${name}`);
     for (const control of this.element.querySelectorAll("button, .open, summary")) {
       control.setAttribute("aria-label", `${control.textContent?.trim()}: ${name}`);
@@ -281,6 +282,11 @@ export class Row {
     if (!button) return;
     if (button.dataset.action === "copy") this.#copy(button);
     else this.#options.onAction(/** @type {Action} */ (button.dataset.action), this.id);
+  }
+
+  #onToggle() {
+    this.tick();
+    if (this.#details.open) this.element.scrollIntoView({ block: "nearest" });
   }
 
   /** @param {HTMLButtonElement} button */

@@ -45,17 +45,15 @@ export function expiryText(ticket) {
 }
 
 /**
- * Return the terms and descriptions of a list: each rule, and who refuses a file that breaks it.
+ * Return the terms and descriptions of a list: who refuses a file, and the rules that it then breaks.
  * @param {Ticket} ticket
  */
 export function ruleElements({ enforced }) {
-  return Object.entries(enforced ?? {}).flatMap(([rule, enforcer]) => {
-    const term = document.createElement("dt");
-    term.textContent = RULE_TEXTS[rule] ?? rule;
-    const description = document.createElement("dd");
-    description.textContent = ENFORCER_TEXTS[enforcer] ?? enforcer;
-    description.dataset.enforcer = enforcer;
-    return [term, description];
+  const rules = Object.entries(enforced ?? {});
+  return [...new Set(rules.map(([, enforcer]) => enforcer))].flatMap((enforcer) => {
+    const itsRules = rules.filter(([, itsEnforcer]) => itsEnforcer === enforcer);
+    const texts = itsRules.map(([rule]) => element("dd", RULE_TEXTS[rule] ?? rule));
+    return [element("dt", ENFORCER_TEXTS[enforcer] ?? enforcer), ...texts];
   });
 }
 
@@ -71,4 +69,11 @@ export function targetHost(ticket) {
  */
 export function goesThroughServer(ticket, api) {
   return new URL(ticket.url).origin === new URL(api, location.href).origin;
+}
+
+/** @param {string} tag @param {string} text */
+function element(tag, text) {
+  const made = document.createElement(tag);
+  made.textContent = text;
+  return made;
 }

@@ -44,10 +44,11 @@ export class Totals {
     if (totals.running === 0) this.#rate.reset();
     else this.#rate.add(this.#sent, performance.now());
     $("uploads").hidden = items.length === 0;
+    $("steps").hidden = items.length > 0;
     document.body.classList.toggle("has-files", items.length > 0);
     const bar = /** @type {HTMLProgressElement} */ ($("total-progress"));
     bar.value = totals.total ? Math.floor((totals.loaded / totals.total) * 100) : 0;
-    $("totals").textContent = describeFiles(totals);
+    $("totals").replaceChildren(...parts(totals).map(([kind, text]) => part(kind, text)));
     $("total-figures").textContent = this.#figures(totals).join(" · ");
     const several = items.length > 1;
     showButtons({
@@ -81,10 +82,24 @@ export class Totals {
  * @param {FileTotals} totals
  */
 export function describeFiles(totals) {
-  const { waiting, running, paused, done, failed, cancelled } = totals;
+  return parts(totals)
+    .map(([, text]) => text)
+    .join(", ");
+}
+
+/** @param {FileTotals} totals */
+function parts({ waiting, running, paused, done, failed, cancelled }) {
   const all = waiting + running + paused + done + failed + cancelled;
   const others = Object.entries({ failed, paused, cancelled }).filter(([, count]) => count > 0);
-  return [`${done} of ${all} stored`, ...others.map(([name, count]) => `${count} ${name}`)].join(", ");
+  return [["stored", `${done} of ${all} stored`], ...others.map(([kind, count]) => [kind, `${count} ${kind}`])];
+}
+
+/** @param {string} kind @param {string} text */
+function part(kind, text) {
+  const span = document.createElement("span");
+  span.dataset.kind = kind;
+  span.textContent = text;
+  return span;
 }
 
 /** @param {Record<string, boolean>} visible by id */
