@@ -17,6 +17,9 @@ import { describeFiles, Totals } from "./totals.js";
  * @typedef {import("./settings.js").Settings} Settings
  */
 
+/** The page stays fluent between the files of a large folder. */
+const MAX_ADDED_AT_ONCE = 50;
+
 const $ = (/** @type {string} */ id) => /** @type {HTMLElement} */ (document.getElementById(id));
 const input = /** @type {HTMLInputElement} */ ($("files"));
 const folderInput = /** @type {HTMLInputElement} */ ($("folder"));
@@ -26,8 +29,8 @@ const checksumToggle = /** @type {HTMLInputElement} */ ($("sha256"));
 let starting = null;
 /** @type {Uploader | null} */
 let uploader = null;
-/** What was chosen before the settings were there. @type {FoundFile[]} */
-let held = [];
+/** What was chosen and is not added yet. @type {FoundFile[]} */
+const chosen = [];
 /** @type {WeakMap<Blob, string>} */
 const folders = new WeakMap();
 
@@ -139,13 +142,15 @@ function sentenceOf({ file, state, error }, before) {
 
 /** @param {FoundFile[]} found */
 async function addFiles(found) {
-  held.push(...found);
+  chosen.push(...found);
   try {
     const started = await start();
-    const added = held;
-    held = [];
-    for (const { file, folder } of added) folders.set(file, folder);
-    started.add(added.map(({ file }) => file), { sha256: checksumToggle.checked });
+    while (chosen.length > 0) {
+      const added = chosen.splice(0, MAX_ADDED_AT_ONCE);
+      for (const { file, folder } of added) folders.set(file, folder);
+      started.add(added.map(({ file }) => file), { sha256: checksumToggle.checked });
+      await new Promise((resolve) => setTimeout(resolve));
+    }
   } catch {
     // The banner says why. The files are added when the settings are there.
   }

@@ -8,17 +8,18 @@ import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from weakref import WeakKeyDictionary
 
 import psutil
 import pytest
-from playwright.sync_api import Browser, Locator, Page, Playwright, expect, sync_playwright
+from playwright.sync_api import Browser, CDPSession, Locator, Page, Playwright, expect, sync_playwright
 
 from demo_server.storages.run import run_local_storage
 from emulators.seaweedfs import AccessKey, SeaweedFS
 from tests.conftest import read_state
 from tests.demo_process import Demo, running_demo
 
-TYPES = "image/png,application/zip,text/plain"
+TYPES = "image/heic,image/png,application/zip,text/plain"
 # Without these Chromium looks for its makers' servers, and as root it needs the sandbox off.
 FLAGS = [
     "--no-sandbox",
@@ -30,6 +31,8 @@ FLAGS = [
 ]
 
 expect.set_options(timeout=20_000)
+
+_sessions: WeakKeyDictionary[Page, CDPSession] = WeakKeyDictionary()
 
 
 @dataclass(kw_only=True)
@@ -127,6 +130,18 @@ def pick(page: Page, *paths: Path) -> Locator:
     """Pick files, and return their rows."""
     page.get_by_test_id("file-input").set_input_files(list(paths))
     return page.get_by_test_id("upload-row")
+
+
+def slow_down(page: Page, bytes_per_second: int, *, offline: bool = False) -> None:
+    """Let the page send no more than this, or nothing at all; -1 ends it."""
+    # Chromium obeys the first session that limits the network, as long as it is there.
+    if page not in _sessions:
+        _sessions[page] = page.context.new_cdp_session(page)
+        _sessions[page].send("Network.enable")
+    _sessions[page].send(
+        "Network.emulateNetworkConditions",
+        {"offline": offline, "latency": 0, "downloadThroughput": -1, "uploadThroughput": bytes_per_second},
+    )
 
 
 def expect_state(row: Locator, state: str, *, timeout_ms: float = 20_000) -> None:
