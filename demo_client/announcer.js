@@ -17,7 +17,7 @@ export class Announcer {
 
   /**
    * @param {HTMLElement} region with `aria-live`
-   * @param {() => string} summarize how all files stand; said instead of more than three sentences
+   * @param {() => string} summarize returns how all files stand, or ""; said instead of more than three sentences
    */
   constructor(region, summarize) {
     this.#region = region;
@@ -34,7 +34,8 @@ export class Announcer {
   #speak() {
     const isSummary = this.#sentences.length > MAX_SENTENCES;
     this.#quietUntilMs = performance.now() + (isSummary ? PAUSE_AFTER_SUMMARY_MS : PAUSE_MS);
-    for (const text of isSummary ? [this.#summarize()] : this.#sentences) {
+    const texts = isSummary ? [this.#summarize()] : this.#sentences;
+    for (const text of texts.filter(Boolean)) {
       const line = document.createElement("p");
       line.textContent = text;
       this.#region.append(line);

@@ -56,7 +56,8 @@ function startUploader(settings) {
   });
   const totals = new Totals(started);
   const proof = new Proof(settings.api, () => totals.sent);
-  const announcer = new Announcer($("announcer"), () => `${describeFiles(started.totals)}.`);
+  const summarize = () => (started.items.length > 0 ? `${describeFiles(started.totals)}.` : "");
+  const announcer = new Announcer($("announcer"), summarize);
   const list = new FileList(
     $("rows"),
     ({ file }) => ({

@@ -14,26 +14,21 @@ from typing import Any
 
 import httpx
 import pytest
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import Browser, Locator, Page, expect
 
 from tests.browser.conftest import expect_state, open_page, pick, slow_down
 from tests.demo_process import Demo
 
 MEGABYTE = 1_000_000
 MANY = 300
-MAX_TASK_MS = 200
+MAX_TASK_MS = 100
 SIGNED_OUT = {"code": "unauthenticated", "detail": "the session has ended"}
 
-# Counts what the page does, from the moment at which it is evaluated.
-WATCH = """() => {
-    window.watched = { tasks: [], sentences: [] };
-    new PerformanceObserver((list) => {
-        for (const { duration } of list.getEntries()) window.watched.tasks.push(duration);
-    }).observe({ type: "longtask" });
+# Collects what a screen reader is told, from the moment at which this is evaluated.
+LISTEN = """() => {
+    window.sentences = [];
     new MutationObserver((changes) => {
-        for (const { addedNodes } of changes) {
-            for (const node of addedNodes) window.watched.sentences.push(node.textContent);
-        }
+        for (const { addedNodes } of changes) for (const node of addedNodes) window.sentences.push(node.textContent);
     }).observe(document.querySelector("[role=status]"), { childList: true });
 }"""
 COUNT_URLS = """() => {
@@ -327,17 +322,36 @@ def test_files_that_are_chosen_before_the_settings_are_there_are_not_lost(page: 
     expect(page.get_by_role("alert")).to_be_hidden()
 
 
-def test_300_files_at_once_leave_the_page_fluent_short_and_quiet(page: Page, demo: Demo, tmp_path: Path) -> None:
+def _task_milliseconds(trace: bytes) -> list[float]:
+    """Return the processor time of each task of the page's main thread.
+
+    A PerformanceObserver gives the time on the clock, in which other processes of a busy machine run too.
+    """
+    events = json.loads(trace)["traceEvents"]
+    names = {(e["pid"], e["tid"]): e["args"]["name"] for e in events if e["name"] == "thread_name"}
+    return [
+        event["tdur"] / 1000
+        for event in events
+        if event["name"].endswith("RunTask")
+        and "tdur" in event
+        and names.get((event["pid"], event["tid"])) == "CrRendererMain"
+    ]
+
+
+def test_300_files_at_once_leave_the_page_fluent_short_and_quiet(
+    page: Page, chromium: Browser, demo: Demo, tmp_path: Path
+) -> None:
     photos = [_photo(tmp_path / f"IMG_{n:04}.png", 24, 16) for n in range(MANY)]
     open_page(page, demo)
-    page.evaluate(WATCH)
+    page.evaluate(LISTEN)
+    chromium.start_tracing(page=page, categories=["toplevel"])
     rows = pick(page, *photos)
     expect(rows).to_have_count(MANY)
     assert page.evaluate("() => document.documentElement.scrollHeight <= 1.5 * window.innerHeight")
     expect(page.get_by_test_id("totals")).to_have_text(f"{MANY} of {MANY} stored", timeout=120_000)
-    expect(page.get_by_test_id("upload-row").and_(page.locator("[data-state=done]"))).to_have_count(MANY)
+    expect(rows.and_(page.locator("[data-state=done]"))).to_have_count(MANY)
     page.get_by_test_id("clear").click()
     expect(rows).to_have_count(0)
-    watched = page.evaluate("() => window.watched")
-    assert max(watched["tasks"], default=0) < MAX_TASK_MS, sorted(watched["tasks"])
-    assert 1 <= len(watched["sentences"]) <= MANY / 10, watched["sentences"]
+    tasks = _task_milliseconds(chromium.stop_tracing())
+    assert 1 < max(tasks) < MAX_TASK_MS
+    assert 1 <= len(page.evaluate("() => window.sentences")) <= MANY / 10
