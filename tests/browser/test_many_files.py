@@ -99,20 +99,13 @@ def _wait_for_bytes(row: Locator) -> None:
     expect(row).to_contain_text(re.compile(r"[1-9]\d? %"))
 
 
-def _states(page: Page) -> list[str | None]:
-    return [row.get_attribute("data-state") for row in page.get_by_test_id("upload-row").all()]
-
-
-def _expect_states(page: Page, states: Sequence[str]) -> None:
-    rows = page.get_by_test_id("upload-row")
+def _expect_states(rows: Locator, states: Sequence[str]) -> None:
     expect(rows).to_have_count(len(states))
     for n, state in enumerate(states):
         expect_state(rows.nth(n), state)
 
 
-def test_the_total_bar_shows_bytes_speed_and_the_time_left_of_all_files(
-    page: Page, demo: Demo, tmp_path: Path
-) -> None:
+def test_the_total_bar_shows_bytes_speed_and_the_time_left_of_all_files(page: Page, demo: Demo, tmp_path: Path) -> None:
     open_page(page, demo)
     slow_down(page, MEGABYTE)
     pick(page, *_zips(tmp_path, 2, 2 * MEGABYTE))
@@ -158,14 +151,14 @@ def test_all_files_are_paused_resumed_and_cancelled_at_once(page: Page, demo: De
     rows = pick(page, *_zips(tmp_path, 5, 2 * MEGABYTE))
     _wait_for_bytes(rows.first)
     page.get_by_test_id("pause-all").click()
-    _expect_states(page, ["paused"] * 5)
+    _expect_states(page.get_by_test_id("upload-row"), ["paused"] * 5)
     expect(page.get_by_test_id("totals")).to_have_text("0 of 5 stored5 paused")
     expect(page.get_by_test_id("pause-all")).to_be_hidden()
     expect(page.get_by_test_id("resume-all")).to_be_focused()
     page.get_by_test_id("resume-all").click()
-    _expect_states(page, ["uploading"] * 3 + ["waiting"] * 2)
+    _expect_states(page.get_by_test_id("upload-row"), ["uploading"] * 3 + ["waiting"] * 2)
     page.get_by_test_id("cancel-all").click()
-    _expect_states(page, ["cancelled"] * 5)
+    _expect_states(page.get_by_test_id("upload-row"), ["cancelled"] * 5)
     expect(page.get_by_test_id("cancel-all")).to_be_hidden()
     expect(page.locator("#uploads-title")).to_be_focused()
 
@@ -178,13 +171,13 @@ def test_what_failed_is_tried_again_at_once_and_stays_when_the_finished_files_ar
     open_page(page, demo)
     _refuse_tickets(page, demo, 3)
     pick(page, script, *_zips(tmp_path, 3, 1000))
-    _expect_states(page, ["failed"] * 4)
+    _expect_states(page.get_by_test_id("upload-row"), ["failed"] * 4)
     expect(page.get_by_test_id("clear")).to_be_hidden()
     page.get_by_test_id("retry-all").click()
-    _expect_states(page, ["failed", "done", "done", "done"])
+    _expect_states(page.get_by_test_id("upload-row"), ["failed", "done", "done", "done"])
     expect(page.get_by_test_id("retry-all")).to_be_hidden()
     page.get_by_test_id("clear").click()
-    _expect_states(page, ["failed"])
+    _expect_states(page.get_by_test_id("upload-row"), ["failed"])
     expect(page.get_by_test_id("upload-row")).to_contain_text("page.html")
 
 
@@ -221,12 +214,14 @@ def test_the_file_chooser_offers_what_the_server_allows(page: Page, demo: Demo) 
     open_page(page, demo)
     allowed = httpx.get(f"{demo.page}/config.json").json()["types"]
     assert allowed
-    expect(page.get_by_test_id("file-input")).to_have_attribute("accept", ",".join([*allowed, ".zip", ".heic", ".png", ".txt"]))
+    expect(page.get_by_test_id("file-input")).to_have_attribute(
+        "accept", ",".join([*allowed, ".zip", ".heic", ".png", ".txt"])
+    )
 
 
 def test_a_folder_is_walked_whether_it_is_dropped_or_chosen(page: Page, demo: Demo, tmp_path: Path) -> None:
     trip = tmp_path / "trip"
-    # Chromium gives a folder's entries in parts of 100. The page refuses pages without a request, so that this is quick.
+    # Chromium gives a folder's entries in parts of 100. The page refuses HTML without a request, so that this is quick.
     (trip / "day 1" / "morning").mkdir(parents=True)
     (trip / "empty").mkdir()
     for n in range(105):
@@ -287,8 +282,11 @@ def test_a_control_character_in_a_name_is_shown_and_named(page: Page, demo: Demo
     _zip_of(override, 1000)
     open_page(page, demo)
     rows = pick(page, bell, override)
-    _expect_states(page, ["failed", "failed"])
-    for row, name, point in ((rows.nth(0), "bell[U+0007].txt", "U+0007"), (rows.nth(1), "gnp[U+202E]txt.zip", "U+202E")):
+    _expect_states(rows, ["failed", "failed"])
+    for row, name, point in (
+        (rows.nth(0), "bell[U+0007].txt", "U+0007"),
+        (rows.nth(1), "gnp[U+202E]txt.zip", "U+202E"),
+    ):
         expect(row.locator("bdi")).to_have_text(name)
         reason = f"“{name}” has a hidden character in its name: {point}. Rename the file and choose it again."
         expect(row.get_by_test_id("message")).to_have_text(reason)
@@ -318,7 +316,7 @@ def test_files_that_are_chosen_before_the_settings_are_there_are_not_lost(page: 
     expect(rows).to_have_count(0)
     page.unroute("**/config.json")
     page.get_by_role("button", name="Try again").click()
-    _expect_states(page, ["done"])
+    _expect_states(page.get_by_test_id("upload-row"), ["done"])
     expect(page.get_by_role("alert")).to_be_hidden()
 
 
@@ -355,3 +353,32 @@ def test_300_files_at_once_leave_the_page_fluent_short_and_quiet(
     tasks = _task_milliseconds(chromium.stop_tracing())
     assert 1 < max(tasks) < MAX_TASK_MS
     assert 1 <= len(page.evaluate("() => window.sentences")) <= MANY / 10
+
+
+def test_fingers_find_large_enough_targets_and_no_text_is_cut_off_on_the_smallest_screen(
+    chromium: Browser, demo: Demo, tmp_path: Path, png: Path
+) -> None:
+    script = tmp_path / "page.html"
+    script.write_text("<script>alert(1)</script>")
+    context = chromium.new_context(viewport={"width": 320, "height": 700}, has_touch=True, is_mobile=True)
+    page = context.new_page()
+    open_page(page, demo)
+    _expect_states(pick(page, png, script), ["done", "failed"])
+    slow_down(page, MEGABYTE)
+    row = pick(page, *_zips(tmp_path, 2, 3 * MEGABYTE)).nth(2)
+    expect(row).to_contain_text("left")
+    row.get_by_test_id("pause").click()
+    expect_state(row, "paused")
+    page.get_by_test_id("details").first.locator("summary").click()
+    assert page.evaluate("() => document.documentElement.scrollWidth <= window.innerWidth")
+    small = """() => [...document.querySelectorAll("button, label.button, a.button, summary")]
+        .filter((element) => element.checkVisibility())
+        .map((element) => [element.textContent.trim(), element.getBoundingClientRect()])
+        .filter(([, { width, height }]) => width < 44 || height < 44)
+        .map(([text]) => text)"""
+    assert page.evaluate(small) == []
+    cut_off = """() => [...document.querySelectorAll("main p, main dd, main dt, main li, main h2, main button")]
+        .filter((element) => element.checkVisibility() && element.getBoundingClientRect().right > window.innerWidth)
+        .map((element) => element.textContent.trim())"""
+    assert page.evaluate(cut_off) == []
+    context.close()
