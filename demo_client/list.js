@@ -6,6 +6,8 @@ import { Row } from "./row.js";
 
 /** A frame at 60 frames per second has 16 ms, and the browser needs some of them for layout. */
 const FRAME_BUDGET_MS = 8;
+/** After a longer silence, a change is drawn at once. */
+const SILENCE_MS = 40;
 const TICK_MS = 500;
 
 export class FileList {
@@ -17,6 +19,7 @@ export class FileList {
   /** What has changed since it was drawn. @type {Map<number, UploadItem>} */
   #changed = new Map();
   #isScheduled = false;
+  #drawnAtMs = 0;
 
   /**
    * @param {HTMLElement} list
@@ -30,7 +33,7 @@ export class FileList {
     setInterval(() => this.#tick(), TICK_MS);
   }
 
-  /** Draw the file in one of the next frames. @param {UploadItem} item */
+  /** Draw the file at once, or in one of the next frames if much changes. @param {UploadItem} item */
   change(item) {
     this.#changed.set(item.id, item);
     this.#schedule();
@@ -44,23 +47,26 @@ export class FileList {
     const row = this.#rows.get(id);
     this.#changed.delete(id);
     this.#rows.delete(id);
+    if (row) {
+      const neighbour = row.element.nextElementSibling ?? row.element.previousElementSibling;
+      const isFocused = row.element.contains(document.activeElement);
+      row.remove();
+      if (isFocused) (/** @type {HTMLElement | null} */ (neighbour) ?? fallback).focus();
+    }
     this.#schedule();
-    if (!row) return;
-    const neighbour = row.element.nextElementSibling ?? row.element.previousElementSibling;
-    const isFocused = row.element.contains(document.activeElement);
-    row.remove();
-    if (isFocused) (/** @type {HTMLElement | null} */ (neighbour) ?? fallback).focus();
   }
 
   #schedule() {
     if (this.#isScheduled) return;
+    if (performance.now() > this.#drawnAtMs + SILENCE_MS) return this.#draw();
     this.#isScheduled = true;
     requestAnimationFrame(() => this.#draw());
   }
 
   #draw() {
     this.#isScheduled = false;
-    const endMs = performance.now() + FRAME_BUDGET_MS;
+    this.#drawnAtMs = performance.now();
+    const endMs = this.#drawnAtMs + FRAME_BUDGET_MS;
     for (const [id, item] of this.#changed) {
       this.#changed.delete(id);
       this.#drawRow(item);
