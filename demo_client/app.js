@@ -213,7 +213,8 @@ function onBeforeUnload(event) {
 
 /** Take the finished files out of the list. What failed stays, so that nobody overlooks it. */
 function clearFinished() {
-  for (const { id, state } of uploader?.items ?? []) if (state === "done" || state === "cancelled") uploader?.remove(id);
+  const finished = uploader?.items.filter(({ state }) => state === "done" || state === "cancelled") ?? [];
+  for (const { id } of finished) uploader?.remove(id);
   (uploader?.items.length ? $("uploads-title") : input).focus();
 }
 

@@ -56,7 +56,10 @@ async function walk(directory, found) {
   }
 }
 
-/** A reader gives its entries in parts, in Chromium of 100, and then an empty one. @param {FileSystemDirectoryEntry} directory */
+/**
+ * A reader gives its entries in parts, in Chromium of 100, and then an empty one.
+ * @param {FileSystemDirectoryEntry} directory
+ */
 async function entriesOf(directory) {
   const reader = directory.createReader();
   const entries = [];

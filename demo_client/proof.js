@@ -1,4 +1,4 @@
-/** What the demo proves: no byte of a file goes through the server, a ticket dies soon, and somebody enforces each rule. */
+/** What the demo proves: the server gets no byte of a file, a ticket soon expires, and somebody enforces each rule. */
 
 import { formatBytes, shortenName } from "../client/index.js";
 import { showHidden } from "./names.js";
@@ -52,8 +52,10 @@ export class Proof {
   #show() {
     $("proof-sent").textContent = formatBytes(this.#sentBytes());
     for (const id of ["proof-forwarded", "proof-line-forwarded"]) $(id).textContent = formatBytes(this.#forwarded);
-    const requests = this.#requests === 1 ? "1 request" : `${this.#requests} requests`;
-    if (this.#requests) $("proof-requests").textContent = `only ${requests} with ${formatBytes(this.#requestBytes)} of JSON`;
+    if (this.#requests > 0) {
+      const requests = this.#requests === 1 ? "1 request" : `${this.#requests} requests`;
+      $("proof-requests").textContent = `only ${requests} with ${formatBytes(this.#requestBytes)} of JSON`;
+    }
     if (this.#newest) this.#showTicket(this.#newest);
   }
 

@@ -13,15 +13,13 @@ import {
   shortenName,
   typeName,
 } from "../client/index.js";
-import { ALL_STEPS, showLife, STORED_STEPS, TICKET_STEPS } from "./life.js";
+import { Details } from "./details.js";
 import { MESSAGES, showHidden } from "./names.js";
 import { forgetPreview, showPreview } from "./previews.js";
 import { Rate } from "./rate.js";
-import { expiryText, goesThroughServer, ruleElements, targetHost } from "./tickets.js";
 
 /**
  * @typedef {import("../client/index.js").ItemState} ItemState
- * @typedef {import("../client/index.js").Ticket} Ticket
  * @typedef {import("../client/index.js").UploadItem} UploadItem
  *
  * @typedef {"pause" | "resume" | "cancel" | "retry" | "remove" | "copied"} Action
@@ -49,12 +47,7 @@ const STATE_TEXTS = {
   cancelled: "Cancelled",
 };
 
-const STORED_STATES = new Set(["verifying", "inspecting"]);
-const BEGUN_STATES = new Set(["hashing", "requesting", "uploading", "retrying", "offline", ...STORED_STATES]);
 const ENDED_STATES = new Set(["done", "failed", "cancelled"]);
-
-/** The server's codes for a file that it deleted. */
-const REJECTIONS = new Set(["rule_violated", "rejected"]);
 
 /** The button that takes the focus when the other one disappears. Any other button must not be pressed by mistake. */
 const COUNTERPARTS = new Map([
@@ -65,14 +58,10 @@ const COUNTERPARTS = new Map([
 export class Row {
   #options;
   #item;
+  #details;
   #rate = new Rate();
   /** @type {ItemState | null} */
   #shownState = null;
-  /** @type {Ticket | null} */
-  #shownTicket = null;
-  #begun = false;
-  #steps = 0;
-  #shownLife = "";
   /** @type {import("../client/index.js").Wait | null} */
   #shownWait = null;
   #retryAtMs = 0;
@@ -86,7 +75,7 @@ export class Row {
     const template = /** @type {HTMLTemplateElement} */ (document.getElementById("row"));
     this.element = /** @type {HTMLLIElement} */ (template.content.firstElementChild?.cloneNode(true));
     this.element.addEventListener("click", (event) => this.#onClick(event));
-    this.#details.addEventListener("toggle", () => this.#onToggle());
+    this.#details = new Details(/** @type {HTMLDetailsElement} */ (this.#find("details")), options);
     this.#showFile();
   }
 
@@ -96,27 +85,24 @@ export class Row {
 
   /** Whether the row shows something that changes with time alone. */
   get isTicking() {
-    return this.#item.state === "retrying" || this.#item.state === "uploading" || this.#details.open;
+    return this.#item.state === "retrying" || this.#item.state === "uploading" || this.#details.isOpen;
   }
 
   /** @param {UploadItem} item the same file, later */
   update(item) {
     this.#item = item;
-    const { state, ticket, wait } = item;
-    const hasNewTicket = ticket !== this.#shownTicket;
-    if (ticket && hasNewTicket) this.#showTicket(ticket);
+    const { state, wait } = item;
     if (state !== this.#shownState || wait !== this.#shownWait) this.#showState();
-    this.#showProgress();
-    this.#updateLife(hasNewTicket);
-    this.#shownTicket = ticket;
     this.#shownState = state;
     this.#shownWait = wait;
+    this.#showProgress();
+    this.#details.update(item);
   }
 
   /** Show the time that has passed. */
   tick() {
-    const { state, ticket, wait } = this.#item;
-    if (ticket && this.#details.open) this.#find(".expiry").textContent = expiryText(ticket);
+    const { state, wait } = this.#item;
+    this.#details.tick();
     if (state === "uploading") this.#showProgress();
     if (state !== "retrying" || !wait) return;
     this.#showMessage(describeRetry({ ...wait, seconds: Math.max(0, (this.#retryAtMs - performance.now()) / 1000) }));
@@ -138,10 +124,6 @@ export class Row {
     this.element.focus();
   }
 
-  get #details() {
-    return /** @type {HTMLDetailsElement} */ (this.#find("details"));
-  }
-
   /** @param {string} selector */
   #find(selector) {
     const found = this.#found.get(selector) ?? /** @type {HTMLElement} */ (this.element.querySelector(selector));
@@ -152,10 +134,10 @@ export class Row {
   #showFile() {
     const { file } = this.#item;
     const name = showHidden(file.name || "unnamed file");
-    const { folder } = this.#options;
+    const folder = this.#options.folder ? `${showHidden(this.#options.folder)}/` : "";
     this.#find("bdi").textContent = shortenName(name, 56);
-    this.#find(".folder").textContent = folder ? `${showHidden(folder)}/` : "";
-    this.#find(".name").title = folder ? `${folder}/${name}` : name;
+    this.#find(".folder").textContent = folder;
+    this.#find(".name").title = `${folder}${name}`;
     this.#find(".badge").textContent = extension(name).slice(0, 4).toUpperCase() || "FILE";
     this.#find(".size").textContent = formatBytes(file.size);
     this.#find(".type").textContent = typeName(contentType(file));
@@ -229,51 +211,15 @@ export class Row {
     return [`${percent} %`, `${formatBytes(Math.round(bytesPerSecond))}/s`, `${left} left`];
   }
 
-  /** @param {boolean} hasNewTicket */
-  #updateLife(hasNewTicket) {
-    const { state, error, loaded } = this.#item;
-    const isRejected = state === "failed" && REJECTIONS.has(error?.code ?? "");
-    this.#begun ||= BEGUN_STATES.has(state) || this.#item.ticket !== null;
-    if (!this.#begun) return;
-    if (state === "requesting" || state === "hashing") this.#steps = 0;
-    else if (hasNewTicket) this.#steps = TICKET_STEPS;
-    // The uploader keeps the bytes of a stopped file only if it is stored.
-    const isStoppedWhenStored = (state === "paused" || state === "cancelled") && loaded > 0;
-    if (STORED_STATES.has(state) || isRejected || isStoppedWhenStored) this.#steps = STORED_STEPS;
-    if (state === "done") this.#steps = ALL_STEPS;
-    const isActive = !ENDED_STATES.has(state) && state !== "paused";
-    const life = { hasPendingPlace: this.#options.hasPendingPlace, done: this.#steps, isActive, isRejected };
-    const shown = JSON.stringify(life);
-    if (shown === this.#shownLife) return;
-    this.#shownLife = shown;
-    this.#details.hidden = false;
-    showLife(this.#find(".life"), life);
-  }
-
-  /** @param {Ticket} ticket */
-  #showTicket(ticket) {
-    this.#find(".enforced").replaceChildren(...ruleElements(ticket));
-    this.#find(".expiry").textContent = expiryText(ticket);
-    this.#find(".target").textContent = targetHost(ticket);
-    this.#find(".key").textContent = ticket.key;
-    const isForwarded = goesThroughServer(ticket, this.#options.api);
-    this.#find(".forwarded").textContent = isForwarded ? String(this.#item.file.size) : "0";
-    this.#find(".facts").hidden = false;
-  }
-
   /** @param {string | null} url */
   #showLink(url) {
     const isSafe = url !== null && /^https?:/i.test(url);
     const link = /** @type {HTMLAnchorElement} */ (this.#find(".open"));
     this.#find(".private").hidden = isSafe;
-    for (const part of [link, this.#find('[data-action="copy"]'), ...this.#addressParts]) part.hidden = !isSafe;
+    for (const part of [link, this.#find('[data-action="copy"]')]) part.hidden = !isSafe;
     if (!isSafe) return;
     link.href = url;
-    this.#find(".address").textContent = url;
-  }
-
-  get #addressParts() {
-    return [this.#find(".address-term"), this.#find(".address")];
+    this.#details.showAddress(url);
   }
 
   /** @param {MouseEvent} event */
@@ -282,11 +228,6 @@ export class Row {
     if (!button) return;
     if (button.dataset.action === "copy") this.#copy(button);
     else this.#options.onAction(/** @type {Action} */ (button.dataset.action), this.id);
-  }
-
-  #onToggle() {
-    this.tick();
-    if (this.#details.open) this.element.scrollIntoView({ block: "nearest" });
   }
 
   /** @param {HTMLButtonElement} button */
@@ -299,8 +240,7 @@ export class Row {
       this.#options.onAction("copied", this.id);
     } catch {
       // Without permission or https the page cannot copy. The user can copy the selected address.
-      this.#details.open = true;
-      getSelection()?.selectAllChildren(this.#find(".address"));
+      this.#details.selectAddress();
       label.textContent = "Selected";
     }
     setTimeout(() => (label.textContent = "Copy link"), 2000);

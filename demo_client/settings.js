@@ -53,7 +53,7 @@ export function describeLimits({ types = [], min_bytes = 1, max_bytes, sha256 })
 }
 
 /**
- * Return what a file chooser should offer, for the attribute `accept`. Extensions are there for systems that do not know
+ * Return what a file chooser should offer, for the attribute `accept`. The extensions are for systems that do not know
  * the media type.
  * @param {Settings} settings
  */
