@@ -311,7 +311,8 @@ def test_files_that_are_chosen_before_the_settings_are_there_are_not_lost(page: 
     page.route("**/config.json", lambda route: route.abort())
     open_page(page, demo)
     expect(page.get_by_role("alert")).to_contain_text("settings could not be loaded")
-    rows = pick(page, png)
+    with page.expect_event("requestfailed"):
+        rows = pick(page, png)
     expect(rows).to_have_count(0)
     page.unroute("**/config.json")
     page.get_by_role("button", name="Try again").click()
