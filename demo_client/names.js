@@ -1,6 +1,6 @@
 /** Characters in a file's name that nobody sees: show them, and say which of them the server refused. */
 
-import { ENGLISH, shortenName } from "../client/index.js";
+import { describeError, shortenName } from "../client/index.js";
 
 /** Control characters, and those that make a name show another extension than it has. */
 const HIDDEN = /[\p{Cc}\u202a-\u202e\u2066-\u2069]/gu;
@@ -14,18 +14,18 @@ export function showHidden(name) {
 }
 
 /**
- * The client's sentences, and one of the page's own for a name that the server refused.
- * @type {import("../client/messages.js").Messages}
+ * The page's own sentence for a name that the server refused; all others are the client's.
+ * @type {import("../client/index.js").Messages}
  */
 export const MESSAGES = {
   errors: {
-    invalid_request: (error) => {
-      const { field, file } = error.details;
-      const found = [...new Set(file?.name.match(HIDDEN) ?? [])].map(codePoint);
-      if (field !== "name" || found.length === 0) return ENGLISH.errors.invalid_request(error);
+    "invalid_request.name": (error) => {
+      const { name = "" } = error.details.file ?? {};
+      const found = [...new Set(name.match(HIDDEN) ?? [])].map(codePoint);
+      if (found.length === 0) return describeError(error);
       const what = found.length === 1 ? "a hidden character" : "hidden characters";
-      const name = showHidden(shortenName(file?.name ?? ""));
-      return `“${name}” has ${what} in its name: ${found.join(", ")}. Rename the file and choose it again.`;
+      const shown = showHidden(shortenName(name));
+      return `“${shown}” has ${what} in its name: ${found.join(", ")}. Rename the file and choose it again.`;
     },
   },
 };
