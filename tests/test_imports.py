@@ -27,6 +27,7 @@ ORDER = (
     "verification",
     "publishing",
     "sweeping",
+    "parts",
     "presigner",
     "http",
     "asgi",

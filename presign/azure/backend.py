@@ -154,6 +154,11 @@ class AzureBackend:
         return MAX_ONE_COPY_BYTES
 
     @property
+    def parts(self) -> None:
+        """None: this backend has no uploads in parts."""
+        return
+
+    @property
     def checks_expiry_late(self) -> bool:
         """False: Azure checks the expiry when a request begins."""
         return False

@@ -198,6 +198,11 @@ class GCSBackend:
         return MAX_UPLOAD_BYTES
 
     @property
+    def parts(self) -> None:
+        """None: this backend has no uploads in parts."""
+        return
+
+    @property
     def checks_expiry_late(self) -> bool:
         """False: Cloud Storage checks the expiry when a request begins."""
         return False

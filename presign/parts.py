@@ -1,0 +1,228 @@
+"""Large files: one upload in parts, which the server begins, signs, lists, commits and aborts.
+
+A client only sends parts, with requests that the server has signed for their exact numbers and sizes. What the store
+lists decides, and never what a client says. The server commits the upload to ``Grant.upload_key``; what follows is the
+completion of any other upload.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
+
+from presign.backends.backend import Backend, ObjectChanged
+from presign.backends.parts import KeyTaken, NoSuchUpload, PartsStore, PartToSign, StoredPart
+from presign.errors import ConfigurationError, InvalidRequest, PartsMissing, UploadEnded
+from presign.messages import Grant, GrantInParts, PartPlan, SignedParts, UploadedParts
+from presign.policy import UploadPolicy
+
+DEFAULT_FROM_BYTES = 100 * 1024**2
+"""From this size on, files come in parts by default: a connection that breaks then costs minutes."""
+
+PARTS_AT_ONCE = 8
+"""For how many parts a client should ask at a time: about twice as many as it sends in parallel."""
+
+MAX_PARTS_AT_ONCE = 100
+"""For how many parts a client can ask at a time."""
+
+REQUEST_LIFETIME = timedelta(minutes=15)
+"""How long the request of a part is valid, if ``UploadPolicy.max_expires_in`` is not shorter."""
+
+_MEBIBYTE = 1024**2
+_SHA256 = re.compile(r"[0-9a-f]{64}", re.ASCII)
+_ATTEMPTS = 3
+_MAX_NAMED = 10
+
+
+def first_size_in_parts(backend: Backend, policy: UploadPolicy) -> int:
+    """Return the size from which a file comes in parts; it is above ``policy.max_bytes`` if no file does.
+
+    Raises ConfigurationError if ``policy`` wants parts and ``backend`` has none, or takes no such parts.
+    """
+    store, chosen = backend.parts, policy.parts_from_bytes
+    if store is None:
+        if chosen is not None and chosen <= policy.max_bytes:
+            raise ConfigurationError(
+                f"{backend.name} stores no files in parts; leave parts_from_bytes out",
+                field="parts_from_bytes",
+                value=str(chosen),
+            )
+        return policy.max_bytes + 1
+    first_size = min(DEFAULT_FROM_BYTES if chosen is None else chosen, backend.max_upload_bytes + 1)
+    limits = store.limits
+    if first_size <= policy.max_bytes and not limits.min_part_bytes <= policy.part_bytes <= limits.max_part_bytes:
+        raise ConfigurationError(
+            f"part_bytes must be between {limits.min_part_bytes} and {limits.max_part_bytes} on {backend.name}",
+            field="part_bytes",
+            value=str(policy.part_bytes),
+        )
+    return first_size
+
+
+def begin(
+    store: PartsStore, grant: Grant, *, part_bytes: int, hashes_parts: bool, resumable_until: datetime
+) -> GrantInParts:
+    """Begin an upload for ``grant``, which has an exact size, and return the grant together with the upload.
+
+    A file that would have too many parts of ``part_bytes`` gets larger ones. With ``hashes_parts``, every part must
+    have the SHA-256 that was signed with it, if the store checks that. Raises StorageUnavailable.
+    """
+    needed = -(-grant.max_bytes // store.limits.max_parts)
+    if needed > part_bytes:
+        part_bytes = -(-needed // _MEBIBYTE) * _MEBIBYTE
+    needs_sha256 = hashes_parts and store.checks_sha256(grant)
+    return GrantInParts.of(
+        grant,
+        upload_id=store.begin(grant, needs_sha256=needs_sha256),
+        part_bytes=part_bytes,
+        needs_sha256=needs_sha256,
+        resumable_until=resumable_until,
+    )
+
+
+def plan_of(grant: GrantInParts) -> PartPlan:
+    """Return what a client needs to know about the parts of its file."""
+    return PartPlan(
+        part_size=grant.part_bytes,
+        count=grant.part_count,
+        at_once=min(PARTS_AT_ONCE, grant.part_count),
+        needs_sha256=grant.needs_sha256,
+        resumable_until=grant.resumable_until,
+    )
+
+
+def sign(
+    store: PartsStore,
+    grant: GrantInParts,
+    numbers: Sequence[int],
+    sha256: Sequence[str] | None,
+    now: datetime,
+    *,
+    expires_in: timedelta,
+) -> SignedParts:
+    """Return the requests of the parts with these ``numbers``; ``sha256`` has their digests in the same order.
+
+    Raises InvalidRequest for a number that the file does not have, for one that occurs twice, for more than 100
+    numbers, and for digests that are missing or too many.
+    """
+    parts = _checked_parts(grant, numbers, sha256)
+    remaining = grant.resumable_until - now.replace(microsecond=0)
+    requests, expires_at = store.sign(grant, parts, now, expires_in=min(expires_in, remaining))
+    return SignedParts(requests=tuple(requests), expires_at=expires_at, now=now)
+
+
+def uploaded(store: PartsStore, grant: GrantInParts, exists: Callable[[], bool]) -> UploadedParts:
+    """Return what the store has of the file; all of it if the upload has ended and its object ``exists``.
+
+    Raises UploadEnded if there is neither.
+    """
+    try:
+        numbers = tuple(part.number for part in _whole_parts(grant, store.list_parts(grant)))
+    except NoSuchUpload:
+        if not exists():
+            raise ended(grant) from None
+        numbers = tuple(range(1, grant.part_count + 1))
+    return UploadedParts(size=grant.max_bytes, plan=plan_of(grant), numbers=numbers)
+
+
+def commit(store: PartsStore, grant: GrantInParts, exists: Callable[[], bool]) -> bool:
+    """Make one object of the parts that the store has; return False if the upload has ended already.
+
+    ``exists`` says whether there is an object of this upload. Raises PartsMissing. Can be interrupted at any step and
+    called again: the store then has no such upload any more, because it has the object.
+    """
+    for attempt in range(1, _ATTEMPTS + 1):
+        try:
+            parts = _whole_parts(grant, store.list_parts(grant))
+            if len(parts) < grant.part_count:
+                if exists():
+                    return False
+                raise _missing(grant, parts)
+            store.commit(grant, parts)
+            return True
+        except NoSuchUpload:
+            return False
+        except KeyTaken:
+            # Nobody else's object can be there, because keys are random: another call has just committed.
+            store.abort(grant.upload_key, grant.upload_id)
+            return False
+        except ObjectChanged:
+            # A client sent a part again after it was listed.
+            if attempt == _ATTEMPTS:
+                raise
+    raise AssertionError("the last attempt returns or raises")
+
+
+def abort(store: PartsStore, grant: GrantInParts) -> None:
+    """End the upload and delete its parts. Do nothing if it has ended, also if it was completed.
+
+    A part that is being sent can still arrive after an abort, so the upload is aborted again until it is gone
+    ("AbortMultipartUpload", Amazon S3 API Reference).
+    """
+    for _ in range(_ATTEMPTS):
+        store.abort(grant.upload_key, grant.upload_id)
+        try:
+            store.list_parts(grant)
+        except NoSuchUpload:
+            return
+
+
+def ended(grant: Grant) -> UploadEnded:
+    """Return the error for an upload that the store does not have any more."""
+    return UploadEnded(
+        f"the upload to {grant.upload_key} was aborted, rejected or forgotten; ask for a new ticket and upload again",
+        field="key",
+        value=grant.upload_key,
+    )
+
+
+def _whole_parts(grant: GrantInParts, parts: Sequence[StoredPart]) -> list[StoredPart]:
+    """Return the parts that belong to the file and have their right size, in the order of their numbers.
+
+    SeaweedFS lists a part that was sent twice twice. The last one of the right size counts.
+    """
+    whole = {
+        part.number: part
+        for part in parts
+        if 1 <= part.number <= grant.part_count and part.size == grant.size_of(part.number)
+    }
+    return [whole[number] for number in sorted(whole)]
+
+
+def _missing(grant: GrantInParts, parts: Sequence[StoredPart]) -> PartsMissing:
+    present = {part.number for part in parts}
+    numbers = tuple(number for number in range(1, grant.part_count + 1) if number not in present)
+    shown = [str(number) for number in numbers[:_MAX_NAMED]] + ["..."] * (len(numbers) > _MAX_NAMED)
+    return PartsMissing(
+        f"the store lacks {len(numbers)} of {grant.part_count} parts: {', '.join(shown)}", numbers=numbers
+    )
+
+
+def _checked_parts(grant: GrantInParts, numbers: Sequence[int], sha256: Sequence[str] | None) -> list[PartToSign]:
+    if not isinstance(numbers, list | tuple | range) or not 1 <= len(numbers) <= MAX_PARTS_AT_ONCE:
+        raise InvalidRequest(
+            f"'numbers' must be a list of 1 to {MAX_PARTS_AT_ONCE} part numbers",
+            field="numbers",
+            limit=MAX_PARTS_AT_ONCE,
+        )
+    for number in numbers:
+        if not isinstance(number, int) or isinstance(number, bool) or not 1 <= number <= grant.part_count:
+            raise InvalidRequest(
+                f"'numbers' must be whole numbers from 1 to {grant.part_count}, which is how many parts the file has",
+                field="numbers",
+                value=str(number),
+                limit=grant.part_count,
+            )
+    if len(set(numbers)) < len(numbers):
+        raise InvalidRequest("'numbers' has the same number twice", field="numbers")
+    if not grant.needs_sha256:
+        if sha256 is not None:
+            raise InvalidRequest("'sha256' must be absent: the parts of this upload are not hashed", field="sha256")
+        return [PartToSign(number, grant.size_of(number)) for number in numbers]
+    if not isinstance(sha256, list | tuple) or len(sha256) != len(numbers):
+        raise InvalidRequest("'sha256' must be a list with one digest for each of the 'numbers'", field="sha256")
+    for digest in sha256:
+        if not isinstance(digest, str) or not _SHA256.fullmatch(digest):
+            raise InvalidRequest("'sha256' must have digests of 64 lower-case hexadecimal digits", field="sha256")
+    return [PartToSign(number, grant.size_of(number), digest) for number, digest in zip(numbers, sha256, strict=True)]
