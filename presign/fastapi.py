@@ -27,13 +27,39 @@ from presign.asgi import as_response, read_body
 from presign.errors import ConfigurationError, InvalidRequest, PresignError, sanitize
 from presign.http.async_endpoints import MAX_THREADS, TIMEOUT_SECONDS, Answer, AsyncEndpoints
 from presign.http.endpoints import SUCCESS_HEADERS, presigners_by_path
-from presign.http.openapi import COMPLETE, PROBLEM, STORED_OBJECT, TICKET, UPLOAD, Operation, schemas
+from presign.http.openapi import (
+    ABORT,
+    ABORTED_UPLOAD,
+    COMPLETE,
+    LIST_PARTS,
+    OPERATIONS,
+    PARTS,
+    PROBLEM,
+    SIGNED_PARTS,
+    STORED_OBJECT,
+    TICKET,
+    UPLOAD,
+    UPLOADED_PARTS,
+    Operation,
+    schemas,
+)
 from presign.http.problems import is_server_fault, problem_response, problem_response_for_status
 from presign.http.request_body import check_declared_length, check_media_type
 from presign.messages import StoredObject
 from presign.presigner import Presigner
 
-__all__ = ["StoredUpload", "UploadTicket", "completed_upload", "create_router"]
+__all__ = [
+    "AbortedUpload",
+    "StoredParts",
+    "StoredUpload",
+    "UploadInParts",
+    "UploadPart",
+    "UploadParts",
+    "UploadPlan",
+    "UploadTicket",
+    "completed_upload",
+    "create_router",
+]
 
 Authorize = Callable[..., Any]
 """A FastAPI dependency, ``async def`` or ``def``, that returns the owner of a request as text, or None for anybody.
@@ -43,6 +69,32 @@ FastAPI's HTTPException.
 """
 
 _OTHER_METHODS = ["DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "PUT"]
+
+
+class UploadPart(BaseModel):
+    """The request that stores one part of a large file."""
+
+    number: int
+    size: int
+    method: Literal["PUT"]
+    url: str
+    headers: dict[str, str]
+
+
+class UploadPlan(BaseModel):
+    """How a large file is cut into parts."""
+
+    part_size: int
+    count: int
+    at_once: int
+    needs_sha256: bool
+    resumable_until: datetime
+
+
+class UploadInParts(UploadPlan):
+    """What a ticket says about the parts of a large file."""
+
+    requests: list[UploadPart]
 
 
 class UploadTicket(BaseModel):
@@ -58,6 +110,7 @@ class UploadTicket(BaseModel):
     object_url: str | None
     enforced: dict[str, Literal["storage", "completion"]]
     token: str
+    parts: UploadInParts | None = None
 
     @classmethod
     def __get_pydantic_json_schema__(cls, core_schema: Any, handler: Any) -> dict[str, Any]:
@@ -79,6 +132,46 @@ class StoredUpload(BaseModel):
         return _titled(cls, STORED_OBJECT)
 
 
+class UploadParts(BaseModel):
+    """The answer of ``/parts``."""
+
+    requests: list[UploadPart]
+    expires_at: datetime
+    now: datetime
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core_schema: Any, handler: Any) -> dict[str, Any]:
+        return _titled(cls, SIGNED_PARTS)
+
+
+class StoredParts(UploadPlan):
+    """The answer of ``/parts/list``."""
+
+    size: int
+    numbers: list[int]
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core_schema: Any, handler: Any) -> dict[str, Any]:
+        return _titled(cls, UPLOADED_PARTS)
+
+
+class AbortedUpload(BaseModel):
+    """The answer of ``/abort``, which has no members."""
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core_schema: Any, handler: Any) -> dict[str, Any]:
+        return _titled(cls, ABORTED_UPLOAD)
+
+
+_MODELS: dict[str, type[BaseModel]] = {
+    UPLOAD.path: UploadTicket,
+    COMPLETE.path: StoredUpload,
+    PARTS.path: UploadParts,
+    LIST_PARTS.path: StoredParts,
+    ABORT.path: AbortedUpload,
+}
+
+
 def create_router(
     presigner: Presigner | Sequence[Presigner],
     *,
@@ -88,9 +181,10 @@ def create_router(
 ) -> APIRouter:
     """Return a router with ``POST /upload`` and ``POST /complete``; ``authorize`` decides before any body is read.
 
-    Several presigners share one router. Each then has addresses of its own, which begin with its name, such as
-    ``/avatars/upload`` and ``/avatars/complete``. The application's OpenAPI document describes them, with the content
-    types and size limits of each presigner.
+    For large files, it also has ``POST /parts``, ``POST /parts/list`` and ``POST /abort``. Several presigners share one
+    router. Each then has addresses of its own, which begin with its name, such as ``/avatars/upload`` and
+    ``/avatars/complete``. The application's OpenAPI document describes them, with the content types and size limits of
+    each presigner.
 
     ``max_threads`` and ``timeout_seconds`` limit the completions, as in ``presign.asgi.create_app``. For pages of other
     origins, add FastAPI's CORSMiddleware to the application, with ``expose_headers=["Retry-After"]``.
@@ -101,19 +195,16 @@ def create_router(
     answers = AsyncEndpoints(max_threads=max_threads, timeout_seconds=timeout_seconds)
     router = APIRouter(route_class=_ProblemRoute, tags=["uploads"])
     for path, each in presigners_by_path(presigner).items():
-        described = schemas(each)
-        for operation, model, answer in (
-            (UPLOAD, UploadTicket, answers.uploader(each)),
-            (COMPLETE, StoredUpload, answers.completer(each)),
-        ):
+        described, answers_by_path = schemas(each), answers.answers(each)
+        for operation in OPERATIONS:
             router.add_api_route(
                 f"{path}{operation.path}",
-                _endpoint(answer, authorize),
+                _endpoint(answers_by_path[operation.path], authorize),
                 methods=["POST"],
                 # Without it, FastAPI derives the name of every operation from the name of the inner function.
                 name="_".join(filter(None, [path[1:], operation.name])),
                 summary=operation.summary,
-                response_model=model,
+                response_model=_MODELS[operation.path],
                 response_description=operation.answer,
                 responses=_responses(operation),
                 openapi_extra={"requestBody": _request_body(operation, described)},

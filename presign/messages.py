@@ -27,6 +27,7 @@ _MAX_TAGS = 10
 _TAG_NAME = re.compile(r"[A-Za-z0-9 +./:=_-]{1,128}", re.ASCII)
 _TAG_VALUE = re.compile(r"[A-Za-z0-9 +./:=_-]{0,256}", re.ASCII)
 _COMPLETION_MEMBERS = frozenset({"token"})
+_PARTS_MEMBERS = frozenset({"token", "numbers", "sha256"})
 _SHA256 = re.compile(r"[0-9a-f]{64}", re.ASCII)
 # A bidirectional override in a name makes it show another extension than it has (Unicode Technical Report 36).
 _BIDI_OVERRIDES = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
@@ -109,7 +110,10 @@ class UploadRequest:
 
 @dataclass(frozen=True, kw_only=True)
 class CompletionRequest:
-    """A browser's message that its file is stored: the ticket's token, which ``repr`` leaves out."""
+    """A browser's message with only the ticket's token, which ``repr`` leaves out.
+
+    It says that the file is stored, or asks which parts of it are stored, or ends its upload in parts.
+    """
 
     token: str = field(repr=False)
 
@@ -124,6 +128,48 @@ class CompletionRequest:
         if "token" not in members:
             raise _invalid("token", None, "is required")
         return cls(token=members["token"])
+
+
+@dataclass(frozen=True, kw_only=True)
+class PartsRequest:
+    """A browser's request for the requests of some parts of its file; nothing in it is trusted.
+
+    ``token`` is the ticket's, and ``numbers`` are the parts' numbers. ``sha256`` has the parts' digests in the same
+    order, if the ticket says that they are needed. ``repr`` leaves out the token.
+    """
+
+    token: str = field(repr=False)
+    numbers: tuple[int, ...]
+    sha256: tuple[str, ...] | None = None
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.token, str):
+            raise _invalid("token", self.token, "must be text")
+        if not isinstance(self.numbers, tuple) or not all(_is_whole(number) for number in self.numbers):
+            raise _invalid("numbers", None, "must be a list of whole numbers")
+        if self.sha256 is not None and not (
+            isinstance(self.sha256, tuple) and all(isinstance(digest, str) for digest in self.sha256)
+        ):
+            raise _invalid("sha256", None, "must be a list of texts")
+
+    @classmethod
+    def from_json(cls, body: object) -> PartsRequest:
+        """Read the HTTP contract's ``{"token", "numbers", "sha256"}``, as bytes or already parsed.
+
+        ``sha256`` is not required; null means the same as an absent member. Raises InvalidRequest.
+
+        >>> PartsRequest.from_json(b'{"token": "WzE3...", "numbers": [1, 2]}').numbers
+        (1, 2)
+        """
+        members = _members(body, known=_PARTS_MEMBERS)
+        for name in ("token", "numbers"):
+            if name not in members:
+                raise _invalid(name, None, "is required")
+        return cls(
+            token=members["token"],
+            numbers=_as_tuple(members["numbers"]),
+            sha256=_as_tuple(members.get("sha256")),
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -453,6 +499,17 @@ def check_tags(tags: object) -> None:
                 field="tags",
                 value=str(name),
             )
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _as_tuple(value: Any) -> Any:
+    """Return a list of JSON as a tuple, and its whole numbers as int, because 2.0 is a whole number in JSON Schema."""
+    if not isinstance(value, list):
+        return value
+    return tuple(int(each) if isinstance(each, float) and each.is_integer() else each for each in value)
 
 
 def _members(body: object, *, known: frozenset[str]) -> dict[str, Any]:

@@ -1,7 +1,8 @@
-"""The two views of the HTTP contract: ``<alias>/upload`` and ``<alias>/complete``.
+"""The views of the HTTP contract: ``<alias>/upload``, ``<alias>/complete``, and three for files that come in parts.
 
-Both are coroutine functions. Under ASGI, they do their work in threads of their own, so a storage that hangs blocks no
-other view. Under WSGI, they do it in the thread of the request, whose database connection it is.
+All are coroutine functions. Under ASGI, they do their work in threads of their own, so a storage that hangs blocks no
+other view. Under WSGI, they do it in the thread of the request, whose database connection it is. Only the completion of
+a file that came in parts, which can take minutes, has another thread and a database connection of its own.
 
 The order is: authorise, then the media type, then the CSRF token, and then the body. Under ASGI, Django itself has
 received the body before it calls any view.
@@ -13,6 +14,7 @@ import inspect
 import logging
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import Context
 from functools import partial
 from typing import Any
 
@@ -29,7 +31,15 @@ from presign.django.completing import complete_upload
 from presign.django.configuration import aliases, read_settings
 from presign.django.presigners import get_presigner
 from presign.errors import Forbidden, InvalidRequest
-from presign.http.endpoints import SUCCESS_HEADERS, answer_upload
+from presign.http.async_endpoints import MAX_THREADS, TIMEOUT_SECONDS
+from presign.http.endpoints import (
+    SUCCESS_HEADERS,
+    answer_abort,
+    answer_list_parts,
+    answer_parts,
+    answer_upload,
+)
+from presign.http.long_completions import LongCompletions
 from presign.http.problems import (
     ProblemResponse,
     is_server_fault,
@@ -37,20 +47,20 @@ from presign.http.problems import (
     problem_response_for_status,
 )
 from presign.http.request_body import check_declared_length, check_media_type, read_limited
-from presign.messages import CompletionRequest
-from presign.presigner import AwaitResult, awaiter_of_running_loop
+from presign.messages import CompletionRequest, StoredObject
+from presign.presigner import AwaitResult, Presigner, awaiter_of_running_loop
+from presign.tokens import is_for_parts
 
-MAX_THREADS = 20
-
-_Answer = Callable[[str, bytes, str | None, AwaitResult], bytes]
+_Answer = Callable[[HttpRequest, str, bytes, str | None, AwaitResult], bytes]
 
 _log = logging.getLogger("presign")
 _threads = ThreadPoolExecutor(MAX_THREADS, thread_name_prefix="presign")
+_long_completions = LongCompletions(max_threads=MAX_THREADS)
 
 
 async def upload(request: HttpRequest, alias: str) -> HttpResponse:
     """Answer with a ticket."""
-    return await _respond(request, alias, _upload)
+    return await _respond(request, alias, _by_alias(answer_upload))
 
 
 async def complete(request: HttpRequest, alias: str) -> HttpResponse:
@@ -58,7 +68,22 @@ async def complete(request: HttpRequest, alias: str) -> HttpResponse:
     return await _respond(request, alias, _complete)
 
 
-for _view in (upload, complete):
+async def sign_parts(request: HttpRequest, alias: str) -> HttpResponse:
+    """Answer with the requests of parts."""
+    return await _respond(request, alias, _by_alias(answer_parts))
+
+
+async def list_parts(request: HttpRequest, alias: str) -> HttpResponse:
+    """Answer with the numbers of the parts that are stored."""
+    return await _respond(request, alias, _by_alias(answer_list_parts))
+
+
+async def abort(request: HttpRequest, alias: str) -> HttpResponse:
+    """End an upload in parts, and answer with an empty object."""
+    return await _respond(request, alias, _by_alias(answer_abort))
+
+
+for _view in (upload, complete, sign_parts, list_parts, abort):
     # Django's middleware would read a form's body to find the CSRF token, before the view can authorise. The view makes
     # the same check itself, after that. Before Django 5, the decorator csrf_exempt takes no coroutine function.
     _view.csrf_exempt = True  # type: ignore[attr-defined]
@@ -66,13 +91,29 @@ for _view in (upload, complete):
     transaction.non_atomic_requests(_view)
 
 
-def _upload(alias: str, body: bytes, owner: str | None, await_result: AwaitResult) -> bytes:
-    return answer_upload(get_presigner(alias), body, owner)
+def _by_alias(answer: Callable[[Presigner, bytes, str | None], bytes]) -> _Answer:
+    """Return ``answer`` for the presigner of an alias."""
+
+    def answer_request(
+        request: HttpRequest, alias: str, body: bytes, owner: str | None, await_result: AwaitResult
+    ) -> bytes:
+        return answer(get_presigner(alias), body, owner)
+
+    return answer_request
 
 
-def _complete(alias: str, body: bytes, owner: str | None, await_result: AwaitResult) -> bytes:
+def _complete(request: HttpRequest, alias: str, body: bytes, owner: str | None, await_result: AwaitResult) -> bytes:
     token = CompletionRequest.from_json(body).token
-    return complete_upload(alias, token, owner=owner, await_result=await_result).to_json()
+    complete = partial(complete_upload, alias, token, owner=owner)
+    if not is_for_parts(token):
+        return complete(await_result=await_result).to_json()
+    # Under WSGI, the event loop of the request ends with it, and the completion may go on.
+    lasting = await_result if isinstance(request, ASGIRequest) else None
+    # In an empty context, because asgiref keeps there what ends with the request.
+    alone = partial(Context().run, _with_own_connections, partial(complete, await_result=lasting))
+    key = (get_presigner(alias), token, owner)
+    stored: StoredObject = _long_completions.result(key, alone, timeout_seconds=TIMEOUT_SECONDS)
+    return stored.to_json()
 
 
 async def _respond(request: HttpRequest, alias: str, answer: _Answer) -> HttpResponse:
@@ -100,7 +141,7 @@ def _answer(
     check_media_type(request.META.get("CONTENT_TYPE"))
     check_declared_length(request.META.get("CONTENT_LENGTH"))
     _check_csrf(request)
-    content = answer(alias, _read_body(request), owner_of(request), await_result)
+    content = answer(request, alias, _read_body(request), owner_of(request), await_result)
     return _with_length(HttpResponse(content, headers=SUCCESS_HEADERS))
 
 
