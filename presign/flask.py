@@ -15,7 +15,7 @@ import orjson
 from flask import Blueprint, Flask, Request, Response, current_app, request
 from werkzeug.exceptions import HTTPException
 
-from presign.errors import InvalidRequest
+from presign.errors import ConfigurationError, InvalidRequest
 from presign.http.async_endpoints import MAX_THREADS, TIMEOUT_SECONDS
 from presign.http.endpoints import ANSWERS, SUCCESS_HEADERS, presigners_by_path
 from presign.http.long_completions import LongCompletions
@@ -39,7 +39,11 @@ _OTHER_METHODS = ["DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "PUT"]
 
 
 def create_blueprint(
-    presigner: Presigner | Sequence[Presigner], *, authorize: Authorize, name: str = "presign"
+    presigner: Presigner | Sequence[Presigner],
+    *,
+    authorize: Authorize,
+    name: str = "presign",
+    timeout_seconds: float = TIMEOUT_SECONDS,
 ) -> Blueprint:
     """Return a blueprint with ``POST /upload`` and ``POST /complete``; ``authorize`` decides before any body is read.
 
@@ -52,16 +56,18 @@ def create_blueprint(
     ``gunicorn --threads 8``. CSRF protection of the application stays on: the page sends the token in a header.
 
     The completion of a file that came in parts can take minutes, so it has another thread. There, ``inspect`` and
-    ``on_complete`` have an application context, and no request. After ``TIMEOUT_SECONDS``, the answer has the status
+    ``on_complete`` have an application context, and no request. After ``timeout_seconds``, the answer has the status
     202: the client asks again, and waits for the same completion.
 
-    Raises ConfigurationError for two presigners with the same name.
+    Raises ConfigurationError for two presigners with the same name, and for a limit of 0 or less.
     """
+    if timeout_seconds <= 0:
+        raise ConfigurationError("timeout_seconds must be more than 0", field="timeout_seconds")
     blueprint = Blueprint(name, __name__)
     completions = LongCompletions(max_threads=MAX_THREADS)
     for path, each in presigners_by_path(presigner).items():
         prefix = f"{path[1:]}_" if path else ""
-        for end, answer in {**ANSWERS, "/complete": _completer(completions)}.items():
+        for end, answer in {**ANSWERS, "/complete": _completer(completions, timeout_seconds)}.items():
             view, endpoint = _view(each, authorize, answer), f"{prefix}{end[1:].replace('/', '_')}"
             blueprint.add_url_rule(f"{path}{end}", endpoint, view, methods=["POST"], provide_automatic_options=False)
             # Flask answers other methods outside of the blueprint, where no problem document can be made.
@@ -99,7 +105,7 @@ def _view(presigner: Presigner, authorize: Authorize, answer: _Answer) -> Callab
     return view
 
 
-def _completer(completions: LongCompletions) -> _Answer:
+def _completer(completions: LongCompletions, timeout_seconds: float) -> _Answer:
     """Return what answers ``POST /complete``; a large file is completed in another thread than the request's."""
 
     def answer(presigner: Presigner, body: bytes, owner: str | None) -> bytes:
@@ -117,7 +123,7 @@ def _completer(completions: LongCompletions) -> _Answer:
         key = (presigner, token, owner)
         # In an empty context, where `flask.request` is not the request of a client that has gone.
         alone = partial(Context().run, complete)
-        return completions.result(key, alone, timeout_seconds=TIMEOUT_SECONDS)
+        return completions.result(key, alone, timeout_seconds=timeout_seconds)
 
     return answer
 

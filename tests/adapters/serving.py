@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import threading
 import traceback
+from asyncio import to_thread
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Protocol
+from unittest.mock import patch
 
 from django.core.handlers.wsgi import WSGIHandler
 from django.http import HttpRequest
@@ -28,8 +30,11 @@ from emulators.serving import serve
 from presign import Presigner, PresignError, UploadRequest
 from presign.asgi import create_app
 from presign.django import presigners as django_presigners
+from presign.django import views as django_views
 from presign.fastapi import create_router
 from presign.flask import create_blueprint
+from presign.http.async_endpoints import TIMEOUT_SECONDS
+from presign.http.endpoints import ANSWERS
 from tests.django import project as _project  # noqa: F401  (configures Django)
 
 if TYPE_CHECKING:
@@ -38,8 +43,17 @@ if TYPE_CHECKING:
 Decide = Callable[[str | None], str | None]
 """Returns the owner for the value of the header X-User, which stands for a session, or raises a PresignError."""
 
-Serve = Callable[[Sequence[Presigner], Decide], AbstractContextManager[str]]
-"""Serves several presigners by name, and yields the URL under which their names stand."""
+
+class Serve(Protocol):
+    """Serves several presigners by name, and yields the URL under which their names stand.
+
+    ``timeout_seconds`` is how long a request waits for the completion of a large file.
+    """
+
+    def __call__(
+        self, presigners: Sequence[Presigner], decide: Decide, *, timeout_seconds: float = TIMEOUT_SECONDS
+    ) -> AbstractContextManager[str]: ...
+
 
 STOP_SECONDS = 10
 
@@ -60,17 +74,21 @@ def serve_wsgi(app: WSGIApplication) -> Iterator[str]:
 
 
 @contextmanager
-def _asgi(presigners: Sequence[Presigner], decide: Decide) -> Iterator[str]:
+def _asgi(
+    presigners: Sequence[Presigner], decide: Decide, *, timeout_seconds: float = TIMEOUT_SECONDS
+) -> Iterator[str]:
     async def authorize(request: Request) -> str | None:
         return decide(request.headers.get("x-user"))
 
-    app = create_app(presigners, authorize=authorize)
+    app = create_app(presigners, authorize=authorize, timeout_seconds=timeout_seconds)
     with serve(Starlette(routes=[Mount("/files", app)])) as url:
         yield f"{url}/files"
 
 
 @contextmanager
-def _fastapi(presigners: Sequence[Presigner], decide: Decide) -> Iterator[str]:
+def _fastapi(
+    presigners: Sequence[Presigner], decide: Decide, *, timeout_seconds: float = TIMEOUT_SECONDS
+) -> Iterator[str]:
     def session(x_user: Annotated[str | None, Header()] = None) -> str | None:
         return x_user
 
@@ -78,24 +96,30 @@ def _fastapi(presigners: Sequence[Presigner], decide: Decide) -> Iterator[str]:
         return decide(user)
 
     app = FastAPI()
-    app.include_router(create_router(presigners, authorize=authorize), prefix="/files")
+    router = create_router(presigners, authorize=authorize, timeout_seconds=timeout_seconds)
+    app.include_router(router, prefix="/files")
     with serve(app) as url:
         yield f"{url}/files"
 
 
 @contextmanager
-def _flask(presigners: Sequence[Presigner], decide: Decide) -> Iterator[str]:
+def _flask(
+    presigners: Sequence[Presigner], decide: Decide, *, timeout_seconds: float = TIMEOUT_SECONDS
+) -> Iterator[str]:
     def authorize(request: FlaskRequest) -> str | None:
         return decide(request.headers.get("X-User"))
 
     app = Flask(__name__)
-    app.register_blueprint(create_blueprint(presigners, authorize=authorize), url_prefix="/files")
+    blueprint = create_blueprint(presigners, authorize=authorize, timeout_seconds=timeout_seconds)
+    app.register_blueprint(blueprint, url_prefix="/files")
     with serve_wsgi(app) as url:
         yield f"{url}/files"
 
 
 @contextmanager
-def _django(presigners: Sequence[Presigner], decide: Decide) -> Iterator[str]:
+def _django(
+    presigners: Sequence[Presigner], decide: Decide, *, timeout_seconds: float = TIMEOUT_SECONDS
+) -> Iterator[str]:
     def authorize(request: HttpRequest) -> bool:
         owner = decide(request.headers.get("X-User"))
         request.user = SimpleNamespace(pk=owner, is_authenticated=True)
@@ -113,7 +137,10 @@ def _django(presigners: Sequence[Presigner], decide: Decide) -> Iterator[str]:
         }
         for each in presigners
     }
-    with override_settings(PRESIGN=described, ROOT_URLCONF="tests.django.project_urls", ALLOWED_HOSTS=["127.0.0.1"]):
+    with (
+        override_settings(PRESIGN=described, ROOT_URLCONF="tests.django.project_urls", ALLOWED_HOSTS=["127.0.0.1"]),
+        patch.object(django_views, "TIMEOUT_SECONDS", timeout_seconds),
+    ):
         django_presigners._presigners.update({each.name: each for each in presigners})
         with serve_wsgi(WSGIHandler()) as url:
             yield f"{url}/uploads"
@@ -131,15 +158,23 @@ def serve_naively(presigners: Sequence[Presigner], decide: Decide) -> Iterator[s
         try:
             members = await request.json()
             decide(request.headers.get("x-user"))
-            if request.url.path.endswith("/complete"):
+            path = request.url.path
+            if path.endswith("/complete"):
                 return JSONResponse((await presigner.complete_async(members["token"])).to_dict())
+            if path.endswith("/parts"):
+                return Response(presigner.sign_parts(members["token"], members["numbers"]).to_json())
+            if path.endswith("/parts/list"):
+                return Response((await to_thread(presigner.list_parts, members["token"])).to_json())
+            if path.endswith("/abort"):
+                await to_thread(presigner.abort, members["token"])
+                return JSONResponse({})
             return JSONResponse(presigner.issue(UploadRequest.from_json(members)).to_dict())
         except PresignError as error:
             return JSONResponse({"error": error.detail}, status_code=error.status)
         except Exception:
             return PlainTextResponse(traceback.format_exc(), status_code=500)
 
-    paths = [f"/{each.name}/{name}" for each in presigners for name in ("upload", "complete")]
+    paths = [f"/{each.name}{path}" for each in presigners for path in ANSWERS]
     methods = ["GET", "POST", "PUT", "PATCH", "DELETE"]
     with serve(Starlette(routes=[Route(path, answer, methods=methods) for path in paths])) as url:
         yield url

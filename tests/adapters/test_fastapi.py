@@ -25,8 +25,18 @@ from presign import (
     Unauthenticated,
     UploadPolicy,
 )
-from presign.fastapi import StoredUpload, UploadTicket, completed_upload, create_router
-from presign.http.openapi import COMPLETE, UPLOAD, schemas
+from presign.fastapi import (
+    AbortedUpload,
+    StoredParts,
+    StoredUpload,
+    UploadInParts,
+    UploadPart,
+    UploadParts,
+    UploadTicket,
+    completed_upload,
+    create_router,
+)
+from presign.http.openapi import ABORT, COMPLETE, LIST_PARTS, PARTS, UPLOAD, schemas
 from tests.adapters.conftest import store_png
 from tests.conftest import TOKEN_SECRET, Store
 
@@ -61,10 +71,18 @@ def test_the_applications_document_describes_each_kind_with_its_own_limits(s3_re
     document = json.loads(json.dumps(app.openapi()))
     validate_openapi(document)
     assert sorted(document["paths"]) == [
-        f"/files/{kind.name}/{path}" for kind in kinds for path in ("complete", "upload")
+        f"/files/{kind.name}/{path}"
+        for kind in kinds
+        for path in ("abort", "complete", "parts", "parts/list", "upload")
     ]
     for kind in kinds:
-        for operation, model in ((UPLOAD, "UploadTicket"), (COMPLETE, "StoredUpload")):
+        for operation, model in (
+            (UPLOAD, "UploadTicket"),
+            (COMPLETE, "StoredUpload"),
+            (PARTS, "UploadParts"),
+            (LIST_PARTS, "StoredParts"),
+            (ABORT, "AbortedUpload"),
+        ):
             path = document["paths"][f"/files/{kind.name}{operation.path}"]
             assert list(path) == ["post"], "the refusal of other methods is not described"
             body = path["post"]["requestBody"]["content"]["application/json"]["schema"]
@@ -77,14 +95,29 @@ def test_the_applications_document_describes_each_kind_with_its_own_limits(s3_re
             for status in codes:
                 assert list(answers[str(status)]["content"]) == ["application/problem+json"]
     ids = [path["post"]["operationId"] for path in document["paths"].values()]
-    assert len({*ids}) == 4
+    assert len({*ids}) == 10
 
 
-@pytest.mark.parametrize(("model", "name"), [(UploadTicket, "Ticket"), (StoredUpload, "StoredObject")])
+@pytest.mark.parametrize(
+    ("model", "name"),
+    [
+        (UploadTicket, "Ticket"),
+        (StoredUpload, "StoredObject"),
+        (UploadParts, "SignedParts"),
+        (StoredParts, "UploadedParts"),
+        (AbortedUpload, "AbortedUpload"),
+    ],
+)
 def test_the_models_have_the_members_of_the_contract(presigner: Presigner, model: Any, name: str) -> None:
     schema = schemas(presigner)[name]
     assert list(model.model_fields) == list(schema["properties"])
     assert model.model_json_schema() == {"title": model.__name__, **schema}
+
+
+def test_the_models_of_what_a_ticket_has_inside_have_the_members_of_the_contract(presigner: Presigner) -> None:
+    parts = schemas(presigner)["Ticket"]["properties"]["parts"]
+    assert list(UploadInParts.model_fields) == list(parts["properties"])
+    assert list(UploadPart.model_fields) == list(parts["properties"]["requests"]["items"]["properties"])
 
 
 def test_the_models_read_the_answers(presigner: Presigner) -> None:
