@@ -321,7 +321,10 @@ def _invalid_parameter(error: RequestValidationError) -> InvalidRequest:
 def _responses(operation: Operation) -> dict[int | str, dict[str, Any]]:
     # As a `model`, FastAPI would describe the problem a second time, as application/json.
     content = {"application/problem+json": {"schema": {"title": "Problem", **PROBLEM}}}
-    return {status: {"description": ", ".join(codes), "content": content} for status, codes in operation.codes.items()}
+    described: dict[int | str, str] = {status: ", ".join(codes) for status, codes in operation.codes.items()}
+    # Without it, FastAPI describes a 422 of its own for the parameters of `authorize`, which is never answered.
+    described["4XX"] = "another refusal of the application's own"
+    return {status: {"description": text, "content": content} for status, text in described.items()}
 
 
 def _request_body(operation: Operation, described: dict[str, dict[str, Any]]) -> dict[str, Any]:

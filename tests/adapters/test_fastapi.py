@@ -90,6 +90,7 @@ def test_the_applications_document_describes_each_kind_with_its_own_limits(s3_re
             answers = path["post"]["responses"]
             described = answers["200"]["content"]["application/json"]["schema"]
             assert described == {"$ref": f"#/components/schemas/{model}"}
+            assert answers.pop("4XX")["content"].keys() == {"application/problem+json"}
             codes = {int(status): answer["description"] for status, answer in answers.items() if status != "200"}
             assert codes == {status: ", ".join(codes) for status, codes in operation.codes.items()}
             for status in codes:
