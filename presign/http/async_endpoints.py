@@ -11,8 +11,8 @@ from typing import TypeVar
 from presign.backends.expiring_credentials import CredentialsExpired
 from presign.errors import ConfigurationError, CredentialsUnavailable, PresignError, StorageUnavailable
 from presign.http.bounded_threads import BoundedThreads
-from presign.http.endpoints import answer_complete, answer_upload
-from presign.messages import StoredObject
+from presign.http.endpoints import answer_complete
+from presign.messages import StoredObject, UploadRequest
 from presign.presigner import Presigner, awaiter_of_running_loop
 
 MAX_THREADS = 20
@@ -26,8 +26,8 @@ Answer = Callable[[bytes, str | None], Awaitable[bytes]]
 class AsyncEndpoints:
     """Answer requests of any number of presigners; a storage that hangs does not block the event loop.
 
-    - ``max_threads``: how many completions can run at once. If a presigner calls a service to sign, the calls run in
-      as many further threads.
+    - ``max_threads``: how many completions can run at once. If a ticket needs a call to a service, such as the one that
+      begins an upload in parts, the calls run in as many further threads.
     - ``timeout_seconds``: how long a request waits for such a call, before CredentialsUnavailable or StorageUnavailable
       is raised. The call goes on in its thread.
 
@@ -44,17 +44,17 @@ class AsyncEndpoints:
         self._complete_threads = BoundedThreads(max_threads=max_threads, name="presign complete")
 
     def uploader(self, presigner: Presigner) -> Answer:
-        """Return what answers ``POST /upload``; it needs no thread, unless signing does I/O."""
-        signing_does_io = presigner.backend.signing_does_io
+        """Return what answers ``POST /upload``; it needs no thread, unless ``Presigner.issuing_does_io``."""
 
         async def upload(body: bytes, owner: str | None) -> bytes:
-            if not signing_does_io:
+            request = UploadRequest.from_json(body)
+            if not presigner.issuing_does_io(request):
                 try:
-                    return answer_upload(presigner, body, owner)
+                    return presigner.issue(request, owner=owner).to_json()
                 except CredentialsExpired:
                     # A thread can wait until they are renewed; the event loop must not.
                     pass
-            ticket = self._upload_threads.submit(partial(answer_upload, presigner, body, owner))
+            ticket = self._upload_threads.submit(lambda: presigner.issue(request, owner=owner).to_json())
             late = CredentialsUnavailable(f"there was no signature within {self._timeout_seconds:g} seconds")
             return await _result(ticket, self._timeout_seconds, late)
 

@@ -53,7 +53,7 @@ class S3Parts:
 
     The identity that signs uploads also begins, lists, commits and aborts them: it needs s3:PutObject,
     s3:ListMultipartUploadParts and s3:AbortMultipartUpload for pending objects, and no right to read. ``sweeper`` has
-    the requests of the identity that lists unfinished uploads, with s3:ListBucketMultipartUploads.
+    the requests of the identity that sweeps: it needs s3:ListBucketMultipartUploads and s3:AbortMultipartUpload.
 
     ``committer`` has the time-outs of a commit, which can take minutes.
     """
