@@ -145,7 +145,7 @@ def commit(store: PartsStore, grant: GrantInParts, exists: Callable[[], bool]) -
             return False
         except KeyTaken:
             # Nobody else's object can be there, because keys are random: another call has just committed.
-            store.abort(grant.upload_key, grant.upload_id)
+            store.abort(grant)
             return False
         except ObjectChanged:
             # A client sent a part again after it was listed.
@@ -161,7 +161,7 @@ def abort(store: PartsStore, grant: GrantInParts) -> None:
     ("AbortMultipartUpload", Amazon S3 API Reference).
     """
     for _ in range(_ATTEMPTS):
-        store.abort(grant.upload_key, grant.upload_id)
+        store.abort(grant)
         try:
             store.list_parts(grant)
         except NoSuchUpload:

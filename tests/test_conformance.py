@@ -360,7 +360,7 @@ class CommitsWhatIsThere(BrokenParts):
 
 
 class NeverAborts(BrokenParts):
-    def abort(self, key: str, upload_id: str) -> None:
+    def abort(self, grant: GrantInParts) -> None:
         pass
 
 

@@ -99,8 +99,8 @@ class SignatureV4Requests:
         for number, size, headers in parts:
             # The parameters sort after those of the signature.
             query = (("partNumber", str(number)), ("uploadId", upload_id))
-            signed = {**headers, "content-length": str(size)}
             if headers or len(parts) == 1:
+                signed = {**headers, "content-length": str(size)}
                 url = signers.urls.sign_url(location, "PUT", key, signed, query)
             else:
                 if size not in series:
@@ -109,10 +109,10 @@ class SignatureV4Requests:
                         method="PUT",
                         host=location.host,
                         path=f"{location.path_prefix}{quoted_key}",
-                        headers=signed,
+                        headers={"content-length": str(size)},
                     )
                 url = f"{location.base_url}{quoted_key}?{series[size].sign(query)}"
-            requests.append(PartRequest(number=number, size=size, url=url, headers=headers))
+            requests.append(PartRequest(number, size, url, headers))
         return requests
 
     def sign_download(self, key: str, signers: Signers, content_disposition: str | None) -> str:
