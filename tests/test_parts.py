@@ -857,6 +857,42 @@ def test_the_policy_says_from_which_size_a_file_comes_in_parts(
     assert caught.value.field == "size"
 
 
+def test_by_default_a_file_comes_in_one_request_if_only_then_the_storage_enforces_what_it_must(
+    s3_reference: Store,
+) -> None:
+    digest = "0" * 64
+    large, hashed = _request(size=2**30), _request(size=2**30, sha256=digest)
+    rules: dict[str, Any] = {"parts_from_bytes": None, "part_bytes": 16 * 1024**2, "max_bytes": 2**30}
+
+    def in_parts(request: UploadRequest, **policy: Any) -> bool:
+        return _presigner(s3_reference, **rules | policy).issuing_does_io(request)
+
+    assert (in_parts(large), in_parts(hashed)) == (True, False)
+    ticket = _presigner(s3_reference, **rules).issue(hashed)
+    assert (ticket.parts, ticket.enforced[Rule.CHECKSUM]) == (None, "storage")
+    checksum = {Rule.CHECKSUM}
+    assert (in_parts(large, require_at_storage=checksum), in_parts(hashed, require_at_storage=checksum)) == (
+        True,
+        False,
+    )
+    without = _Changed(
+        s3_reference.backend(), parts=_Changed(s3_reference.backend().parts, enforces=lambda grant: frozenset())
+    )
+    for policy, allowed in (
+        ({}, True),
+        ({"require_at_storage": {Rule.SIZE}}, False),
+        ({"pending_prefix": None, "create_only": True}, False),
+    ):
+        presigner = _presigner(s3_reference, backend=without, **rules | policy)
+        assert presigner.issuing_does_io(large) is allowed
+    with pytest.raises(ConfigurationError, match="create_only"):
+        _presigner(
+            s3_reference,
+            backend=without,
+            **rules | {"pending_prefix": None, "create_only": True, "parts_from_bytes": 1},
+        )
+
+
 @pytest.mark.parametrize(
     ("policy", "name"),
     [

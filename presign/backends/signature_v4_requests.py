@@ -115,6 +115,10 @@ class SignatureV4Requests:
             requests.append(PartRequest(number, size, url, headers))
         return requests
 
+    def object_headers(self, grant: Grant) -> dict[str, str]:
+        """Return the granted content disposition, cache control and metadata as headers."""
+        return self._header_names.of_object(grant)
+
     def sign_download(self, key: str, signers: Signers, content_disposition: str | None) -> str:
         """Return a presigned GET; the storage sends ``content_disposition`` as a header of the response."""
         query = () if content_disposition is None else (("response-content-disposition", content_disposition),)
