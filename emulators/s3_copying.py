@@ -15,6 +15,7 @@ from datetime import datetime
 
 from starlette.responses import Response
 
+from emulators.multipart_documents import part_number
 from emulators.received_request import ReceivedRequest, Refusal, percent_decoded, xml_answer
 from emulators.s3_bucket import (
     CUSTOMER_KEY_PREFIX,
@@ -33,7 +34,7 @@ from emulators.s3_bucket import (
     writing_conditions,
     xml_time,
 )
-from emulators.s3_parts import PartLimits, find_upload, part_number
+from emulators.s3_parts import PartLimits, find_upload
 from emulators.s3_rights import Caller, Leniency
 
 COPY_SOURCE = "x-amz-copy-source"

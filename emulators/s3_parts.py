@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import re
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from xml.sax.saxutils import escape
 from starlette.responses import Response
 
 from emulators.body_digest import base64_or_empty
+from emulators.multipart_documents import list_document, named_parts, page_size, part_number, whole_number
 from emulators.received_request import ReceivedRequest, Refusal, percent_encoded, xml_answer
 from emulators.s3_bucket import (
     MultipartUpload,
@@ -35,9 +35,6 @@ from emulators.s3_bucket import (
 )
 from emulators.s3_checksums import CHECKSUMS, BodyChecks, checksum_headers
 from emulators.s3_rights import Caller, Leniency
-
-MOST_PARTS = 10_000
-LARGEST_PAGE = 1000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,8 +110,8 @@ def list_parts(received: ReceivedRequest, target: Target, *, caller: Caller) -> 
     """Return one page of the parts, in the order of their numbers."""
     caller.require("ListMultipartUploadParts", target.name, target.key)
     upload = find_upload(received, target)
-    size = _page_size(received.parameter("max-parts"), "max-parts")
-    marker = _whole_number(received.parameter("part-number-marker") or "0", "part-number-marker")
+    size = page_size(received.parameter("max-parts"), "max-parts")
+    marker = whole_number(received.parameter("part-number-marker") or "0", "part-number-marker")
     left = [number for number in sorted(upload.parts) if number > marker]
     page = left[:size]
     elements = {
@@ -129,14 +126,14 @@ def list_parts(received: ReceivedRequest, target: Target, *, caller: Caller) -> 
         **({"ChecksumAlgorithm": upload.algorithm.upper(), "ChecksumType": "COMPOSITE"} if upload.algorithm else {}),
     }
     parts = "".join(_listed_part(number, upload.parts[number]) for number in page)
-    return _document("ListPartsResult", elements, parts)
+    return list_document("ListPartsResult", elements, parts)
 
 
 def list_uploads(received: ReceivedRequest, target: Target, *, caller: Caller) -> Response:
     """Return one page of the uploads that have begun and not ended, in the order of their keys' bytes."""
     caller.require("ListBucketMultipartUploads", target.name)
     prefix, encoding = received.parameter("prefix") or "", received.parameter("encoding-type")
-    size = _page_size(received.parameter("max-uploads"), "max-uploads")
+    size = page_size(received.parameter("max-uploads"), "max-uploads")
     after = (received.parameter("key-marker") or "", received.parameter("upload-id-marker") or "")
     found = sorted(
         (upload.key, upload_id) for upload_id, upload in target.bucket.uploads.items() if upload.key.startswith(prefix)
@@ -164,7 +161,7 @@ def list_uploads(received: ReceivedRequest, target: Target, *, caller: Caller) -
         f"<Initiated>{xml_time(target.bucket.uploads[upload_id].initiated)}</Initiated></Upload>"
         for key, upload_id in page
     )
-    return _document("ListMultipartUploadsResult", elements, uploads)
+    return list_document("ListMultipartUploadsResult", elements, uploads)
 
 
 def complete_upload(
@@ -176,9 +173,7 @@ def complete_upload(
     conditions = writing_conditions(header_values(received))
     if "if-match" in conditions:
         raise Refusal(501, "NotImplemented", "Completion with If-Match is not part of this server.")
-    listed = _named_parts(body, upload.algorithm)
-    if [part.number for part in listed] != sorted({part.number for part in listed}):
-        raise Refusal(400, "InvalidPartOrder", "The list of parts was not in ascending order.")
+    listed = named_parts(body, checksum=f"Checksum{(upload.algorithm or '').upper()}")
     for named in listed:
         held = upload.parts.get(named.number)
         if upload.algorithm and not named.checksum:
@@ -229,41 +224,6 @@ def find_upload(received: ReceivedRequest, target: Target) -> MultipartUpload:
     return upload
 
 
-def part_number(received: ReceivedRequest) -> int:
-    """The number of the part that a request sends."""
-    number = received.parameter("partNumber") or ""
-    if not re.fullmatch("[1-9][0-9]{0,4}", number) or int(number) > MOST_PARTS:
-        raise Refusal(400, "InvalidArgument", f"Part number must be an integer between 1 and {MOST_PARTS}, inclusive")
-    return int(number)
-
-
-@dataclass(frozen=True, kw_only=True)
-class _NamedPart:
-    number: int
-    etag: str
-    checksum: str
-
-
-def _named_parts(body: bytes, algorithm: str | None) -> list[_NamedPart]:
-    text = body.decode("utf-8", errors="replace").replace("&quot;", '"')
-    named = []
-    for part in re.findall("<Part>(.*?)</Part>", text, re.DOTALL):
-        number = re.search(r"<PartNumber>\s*([0-9]{1,5})\s*</PartNumber>", part)
-        etag = re.search(r"<ETag>\s*([^<\s]+)\s*</ETag>", part)
-        if number is None or etag is None:
-            raise _malformed()
-        name = f"Checksum{(algorithm or '').upper()}"
-        checksum = re.search(rf"<{name}>\s*([^<\s]+)\s*</{name}>", part)
-        named.append(_NamedPart(number=int(number[1]), etag=etag[1], checksum=checksum[1] if checksum else ""))
-    if not named or "<CompleteMultipartUpload" not in text:
-        raise _malformed()
-    return named
-
-
-def _malformed() -> Refusal:
-    return Refusal(400, "MalformedXML", "The XML you provided was not well-formed or did not validate.")
-
-
 def _composite(algorithm: str | None, parts: list[UploadedPart]) -> Mapping[str, str]:
     """The checksum of the parts' checksums, as `DIGEST-COUNT`."""
     if algorithm is None:
@@ -280,22 +240,3 @@ def _listed_part(number: int, part: UploadedPart) -> str:
         f"<Part><PartNumber>{number}</PartNumber><LastModified>{xml_time(part.last_modified)}</LastModified>"
         f"<ETag>{escape(etag_of(part.body))}</ETag><Size>{len(part.body)}</Size>{checksums}</Part>"
     )
-
-
-def _document(root: str, elements: Mapping[str, str], repeated: str) -> Response:
-    inner = "".join(f"<{name}>{escape(value)}</{name}>" for name, value in elements.items())
-    document = (
-        '<?xml version="1.0" encoding="UTF-8"?>\n'
-        f'<{root} xmlns="http://s3.amazonaws.com/doc/2006-03-01/">{inner}{repeated}</{root}>'
-    )
-    return Response(document, media_type="application/xml")
-
-
-def _page_size(text: str | None, name: str) -> int:
-    return LARGEST_PAGE if text is None else min(_whole_number(text, name), LARGEST_PAGE)
-
-
-def _whole_number(text: str, name: str) -> int:
-    if not re.fullmatch("[0-9]{1,9}", text):
-        raise Refusal(400, "InvalidArgument", f"{name} must be a whole number.")
-    return int(text)

@@ -108,6 +108,12 @@ def sweep(url: str, older_than: timedelta, parts_older_than: timedelta, dry_run:
         click.echo(f"Error: {error}", err=True)
         raise click.exceptions.Exit(_CANNOT_RUN) from None
     click.echo(_as_json(result, dry_run) if as_json else _as_sentence(result, dry_run))
+    if result.parts_failure is not None:
+        click.echo(
+            f"Warning: unfinished uploads in parts were not ended: {result.parts_failure}; the credentials need the "
+            "right to list and abort them, or a lifecycle rule must end them",
+            err=True,
+        )
     for key in result.failed:
         # A key may hold characters that change what a terminal shows.
         click.echo(f"Could not delete {key!a}", err=True)

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from presign.backends.backend import Backend, ObjectChanged
 from presign.backends.parts import KeyTaken, NoSuchUpload, PartsStore, PartToSign, StoredPart
 from presign.errors import ConfigurationError, InvalidRequest, PartsMissing, UploadEnded
-from presign.messages import Grant, GrantInParts, PartPlan, SignedParts, UploadedParts
+from presign.messages import Grant, GrantInParts, PartPlan, Rule, SignedParts, UploadedParts
 from presign.policy import UploadPolicy
 
 DEFAULT_FROM_BYTES = 100 * 1024**2
@@ -35,10 +36,28 @@ _ATTEMPTS = 3
 _MAX_NAMED = 10
 
 
-def first_size_in_parts(backend: Backend, policy: UploadPolicy) -> int:
-    """Return the size from which a file comes in parts; it is above ``policy.max_bytes`` if no file does.
+@dataclass(frozen=True, kw_only=True)
+class FilesInParts:
+    """Which files come in parts: those of at least ``from_bytes``, with one exception.
 
-    Raises ConfigurationError if ``policy`` wants parts and ``backend`` has none, or takes no such parts.
+    A file with a SHA-256 of at most ``checked_whole_up_to`` bytes comes in one request, because the storage checks it
+    there, and cannot check it in parts.
+    """
+
+    from_bytes: int
+    checked_whole_up_to: int
+
+    def includes(self, size: int | None, sha256: str | None) -> bool:
+        """Say whether a file with this size and SHA-256 comes in parts; without a size, it comes in one request."""
+        return size is not None and size >= self.from_bytes and (sha256 is None or size > self.checked_whole_up_to)
+
+
+def files_in_parts(backend: Backend, policy: UploadPolicy) -> FilesInParts:
+    """Return which files come in parts; if none does, ``from_bytes`` is above ``policy.max_bytes``.
+
+    By default, no file comes in parts that the policy would then not allow, for example because it wants the storage
+    itself to enforce a rule. Raises ConfigurationError if ``policy`` asks for parts and ``backend`` has none, or takes
+    no such parts.
     """
     store, chosen = backend.parts, policy.parts_from_bytes
     if store is None:
@@ -48,16 +67,37 @@ def first_size_in_parts(backend: Backend, policy: UploadPolicy) -> int:
                 field="parts_from_bytes",
                 value=str(chosen),
             )
-        return policy.max_bytes + 1
-    first_size = min(DEFAULT_FROM_BYTES if chosen is None else chosen, backend.max_upload_bytes + 1)
+        return FilesInParts(from_bytes=policy.max_bytes + 1, checked_whole_up_to=0)
+    too_large = backend.max_upload_bytes + 1
+    if chosen is not None:
+        found = FilesInParts(from_bytes=min(chosen, too_large), checked_whole_up_to=0)
+    else:
+        grants = policy.possible_grants()
+        hashed = [grant for grant in grants if grant.sha256 is not None]
+        checks_whole = all(Rule.CHECKSUM in backend.enforces(grant) for grant in hashed)
+        found = FilesInParts(
+            from_bytes=DEFAULT_FROM_BYTES
+            if _keeps_all(store, policy, grants, checks_whole=checks_whole)
+            else too_large,
+            checked_whole_up_to=backend.max_upload_bytes if checks_whole else 0,
+        )
     limits = store.limits
-    if first_size <= policy.max_bytes and not limits.min_part_bytes <= policy.part_bytes <= limits.max_part_bytes:
+    if found.from_bytes <= policy.max_bytes and not limits.min_part_bytes <= policy.part_bytes <= limits.max_part_bytes:
         raise ConfigurationError(
             f"part_bytes must be between {limits.min_part_bytes} and {limits.max_part_bytes} on {backend.name}",
             field="part_bytes",
             value=str(policy.part_bytes),
         )
-    return first_size
+    return found
+
+
+def _keeps_all(store: PartsStore, policy: UploadPolicy, grants: Sequence[Grant], *, checks_whole: bool) -> bool:
+    """Say whether the storage enforces on parts whatever the policy wants the storage to enforce."""
+    needed = set(policy.require_at_storage)
+    if policy.pending_prefix is None:
+        needed.add(Rule.CREATE_ONLY)
+    in_parts = [grant for grant in grants if not checks_whole or grant.sha256 is None]
+    return not any(needed & set(grant.rules) - store.enforces(grant) for grant in in_parts)
 
 
 def begin(
@@ -145,7 +185,7 @@ def commit(store: PartsStore, grant: GrantInParts, exists: Callable[[], bool]) -
             return False
         except KeyTaken:
             # Nobody else's object can be there, because keys are random: another call has just committed.
-            store.abort(grant.upload_key, grant.upload_id)
+            store.abort(grant)
             return False
         except ObjectChanged:
             # A client sent a part again after it was listed.
@@ -161,7 +201,7 @@ def abort(store: PartsStore, grant: GrantInParts) -> None:
     ("AbortMultipartUpload", Amazon S3 API Reference).
     """
     for _ in range(_ATTEMPTS):
-        store.abort(grant.upload_key, grant.upload_id)
+        store.abort(grant)
         try:
             store.list_parts(grant)
         except NoSuchUpload:

@@ -44,7 +44,6 @@ from presign.messages import (
     UploadOptions,
     UploadRequest,
 )
-from presign.parts import first_size_in_parts
 from presign.policy import UploadPolicy
 from presign.publishing import complete_in_place, complete_pending
 from presign.sweeping import SweepResult, sweep
@@ -134,8 +133,10 @@ class Presigner:
                 "name must be text of ASCII letters, digits, '-' and '_', such as 'avatars'", field="name"
             )
         _check_place(backend, policy)
-        self._parts_from_bytes = first_size_in_parts(backend, policy)
-        _check_enforceable(backend, policy, self._parts_from_bytes)
+        self._in_parts = parts.files_in_parts(backend, policy)
+        # Every ticket compares with it.
+        self._parts_from_bytes = self._in_parts.from_bytes
+        _check_enforceable(backend, policy, self._in_parts)
         self.backend = backend
         self.policy = policy
         self.name = name
@@ -171,7 +172,8 @@ class Presigner:
             _check_owner(owner)
         if options is not _NO_OPTIONS:
             self._check_options(options)
-        if request.size is not None and request.size >= self._parts_from_bytes:
+        size = request.size
+        if size is not None and size >= self._parts_from_bytes and self._in_parts.includes(size, request.sha256):
             return self._issue_in_parts(request, owner, options)
         now = self._clock()
         grant = self.policy.decide(request, object_id=self._new_id(), owner=owner, options=options)
@@ -294,7 +296,7 @@ class Presigner:
 
     def issuing_does_io(self, request: UploadRequest) -> bool:
         """Say whether ``issue`` calls a service for this request, so that an event loop must call it in a thread."""
-        return self.backend.signing_does_io or (request.size is not None and request.size >= self._parts_from_bytes)
+        return self.backend.signing_does_io or self._in_parts.includes(request.size, request.sha256)
 
     def sweep(self, *, dry_run: bool = False) -> SweepResult:
         """Delete the pending uploads that can no longer be completed. Raises StorageUnavailable.
@@ -582,10 +584,10 @@ def _check_place(backend: Backend, policy: UploadPolicy) -> None:
         )
 
 
-def _check_enforceable(backend: Backend, policy: UploadPolicy, parts_from_bytes: int) -> None:
+def _check_enforceable(backend: Backend, policy: UploadPolicy, in_parts: parts.FilesInParts) -> None:
     is_public_in_place = policy.public_read and policy.pending_prefix is None and not policy.allow_active_content
     for grant in policy.possible_grants():
-        is_in_parts = grant.exact_bytes is not None and grant.exact_bytes >= parts_from_bytes
+        is_in_parts = in_parts.includes(grant.exact_bytes, grant.sha256)
         enforced = backend.parts.enforces(grant) if is_in_parts and backend.parts else backend.enforces(grant)
         missing = frozenset(grant.rules) - enforced
         if Rule.CREATE_ONLY in missing and policy.pending_prefix is None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from presign.backends.backend import ObjectStore
-from presign.backends.parts import PartsStore
+from presign.backends.parts import ListedUpload, PartsStore
 from presign.errors import ConfigurationError, StorageUnavailable
 from presign.keys import check_prefix
 from presign.policy import MAX_RESUMABLE_FOR
@@ -19,13 +19,15 @@ PARTS_OLDER_THAN = MAX_RESUMABLE_FOR + timedelta(days=1)
 class SweepResult:
     """What a sweep found: how many objects it deleted and kept, and the keys that it could not delete.
 
-    ``aborted`` is the number of unfinished uploads in parts that it ended.
+    ``aborted`` is the number of unfinished uploads in parts that it ended. If the storage did not list them,
+    ``parts_failure`` says why; the usual reason is that the credentials may not do that.
     """
 
     deleted: int
     kept: int
     failed: tuple[str, ...]
     aborted: int = 0
+    parts_failure: str | None = None
 
 
 def sweep(
@@ -72,15 +74,24 @@ def sweep(
             failed.append(listed.key)
         else:
             deleted += 1
-    if parts is not None:
-        for upload in parts.list_uploads(prefix):
-            if now - upload.started_at <= parts_older_than:
-                continue
-            try:
-                if not dry_run:
-                    parts.sweep(upload)
-            except StorageUnavailable:
-                failed.append(upload.key)
-            else:
-                aborted += 1
-    return SweepResult(deleted=deleted, kept=kept, failed=tuple(failed), aborted=aborted)
+    parts_failure = None
+    try:
+        if parts is not None:
+            for upload in parts.list_uploads(prefix):
+                if now - upload.started_at > parts_older_than:
+                    if dry_run or _ends(parts, upload):
+                        aborted += 1
+                    else:
+                        failed.append(upload.key)
+    except StorageUnavailable as error:
+        parts_failure = error.detail
+    return SweepResult(deleted=deleted, kept=kept, failed=tuple(failed), aborted=aborted, parts_failure=parts_failure)
+
+
+def _ends(parts: PartsStore, upload: ListedUpload) -> bool:
+    """End an upload in parts; return False if the storage could not."""
+    try:
+        parts.sweep(upload)
+    except StorageUnavailable:
+        return False
+    return True

@@ -100,7 +100,7 @@ class PartsStore(Protocol):
         Raises NoSuchUpload, KeyTaken, and ObjectChanged if a part was replaced after it was listed.
         """
 
-    def abort(self, key: str, upload_id: str) -> None:
+    def abort(self, grant: GrantInParts) -> None:
         """Forget the upload and its parts; do nothing if there is no such upload."""
 
     def list_uploads(self, prefix: str) -> Iterator[ListedUpload]:

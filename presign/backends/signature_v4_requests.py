@@ -99,8 +99,8 @@ class SignatureV4Requests:
         for number, size, headers in parts:
             # The parameters sort after those of the signature.
             query = (("partNumber", str(number)), ("uploadId", upload_id))
-            signed = {**headers, "content-length": str(size)}
             if headers or len(parts) == 1:
+                signed = {**headers, "content-length": str(size)}
                 url = signers.urls.sign_url(location, "PUT", key, signed, query)
             else:
                 if size not in series:
@@ -109,11 +109,15 @@ class SignatureV4Requests:
                         method="PUT",
                         host=location.host,
                         path=f"{location.path_prefix}{quoted_key}",
-                        headers=signed,
+                        headers={"content-length": str(size)},
                     )
                 url = f"{location.base_url}{quoted_key}?{series[size].sign(query)}"
-            requests.append(PartRequest(number=number, size=size, url=url, headers=headers))
+            requests.append(PartRequest(number, size, url, headers))
         return requests
+
+    def object_headers(self, grant: Grant) -> dict[str, str]:
+        """Return the granted content disposition, cache control and metadata as headers."""
+        return self._header_names.of_object(grant)
 
     def sign_download(self, key: str, signers: Signers, content_disposition: str | None) -> str:
         """Return a presigned GET; the storage sends ``content_disposition`` as a header of the response."""

@@ -53,7 +53,7 @@ class S3Parts:
 
     The identity that signs uploads also begins, lists, commits and aborts them: it needs s3:PutObject,
     s3:ListMultipartUploadParts and s3:AbortMultipartUpload for pending objects, and no right to read. ``sweeper`` has
-    the requests of the identity that lists unfinished uploads, with s3:ListBucketMultipartUploads.
+    the requests of the identity that sweeps: it needs s3:ListBucketMultipartUploads and s3:AbortMultipartUpload.
 
     ``committer`` has the time-outs of a commit, which can take minutes.
     """
@@ -140,9 +140,9 @@ class S3Parts:
                     raise ObjectChanged(f"the upload to {grant.upload_key} changed meanwhile") from None
             raise requests.failed("COMPLETE MULTIPART UPLOAD", error) from None
 
-    def abort(self, key: str, upload_id: str) -> None:
+    def abort(self, grant: GrantInParts) -> None:
         """Abort with AbortMultipartUpload."""
-        self._abort(self._requests, key, upload_id)
+        self._abort(self._requests, grant.upload_key, grant.upload_id)
 
     def list_uploads(self, prefix: str) -> Iterator[ListedUpload]:
         """Return the uploads from ListMultipartUploads; this needs the right s3:ListBucketMultipartUploads."""
