@@ -72,6 +72,8 @@ def test_the_demos_other_processes_read_the_same_settings(monkeypatch: pytest.Mo
         "secret": "a secret that is long enough",
         "types": "image/png,text/plain",
         "max-bytes": "5MiB",
+        "parts-from-bytes": "1MiB",
+        "part-bytes": "8MiB",
         "pending-prefix": "",
         "verifier-access-key-id": "AKIAVERIFIER",
         "verifier-secret-access-key": "the verifier's secret",
