@@ -12,7 +12,6 @@ import httpx
 import pytest
 from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
 
-from demo_server.storages.local_storage import REGION
 from presign import (
     Accept,
     CredentialsUnavailable,
@@ -21,7 +20,6 @@ from presign import (
     GrantInParts,
     InspectedObject,
     NotYet,
-    PartLimits,
     Presigner,
     Reject,
     StorageUnavailable,
@@ -32,10 +30,10 @@ from presign import (
 )
 from presign.http.openapi import schemas
 from presign.http.request_body import MAX_BODY_BYTES
-from presign.s3 import S3Backend
 from tests.adapters.serving import ADAPTERS, serve_naively
 from tests.adapters.unfinished import ANSWER_SECONDS, answer_to_unfinished
 from tests.conftest import PNG, TOKEN_SECRET, Store, seconds_ago
+from tests.small_parts import SmallPartsBackend
 
 JSON = {"Content-Type": "application/json"}
 ALICE = {"X-User": "alice"}
@@ -74,9 +72,7 @@ def _inspect(uploaded: InspectedObject) -> Accept | Reject | NotYet:
 
 
 class _Parts:
-    """The uploads in parts of a store, of parts that are as small as the tests' files; some files' calls fail."""
-
-    limits = PartLimits(min_part_bytes=8, max_part_bytes=100, max_parts=1000, max_bytes=10_000)
+    """The uploads in parts of a store; the calls for some files fail."""
 
     def __init__(self, parts: Any) -> None:
         self._parts = parts
@@ -103,7 +99,7 @@ class _Parts:
         return self._parts.list_parts(grant)
 
 
-class _InSmallParts(S3Backend):
+class _Backend(SmallPartsBackend):
     @property
     def parts(self) -> Any:
         return _Parts(super().parts)
@@ -118,8 +114,9 @@ def _kind(store: Store, name: str, content_type: str, **options: Any) -> Presign
         parts_from_bytes=60,
         part_bytes=PART_BYTES,
     )
-    backend = _InSmallParts(bucket=store.bucket, region=REGION, endpoint_url=store.endpoint_url, session=store.session)
-    return Presigner(name=name, backend=backend, policy=policy, secret=TOKEN_SECRET, inspect=_inspect, **options)
+    return Presigner(
+        name=name, backend=_Backend(store), policy=policy, secret=TOKEN_SECRET, inspect=_inspect, **options
+    )
 
 
 @pytest.fixture(scope="module")

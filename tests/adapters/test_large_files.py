@@ -15,12 +15,11 @@ from typing import Any
 import httpx
 import pytest
 
-from demo_server.storages.local_storage import PENDING_PREFIX, REGION
+from demo_server.storages.local_storage import PENDING_PREFIX
 from presign import (
     Accept,
     Completion,
     InspectedObject,
-    PartLimits,
     Presigner,
     Reject,
     StorageUnavailable,
@@ -30,9 +29,9 @@ from presign import (
 )
 from presign.http.async_endpoints import MAX_THREADS, AsyncEndpoints
 from presign.http.request_body import MAX_BODY_BYTES
-from presign.s3 import S3Backend
 from tests.adapters.serving import ADAPTERS
 from tests.conftest import PNG, TOKEN_SECRET, Store
+from tests.small_parts import SmallPartsBackend
 
 MEBIBYTE = 1024**2
 PART_BYTES = 5 * MEBIBYTE
@@ -64,20 +63,9 @@ def _presigner(store: Store, *, backend: Any = None, **options: Any) -> Presigne
     )
 
 
-class _InSmallParts(S3Backend):
-    """Takes parts that are as small as the tests' files."""
-
-    @property
-    def parts(self) -> Any:
-        parts = super().parts
-        parts.limits = PartLimits(min_part_bytes=8, max_part_bytes=100, max_parts=1000, max_bytes=10_000)
-        return parts
-
-
 def _in_small_parts(store: Store, **options: Any) -> Presigner:
-    backend = _InSmallParts(bucket=store.bucket, region=REGION, endpoint_url=store.endpoint_url, session=store.session)
     sizes = {"max_bytes": 1000, "parts_from_bytes": 40, "part_bytes": SMALL}
-    return _presigner(store, **{"backend": backend, **sizes, **options})
+    return _presigner(store, **{"backend": SmallPartsBackend(store), **sizes, **options})
 
 
 @contextmanager
@@ -250,7 +238,7 @@ def test_coroutine_functions_of_the_application_run_also_after_the_first_answer(
 # What must not block the event loop
 
 
-class _Hanging(_InSmallParts):
+class _Hanging(SmallPartsBackend):
     """Begins, lists and aborts no upload: the calls wait until they are released, and then fail."""
 
     released: threading.Event
@@ -277,12 +265,7 @@ class _HangingParts:
 def test_a_storage_that_hangs_when_a_large_file_begins_or_is_listed_blocks_no_other_request(
     adapter: str, s3_reference: Store
 ) -> None:
-    backend = _Hanging(
-        bucket=s3_reference.bucket,
-        region=REGION,
-        endpoint_url=s3_reference.endpoint_url,
-        session=s3_reference.session,
-    )
+    backend = _Hanging(s3_reference)
     backend.released = threading.Event()
     request = UploadRequest(content_type="image/png", size=len(TINY), hashes_parts=True)
     token = {"token": _in_small_parts(s3_reference).issue(request, owner="alice").token}
@@ -320,7 +303,7 @@ def test_a_small_ticket_and_the_requests_of_parts_are_signed_without_a_thread(s3
     token = presigner.issue(UploadRequest(content_type="image/png", size=len(TINY)), owner="alice").token
     threads: list[str] = []
 
-    class Watched(_InSmallParts):
+    class Watched(SmallPartsBackend):
         def sign_upload(self, *args: Any, **options: Any) -> Any:
             threads.append(threading.current_thread().name)
             return super().sign_upload(*args, **options)
@@ -330,12 +313,7 @@ def test_a_small_ticket_and_the_requests_of_parts_are_signed_without_a_thread(s3
             threads.append(threading.current_thread().name)
             return super().parts
 
-    backend = Watched(
-        bucket=s3_reference.bucket,
-        region=REGION,
-        endpoint_url=s3_reference.endpoint_url,
-        session=s3_reference.session,
-    )
+    backend = Watched(s3_reference)
     answers = AsyncEndpoints().answers(_in_small_parts(s3_reference, backend=backend))
 
     def threads_of(path: str, body: Any) -> set[str]:

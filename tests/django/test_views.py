@@ -7,10 +7,12 @@ import json
 import logging
 import threading
 from collections.abc import Callable
+from contextlib import closing
 from io import BytesIO
 from types import ModuleType
 from typing import Any
 
+import httpx
 import pytest
 from django.core.exceptions import PermissionDenied
 from django.core.handlers.wsgi import WSGIHandler
@@ -20,15 +22,20 @@ from django.test import AsyncClient, Client
 from django.test.utils import override_settings
 
 from presign import Completion, InspectedObject, NotYet, Presigner, Reject, TooManyRequests
+from presign.django import views
 from presign.django.signals import upload_completed, upload_rejected
 from presign.http.request_body import MAX_BODY_BYTES
 from tests.conftest import PNG, Store
 from tests.django.conftest import Project
 from tests.django.uploading import csrf_client, put_file, signed_in, ticket_for
+from tests.small_parts import SmallPartsBackend
 
 pytestmark = pytest.mark.usefixtures("project")
 UPLOAD = "/uploads/photos/upload"
 COMPLETE = "/uploads/photos/complete"
+PARTS = "/uploads/photos/parts"
+LIST_PARTS = "/uploads/photos/parts/list"
+ABORT = "/uploads/photos/abort"
 
 
 def _post(client: Any, path: str, body: object, **options: Any) -> Any:
@@ -140,7 +147,7 @@ def test_a_request_without_the_csrf_token_is_refused_although_the_session_is_val
     answer = _post(client, UPLOAD, {"type": "image/png"})
     assert (answer.status_code, answer.json()["code"]) == (403, "forbidden")
     assert "CSRF" in answer.json()["detail"]
-    for path in (UPLOAD, COMPLETE):
+    for path in (UPLOAD, COMPLETE, PARTS, LIST_PARTS, ABORT):
         assert _post(client, path, {"token": "x"}, HTTP_X_CSRFTOKEN="b" * 32).json()["code"] == "forbidden"
     assert _post(client, UPLOAD, {"type": "image/png"}, HTTP_X_CSRFTOKEN=token).status_code == 200
 
@@ -256,6 +263,73 @@ def test_under_asgi_a_completion_that_hangs_delays_no_other_request(users: Modul
         assert asyncio.run(run()) == (200, 200)
     finally:
         released.set()
+
+
+def _large_ticket(user: Any, project: Project, store: Store, **hooks: Any) -> dict[str, Any]:
+    """Return a ticket of a file that came in parts, after it is stored."""
+    project(backend=lambda: SmallPartsBackend(store), prefix="public/", parts_from_bytes=10, part_bytes=20, **hooks)
+    ticket = ticket_for(user, name="cat.png")
+    for request in ticket["parts"]["requests"]:
+        start = 20 * (request["number"] - 1)
+        part = PNG[start : start + 20]
+        assert httpx.put(request["url"], headers=request["headers"], content=part).status_code == 200
+    return ticket
+
+
+@pytest.mark.parametrize("is_async", [False, True], ids=["wsgi", "asgi"])
+def test_the_completion_of_a_large_file_uses_the_database_from_a_thread_of_its_own_and_closes_its_connection(
+    users: ModuleType, project: Project, s3_reference: Store, is_async: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(views, "TIMEOUT_SECONDS", 0.2)
+    released, threads, closed = threading.Event(), list[str](), list[str]()
+    monkeypatch.setattr(views, "close_old_connections", lambda: closed.append(threading.current_thread().name))
+
+    def on_complete(completion: Completion) -> None:
+        assert released.wait(20)
+        threads.append(threading.current_thread().name)
+        users.alice.__class__.objects.filter(pk=completion.owner).update(first_name=completion.name)
+
+    ticket = _large_ticket(users.alice, project, s3_reference, on_complete=on_complete)
+    body = {"token": ticket["token"]}
+    client: Any = AsyncClient() if is_async else Client()
+    client.force_login(users.alice)
+
+    async def complete_async() -> Any:
+        return await _post(client, COMPLETE, body)
+
+    with closing(asyncio.new_event_loop()) as loop:
+        answers: list[Any] = []
+        while len(answers) < 100 and (not answers or answers[-1].status_code == 202):
+            answers.append(loop.run_until_complete(complete_async()) if is_async else _post(client, COMPLETE, body))
+            released.set()
+    assert [answers[0].status_code, answers[-1].status_code] == [202, 200], answers[-1].content
+    assert answers[0]["Retry-After"] == "1"
+    assert threads == ["presign large"]
+    assert closed.count("presign large") == 2, "before and after the work"
+    users.alice.refresh_from_db()
+    assert users.alice.first_name == "cat.png"
+
+
+def test_a_coroutine_function_that_uses_the_database_runs_after_a_large_file_under_wsgi(
+    users: ModuleType, project: Project, s3_reference: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(views, "TIMEOUT_SECONDS", 0.2)
+    released = threading.Event()
+    found: list[str] = []
+
+    async def on_complete(completion: Completion) -> None:
+        assert await asyncio.to_thread(released.wait, 20)
+        user = await users.alice.__class__.objects.aget(pk=completion.owner)
+        found.append(user.username)
+
+    ticket = _large_ticket(users.alice, project, s3_reference, on_complete=on_complete)
+    client, body = signed_in(users.alice), {"token": ticket["token"]}
+    assert _post(client, COMPLETE, body).status_code == 202
+    released.set()
+    answers = [_post(client, COMPLETE, body)]
+    while answers[-1].status_code == 202 and len(answers) < 100:
+        answers.append(_post(client, COMPLETE, body))
+    assert (answers[-1].status_code, found) == (200, ["alice"]), answers[-1].content
 
 
 def test_a_fault_of_the_server_is_logged_with_its_traceback_and_not_told(
