@@ -21,6 +21,7 @@ from presign import (
     InspectedObject,
     NotYet,
     Presigner,
+    Reject,
     StoredObject,
     Unauthenticated,
     UploadPolicy,
@@ -38,7 +39,8 @@ from presign.fastapi import (
 )
 from presign.http.openapi import ABORT, COMPLETE, LIST_PARTS, PARTS, UPLOAD, schemas
 from tests.adapters.conftest import store_png
-from tests.conftest import TOKEN_SECRET, Store
+from tests.conftest import PNG, TOKEN_SECRET, Store
+from tests.small_parts import SmallPartsBackend
 
 REQUEST = {"type": "image/png"}
 ALICE = {"X-User": "alice"}
@@ -273,6 +275,37 @@ def test_a_completion_that_hangs_is_answered_and_blocks_nothing(s3_reference: St
             assert time.monotonic() - began < 20
     finally:
         goes_on.set()
+
+
+def test_the_dependency_answers_202_while_a_large_file_is_completed(s3_reference: Store) -> None:
+    goes_on = threading.Event()
+    policy = UploadPolicy(
+        content_types={"image/png"}, max_bytes=100, prefix="public/", parts_from_bytes=20, part_bytes=100
+    )
+    presigner = Presigner(
+        backend=SmallPartsBackend(s3_reference),
+        policy=policy,
+        secret=TOKEN_SECRET,
+        inspect=lambda uploaded: Accept() if goes_on.wait(30) else Reject("too late"),
+    )
+    app = _app(presigner, _alice)
+    upload = Depends(completed_upload(presigner, authorize=_alice, timeout_seconds=0.2))
+
+    @app.put("/profile")
+    async def save(avatar: StoredObject = upload) -> str:
+        return avatar.key
+
+    with serve(app) as url, httpx.Client(base_url=url, headers=ALICE, timeout=30) as client:
+        ticket = client.post("/files/upload", json={**REQUEST, "size": len(PNG)}).json()
+        (request,) = ticket["parts"]["requests"]
+        assert httpx.put(request["url"], headers=request["headers"], content=PNG).status_code == 200
+        answers = [client.put("/profile", json={"token": ticket["token"]})]
+        assert (answers[0].status_code, answers[0].headers["retry-after"]) == (202, "1")
+        assert answers[0].json()["detail"]["code"] == "completion_pending"
+        goes_on.set()
+        while answers[-1].status_code == 202 and len(answers) < 100:
+            answers.append(client.put("/profile", json={"token": ticket["token"]}))
+    assert (answers[-1].status_code, answers[-1].json()) == (200, ticket["key"])
 
 
 @pytest.mark.parametrize("options", [{"max_threads": 0}, {"timeout_seconds": 0}])
