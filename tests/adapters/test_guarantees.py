@@ -550,3 +550,29 @@ def test_every_answer_about_parts_matches_its_schema(api: Api, kinds: list[Presi
     ):
         schema = {**described[name], "additionalProperties": False}
         Draft202012Validator(schema).validate(members)
+
+
+def test_a_request_for_parts_is_accepted_exactly_if_it_matches_the_schema(api: Api, kinds: list[Presigner]) -> None:
+    validator = Draft202012Validator(schemas(kinds[0])["PartsRequest"])
+    plain, hashed = api.large_ticket()["token"], api.large_ticket(hashes_parts=True)["token"]
+    valid = [{"token": plain, "numbers": [1, 4]}, {"token": hashed, "numbers": [2], "sha256": DIGESTS[1:2]}]
+    changes: list[dict[str, Any]] = [
+        *(
+            {"numbers": numbers}
+            for numbers in ([], [0], [-1], [1, 1], [2.0], [1.5], ["1"], [True], [[1]], "1", 1, None)
+        ),
+        *({"sha256": digests} for digests in (None, [], "x", {}, [None], ["x"], ["A" * 64], ["0" * 63], ["0" * 65])),
+        {"other": 1},
+        {"token": 1},
+    ]
+    for members in valid:
+        assert validator.is_valid(members)
+        assert api.post("/avatars/parts", members).status_code == 200
+    for change in changes:
+        for members in valid:
+            body = {**members, **change}
+            # The schema does not know which token needs digests, and how many.
+            is_known = "sha256" not in change or (members is valid[1] and change["sha256"])
+            if is_known or not validator.is_valid(body):
+                answer = api.post("/avatars/parts", body)
+                assert (answer.status_code == 200) is validator.is_valid(body), (body, answer.text)
