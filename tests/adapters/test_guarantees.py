@@ -556,12 +556,11 @@ def test_a_request_for_parts_is_accepted_exactly_if_it_matches_the_schema(api: A
     validator = Draft202012Validator(schemas(kinds[0])["PartsRequest"])
     plain, hashed = api.large_ticket()["token"], api.large_ticket(hashes_parts=True)["token"]
     valid = [{"token": plain, "numbers": [1, 4]}, {"token": hashed, "numbers": [2], "sha256": DIGESTS[1:2]}]
+    numbers: tuple[Any, ...] = ([], [0], [-1], [1, 1], [2.0], [1.5], ["1"], [True], [[1]], "1", 1, None)
+    digests: tuple[Any, ...] = (None, [], "x", {}, [None], ["x"], ["A" * 64], ["0" * 63], ["0" * 65])
     changes: list[dict[str, Any]] = [
-        *(
-            {"numbers": numbers}
-            for numbers in ([], [0], [-1], [1, 1], [2.0], [1.5], ["1"], [True], [[1]], "1", 1, None)
-        ),
-        *({"sha256": digests} for digests in (None, [], "x", {}, [None], ["x"], ["A" * 64], ["0" * 63], ["0" * 65])),
+        *({"numbers": each} for each in numbers),
+        *({"sha256": each} for each in digests),
         {"other": 1},
         {"token": 1},
     ]
