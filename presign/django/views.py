@@ -14,7 +14,6 @@ import inspect
 import logging
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextvars import Context
 from functools import partial
 from typing import Any
 
@@ -109,8 +108,7 @@ def _complete(request: HttpRequest, alias: str, body: bytes, owner: str | None, 
         return complete(await_result=await_result).to_json()
     # Under WSGI, the event loop of the request ends with it, and the completion may go on.
     lasting = await_result if isinstance(request, ASGIRequest) else None
-    # In an empty context, because asgiref keeps there what ends with the request.
-    alone = partial(Context().run, _with_own_connections, partial(complete, await_result=lasting))
+    alone = partial(_with_own_connections, partial(complete, await_result=lasting))
     key = (get_presigner(alias), token, owner)
     stored: StoredObject = _long_completions.result(key, alone, timeout_seconds=TIMEOUT_SECONDS)
     return stored.to_json()
