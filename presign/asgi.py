@@ -59,6 +59,8 @@ def create_app(
 ) -> ASGIApp:
     """Return the application that serves the contract; it calls ``authorize`` before it reads any of the body.
 
+    Its paths are ``/upload`` and ``/complete`` and, for files in parts, ``/parts``, ``/parts/list`` and ``/abort``.
+
     Several presigners can share one application. The paths of each then begin with its name, such as
     ``/avatars/upload``, ``/avatars/complete`` and ``/avatars/openapi.json``.
 
@@ -96,6 +98,9 @@ def create_app(
     for path, each in presigners_by_path(presigner).items():
         endpoints[f"{path}/upload"] = endpoint(answers.uploader(each))
         endpoints[f"{path}/complete"] = endpoint(answers.completer(each))
+        endpoints[f"{path}/parts"] = endpoint(answers.part_signer(each))
+        endpoints[f"{path}/parts/list"] = endpoint(answers.part_lister(each))
+        endpoints[f"{path}/abort"] = endpoint(answers.aborter(each))
         routes.append(Route(f"{path}/openapi.json", _document(each), methods=["GET"]))
     routes += [Route(path, each, methods=["POST"]) for path, each in endpoints.items()]
     others: ASGIApp = Starlette(routes=routes, exception_handlers={HTTPException: _http_problem})

@@ -27,13 +27,35 @@ from presign.asgi import as_response, read_body
 from presign.errors import ConfigurationError, InvalidRequest, PresignError, sanitize
 from presign.http.async_endpoints import MAX_THREADS, TIMEOUT_SECONDS, Answer, AsyncEndpoints
 from presign.http.endpoints import SUCCESS_HEADERS, presigners_by_path
-from presign.http.openapi import COMPLETE, PROBLEM, STORED_OBJECT, TICKET, UPLOAD, Operation, schemas
+from presign.http.openapi import (
+    ABORT,
+    ABORTED,
+    COMPLETE,
+    LIST_PARTS,
+    PROBLEM,
+    SIGN_PARTS,
+    SIGNED_PARTS,
+    STORED_OBJECT,
+    TICKET,
+    UPLOAD,
+    UPLOADED_PARTS,
+    Operation,
+    schemas,
+)
 from presign.http.problems import is_server_fault, problem_response, problem_response_for_status
 from presign.http.request_body import check_declared_length, check_media_type
 from presign.messages import StoredObject
 from presign.presigner import Presigner
 
-__all__ = ["StoredUpload", "UploadTicket", "completed_upload", "create_router"]
+__all__ = [
+    "EndedUpload",
+    "PartRequests",
+    "StoredParts",
+    "StoredUpload",
+    "UploadTicket",
+    "completed_upload",
+    "create_router",
+]
 
 Authorize = Callable[..., Any]
 """A FastAPI dependency, ``async def`` or ``def``, that returns the owner of a request as text, or None for anybody.
@@ -42,6 +64,7 @@ It may have dependencies of its own. It refuses a request with Unauthenticated, 
 FastAPI's HTTPException.
 """
 
+_VALIDATION_ERROR = 422
 _OTHER_METHODS = ["DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "PUT"]
 
 
@@ -58,6 +81,7 @@ class UploadTicket(BaseModel):
     object_url: str | None
     enforced: dict[str, Literal["storage", "completion"]]
     token: str
+    parts: dict[str, Any] | None = None
 
     @classmethod
     def __get_pydantic_json_schema__(cls, core_schema: Any, handler: Any) -> dict[str, Any]:
@@ -79,6 +103,42 @@ class StoredUpload(BaseModel):
         return _titled(cls, STORED_OBJECT)
 
 
+class PartRequests(BaseModel):
+    """The answer of ``/parts``."""
+
+    requests: list[dict[str, Any]]
+    expires_at: datetime
+    now: datetime
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core_schema: Any, handler: Any) -> dict[str, Any]:
+        return _titled(cls, SIGNED_PARTS)
+
+
+class StoredParts(BaseModel):
+    """The answer of ``/parts/list``."""
+
+    size: int
+    part_size: int
+    count: int
+    at_once: int
+    needs_sha256: bool
+    resumable_until: datetime
+    numbers: list[int]
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core_schema: Any, handler: Any) -> dict[str, Any]:
+        return _titled(cls, UPLOADED_PARTS)
+
+
+class EndedUpload(BaseModel):
+    """The answer of ``/abort``."""
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core_schema: Any, handler: Any) -> dict[str, Any]:
+        return _titled(cls, ABORTED)
+
+
 def create_router(
     presigner: Presigner | Sequence[Presigner],
     *,
@@ -87,6 +147,8 @@ def create_router(
     timeout_seconds: float = TIMEOUT_SECONDS,
 ) -> APIRouter:
     """Return a router with ``POST /upload`` and ``POST /complete``; ``authorize`` decides before any body is read.
+
+    For files in parts, it also has ``/parts``, ``/parts/list`` and ``/abort``.
 
     Several presigners share one router. Each then has addresses of its own, which begin with its name, such as
     ``/avatars/upload`` and ``/avatars/complete``. The application's OpenAPI document describes them, with the content
@@ -105,7 +167,11 @@ def create_router(
         for operation, model, answer in (
             (UPLOAD, UploadTicket, answers.uploader(each)),
             (COMPLETE, StoredUpload, answers.completer(each)),
+            (SIGN_PARTS, PartRequests, answers.part_signer(each)),
+            (LIST_PARTS, StoredParts, answers.part_lister(each)),
+            (ABORT, EndedUpload, answers.aborter(each)),
         ):
+            response_model: type[BaseModel] = model
             router.add_api_route(
                 f"{path}{operation.path}",
                 _endpoint(answer, authorize),
@@ -113,7 +179,7 @@ def create_router(
                 # Without it, FastAPI derives the name of every operation from the name of the inner function.
                 name="_".join(filter(None, [path[1:], operation.name])),
                 summary=operation.summary,
-                response_model=model,
+                response_model=response_model,
                 response_description=operation.answer,
                 responses=_responses(operation),
                 openapi_extra={"requestBody": _request_body(operation, described)},
@@ -230,7 +296,13 @@ def _invalid_parameter(error: RequestValidationError) -> InvalidRequest:
 def _responses(operation: Operation) -> dict[int | str, dict[str, Any]]:
     # As a `model`, FastAPI would describe the problem a second time, as application/json.
     content = {"application/problem+json": {"schema": {"title": "Problem", **PROBLEM}}}
-    return {status: {"description": ", ".join(codes), "content": content} for status, codes in operation.codes.items()}
+    responses: dict[int | str, dict[str, Any]] = {
+        status: {"description": ", ".join(codes), "content": content} for status, codes in operation.codes.items()
+    }
+    if _VALIDATION_ERROR not in responses:
+        # Otherwise FastAPI would describe its own answer to wrong parameters, which this router never sends.
+        responses["4XX"] = {"description": InvalidRequest.code, "content": content}
+    return responses
 
 
 def _request_body(operation: Operation, described: dict[str, dict[str, Any]]) -> dict[str, Any]:

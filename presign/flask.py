@@ -14,7 +14,15 @@ from flask import Blueprint, Request, Response, current_app, request
 from werkzeug.exceptions import HTTPException
 
 from presign.errors import InvalidRequest
-from presign.http.endpoints import SUCCESS_HEADERS, answer_complete, answer_upload, presigners_by_path
+from presign.http.endpoints import (
+    SUCCESS_HEADERS,
+    answer_abort,
+    answer_complete,
+    answer_parts,
+    answer_parts_list,
+    answer_upload,
+    presigners_by_path,
+)
 from presign.http.openapi import openapi
 from presign.http.problems import ProblemResponse, is_server_fault, problem_response, problem_response_for_status
 from presign.http.request_body import check_declared_length, check_media_type, read_limited
@@ -29,6 +37,13 @@ Authorize = Callable[[Request], str | Awaitable[str | None] | None]
 """
 
 _Answer = Callable[[Presigner, bytes, str | None], bytes]
+_ANSWERS: dict[str, _Answer] = {
+    "upload": answer_upload,
+    "complete": answer_complete,
+    "parts": answer_parts,
+    "parts/list": answer_parts_list,
+    "abort": answer_abort,
+}
 _OTHER_METHODS = ["DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "PUT"]
 
 
@@ -37,9 +52,10 @@ def create_blueprint(
 ) -> Blueprint:
     """Return a blueprint with ``POST /upload`` and ``POST /complete``; ``authorize`` decides before any body is read.
 
-    ``GET /openapi.json`` describes both. Several presigners share one blueprint. Each then has addresses of its own,
-    which begin with its name, such as ``/avatars/upload``. ``name`` is the blueprint's own name: an application that
-    registers two blueprints needs two names.
+    For files in parts, it also has ``/parts``, ``/parts/list`` and ``/abort``. ``GET /openapi.json`` describes all of
+    them. Several presigners share one blueprint. Each then has addresses of its own, which begin with its name, such as
+    ``/avatars/upload``. ``name`` is the blueprint's own name: an application that registers two blueprints needs two
+    names.
 
     Completions wait for the storage in the thread of their request, so give the server threads, such as
     ``gunicorn --threads 8``. CSRF protection of the application stays on: the page sends the token in a header.
@@ -49,14 +65,14 @@ def create_blueprint(
     blueprint = Blueprint(name, __name__)
     for path, each in presigners_by_path(presigner).items():
         prefix = f"{path[1:]}_" if path else ""
-        for endpoint, answer in (("upload", answer_upload), ("complete", answer_complete)):
-            view = _view(each, authorize, answer)
+        for address, answer in _ANSWERS.items():
+            endpoint, view = address.replace("/", "_"), _view(each, authorize, answer)
             blueprint.add_url_rule(
-                f"{path}/{endpoint}", f"{prefix}{endpoint}", view, methods=["POST"], provide_automatic_options=False
+                f"{path}/{address}", f"{prefix}{endpoint}", view, methods=["POST"], provide_automatic_options=False
             )
             # Flask answers other methods outside of the blueprint, where no problem document can be made.
             blueprint.add_url_rule(
-                f"{path}/{endpoint}",
+                f"{path}/{address}",
                 f"{prefix}{endpoint}_other_methods",
                 _answer_other_method,
                 methods=_OTHER_METHODS,

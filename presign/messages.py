@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import datetime, timedelta
 from enum import Enum
@@ -27,6 +27,7 @@ _MAX_TAGS = 10
 _TAG_NAME = re.compile(r"[A-Za-z0-9 +./:=_-]{1,128}", re.ASCII)
 _TAG_VALUE = re.compile(r"[A-Za-z0-9 +./:=_-]{0,256}", re.ASCII)
 _COMPLETION_MEMBERS = frozenset({"token"})
+_PARTS_MEMBERS = frozenset({"token", "numbers", "sha256"})
 _SHA256 = re.compile(r"[0-9a-f]{64}", re.ASCII)
 # A bidirectional override in a name makes it show another extension than it has (Unicode Technical Report 36).
 _BIDI_OVERRIDES = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
@@ -124,6 +125,31 @@ class CompletionRequest:
         if "token" not in members:
             raise _invalid("token", None, "is required")
         return cls(token=members["token"])
+
+
+@dataclass(frozen=True, kw_only=True)
+class PartsRequest:
+    """A browser's request for the requests of some parts; ``Presigner.sign_parts`` checks ``numbers`` and ``sha256``.
+
+    ``repr`` leaves out the token.
+    """
+
+    token: str = field(repr=False)
+    numbers: Sequence[int]
+    sha256: Sequence[str] | None = None
+
+    @classmethod
+    def from_json(cls, body: object) -> PartsRequest:
+        """Read the HTTP contract's ``{"token", "numbers", "sha256"}``, as bytes or already parsed.
+
+        Only ``sha256`` may be absent, or null. Raises InvalidRequest.
+        """
+        members = _members(body, known=_PARTS_MEMBERS)
+        for name in ("token", "numbers"):
+            if name not in members:
+                raise _invalid(name, None, "is required")
+        token = CompletionRequest(token=members["token"]).token
+        return cls(token=token, numbers=members["numbers"], sha256=members.get("sha256"))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,6 +1,6 @@
-"""The two views of the HTTP contract: ``<alias>/upload`` and ``<alias>/complete``.
+"""The views of the HTTP contract: ``<alias>/upload``, ``complete``, and for files in parts ``parts`` and ``abort``.
 
-Both are coroutine functions. Under ASGI, they do their work in threads of their own, so a storage that hangs blocks no
+All are coroutine functions. Under ASGI, they do their work in threads of their own, so a storage that hangs blocks no
 other view. Under WSGI, they do it in the thread of the request, whose database connection it is.
 
 The order is: authorise, then the media type, then the CSRF token, and then the body. Under ASGI, Django itself has
@@ -29,7 +29,7 @@ from presign.django.completing import complete_upload
 from presign.django.configuration import aliases, read_settings
 from presign.django.presigners import get_presigner
 from presign.errors import Forbidden, InvalidRequest
-from presign.http.endpoints import SUCCESS_HEADERS, answer_upload
+from presign.http.endpoints import SUCCESS_HEADERS, answer_abort, answer_parts, answer_parts_list, answer_upload
 from presign.http.problems import (
     ProblemResponse,
     is_server_fault,
@@ -58,7 +58,22 @@ async def complete(request: HttpRequest, alias: str) -> HttpResponse:
     return await _respond(request, alias, _complete)
 
 
-for _view in (upload, complete):
+async def parts(request: HttpRequest, alias: str) -> HttpResponse:
+    """Answer with the requests of the parts that the client asks for."""
+    return await _respond(request, alias, _parts)
+
+
+async def parts_list(request: HttpRequest, alias: str) -> HttpResponse:
+    """Answer with the parts that the store has."""
+    return await _respond(request, alias, _parts_list)
+
+
+async def abort(request: HttpRequest, alias: str) -> HttpResponse:
+    """End an upload in parts."""
+    return await _respond(request, alias, _abort)
+
+
+for _view in (upload, complete, parts, parts_list, abort):
     # Django's middleware would read a form's body to find the CSRF token, before the view can authorise. The view makes
     # the same check itself, after that. Before Django 5, the decorator csrf_exempt takes no coroutine function.
     _view.csrf_exempt = True  # type: ignore[attr-defined]
@@ -73,6 +88,18 @@ def _upload(alias: str, body: bytes, owner: str | None, await_result: AwaitResul
 def _complete(alias: str, body: bytes, owner: str | None, await_result: AwaitResult) -> bytes:
     token = CompletionRequest.from_json(body).token
     return complete_upload(alias, token, owner=owner, await_result=await_result).to_json()
+
+
+def _parts(alias: str, body: bytes, owner: str | None, await_result: AwaitResult) -> bytes:
+    return answer_parts(get_presigner(alias), body, owner)
+
+
+def _parts_list(alias: str, body: bytes, owner: str | None, await_result: AwaitResult) -> bytes:
+    return answer_parts_list(get_presigner(alias), body, owner)
+
+
+def _abort(alias: str, body: bytes, owner: str | None, await_result: AwaitResult) -> bytes:
+    return answer_abort(get_presigner(alias), body, owner)
 
 
 async def _respond(request: HttpRequest, alias: str, answer: _Answer) -> HttpResponse:

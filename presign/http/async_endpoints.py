@@ -1,4 +1,4 @@
-"""The two endpoints for an event loop: what waits for the storage does so in threads of its own."""
+"""The endpoints for an event loop: what waits for the storage does so in threads of its own."""
 
 from __future__ import annotations
 
@@ -9,14 +9,21 @@ from functools import partial
 from typing import TypeVar
 
 from presign.backends.expiring_credentials import CredentialsExpired
-from presign.errors import ConfigurationError, CredentialsUnavailable, PresignError, StorageUnavailable
+from presign.errors import (
+    CompletionPending,
+    ConfigurationError,
+    CredentialsUnavailable,
+    PresignError,
+    StorageUnavailable,
+)
 from presign.http.bounded_threads import BoundedThreads
-from presign.http.endpoints import answer_complete
-from presign.messages import StoredObject, UploadRequest
+from presign.http.endpoints import answer_abort, answer_complete, answer_parts, answer_parts_list
+from presign.messages import CompletionRequest, StoredObject, UploadRequest
 from presign.presigner import Presigner, awaiter_of_running_loop
 
 MAX_THREADS = 20
 TIMEOUT_SECONDS = 9.0
+_PARTS_RETRY_AFTER_SECONDS = 2
 
 T = TypeVar("T")
 Answer = Callable[[bytes, str | None], Awaitable[bytes]]
@@ -66,9 +73,49 @@ class AsyncEndpoints:
         async def complete(body: bytes, owner: str | None) -> bytes:
             # Coroutine functions of the application run here, on the loop that its other coroutines use.
             await_result = awaiter_of_running_loop()
-            return await self._completed(partial(answer_complete, presigner, body, owner, await_result))
+            try:
+                return await self._completed(partial(answer_complete, presigner, body, owner, await_result))
+            except _Late:
+                if presigner.is_in_parts(CompletionRequest.from_json(body).token):
+                    # The store puts thousands of parts together, and copies them. That may take minutes.
+                    raise CompletionPending(
+                        "the file is being put together", retry_after=_PARTS_RETRY_AFTER_SECONDS
+                    ) from None
+                raise
 
         return complete
+
+    def part_signer(self, presigner: Presigner) -> Answer:
+        """Return what answers ``POST /parts``; it needs no thread, unless signing does I/O."""
+        signing_does_io = presigner.backend.signing_does_io
+
+        async def sign(body: bytes, owner: str | None) -> bytes:
+            if not signing_does_io:
+                try:
+                    return answer_parts(presigner, body, owner)
+                except CredentialsExpired:
+                    pass
+            signed = self._upload_threads.submit(partial(answer_parts, presigner, body, owner))
+            late = CredentialsUnavailable(f"there was no signature within {self._timeout_seconds:g} seconds")
+            return await _result(signed, self._timeout_seconds, late)
+
+        return sign
+
+    def part_lister(self, presigner: Presigner) -> Answer:
+        """Return what answers ``POST /parts/list``."""
+        return self._storage_call(partial(answer_parts_list, presigner))
+
+    def aborter(self, presigner: Presigner) -> Answer:
+        """Return what answers ``POST /abort``."""
+        return self._storage_call(partial(answer_abort, presigner))
+
+    def _storage_call(self, call: Callable[[bytes, str | None], bytes]) -> Answer:
+        async def answer(body: bytes, owner: str | None) -> bytes:
+            content = self._upload_threads.submit(partial(call, body, owner))
+            late = StorageUnavailable(f"the storage did not answer within {self._timeout_seconds:g} seconds")
+            return await _result(content, self._timeout_seconds, late)
+
+        return answer
 
     async def complete(self, presigner: Presigner, token: str, owner: str | None) -> StoredObject:
         """Do the same as ``Presigner.complete_async``, within the limits."""
@@ -77,8 +124,12 @@ class AsyncEndpoints:
 
     async def _completed(self, call: Callable[[], T]) -> T:
         stored = self._complete_threads.submit(call)
-        late = StorageUnavailable(f"the completion did not end within {self._timeout_seconds:g} seconds")
+        late = _Late(f"the completion did not end within {self._timeout_seconds:g} seconds")
         return await _result(stored, self._timeout_seconds, late)
+
+
+class _Late(StorageUnavailable):
+    """A completion that has not ended; it goes on in its thread."""
 
 
 async def _result(future: Future[T], seconds: float, late: PresignError) -> T:

@@ -1,11 +1,11 @@
-"""The two endpoints: their addresses, and the way from a request's body to the body of the answer."""
+"""The endpoints: their addresses, and the way from a request's body to the body of the answer."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from presign.errors import ConfigurationError
-from presign.messages import CompletionRequest, UploadRequest
+from presign.messages import CompletionRequest, PartsRequest, UploadRequest
 from presign.presigner import AwaitResult, Presigner
 
 SUCCESS_HEADERS = {
@@ -47,6 +47,23 @@ def answer_complete(
     """
     token = CompletionRequest.from_json(body).token
     return presigner.complete(token, owner=owner, await_result=await_result).to_json()
+
+
+def answer_parts(presigner: Presigner, body: bytes, owner: str | None) -> bytes:
+    """Return the requests of parts for ``POST /parts`` as JSON; raises what ``Presigner.sign_parts`` raises."""
+    asked = PartsRequest.from_json(body)
+    return presigner.sign_parts(asked.token, asked.numbers, owner=owner, sha256=asked.sha256).to_json()
+
+
+def answer_parts_list(presigner: Presigner, body: bytes, owner: str | None) -> bytes:
+    """Return what the store has for ``POST /parts/list`` as JSON; raises what ``Presigner.list_parts`` raises."""
+    return presigner.list_parts(CompletionRequest.from_json(body).token, owner=owner).to_json()
+
+
+def answer_abort(presigner: Presigner, body: bytes, owner: str | None) -> bytes:
+    """End an upload for ``POST /abort``, and return an empty object; raises what ``Presigner.abort`` raises."""
+    presigner.abort(CompletionRequest.from_json(body).token, owner=owner)
+    return b"{}"
 
 
 def _check_apart(one: Presigner, other: Presigner) -> None:

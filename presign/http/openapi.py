@@ -1,4 +1,4 @@
-"""The HTTP contract as data: the two operations with their errors, their JSON schemas, and the OpenAPI document."""
+"""The HTTP contract as data: the operations with their errors, their JSON schemas, and the OpenAPI document."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from presign.errors import (
     InvalidRequest,
     InvalidToken,
     NotUploaded,
+    PartsMissing,
     PresignError,
     Rejected,
     RuleViolated,
@@ -22,12 +23,14 @@ from presign.errors import (
     TooSmall,
     TypeNotAllowed,
     Unauthenticated,
+    UploadEnded,
 )
 from presign.http.request_body import BodyTooLarge, UnsupportedMediaType
 from presign.messages import MAX_NAME_CHARACTERS, MAX_SIZE_BYTES, Rule
+from presign.parts import MAX_PARTS_AT_ONCE
 from presign.presigner import Presigner
 
-_ERRORS_OF_BOTH: tuple[type[PresignError], ...] = (
+_ERRORS_OF_ALL: tuple[type[PresignError], ...] = (
     InvalidRequest,
     Unauthenticated,
     Forbidden,
@@ -63,7 +66,7 @@ UPLOAD = Operation(
     summary="Ask for a ticket for one file.",
     request="UploadRequest",
     answer="Ticket",
-    errors=(*_ERRORS_OF_BOTH, TooLarge, TypeNotAllowed, TooSmall, CredentialsUnavailable),
+    errors=(*_ERRORS_OF_ALL, TooLarge, TypeNotAllowed, TooSmall, CredentialsUnavailable, StorageUnavailable),
 )
 COMPLETE = Operation(
     path="/complete",
@@ -72,16 +75,44 @@ COMPLETE = Operation(
     request="CompletionRequest",
     answer="StoredObject",
     errors=(
-        *_ERRORS_OF_BOTH,
+        *_ERRORS_OF_ALL,
         CompletionPending,
         InvalidToken,
         TokenExpired,
         NotUploaded,
+        PartsMissing,
+        UploadEnded,
         RuleViolated,
         Rejected,
         StorageUnavailable,
     ),
 )
+_ERRORS_OF_PARTS = (*_ERRORS_OF_ALL, InvalidToken, TokenExpired)
+SIGN_PARTS = Operation(
+    path="/parts",
+    name="sign_parts",
+    summary="Ask for the requests that send some parts of a large file.",
+    request="PartsRequest",
+    answer="SignedParts",
+    errors=(*_ERRORS_OF_PARTS, CredentialsUnavailable),
+)
+LIST_PARTS = Operation(
+    path="/parts/list",
+    name="list_parts",
+    summary="Ask which parts of a large file are stored, to resume its upload.",
+    request="CompletionRequest",
+    answer="UploadedParts",
+    errors=(*_ERRORS_OF_PARTS, UploadEnded, StorageUnavailable),
+)
+ABORT = Operation(
+    path="/abort",
+    name="abort",
+    summary="End the upload of a large file, and delete what was sent.",
+    request="CompletionRequest",
+    answer="Aborted",
+    errors=(*_ERRORS_OF_PARTS, CompletionPending, StorageUnavailable),
+)
+OPERATIONS = (UPLOAD, COMPLETE, SIGN_PARTS, LIST_PARTS, ABORT)
 
 
 def _types(*names: str) -> dict[str, Any]:
@@ -109,7 +140,7 @@ def openapi(presigner: Presigner) -> dict[str, Any]:
     return {
         "openapi": "3.1.0",
         "info": {"title": "presign", "version": "1", "summary": "Tickets for uploads straight to object storage."},
-        "paths": {operation.path: {"post": _described(operation)} for operation in (UPLOAD, COMPLETE)},
+        "paths": {operation.path: {"post": _described(operation)} for operation in OPERATIONS},
         "components": {"schemas": schemas(presigner)},
     }
 
@@ -121,6 +152,10 @@ def schemas(presigner: Presigner) -> dict[str, dict[str, Any]]:
         "Ticket": TICKET,
         "CompletionRequest": _COMPLETION_REQUEST,
         "StoredObject": STORED_OBJECT,
+        "PartsRequest": _PARTS_REQUEST,
+        "SignedParts": SIGNED_PARTS,
+        "UploadedParts": UPLOADED_PARTS,
+        "Aborted": ABORTED,
         "Problem": PROBLEM,
     }
 
@@ -184,15 +219,51 @@ def _upload_request(presigner: Presigner) -> dict[str, Any]:
                 "description": "The SHA-256 digest of the file in hexadecimal digits. The ticket then accepts only "
                 "a file with this digest.",
             },
+            "hashes_parts": {
+                **_types("boolean", "null"),
+                "description": "Whether the client computes the SHA-256 of each part, if the file comes in parts.",
+            },
         },
     }
 
 
+_PART_REQUESTS = {
+    "type": "array",
+    "description": "For each part, the request that stores it. Send `method` to `url`, with all `headers`, and exactly "
+    "`size` bytes of the file, from `part_size` times `number - 1` on.",
+    "items": {
+        "type": "object",
+        "required": ["number", "size", "method", "url", "headers"],
+        "properties": {
+            "number": {"type": "integer", "minimum": 1},
+            "size": {"type": "integer", "minimum": 0},
+            "method": {"type": "string", "enum": ["PUT"]},
+            "url": _URL,
+            "headers": _TEXTS_BY_NAME,
+        },
+    },
+}
+_PLAN_MEMBERS = {
+    "part_size": {
+        "type": "integer",
+        "description": "The size of every part in bytes, except the last, which has the rest of the file.",
+    },
+    "count": {"type": "integer", "description": "How many parts the file has. Numbers begin with 1."},
+    "at_once": {
+        "type": "integer",
+        "description": "For how many parts to ask at a time, so that no request expires before it is sent.",
+    },
+    "needs_sha256": {
+        "type": "boolean",
+        "description": "Whether `/parts` needs the SHA-256 of each part.",
+    },
+    "resumable_until": {**_TIME, "description": "From this time on, nothing of the file can be sent or completed."},
+}
 TICKET = {
     "type": "object",
     "description": "The request that stores the file. Send `method` to `url`. With POST, send a multipart form that "
     "has all `fields` first and the file last, in a field named `file`. With PUT, send the file as the body, with "
-    "all `headers`.",
+    "all `headers`. If the ticket has `parts`, send the requests of the parts instead.",
     "required": ["method", "url", "fields", "headers", "expires_at", "now", "key", "object_url", "enforced", "token"],
     "properties": {
         "method": {"type": "string", "enum": ["POST", "PUT"]},
@@ -211,8 +282,63 @@ TICKET = {
             "additionalProperties": {"type": "string", "enum": ["storage", "completion"]},
         },
         "token": {**_TEXT, "description": "Send this to `/complete` after the file is stored."},
+        "parts": {
+            "type": "object",
+            "description": "How a large file is cut into parts, and the requests of the first ones. There are none if "
+            "`needs_sha256` is true. Ask `/parts` for the others.",
+            "required": [*_PLAN_MEMBERS, "requests"],
+            "properties": {**_PLAN_MEMBERS, "requests": _PART_REQUESTS},
+        },
     },
 }
+_PARTS_REQUEST = {
+    "type": "object",
+    "additionalProperties": False,
+    "required": ["token", "numbers"],
+    "properties": {
+        "token": {**_TEXT, "description": "The token of the ticket."},
+        "numbers": {
+            "type": "array",
+            "minItems": 1,
+            "maxItems": MAX_PARTS_AT_ONCE,
+            "uniqueItems": True,
+            "items": {"type": "integer", "minimum": 1},
+            "description": "The numbers of the parts, each once.",
+        },
+        "sha256": {
+            **_types("array", "null"),
+            "items": {"type": "string", "pattern": "^[0-9a-f]{64}$"},
+            "description": "The SHA-256 digests of these parts in hexadecimal digits, in the same order. Required if "
+            "the ticket says `needs_sha256`, and refused otherwise.",
+        },
+    },
+}
+SIGNED_PARTS = {
+    "type": "object",
+    "description": "The requests that store the parts.",
+    "required": ["requests", "expires_at", "now"],
+    "properties": {
+        "requests": _PART_REQUESTS,
+        "expires_at": {**_TIME, "description": "The storage refuses the parts from this time on. Then ask again."},
+        "now": {**_TIME, "description": "The server's time when it signed the requests."},
+    },
+}
+UPLOADED_PARTS = {
+    "type": "object",
+    "description": "Which parts of the file are stored.",
+    "required": ["size", *_PLAN_MEMBERS, "numbers"],
+    "properties": {
+        "size": {"type": "integer", "description": "The size of the whole file in bytes."},
+        **_PLAN_MEMBERS,
+        "numbers": {
+            "type": "array",
+            "items": {"type": "integer"},
+            "description": "The numbers of the parts that are stored completely. All of them are there after the "
+            "file was put together.",
+        },
+    },
+}
+ABORTED = {"type": "object", "description": "The upload has ended."}
 _COMPLETION_REQUEST = {
     "type": "object",
     "additionalProperties": False,
@@ -254,5 +380,10 @@ PROBLEM = {
             "description": "The limit that the value breaks, or a list of all values that are allowed.",
         },
         "rule": {"type": "string", "enum": _RULE_NAMES, "description": "The rule that the stored object broke."},
+        "numbers": {
+            "type": "array",
+            "items": {"type": "integer"},
+            "description": "The numbers of the parts that are missing, at most 1,000 of them.",
+        },
     },
 }

@@ -42,6 +42,7 @@ Serve = Callable[[Sequence[Presigner], Decide], AbstractContextManager[str]]
 """Serves several presigners by name, and yields the URL under which their names stand."""
 
 STOP_SECONDS = 10
+_PATHS = ("upload", "complete", "parts", "parts/list", "abort")
 
 
 @contextmanager
@@ -139,7 +140,7 @@ def serve_naively(presigners: Sequence[Presigner], decide: Decide) -> Iterator[s
         except Exception:
             return PlainTextResponse(traceback.format_exc(), status_code=500)
 
-    paths = [f"/{each.name}/{name}" for each in presigners for name in ("upload", "complete")]
+    paths = [f"/{each.name}/{name}" for each in presigners for name in _PATHS]
     methods = ["GET", "POST", "PUT", "PATCH", "DELETE"]
     with serve(Starlette(routes=[Route(path, answer, methods=methods) for path in paths])) as url:
         yield url

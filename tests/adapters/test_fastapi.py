@@ -25,8 +25,8 @@ from presign import (
     Unauthenticated,
     UploadPolicy,
 )
-from presign.fastapi import StoredUpload, UploadTicket, completed_upload, create_router
-from presign.http.openapi import COMPLETE, UPLOAD, schemas
+from presign.fastapi import PartRequests, StoredParts, StoredUpload, UploadTicket, completed_upload, create_router
+from presign.http.openapi import ABORT, COMPLETE, LIST_PARTS, SIGN_PARTS, UPLOAD, schemas
 from tests.adapters.conftest import store_png
 from tests.conftest import TOKEN_SECRET, Store
 
@@ -61,10 +61,18 @@ def test_the_applications_document_describes_each_kind_with_its_own_limits(s3_re
     document = json.loads(json.dumps(app.openapi()))
     validate_openapi(document)
     assert sorted(document["paths"]) == [
-        f"/files/{kind.name}/{path}" for kind in kinds for path in ("complete", "upload")
+        f"/files/{kind.name}/{path}"
+        for kind in kinds
+        for path in ("abort", "complete", "parts", "parts/list", "upload")
     ]
     for kind in kinds:
-        for operation, model in ((UPLOAD, "UploadTicket"), (COMPLETE, "StoredUpload")):
+        for operation, model in (
+            (UPLOAD, "UploadTicket"),
+            (COMPLETE, "StoredUpload"),
+            (SIGN_PARTS, "PartRequests"),
+            (LIST_PARTS, "StoredParts"),
+            (ABORT, "EndedUpload"),
+        ):
             path = document["paths"][f"/files/{kind.name}{operation.path}"]
             assert list(path) == ["post"], "the refusal of other methods is not described"
             body = path["post"]["requestBody"]["content"]["application/json"]["schema"]
@@ -72,15 +80,23 @@ def test_the_applications_document_describes_each_kind_with_its_own_limits(s3_re
             answers = path["post"]["responses"]
             described = answers["200"]["content"]["application/json"]["schema"]
             assert described == {"$ref": f"#/components/schemas/{model}"}
-            codes = {int(status): answer["description"] for status, answer in answers.items() if status != "200"}
+            codes = {int(s): answer["description"] for s, answer in answers.items() if s not in {"200", "4XX"}}
             assert codes == {status: ", ".join(codes) for status, codes in operation.codes.items()}
             for status in codes:
                 assert list(answers[str(status)]["content"]) == ["application/problem+json"]
     ids = [path["post"]["operationId"] for path in document["paths"].values()]
-    assert len({*ids}) == 4
+    assert len({*ids}) == 10
 
 
-@pytest.mark.parametrize(("model", "name"), [(UploadTicket, "Ticket"), (StoredUpload, "StoredObject")])
+@pytest.mark.parametrize(
+    ("model", "name"),
+    [
+        (UploadTicket, "Ticket"),
+        (StoredUpload, "StoredObject"),
+        (PartRequests, "SignedParts"),
+        (StoredParts, "UploadedParts"),
+    ],
+)
 def test_the_models_have_the_members_of_the_contract(presigner: Presigner, model: Any, name: str) -> None:
     schema = schemas(presigner)[name]
     assert list(model.model_fields) == list(schema["properties"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -30,8 +31,10 @@ from tests.conftest import PNG, TOKEN_SECRET, Store
 
 JSON = {"Content-Type": "application/json"}
 ALICE = {"X-User": "alice"}
-PATHS = ("/avatars/upload", "/avatars/complete")
+PATHS = tuple(f"/avatars/{name}" for name in ("upload", "complete", "parts", "parts/list", "abort"))
 PROBLEM_MEMBERS = {"type", "title", "status", "detail", "code"}
+PART_BYTES = 5 * 1024**2
+FILM = (PNG.ljust(PART_BYTES, b"\0"), b"the end")
 SECRET_DETAIL = "a detail that nobody may read"
 
 
@@ -68,7 +71,19 @@ def kinds(s3_reference: Store) -> list[Presigner]:
             name=name, backend=s3_reference.backend(), policy=policy, secret=TOKEN_SECRET, inspect=_inspect
         )
 
-    return [kind("avatars", "image/png"), kind("documents", "application/pdf")]
+    films = Presigner(
+        name="films",
+        backend=s3_reference.backend(),
+        policy=UploadPolicy(
+            content_types={"image/png"},
+            max_bytes=10 * PART_BYTES,
+            prefix="public/films/",
+            parts_from_bytes=PART_BYTES,
+            part_bytes=PART_BYTES,
+        ),
+        secret=TOKEN_SECRET,
+    )
+    return [kind("avatars", "image/png"), kind("documents", "application/pdf"), films]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -276,6 +291,55 @@ def test_a_file_is_uploaded_and_completed(api: Api) -> None:
     assert answer.json().keys() == {"key", "object_url", "etag", "version", "size", "type"}
     assert (answer.json()["key"], answer.json()["size"]) == (ticket["key"], len(PNG))
     assert api.post("/avatars/complete", {"token": ticket["token"]}).json() == answer.json(), "it can be repeated"
+
+
+def test_a_large_file_is_sent_in_parts_resumed_and_completed(api: Api) -> None:
+    request = {"type": "image/png", "size": sum(map(len, FILM)), "name": "a.png", "hashes_parts": True}
+    ticket = api.post("/films/upload", request).json()
+    token, plan = {"token": ticket["token"]}, ticket["parts"]
+    assert (plan["count"], plan["needs_sha256"], plan["requests"]) == (2, True, [])
+    digests = [hashlib.sha256(part).hexdigest() for part in FILM]
+    for number, part in ((2, FILM[1]), (1, FILM[0])):
+        problem = _is_problem(api.post("/films/complete", token), 409, "parts_missing")
+        assert problem["numbers"] == ([1, 2] if number == 2 else [1])
+        signed = api.post("/films/parts", {**token, "numbers": [number], "sha256": [digests[number - 1]]})
+        assert signed.headers.get("cache-control") == "no-store"
+        (part_request,) = signed.json()["requests"]
+        sent = httpx.put(part_request["url"], content=part, headers=part_request["headers"])
+        assert (part_request["method"], sent.status_code) == ("PUT", 200)
+    listed = api.post("/films/parts/list", token).json()
+    described = {name: value for name, value in plan.items() if name != "requests"}
+    assert listed == {**described, "size": request["size"], "numbers": [1, 2]}
+    stored = api.post("/films/complete", token)
+    assert (stored.status_code, stored.json()["size"]) == (200, request["size"])
+    assert api.post("/films/complete", token).json() == stored.json()
+
+
+def test_a_large_file_is_aborted_and_its_bad_requests_are_explained(api: Api) -> None:
+    ticket = api.post("/films/upload", {"type": "image/png", "size": PART_BYTES + 1}).json()
+    token = {"token": ticket["token"]}
+    assert len(ticket["parts"]["requests"]) == 2
+    for path, body, field in (
+        ("parts", token, "numbers"),
+        ("parts", {"numbers": [1]}, "token"),
+        ("parts", {**token, "numbers": [3]}, "numbers"),
+        ("parts", {**token, "numbers": "1"}, "numbers"),
+        ("parts", {**token, "numbers": [1], "sha256": ["0" * 64]}, "sha256"),
+        ("parts", {**token, "numbers": [1], "etag": "x"}, "etag"),
+        ("parts/list", {**token, "numbers": [1]}, "numbers"),
+        ("abort", {"token": 7}, "token"),
+    ):
+        problem = _is_problem(api.post(f"/films/{path}", body), 400, "invalid_request")
+        assert problem["field"] == field
+    for path, body in (("parts", {**token, "numbers": [1]}), ("parts/list", token), ("abort", token)):
+        _is_problem(api.post(f"/films/{path}", body, headers={"X-User": "bob"}), 403, "invalid_token")
+        _is_problem(api.post(f"/avatars/{path}", body), 403, "invalid_token")
+        _is_problem(api.post(f"/films/{path}", {**body, "token": api.ticket()["token"]}), 403, "invalid_token")
+    for _ in range(2):
+        answer = api.post("/films/abort", token)
+        assert (answer.status_code, answer.json()) == (200, {})
+    _is_problem(api.post("/films/parts/list", token), 410, "upload_ended")
+    _is_problem(api.post("/films/complete", token), 410, "upload_ended")
 
 
 @pytest.mark.parametrize("framing", ["declared", "chunked"])
