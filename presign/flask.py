@@ -24,7 +24,6 @@ from presign.http.problems import ProblemResponse, is_server_fault, problem_resp
 from presign.http.request_body import check_declared_length, check_media_type, read_limited
 from presign.messages import CompletionRequest
 from presign.presigner import Presigner
-from presign.tokens import is_for_parts
 
 __all__ = ["MAX_THREADS", "TIMEOUT_SECONDS", "Authorize", "create_blueprint"]
 
@@ -110,7 +109,7 @@ def _completer(completions: LongCompletions, timeout_seconds: float) -> _Answer:
 
     def answer(presigner: Presigner, body: bytes, owner: str | None) -> bytes:
         token = CompletionRequest.from_json(body).token
-        if not is_for_parts(token):
+        if not presigner.is_in_parts(token):
             return presigner.complete(token, owner=owner).to_json()
         # Flask documents this as the way to the application behind the proxy.
         app: Flask = current_app._get_current_object()  # type: ignore[attr-defined]  # noqa: SLF001

@@ -69,8 +69,15 @@ def files_in_parts(backend: Backend, policy: UploadPolicy) -> FilesInParts:
             )
         return FilesInParts(from_bytes=policy.max_bytes + 1, checked_whole_up_to=0)
     too_large = backend.max_upload_bytes + 1
+    first_size = too_large if chosen is None else min(chosen, too_large)
+    if policy.pending_prefix is None and store.needs_pending_key and first_size <= policy.max_bytes:
+        raise ConfigurationError(
+            f"on {backend.name}, a file that comes in parts needs a pending_prefix, because a client can change it "
+            "until its ticket expires",
+            field="pending_prefix",
+        )
     if chosen is not None:
-        found = FilesInParts(from_bytes=min(chosen, too_large), checked_whole_up_to=0)
+        found = FilesInParts(from_bytes=first_size, checked_whole_up_to=0)
     else:
         grants = policy.possible_grants()
         hashed = [grant for grant in grants if grant.sha256 is not None]
@@ -92,7 +99,12 @@ def files_in_parts(backend: Backend, policy: UploadPolicy) -> FilesInParts:
 
 
 def _keeps_all(store: PartsStore, policy: UploadPolicy, grants: Sequence[Grant], *, checks_whole: bool) -> bool:
-    """Say whether the storage enforces on parts whatever the policy wants the storage to enforce."""
+    """Say whether the storage enforces on parts whatever the policy wants the storage to enforce.
+
+    It does not if a client can change the object itself. Its tickets then permit more than those for one request.
+    """
+    if store.needs_pending_key:
+        return False
     needed = set(policy.require_at_storage)
     if policy.pending_prefix is None:
         needed.add(Rule.CREATE_ONLY)
@@ -158,12 +170,15 @@ def uploaded(store: PartsStore, grant: GrantInParts, exists: Callable[[], bool])
     Raises UploadEnded if there is neither.
     """
     try:
-        numbers = tuple(part.number for part in _whole_parts(grant, store.list_parts(grant)))
+        numbers: Sequence[int] = [part.number for part in _whole_parts(grant, store.list_parts(grant))]
+        is_committed = not numbers and exists()
     except NoSuchUpload:
         if not exists():
             raise ended(grant) from None
-        numbers = tuple(range(1, grant.part_count + 1))
-    return UploadedParts(size=grant.max_bytes, plan=plan_of(grant), numbers=numbers)
+        numbers, is_committed = (), True
+    if is_committed:
+        numbers = range(1, grant.part_count + 1)
+    return UploadedParts(size=grant.max_bytes, plan=plan_of(grant), numbers=tuple(numbers))
 
 
 def commit(store: PartsStore, grant: GrantInParts, exists: Callable[[], bool]) -> bool:

@@ -70,8 +70,11 @@ class UploadPolicy:
       itself enforce the checksum, a request with a SHA-256 is refused if its ticket would allow a larger file. So it
       must declare its size if ``max_bytes`` is larger.
     - ``parts_from_bytes``: a file of at least this size comes in parts, which clients send in parallel and can resume.
-      The request must declare the size. By default, this begins at 100 MiB on a backend that has parts. A file that is
-      too large for one request always comes in parts. With a size above ``max_bytes``, no other file does.
+      The request must declare the size. A file that is too large for one request always comes in parts. With a size
+      above ``max_bytes``, no other file does. By default, this begins at 100 MiB on S3 and Google Cloud Storage, except
+      for files that the storage can check only in one request: those with a ``sha256``, and all files if
+      ``require_at_storage`` needs it. On Azure, a ticket for parts permits more than one for a single request, so by
+      default only files above 5,000 MiB come in parts.
     - ``part_bytes``: the size of a part. The parts of a file are larger if there would be too many of them.
     - ``resumable_for``: how long after its ticket a file that comes in parts can be sent and completed, at most 7 days.
     - ``require_at_storage``: rules that the storage itself must enforce. Building a Presigner fails if its backend

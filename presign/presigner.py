@@ -294,6 +294,13 @@ class Presigner:
         with self._completing.claim(grant.key):
             parts.abort(self._parts_store(), grant)
 
+    def is_in_parts(self, token: str) -> bool:
+        """Say whether the file of this token comes in parts; False for a token that does not open here."""
+        try:
+            return isinstance(self._tokens.open(token, now=self._clock()), GrantInParts)
+        except InvalidToken:
+            return False
+
     def issuing_does_io(self, request: UploadRequest) -> bool:
         """Say whether ``issue`` calls a service for this request, so that an event loop must call it in a thread."""
         return self.backend.signing_does_io or self._in_parts.includes(request.size, request.sha256)

@@ -108,20 +108,6 @@ class CompletionTokens:
         return grant
 
 
-def is_for_parts(token: str) -> bool:
-    """Say whether ``token`` claims to be for a file that comes in parts.
-
-    Nothing is verified: anybody can make a token that claims this. So it may decide how long to wait for
-    ``Presigner.complete``, which opens the token, and nothing else.
-    """
-    payload = token.partition(".")[0]
-    try:
-        members = orjson.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
-    except ValueError:
-        return False
-    return isinstance(members, list) and len(members) > 1 + _GRANT_MEMBERS
-
-
 def _grant(
     key: str,
     content_type: str,

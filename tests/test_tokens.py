@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from presign import ConfigurationError, Grant, GrantInParts, InvalidToken, TokenExpired
-from presign.tokens import CompletionTokens, is_for_parts
+from presign import ConfigurationError, Grant, InvalidToken, TokenExpired
+from presign.tokens import CompletionTokens
 
 NOW = datetime(2026, 11, 23, 12, 0, 0, tzinfo=timezone.utc)
 LATER = NOW + timedelta(hours=1)
@@ -37,18 +37,6 @@ GRANT = Grant(
 def test_a_token_opens_to_the_grant_that_it_was_issued_for() -> None:
     tokens = CompletionTokens(SECRET)
     assert tokens.open(tokens.issue(GRANT, expires_at=LATER), now=NOW) == GRANT
-
-
-def test_a_token_says_whether_its_file_comes_in_parts_and_anything_else_says_no() -> None:
-    tokens = CompletionTokens(SECRET)
-    large = GrantInParts.of(GRANT, upload_id="id", part_bytes=5, needs_sha256=True, resumable_until=LATER)
-    token = tokens.issue_in_parts(large)
-    assert tokens.open(token, now=NOW) == large
-    assert is_for_parts(token)
-    assert is_for_parts(f"{token[:-1]}x"), "nothing is verified"
-    assert not is_for_parts(tokens.issue(GRANT, expires_at=LATER))
-    for no_token in ("", ".", "x", "WzFd.x", "bnVsbA.x", "e30.x", "\u00fc.x", "\ud800", "=" * 9, "W" * 100_000):
-        assert not is_for_parts(no_token)
 
 
 def test_a_token_opens_only_for_its_own_kind_and_its_own_storage() -> None:

@@ -67,6 +67,10 @@ class PartsStore(Protocol):
     def limits(self) -> PartLimits:
         """What the service takes."""
 
+    @property
+    def needs_pending_key(self) -> bool:
+        """Whether a client could also change the object itself, so that parts must never go to a final key."""
+
     def enforces(self, grant: Grant) -> frozenset[Rule]:
         """Return the rules that the storage itself enforces if the file of ``grant`` comes in parts."""
 
@@ -92,7 +96,10 @@ class PartsStore(Protocol):
         """Return the URL, without a signature, of the object that the upload will make."""
 
     def list_parts(self, grant: GrantInParts) -> list[StoredPart]:
-        """Return the parts that the store has, in the order of their numbers; raises NoSuchUpload."""
+        """Return the parts that the store has, in the order of their numbers.
+
+        Raises NoSuchUpload. A store that knows no beginning of an upload returns an empty list instead.
+        """
 
     def commit(self, grant: GrantInParts, parts: Sequence[StoredPart]) -> None:
         """Make one object of exactly ``parts``, in this order, unless there is one under the key.

@@ -48,7 +48,6 @@ from presign.http.problems import (
 from presign.http.request_body import check_declared_length, check_media_type, read_limited
 from presign.messages import CompletionRequest, StoredObject
 from presign.presigner import AwaitResult, Presigner, awaiter_of_running_loop
-from presign.tokens import is_for_parts
 
 _Answer = Callable[[HttpRequest, str, bytes, str | None, AwaitResult], bytes]
 
@@ -104,12 +103,13 @@ def _by_alias(answer: Callable[[Presigner, bytes, str | None], bytes]) -> _Answe
 def _complete(request: HttpRequest, alias: str, body: bytes, owner: str | None, await_result: AwaitResult) -> bytes:
     token = CompletionRequest.from_json(body).token
     complete = partial(complete_upload, alias, token, owner=owner)
-    if not is_for_parts(token):
+    presigner = get_presigner(alias)
+    if not presigner.is_in_parts(token):
         return complete(await_result=await_result).to_json()
     # Under WSGI, the event loop of the request ends with it, and the completion may go on.
     lasting = await_result if isinstance(request, ASGIRequest) else None
     alone = partial(_with_own_connections, partial(complete, await_result=lasting))
-    key = (get_presigner(alias), token, owner)
+    key = (presigner, token, owner)
     stored: StoredObject = _long_completions.result(key, alone, timeout_seconds=TIMEOUT_SECONDS)
     return stored.to_json()
 

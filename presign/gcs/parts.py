@@ -65,6 +65,7 @@ class GcsParts:
     """
 
     limits = LIMITS
+    needs_pending_key = False
 
     def __init__(self, *, bucket: PartsBucket, pending: PartsBucket) -> None:
         self._bucket = bucket

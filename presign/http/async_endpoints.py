@@ -15,7 +15,6 @@ from presign.http.endpoints import answer_abort, answer_list_parts, answer_parts
 from presign.http.long_completions import LongCompletions
 from presign.messages import CompletionRequest, StoredObject, UploadRequest
 from presign.presigner import Presigner, awaiter_of_running_loop
-from presign.tokens import is_for_parts
 
 MAX_THREADS = 20
 TIMEOUT_SECONDS = 9.0
@@ -63,7 +62,7 @@ class AsyncEndpoints:
         """Do the same as ``Presigner.complete_async``, within the limits."""
         # Coroutine functions of the application run here, on the loop that its other coroutines use.
         call = partial(presigner.complete, token, owner=owner, await_result=awaiter_of_running_loop())
-        if is_for_parts(token):
+        if presigner.is_in_parts(token):
             return await self._long_result((presigner, token, owner), call)
         late = StorageUnavailable(f"the completion did not end within {self._timeout_seconds:g} seconds")
         return await _result(self._complete_threads.submit(call), self._timeout_seconds, late)

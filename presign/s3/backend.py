@@ -66,8 +66,8 @@ class S3Backend:
     - ``session``: the boto3 session whose credentials sign; by default a new ``boto3.Session()``.
     - ``verifier_session``: the session whose credentials verify, publish, delete and sign downloads; by default
       ``session``. With another session here, the identity that signs uploads needs only the right to put objects under
-      the pending prefix. Then no ticket can copy, read or overwrite anything else, even on a store that obeys headers
-      which nobody signed.
+      the pending prefix and, for files in parts, to list and abort parts there. Then no ticket can copy, read or
+      overwrite anything else, even on a store that obeys headers which nobody signed.
     - ``allow_http``: accept endpoints without TLS that are not on this machine.
 
     Credentials are loaded when the backend is built, and renewed in the background. Raises ConfigurationError.

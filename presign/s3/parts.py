@@ -59,6 +59,7 @@ class S3Parts:
     """
 
     limits = LIMITS
+    needs_pending_key = False
 
     def __init__(
         self,

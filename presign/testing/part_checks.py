@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
 from presign.errors import InvalidToken, PartsMissing, RuleViolated, StorageUnavailable, UploadEnded
-from presign.messages import Completion, PartRequest, Ticket, UploadRequest
+from presign.messages import Completion, PartRequest, Rule, Ticket, UploadRequest
 from presign.presigner import Presigner
 from presign.testing.interruption import InterruptedBackend
 from presign.testing.requests import UploadAttempt
@@ -30,13 +30,15 @@ from presign.testing.subject import (
 
 # More than any backend needs for one completion.
 _MAX_STEPS = 14
+# Azure's parameters of a block.
+_UNSIGNED_PARAMETERS = frozenset({"comp", "blockid"})
 _TAIL = b"the last part is smaller"
 
 
 def stores_a_file_in_parts(subject: Subject) -> None:
     """Store a file of two parts, show which parts are there, and publish exactly its bytes, twice with one result."""
     for hashes_parts in (False, True):
-        if subject.backend.parts is None:
+        if not _has_parts(subject):
             return
         presigner, body = _presigner(subject), _body(subject)
         ticket = _issue(presigner, body, hashes_parts=hashes_parts)
@@ -56,17 +58,25 @@ def stores_a_file_in_parts(subject: Subject) -> None:
 
 def refuses_another_part_than_was_signed(subject: Subject) -> None:
     """Refuse a part with another length, number, key or upload, and one that was signed too long ago."""
-    if subject.backend.parts is None:
+    if not _has_parts(subject):
         return
     presigner, body = _presigner(subject), _body(subject)
     ticket, other = _issue(presigner, body), _issue(presigner, body)
     whole = _parts_of(subject, body)[0]
     attempt = _attempt(presigner, ticket, 2, _TAIL)
+    at_storage = ticket.enforced[Rule.SIZE] == "storage"
     for number, changed in ((2, _TAIL[:-1]), (2, _TAIL + b"!"), (2, b""), (1, whole[:-1])):
-        sent = _attempt(presigner, ticket, number, changed)
-        require_refused(subject, sent, f"part {number} with {len(changed)} bytes")
+        status = _attempt(presigner, ticket, number, changed).send(subject.ssl_context)
+        require(
+            status in REFUSALS or not at_storage,
+            f"the storage answered {status} to part {number} with {len(changed)} bytes",
+        )
     others = _attempt(presigner, other, 2, _TAIL)
+    # Where completion enforces the sizes, no signature covers which block is sent.
+    unsigned = frozenset() if at_storage else _UNSIGNED_PARAMETERS
     for name, value in _parameters(attempt.url).items():
+        if name in unsigned:
+            continue
         other_value = _parameters(others.url).get(name, value)
         for changed_value in {other_value, _another(value)} - {value}:
             require_refused(subject, _with_parameter(attempt, name, changed_value), f"another {name}")
@@ -80,13 +90,14 @@ def refuses_another_part_than_was_signed(subject: Subject) -> None:
     old = _issue(late, body)
     require_refused(subject, _attempt(late, old, 2, _TAIL), "a part that was signed too long ago")
     for each, by in ((ticket, presigner), (other, presigner), (old, late)):
-        require(by.list_parts(each.token).numbers == (), "a refused part is stored")
+        require(by.list_parts(each.token).numbers == (), "a part that was changed counts")
+        require_raises(PartsMissing, partial(by.complete, each.token), "a completion with changed parts")
         by.abort(each.token)
 
 
 def refuses_other_bytes_than_were_hashed(subject: Subject) -> None:
     """Refuse a part whose bytes do not have the SHA-256 that was signed with it, if the storage can do that."""
-    if subject.backend.parts is None:
+    if not _has_parts(subject):
         return
     presigner, body = _presigner(subject), _body(subject)
     ticket = _issue(presigner, body, hashes_parts=True)
@@ -100,7 +111,7 @@ def refuses_other_bytes_than_were_hashed(subject: Subject) -> None:
 
 def commits_only_whole_files(subject: Subject) -> None:
     """Publish nothing of a file with a missing part, of an aborted upload, and for another owner."""
-    if subject.backend.parts is None:
+    if not _has_parts(subject):
         return
     presigner, body = _presigner(subject), _body(subject)
     ticket = _issue(presigner, body)
@@ -119,14 +130,13 @@ def commits_only_whole_files(subject: Subject) -> None:
     require_accepted(subject, _attempt(presigner, ticket, 1, first))
     presigner.abort(ticket.token)
     presigner.abort(ticket.token)
-    require_raises(UploadEnded, lambda: presigner.complete(ticket.token), "the completion of an aborted upload")
-    require_raises(UploadEnded, lambda: presigner.list_parts(ticket.token), "the list of an aborted upload")
+    _require_ended(presigner, ticket)
     require(subject.backend.head(ticket.key) is None, "an aborted upload was published")
 
 
 def verifies_a_file_that_came_in_parts(subject: Subject) -> None:
     """Refuse a file of the right size with other content than its type, delete it, and publish nothing."""
-    if subject.backend.parts is None:
+    if not _has_parts(subject):
         return
     presigner, body = _presigner(subject), _body(subject)
     changed = b"\x7fELF" + body[4:]
@@ -136,12 +146,25 @@ def verifies_a_file_that_came_in_parts(subject: Subject) -> None:
     require_raises(RuleViolated, lambda: presigner.complete(ticket.token), "a program that claims to be text")
     require(subject.store.head(subject.upload_key(ticket)) is None, "a refused file still exists")
     require(subject.backend.head(ticket.key) is None, "a refused file was published")
-    require_raises(UploadEnded, lambda: presigner.complete(ticket.token), "the completion of a refused file")
+    _require_ended(presigner, ticket)
+
+
+def _require_ended(presigner: Presigner, ticket: Ticket) -> None:
+    """Require that nothing of the upload is left; a store that knows no beginning says that all parts are missing."""
+    try:
+        presigner.complete(ticket.token)
+    except PartsMissing as missing:
+        require(missing.numbers == (1, 2), f"of an upload that has ended, the parts {missing.numbers} are missing")
+        require(presigner.list_parts(ticket.token).numbers == (), "an upload that has ended has parts")
+    except UploadEnded:
+        require_raises(UploadEnded, lambda: presigner.list_parts(ticket.token), "the list of an upload that has ended")
+    else:
+        raise AssertionError("an upload that has ended is completed")
 
 
 def finishes_an_interrupted_completion_of_parts(subject: Subject) -> None:
     """End in the same state after a completion of parts that failed at any of its steps."""
-    if subject.backend.parts is not None and subject.pending_prefix is not None:
+    if _has_parts(subject) and subject.pending_prefix is not None:
         interrupt_completions_of_parts(subject)
 
 
@@ -194,6 +217,11 @@ def _presigner(
         parts_from_bytes=1,
         part_bytes=_part_bytes(subject),
     )
+
+
+def _has_parts(subject: Subject) -> bool:
+    parts = subject.backend.parts
+    return parts is not None and not (parts.needs_pending_key and subject.pending_prefix is None)
 
 
 def _part_bytes(subject: Subject) -> int:
