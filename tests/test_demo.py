@@ -168,7 +168,7 @@ def test_anonymous_callers_read_public_objects_and_nothing_else(seaweedfs: Store
     assert httpx.delete(f"{base}/public/one").status_code == 403
 
 
-@pytest.mark.parametrize("storage", ["s3", "gcs"])
+@pytest.mark.parametrize("storage", ["s3", "azure", "gcs"])
 def test_a_page_sends_a_large_file_to_the_demos_own_storage_in_parts(tmp_path: Path, storage: str) -> None:
     part_bytes = 5 * 1024**2
     file = PNG.ljust(part_bytes, b"a") + b"the last part"
@@ -193,13 +193,15 @@ def test_a_page_sends_a_large_file_to_the_demos_own_storage_in_parts(tmp_path: P
             assert preflight.status_code in {200, 204}
             assert preflight.headers["access-control-allow-origin"] in {demo.page, "*"}
             sent = page.put(request["url"], headers=request["headers"], content=part)
-            assert sent.status_code == 200, sent.text
+            assert sent.status_code in {200, 201}, sent.text
             assert sent.headers["access-control-allow-origin"] in {demo.page, "*"}
             assert ask("/parts/list", token)["numbers"] == list(range(1, number + 1))
         stored = ask("/complete", token)
         assert httpx.get(stored["object_url"]).content == file
         assert ask("/abort", {"token": aborted["token"]}) == {}
-        assert page.post(f"{demo.api}/complete", json={"token": aborted["token"]}).status_code == 410
+        ended = page.post(f"{demo.api}/complete", json={"token": aborted["token"]})
+        # Azure knows nothing of an upload that has no block.
+        assert ended.json()["code"] == ("parts_missing" if storage == "azure" else "upload_ended")
         small = page.post(f"{demo.api}/upload", json={"type": "image/png", "size": part_bytes - 1}).json()
         assert "parts" not in small
 
