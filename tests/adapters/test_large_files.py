@@ -331,6 +331,13 @@ def test_a_small_ticket_and_the_requests_of_parts_are_signed_without_a_thread(s3
     assert threads_of("/parts/list", {"token": token}) == {"presign parts"}
 
 
+def test_only_a_token_that_opens_here_is_one_of_a_file_in_parts(s3_reference: Store) -> None:
+    presigner = _in_small_parts(s3_reference)
+    large = presigner.issue(UploadRequest(content_type="image/png", size=len(TINY)), owner="alice").token
+    small = presigner.issue(UploadRequest(content_type="image/png", size=30), owner="alice").token
+    assert [presigner.is_in_parts(token) for token in (large, small, f"{large}x", "x", "")] == [True, *[False] * 4]
+
+
 def _threads_named(name: str) -> int:
     return sum(thread.name == name for thread in threading.enumerate())
 
