@@ -62,7 +62,11 @@ class AsyncEndpoints:
                     # A thread can wait until they are renewed; the event loop must not.
                     pass
             ticket = self._upload_threads.submit(lambda: presigner.issue(request, owner=owner).to_json())
-            late = CredentialsUnavailable(f"there was no signature within {self._timeout_seconds:g} seconds")
+            late: PresignError = (
+                CredentialsUnavailable(f"there was no signature within {self._timeout_seconds:g} seconds")
+                if presigner.backend.signing_does_io or not presigner.issuing_does_io(request)
+                else StorageUnavailable(f"the storage began no upload within {self._timeout_seconds:g} seconds")
+            )
             return await _result(ticket, self._timeout_seconds, late)
 
         return upload
