@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import Enum
 from typing import Any, Literal, NamedTuple
@@ -237,9 +237,9 @@ class GrantInParts(Grant):
         cls, grant: Grant, *, upload_id: str, part_bytes: int, needs_sha256: bool, resumable_until: datetime
     ) -> GrantInParts:
         """Return ``grant`` together with the upload that has begun for it."""
-        decided = {member.name: getattr(grant, member.name) for member in fields(Grant)}
+        # A frozen dataclass without slots has all its members in __dict__.
         return cls(
-            **decided,
+            **vars(grant),
             upload_id=upload_id,
             part_bytes=part_bytes,
             needs_sha256=needs_sha256,

@@ -261,20 +261,23 @@ def _checked_parts(grant: GrantInParts, numbers: Sequence[int], sha256: Sequence
             field="numbers",
             limit=MAX_PARTS_AT_ONCE,
         )
-    for number in numbers:
-        if not isinstance(number, int) or isinstance(number, bool) or not 1 <= number <= grant.part_count:
-            raise InvalidRequest(
-                f"'numbers' must be whole numbers from 1 to {grant.part_count}, which is how many parts the file has",
-                field="numbers",
-                value=str(number),
-                limit=grant.part_count,
-            )
+    # A loop over the numbers would take as long as a third of the signatures.
+    if set(map(type, numbers)) != {int} or not 1 <= min(numbers) <= max(numbers) <= grant.part_count:
+        wrong = next(each for each in numbers if type(each) is not int or not 1 <= each <= grant.part_count)
+        raise InvalidRequest(
+            f"'numbers' must be whole numbers from 1 to {grant.part_count}, which is how many parts the file has",
+            field="numbers",
+            value=str(wrong),
+            limit=grant.part_count,
+        )
     if len(set(numbers)) < len(numbers):
         raise InvalidRequest("'numbers' has the same number twice", field="numbers")
     if not grant.needs_sha256:
         if sha256 is not None:
             raise InvalidRequest("'sha256' must be absent: the parts of this upload are not hashed", field="sha256")
-        return [PartToSign(number, grant.size_of(number)) for number in numbers]
+        last, size = grant.part_count, grant.part_bytes
+        last_size = grant.size_of(last)
+        return [PartToSign(number, size if number != last else last_size) for number in numbers]
     if not isinstance(sha256, list | tuple) or len(sha256) != len(numbers):
         raise InvalidRequest("'sha256' must be a list with one digest for each of the 'numbers'", field="sha256")
     for digest in sha256:

@@ -11,7 +11,7 @@ from presign.backends.settings import check_texts
 from presign.errors import ConfigurationError
 from presign.messages import Grant, PartRequest
 from presign.signing.bucket_location import BucketLocation
-from presign.signing.quoting import quote_path
+from presign.signing.quoting import quote_path, quote_value
 from presign.signing.signers import Signers
 from presign.signing.sigv4 import RequestSeriesSigner
 
@@ -95,23 +95,24 @@ class SignatureV4Requests:
         """
         series: dict[int, RequestSeriesSigner] = {}
         location, quoted_key = self._location, quote_path(key)
+        object_url, encoded_upload = f"{location.base_url}{quoted_key}", f"&uploadId={quote_value(upload_id)}"
         requests = []
         for number, size, headers in parts:
-            # The parameters sort after those of the signature.
-            query = (("partNumber", str(number)), ("uploadId", upload_id))
             if headers or len(parts) == 1:
+                query = (("partNumber", str(number)), ("uploadId", upload_id))
                 signed = {**headers, "content-length": str(size)}
                 url = signers.urls.sign_url(location, "PUT", key, signed, query)
             else:
-                if size not in series:
-                    series[size] = RequestSeriesSigner(
+                signer = series.get(size)
+                if signer is None:
+                    series[size] = signer = RequestSeriesSigner(
                         signers.urls,
                         method="PUT",
                         host=location.host,
                         path=f"{location.path_prefix}{quoted_key}",
                         headers={"content-length": str(size)},
                     )
-                url = f"{location.base_url}{quoted_key}?{series[size].sign(query)}"
+                url = f"{object_url}?{signer.sign_encoded(f'&partNumber={number}{encoded_upload}')}"
             requests.append(PartRequest(number, size, url, headers))
         return requests
 
