@@ -44,6 +44,7 @@ from presign import (
     UploadPolicy,
     UploadRequest,
 )
+from presign.messages import PartsRequest
 from presign.parts import begin
 from presign.s3 import S3Backend
 from presign.s3.parts import S3Parts
@@ -176,6 +177,25 @@ def test_a_ticket_in_parts_says_who_enforces_what_and_its_json_has_the_plan(s3_r
     assert "?" not in members["url"], "a client that does not know of parts has no signature"
     assert send(Attempt(method="PUT", url=members["url"], body=FILE)).status == 403
     assert not any(text in repr(ticket) for text in ("Signature", "uploadId", ticket.token))
+
+
+def test_no_repr_of_parts_shows_what_grants_access(s3_reference: Store) -> None:
+    presigner = _presigner(s3_reference)
+    ticket = presigner.issue(_request())
+    upload_id = _upload(s3_reference, ticket)["UploadId"]
+    opened = presigner._tokens.open(ticket.token, now=ticket.now)
+    parts = presigner.backend.parts
+    assert parts is not None
+    shown = [
+        ticket.parts,
+        presigner.sign_parts(ticket.token, [1]),
+        presigner.list_parts(ticket.token),
+        opened,
+        PartsRequest.from_json({"token": ticket.token, "numbers": [1]}),
+        list(parts.list_uploads(PENDING_PREFIX)),
+    ]
+    for value in shown:
+        assert not any(secret in f"{value!r} {value}" for secret in ("Signature", upload_id, ticket.token)), value
 
 
 def test_a_ticket_for_a_small_file_is_the_same_with_and_without_parts(s3_reference: Store) -> None:
