@@ -511,6 +511,19 @@ def test_a_part_of_another_size_counts_as_missing_and_a_part_too_many_is_left_ou
     assert _published(store, ticket) == FILE
 
 
+def test_an_empty_part_after_the_last_one_does_not_count(s3_reference: Store) -> None:
+    presigner = _presigner(s3_reference)
+    ticket = presigner.issue(_request(size=PART_BYTES))
+    (request,) = _requests(presigner, ticket)
+    assert send(_sent(request, PARTS[0])).status == 200
+    named = {**_upload(s3_reference, ticket), "PartNumber": 2}
+    url = s3_reference.admin.generate_presigned_url("upload_part", Params=named)
+    assert send(Attempt(method="PUT", url=url)).status == 200
+    assert presigner.list_parts(ticket.token).numbers == (1,)
+    presigner.complete(ticket.token)
+    assert _published(s3_reference, ticket) == PARTS[0]
+
+
 def test_of_a_part_that_is_sent_twice_the_last_one_counts_also_between_list_and_commit(store: Store) -> None:
     presigner = _presigner(store)
     ticket = presigner.issue(_request())
