@@ -3,7 +3,7 @@
 ``POST /upload`` returns a ticket, and ``POST /complete`` the stored object. For a large file, ``POST /parts`` returns
 the requests of its parts, ``POST /parts/list`` says which are stored, and ``POST /abort`` ends the upload.
 ``GET /openapi.json`` describes them. Every error is an RFC 9457 problem document with a stable ``code``. With
-``companion=True``, ``GET /s3/params`` returns tickets to Uppy's Companion mode.
+``companion=True``, everything under ``/s3/`` is for Uppy's Companion mode.
 """
 
 from __future__ import annotations
@@ -72,8 +72,9 @@ def create_app(
       bearer tokens and ``"x-csrftoken"``.
     - ``allow_credentials``: whether those pages may send cookies. A page of any other origin cannot forge a request:
       only JSON is accepted, and a browser first asks whether the origin may send JSON (a preflight request).
-    - ``companion``: also serve ``GET /s3/params``, which Uppy 5 and 6 ask for a ticket in their Companion mode (see
-      docs/uppy.md). A page of any other origin can make a browser send this request, but cannot read the ticket.
+    - ``companion``: also serve what Uppy 5 and 6 ask for in their Companion mode: ``GET /s3/params`` and everything
+      under ``/s3/multipart`` (see docs/uppy.md). A page of any other origin can make a browser send the GET requests,
+      but cannot read the answers.
     - ``max_threads``: how many completions can run at once. Completions wait for the storage, so they run in threads
       of their own: a storage that hangs does not block the application's other endpoints. Completions of files that
       come in parts, other calls to the storage, and calls to a service that signs have the same number of other
@@ -110,15 +111,15 @@ def create_app(
         endpoints |= {f"{path}{end}": endpoint(answer) for end, answer in answers_by_path.items()}
         routes.append(Route(f"{path}/openapi.json", _document(each, companion), methods=["GET"]))
         if companion:
-            params = _Params(answers_by_path["/upload"], presigner=each, authorize=_awaitable(authorize))
-            routes.append(Route(f"{path}{uppy.PREFIX}{{name:path}}", params))
+            app = _Companion(answers_by_path, presigner=each, authorize=_awaitable(authorize))
+            routes.append(Route(f"{path}{uppy.PREFIX}{{name:path}}", app))
     routes += [Route(path, each, methods=["POST"]) for path, each in endpoints.items()]
     others: ASGIApp = Starlette(routes=routes, exception_handlers={HTTPException: _http_problem})
     if allowed_origins:
         others = CORSMiddleware(
             others,
             allow_origins=list(allowed_origins),
-            allow_methods=["POST", "GET"] if companion else ["POST"],
+            allow_methods=["POST", "GET", "DELETE"] if companion else ["POST"],
             allow_headers=["Content-Type", *allowed_headers],
             allow_credentials=allow_credentials,
             expose_headers=["Retry-After"],
@@ -187,35 +188,67 @@ class _Endpoint:
         await send({"type": "http.response.body", "body": content})
 
     async def _body(self, scope: Scope, headers: Mapping[bytes, bytes], receive: Receive) -> bytes:
-        check_media_type(headers.get(b"content-type", b"").decode("latin-1"))
-        check_declared_length(headers.get(b"content-length"))
-        return await read_body(receive)
+        return await _read_json(headers, receive, MAX_BODY_BYTES)
 
     def _problem(self, error: Exception) -> ProblemResponse:
         return problem_response(error)
 
 
-class _Params(_Endpoint):
-    """Everything under ``/s3/``: tickets for Uppy, and problems. Starlette's middleware adds the CORS headers."""
+class _Companion:
+    """Everything under ``/s3/``: what Uppy asks for, and problems. Starlette's middleware adds the CORS headers."""
 
     def __init__(
-        self, answer: Answer, *, presigner: Presigner, authorize: Callable[[Request], Awaitable[str | None]]
+        self,
+        answers: Mapping[str, Answer],
+        *,
+        presigner: Presigner,
+        authorize: Callable[[Request], Awaitable[str | None]],
     ) -> None:
-        super().__init__(answer, authorize=authorize, cors_headers={})
+        self._answers = answers
         self._presigner = presigner
+        self._authorize = authorize
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        refusal = uppy.refusal(scope["path_params"]["name"], scope["method"])
-        if refusal is None:
-            await super().__call__(scope, receive, send)
-        else:
-            await as_response(refusal)(scope, receive, send)
+        found = uppy.find(scope["path_params"]["name"], scope["method"])
+        app: ASGIApp = (
+            as_response(found)
+            if isinstance(found, ProblemResponse)
+            else _CompanionCall(found, self._answers[found.path], presigner=self._presigner, authorize=self._authorize)
+        )
+        await app(scope, receive, send)
+
+
+class _CompanionCall(_Endpoint):
+    """One request of Uppy's, which an endpoint of the contract answers."""
+
+    def __init__(
+        self,
+        call: uppy.Call,
+        answer: Answer,
+        *,
+        presigner: Presigner,
+        authorize: Callable[[Request], Awaitable[str | None]],
+    ) -> None:
+        async def translated(body: bytes, owner: str | None) -> bytes:
+            return call.answer_from(presigner, await answer(body, owner))
+
+        super().__init__(translated, authorize=authorize, cors_headers={})
+        self._call = call
+        self._presigner = presigner
 
     async def _body(self, scope: Scope, headers: Mapping[bytes, bytes], receive: Receive) -> bytes:
-        return uppy.body_of_query(self._presigner, scope["query_string"].decode("latin-1"))
+        limit = self._call.max_body_bytes
+        body = await _read_json(headers, receive, limit) if limit else b""
+        return self._call.body_for(self._presigner, scope["query_string"].decode("latin-1"), body)
 
     def _problem(self, error: Exception) -> ProblemResponse:
         return uppy.with_message(problem_response(error))
+
+
+async def _read_json(headers: Mapping[bytes, bytes], receive: Receive, limit: int) -> bytes:
+    check_media_type(headers.get(b"content-type", b"").decode("latin-1"))
+    check_declared_length(headers.get(b"content-length"), limit)
+    return await read_body(receive, limit)
 
 
 def _awaitable(authorize: Authorize) -> Callable[[Request], Awaitable[str | None]]:
@@ -235,16 +268,16 @@ def _awaitable(authorize: Authorize) -> Callable[[Request], Awaitable[str | None
     return in_thread
 
 
-async def read_body(receive: Receive) -> bytes:
-    """Return the body of a request; raises BodyTooLarge after MAX_BODY_BYTES, and InvalidRequest if it breaks off."""
+async def read_body(receive: Receive, limit: int = MAX_BODY_BYTES) -> bytes:
+    """Return the body of a request; raises BodyTooLarge after ``limit`` bytes, and InvalidRequest if it breaks off."""
     body: bytes = b""
     while True:
         message = await receive()
         if message["type"] == "http.disconnect":
             raise InvalidRequest("the body ended too early")
         body += message.get("body", b"")
-        if len(body) > MAX_BODY_BYTES:
-            raise BodyTooLarge
+        if len(body) > limit:
+            raise BodyTooLarge(limit)
         if not message.get("more_body", False):
             return body
 

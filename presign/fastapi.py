@@ -12,7 +12,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Literal
 
@@ -32,6 +32,7 @@ from presign.http.openapi import (
     ABORT,
     ABORTED_UPLOAD,
     COMPANION,
+    COMPANION_OPERATIONS,
     COMPLETE,
     LIST_PARTS,
     OPERATIONS,
@@ -42,12 +43,13 @@ from presign.http.openapi import (
     TICKET,
     UPLOAD,
     UPLOADED_PARTS,
+    UPPY_SCHEMAS,
     Operation,
     companion_parameters,
     schemas,
 )
 from presign.http.problems import ProblemResponse, is_server_fault, problem_response, problem_response_for_status
-from presign.http.request_body import check_declared_length, check_media_type
+from presign.http.request_body import MAX_BODY_BYTES, check_declared_length, check_media_type
 from presign.messages import StoredObject
 from presign.presigner import Presigner
 
@@ -150,6 +152,7 @@ class UploadParts(BaseModel):
 class StoredParts(UploadPlan):
     """The answer of ``/parts/list``."""
 
+    key: str
     size: int
     numbers: list[int]
 
@@ -190,9 +193,9 @@ def create_router(
     ``/avatars/complete``. The application's OpenAPI document describes them, with the content types and size limits of
     each presigner.
 
-    ``companion`` also serves ``GET /s3/params``, which Uppy 5 and 6 ask for a ticket in their Companion mode (see
-    docs/uppy.md). ``max_threads`` and ``timeout_seconds`` limit the completions, as in ``presign.asgi.create_app``. For
-    pages of other origins, add FastAPI's CORSMiddleware to the application, with ``expose_headers=["Retry-After"]``.
+    ``companion`` also serves what Uppy 5 and 6 ask for in their Companion mode, under ``/s3/`` (see docs/uppy.md).
+    ``max_threads`` and ``timeout_seconds`` limit the completions, as in ``presign.asgi.create_app``. For pages of other
+    origins, add FastAPI's CORSMiddleware to the application, with ``expose_headers=["Retry-After"]``.
 
     Raises ConfigurationError if ``authorize`` or one of its dependencies declares a body or a form, because FastAPI
     would read it first; for a limit of 0 or less; and for two presigners with the same name.
@@ -218,7 +221,7 @@ def create_router(
                 f"{path}{operation.path}", _refuse_method, methods=_OTHER_METHODS, include_in_schema=False
             )
         if companion:
-            _add_companion(router, path, each, answers_by_path[UPLOAD.path], authorize)
+            _add_companion(router, path, each, answers_by_path, authorize)
     if any(isinstance(route, APIRoute) and route.body_field is not None for route in router.routes):
         raise ConfigurationError(
             "authorize must not declare a body or a form, because FastAPI would read it before it authorises; use "
@@ -272,40 +275,67 @@ def _endpoint(answer: Answer, authorize: Authorize) -> Callable[..., Awaitable[R
 
     # No parameter declares the body, because FastAPI would read it before it calls `authorize`.
     async def endpoint(request: Request, owner: Any = owner_of_request) -> Response:
-        check_media_type(request.headers.get("content-type"))
-        check_declared_length(request.headers.get("content-length"))
-        return Response(await answer(await read_body(request.receive), owner), headers=SUCCESS_HEADERS)
+        return Response(await answer(await _read_json(request, MAX_BODY_BYTES), owner), headers=SUCCESS_HEADERS)
 
     return endpoint
 
 
-def _add_companion(router: APIRouter, path: str, presigner: Presigner, answer: Answer, authorize: Authorize) -> None:
-    owner_of_request: Any = Depends(authorize)
+async def _read_json(request: Request, limit: int) -> bytes:
+    check_media_type(request.headers.get("content-type"))
+    check_declared_length(request.headers.get("content-length"), limit)
+    return await read_body(request.receive, limit)
 
-    async def params(request: Request, owner: Any = owner_of_request) -> Response:
-        body = uppy.body_of_query(presigner, request.scope["query_string"].decode("latin-1"))
-        return Response(await answer(body, owner), headers=SUCCESS_HEADERS)
+
+def _add_companion(
+    router: APIRouter, path: str, presigner: Presigner, answers: Mapping[str, Answer], authorize: Authorize
+) -> None:
+    described = {**schemas(presigner), **UPPY_SCHEMAS}
 
     async def refuse(request: Request) -> Response:
-        refusal = uppy.refusal(request.path_params["name"], request.method)
-        assert refusal is not None  # noqa: S101  (the route before this one has the only request that is served)
+        refusal = uppy.find(request.path_params["name"], request.method)
+        assert isinstance(refusal, ProblemResponse)  # noqa: S101  (the routes before this one have all that is served)
         return as_response(refusal)
 
-    router.add_api_route(
-        f"{path}{COMPANION.path}",
-        params,
-        methods=["GET"],
-        name="_".join(filter(None, [path[1:], COMPANION.name])),
-        summary=COMPANION.summary,
-        response_model=UploadTicket,
-        response_description=COMPANION.answer,
-        responses=_responses(COMPANION),
-        openapi_extra={"parameters": companion_parameters(presigner)},
-        route_class_override=_CompanionRoute,
-    )
+    for operation in COMPANION_OPERATIONS:
+        extra: dict[str, Any] = {"parameters": companion_parameters(operation, presigner)}
+        if operation.method == "post":
+            extra["requestBody"] = _request_body(operation, described)
+        responses = _responses(operation)
+        if operation is not COMPANION:
+            schema = {"title": operation.answer, **described[operation.answer]}
+            responses[200] = {"content": {"application/json": {"schema": schema}}}
+        router.add_api_route(
+            f"{path}{operation.path}",
+            _companion_endpoint(operation, presigner, answers, authorize),
+            methods=[operation.method.upper()],
+            name="_".join(filter(None, [path[1:], operation.name])),
+            summary=operation.summary,
+            response_model=UploadTicket if operation is COMPANION else None,
+            response_description=operation.answer,
+            responses=responses,
+            openapi_extra=extra,
+            route_class_override=_CompanionRoute,
+        )
     router.add_api_route(
         f"{path}{uppy.PREFIX}{{name:path}}", refuse, methods=["POST", *_OTHER_METHODS], include_in_schema=False
     )
+
+
+def _companion_endpoint(
+    operation: Operation, presigner: Presigner, answers: Mapping[str, Answer], authorize: Authorize
+) -> Callable[..., Awaitable[Response]]:
+    owner_of_request: Any = Depends(authorize)
+
+    async def endpoint(request: Request, owner: Any = owner_of_request) -> Response:
+        call = uppy.find(operation.path.removeprefix(uppy.PREFIX).format(**request.path_params), request.method)
+        if isinstance(call, ProblemResponse):
+            return as_response(call)
+        posted = await _read_json(request, call.max_body_bytes) if call.max_body_bytes else b""
+        body = call.body_for(presigner, request.scope["query_string"].decode("latin-1"), posted)
+        answer = call.answer_from(presigner, await answers[call.path](body, owner))
+        return Response(answer, headers=SUCCESS_HEADERS)
+
+    return endpoint
 
 
 async def _refuse_method() -> Response:

@@ -18,11 +18,11 @@ from werkzeug.exceptions import HTTPException
 from presign.errors import ConfigurationError, InvalidRequest
 from presign.http import companion as uppy
 from presign.http.async_endpoints import MAX_THREADS, TIMEOUT_SECONDS
-from presign.http.endpoints import ANSWERS, SUCCESS_HEADERS, answer_upload, presigners_by_path
+from presign.http.endpoints import ANSWERS, SUCCESS_HEADERS, presigners_by_path
 from presign.http.long_completions import LongCompletions
 from presign.http.openapi import openapi
 from presign.http.problems import ProblemResponse, is_server_fault, problem_response, problem_response_for_status
-from presign.http.request_body import check_declared_length, check_media_type, read_limited
+from presign.http.request_body import MAX_BODY_BYTES, check_declared_length, check_media_type, read_limited
 from presign.messages import CompletionRequest
 from presign.presigner import Presigner
 
@@ -53,8 +53,8 @@ def create_blueprint(
     For large files, it also has ``POST /parts``, ``POST /parts/list`` and ``POST /abort``. ``GET /openapi.json``
     describes all of them. Several presigners share one blueprint. Each then has addresses of its own, which begin with
     its name, such as ``/avatars/upload``. ``name`` is the blueprint's own name: an application that registers two
-    blueprints needs two names. ``companion`` also serves ``GET /s3/params``, which Uppy 5 and 6 ask for a ticket in
-    their Companion mode (see docs/uppy.md).
+    blueprints needs two names. ``companion`` also serves what Uppy 5 and 6 ask for in their Companion mode, under
+    ``/s3/`` (see docs/uppy.md).
 
     Completions wait for the storage in the thread of their request, so give the server threads, such as
     ``gunicorn --threads 8``. CSRF protection of the application stays on: the page sends the token in a header.
@@ -87,7 +87,7 @@ def create_blueprint(
             blueprint.add_url_rule(
                 f"{path}{uppy.PREFIX}<path:name>",
                 f"{prefix}{_COMPANION}",
-                _companion_view(_view(each, authorize, answer_upload, _body_of_query)),
+                _companion_view(each, authorize),
                 methods=["POST", *_OTHER_METHODS],
                 provide_automatic_options=False,
             )
@@ -138,26 +138,37 @@ def _completer(completions: LongCompletions, timeout_seconds: float) -> _Answer:
     return answer
 
 
-def _companion_view(view_of_ticket: _View) -> Callable[[str], Response]:
+def _companion_view(presigner: Presigner, authorize: Authorize) -> Callable[[str], Response]:
     def view(name: str) -> Response:
         if request.method == "OPTIONS":
-            return _preflight_answer("GET, OPTIONS")
-        refusal = uppy.refusal(name, request.method)
-        return view_of_ticket() if refusal is None else _response(refusal)
+            return _preflight_answer(", ".join([*uppy.methods_of(name), "OPTIONS"]))
+        found = uppy.find(name, request.method)
+        if isinstance(found, ProblemResponse):
+            return _response(found)
+        call = found
+
+        def body_for(presigner: Presigner) -> bytes:
+            posted = _read_json(call.max_body_bytes) if call.max_body_bytes else b""
+            return call.body_for(presigner, request.query_string.decode("latin-1"), posted)
+
+        def answer(presigner: Presigner, body: bytes, owner: str | None) -> bytes:
+            return call.answer_from(presigner, ANSWERS[call.path](presigner, body, owner))
+
+        return _view(presigner, authorize, answer, body_for)()
 
     return view
 
 
-def _body_of_query(presigner: Presigner) -> bytes:
-    return uppy.body_of_query(presigner, request.query_string.decode("latin-1"))
-
-
 def _body(presigner: Presigner) -> bytes:
+    return _read_json(MAX_BODY_BYTES)
+
+
+def _read_json(limit: int) -> bytes:
     check_media_type(request.headers.get("Content-Type"))
-    check_declared_length(request.headers.get("Content-Length"))
+    check_declared_length(request.headers.get("Content-Length"), limit)
     # After a function that ran before the request and read the body, the stream is empty, and Flask keeps the body.
-    body = read_limited(request.stream.read) or request.get_data()
-    check_declared_length(str(len(body)))
+    body = read_limited(request.stream.read, limit) or request.get_data()
+    check_declared_length(str(len(body)), limit)
     if len(body) < (request.content_length or 0):
         raise InvalidRequest("the body ended too early")
     return body

@@ -21,7 +21,7 @@ Enforcer = Literal["storage", "completion"]
 MAX_NAME_CHARACTERS = 255
 MAX_SIZE_BYTES = 2**63 - 1
 
-_REQUEST_MEMBERS = frozenset({"type", "size", "name", "sha256", "hashes_parts"})
+_REQUEST_MEMBERS = frozenset({"type", "size", "name", "sha256", "hashes_parts", "part_size"})
 _MAX_TAGS = 10
 # The characters and the lengths that Azure accepts; S3 accepts "@" as well.
 _TAG_NAME = re.compile(r"[A-Za-z0-9 +./:=_-]{1,128}", re.ASCII)
@@ -62,7 +62,8 @@ class UploadRequest:
 
     ``content_type`` is a media type, ``size`` the file's size in bytes, ``name`` the file's name without a path, and
     ``sha256`` the digest of its bytes in 64 lower-case hexadecimal digits. With ``hashes_parts``, the client computes
-    the SHA-256 of each part of a file that comes in parts. Raises InvalidRequest for anything else.
+    the SHA-256 of each part of a file that comes in parts. ``part_size`` is the size in bytes of the parts into which
+    the client cuts such a file; without it, the policy decides. Raises InvalidRequest for anything else.
     """
 
     content_type: str
@@ -70,15 +71,15 @@ class UploadRequest:
     name: str | None = None
     sha256: str | None = None
     hashes_parts: bool = False
+    part_size: int | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.content_type, str) or not is_media_type(self.content_type):
             raise _invalid("type", self.content_type, "must be a media type such as image/png")
         if self.size is not None:
-            if not isinstance(self.size, int) or isinstance(self.size, bool):
-                raise _invalid("size", self.size, "must be a whole number of bytes")
-            if not 0 <= self.size <= MAX_SIZE_BYTES:
-                raise _invalid("size", str(self.size), f"must be between 0 and {MAX_SIZE_BYTES} bytes")
+            _check_size("size", self.size, least=0)
+        if self.part_size is not None:
+            _check_size("part_size", self.part_size, least=1)
         if self.name is not None:
             _check_name(self.name)
         if self.sha256 is not None and not (isinstance(self.sha256, str) and _SHA256.fullmatch(self.sha256)):
@@ -88,10 +89,11 @@ class UploadRequest:
 
     @classmethod
     def from_json(cls, body: object) -> UploadRequest:
-        """Read the HTTP contract's ``{"type", "size", "name", "sha256", "hashes_parts"}``, as bytes or already parsed.
+        """Read the HTTP contract's request, as bytes or already parsed.
 
-        Only ``type`` is required; null means the same as an absent member. A size such as ``1270.0`` counts as a whole
-        number, as in JSON Schema. Raises InvalidRequest, also for a member that the contract does not have.
+        Its members are ``type``, ``size``, ``name``, ``sha256``, ``hashes_parts`` and ``part_size``. Only ``type`` is
+        required; null means the same as an absent member. A size such as ``1270.0`` counts as a whole number, as in
+        JSON Schema. Raises InvalidRequest, also for a member that the contract does not have.
 
         >>> UploadRequest.from_json(b'{"type": "image/png", "size": 48213}').size
         48213
@@ -99,13 +101,13 @@ class UploadRequest:
         members = _members(body, known=_REQUEST_MEMBERS)
         if "type" not in members:
             raise _invalid("type", None, "is required")
-        size = members.get("size")
         return cls(
             content_type=members["type"],
-            size=int(size) if isinstance(size, float) and size.is_integer() else size,
+            size=_whole(members.get("size")),
             name=members.get("name"),
             sha256=members.get("sha256"),
             hashes_parts=False if members.get("hashes_parts") is None else members["hashes_parts"],
+            part_size=_whole(members.get("part_size")),
         )
 
 
@@ -376,15 +378,19 @@ class SignedParts:
 
 @dataclass(frozen=True, kw_only=True)
 class UploadedParts:
-    """What the store has of a file of ``size`` bytes: the ``numbers`` of its complete parts, in ascending order."""
+    """What the store has of a file of ``size`` bytes: the ``numbers`` of its complete parts, in ascending order.
 
+    ``key`` is the object's key after publication, as in the ticket.
+    """
+
+    key: str
     size: int
     plan: PartPlan
     numbers: tuple[int, ...]
 
     def to_json(self) -> bytes:
         """Return the HTTP contract's response body as JSON; times are RFC 3339 in UTC."""
-        members = {"size": self.size, **self.plan.to_dict(), "numbers": self.numbers}
+        members = {"key": self.key, "size": self.size, **self.plan.to_dict(), "numbers": self.numbers}
         return orjson.dumps(members, option=orjson.OPT_UTC_Z)
 
 
@@ -529,6 +535,18 @@ def _members(body: object, *, known: frozenset[str]) -> dict[str, Any]:
         member = min(str(member) for member in body.keys() - known)
         raise _invalid(member, None, f"is not known; known are {', '.join(sorted(known))}")
     return body
+
+
+def _whole(number: Any) -> Any:
+    """Return a number such as 1270.0 as an int, as JSON Schema understands it, and everything else unchanged."""
+    return int(number) if isinstance(number, float) and number.is_integer() else number
+
+
+def _check_size(name: str, size: Any, *, least: int) -> None:
+    if not isinstance(size, int) or isinstance(size, bool):
+        raise _invalid(name, size, "must be a whole number of bytes")
+    if not least <= size <= MAX_SIZE_BYTES:
+        raise _invalid(name, str(size), f"must be between {least} and {MAX_SIZE_BYTES} bytes")
 
 
 def _check_name(name: object) -> None:

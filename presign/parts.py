@@ -133,6 +133,25 @@ def begin(
     )
 
 
+def part_bytes_of(store: PartsStore, size: int, wanted: int | None, *, default: int) -> int:
+    """Return how many bytes the parts of a file have: ``wanted`` by the client, or ``default``.
+
+    Raises InvalidRequest if the store takes no such parts, or a file of this ``size`` would have too many of them.
+    """
+    if wanted is None:
+        return default
+    limits = store.limits
+    least = max(limits.min_part_bytes, -(-size // limits.max_parts))
+    if not least <= wanted <= limits.max_part_bytes:
+        raise InvalidRequest(
+            f"'part_size' must be between {least} and {limits.max_part_bytes} bytes for this file",
+            field="part_size",
+            value=wanted,
+            limit=least if wanted < least else limits.max_part_bytes,
+        )
+    return wanted
+
+
 def plan_of(grant: GrantInParts) -> PartPlan:
     """Return what a client needs to know about the parts of its file."""
     return PartPlan(
@@ -178,7 +197,7 @@ def uploaded(store: PartsStore, grant: GrantInParts, exists: Callable[[], bool])
         numbers, is_committed = (), True
     if is_committed:
         numbers = range(1, grant.part_count + 1)
-    return UploadedParts(size=grant.max_bytes, plan=plan_of(grant), numbers=tuple(numbers))
+    return UploadedParts(key=grant.key, size=grant.max_bytes, plan=plan_of(grant), numbers=tuple(numbers))
 
 
 def commit(store: PartsStore, grant: GrantInParts, exists: Callable[[], bool]) -> bool:

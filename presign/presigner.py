@@ -300,7 +300,16 @@ class Presigner:
 
     def issuing_does_io(self, request: UploadRequest) -> bool:
         """Say whether ``issue`` calls a service for this request, so that an event loop must call it in a thread."""
-        return self.backend.signing_does_io or self._in_parts.includes(request.size, request.sha256)
+        return self.backend.signing_does_io or self.comes_in_parts(request)
+
+    def comes_in_parts(self, request: UploadRequest) -> bool:
+        """Say whether the file of this request comes in parts, if the policy allows it."""
+        return self._in_parts.includes(request.size, request.sha256)
+
+    @property
+    def parts_from_bytes(self) -> int | None:
+        """The size from which on a file comes in parts, or None if no file that the policy allows does."""
+        return self._parts_from_bytes if self._parts_from_bytes <= self.policy.max_bytes else None
 
     def sweep(self, *, dry_run: bool = False) -> SweepResult:
         """Delete the pending uploads that can no longer be completed. Raises StorageUnavailable.
@@ -321,7 +330,7 @@ class Presigner:
             older_than=self.policy.max_expires_in + self._completion_window,
             now=self._clock(),
             dry_run=dry_run,
-            parts=self.backend.parts if self._parts_from_bytes <= self.policy.max_bytes else None,
+            parts=None if self.parts_from_bytes is None else self.backend.parts,
             parts_older_than=self.policy.resumable_for + self._completion_window,
         )
 
@@ -346,7 +355,7 @@ class Presigner:
         grant = parts.begin(
             store,
             decided,
-            part_bytes=self.policy.part_bytes,
+            part_bytes=parts.part_bytes_of(store, decided.max_bytes, request.part_size, default=self.policy.part_bytes),
             hashes_parts=request.hashes_parts,
             resumable_until=now.replace(microsecond=0) + self.policy.resumable_for,
         )

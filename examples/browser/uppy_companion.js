@@ -10,7 +10,7 @@ const tokens = new Map();
 const completions = new Map();
 
 uppy.use(AwsS3, {
-  shouldUseMultipart: false,
+  shouldUseMultipart: ({ size }) => size >= 100 * 1024 ** 2, // as the policy's parts_from_bytes
   companionEndpoint: "/files",
   endpoint: "/files", // the same in Uppy 5
 });
@@ -20,9 +20,9 @@ uppy.on("file-added", ({ id, size }) => uppy.setFileMeta(id, { size }));
 const { fetch } = window;
 window.fetch = async (...request) => {
   const response = await fetch(...request);
-  if (response.ok && response.url.includes("/s3/params?")) {
-    const { fields, token } = await response.clone().json();
-    tokens.set(fields.key, token);
+  if (response.ok && /\/s3\/(params\?|multipart$)/.test(response.url)) {
+    const { fields, key, token, uploadId } = await response.clone().json();
+    tokens.set(fields?.key ?? key, token ?? uploadId);
   }
   return response;
 };

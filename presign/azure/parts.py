@@ -55,6 +55,7 @@ class AzureParts:
 
     limits = LIMITS
     needs_pending_key = True
+    answers_with_etag = False
 
     def __init__(self, *, pending: BlobContainer, signer: ContainerSigner) -> None:
         self._pending = pending

@@ -71,6 +71,10 @@ class PartsStore(Protocol):
     def needs_pending_key(self) -> bool:
         """Whether a client could also change the object itself, so that parts must never go to a final key."""
 
+    @property
+    def answers_with_etag(self) -> bool:
+        """Whether the answer to a part has an ETag. Clients of S3, such as Uppy, do not go on without one."""
+
     def enforces(self, grant: Grant) -> frozenset[Rule]:
         """Return the rules that the storage itself enforces if the file of ``grant`` comes in parts."""
 

@@ -20,7 +20,7 @@
 - ``inspect``, ``on_complete``: functions, or their dotted paths; see ``presign.Presigner``.
 - ``secret``: signs the tokens; see ``presign.tokens.CompletionTokens``. By default it is derived from ``SECRET_KEY``
   and ``SECRET_KEY_FALLBACKS``.
-- ``companion``: True also serves ``GET <alias>/s3/params``, which Uppy 5 and 6 ask for a ticket in their Companion
+- ``companion``: True also serves what Uppy 5 and 6 ask for in their Companion
   mode (see docs/uppy.md).
 - ``completion_window``: see ``presign.Presigner``.
 - everything else: members of ``presign.UploadPolicy``. ``prefix`` is added to the prefix of the address or to the

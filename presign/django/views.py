@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import inspect
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from typing import NamedTuple, TypeVar
 
@@ -40,7 +40,7 @@ from presign.http.problems import (
     problem_response,
     problem_response_for_status,
 )
-from presign.http.request_body import check_declared_length, check_media_type, read_limited
+from presign.http.request_body import MAX_BODY_BYTES, check_declared_length, check_media_type, read_limited
 from presign.messages import CompletionRequest, UploadRequest
 from presign.presigner import AwaitResult, awaiter_of_running_loop
 
@@ -92,12 +92,29 @@ async def abort(request: HttpRequest, alias: str) -> HttpResponse:
 
 
 async def companion(request: HttpRequest, alias: str, name: str) -> HttpResponse:
-    """Answer with a ticket for Uppy's Companion mode."""
+    """Answer what Uppy asks for in its Companion mode."""
+    found = uppy.find(name, str(request.method))
 
     def refusal(request: HttpRequest, alias: str) -> ProblemResponse | None:
-        return uppy.refusal(name, str(request.method)) if read_settings(alias).companion else _not_found()
+        if not read_settings(alias).companion:
+            return _not_found()
+        return found if isinstance(found, ProblemResponse) else None
 
-    outcome = await _outcome(request, alias, _upload, refusal, _body_of_query)
+    def body(request: HttpRequest, alias: str) -> bytes:
+        assert isinstance(found, uppy.Call)  # noqa: S101  (any other request was refused)
+        if found.max_body_bytes:
+            posted = _read_json(request, found.max_body_bytes)
+        else:
+            _check_csrf(request)
+            posted = b""
+        return found.body_for(get_presigner(alias), request.META["QUERY_STRING"], posted)
+
+    def prepare(alias: str, body: bytes, owner: str | None) -> _Work:
+        assert isinstance(found, uppy.Call)  # noqa: S101
+        work, translate = _PREPARE[found.path](alias, body, owner), partial(found.answer_from, get_presigner(alias))
+        return work._replace(call=lambda await_result: translate(work.call(await_result)))
+
+    outcome = await _outcome(request, alias, prepare, refusal, body)
     return _response(uppy.with_message(outcome) if isinstance(outcome, ProblemResponse) else outcome)
 
 
@@ -140,6 +157,14 @@ def _list_parts(alias: str, body: bytes, owner: str | None) -> _Work:
 
 def _abort(alias: str, body: bytes, owner: str | None) -> _Work:
     return _Work(lambda _: answer_abort(get_presigner(alias), body, owner), _endpoints.in_storage_thread)
+
+
+_PREPARE: Mapping[str, _Prepare] = {
+    "/upload": _upload,
+    "/parts": _sign_parts,
+    "/parts/list": _list_parts,
+    "/abort": _abort,
+}
 
 
 async def _outcome(
@@ -206,20 +231,20 @@ def _not_found() -> ProblemResponse:
     return problem_response_for_status(404, title="Not Found")
 
 
-def _body_of_query(request: HttpRequest, alias: str) -> bytes:
-    return uppy.body_of_query(get_presigner(alias), request.META["QUERY_STRING"])
-
-
 def _body(request: HttpRequest, alias: str) -> bytes:
+    return _read_json(request, MAX_BODY_BYTES)
+
+
+def _read_json(request: HttpRequest, limit: int) -> bytes:
     check_media_type(request.META.get("CONTENT_TYPE"))
-    check_declared_length(request.META.get("CONTENT_LENGTH"))
+    check_declared_length(request.META.get("CONTENT_LENGTH"), limit)
     _check_csrf(request)
     read = request.read
     if isinstance(request, WSGIRequest) and not request.META.get("CONTENT_LENGTH"):
         # Django takes a body without a length for an empty one. Servers that know its end say so.
         read = request.META["wsgi.input"].read if request.META.get("wsgi.input_terminated") else read
     try:
-        return read_limited(read)
+        return read_limited(read, limit)
     except OSError:
         raise InvalidRequest("the body ended too early") from None
 

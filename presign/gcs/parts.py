@@ -66,6 +66,7 @@ class GcsParts:
 
     limits = LIMITS
     needs_pending_key = False
+    answers_with_etag = True
 
     def __init__(self, *, bucket: PartsBucket, pending: PartsBucket) -> None:
         self._bucket = bucket

@@ -45,7 +45,7 @@ _ERRORS_OF_ALL: tuple[type[PresignError], ...] = (
 class Operation:
     """One operation of the contract: its path, its operation id, the names of its schemas, and the errors it answers.
 
-    The members of the request are those of a POST's body, or the parameters of a GET.
+    The members of the request are those of a POST's body, or the parameters of a GET or DELETE.
     """
 
     path: str
@@ -54,7 +54,7 @@ class Operation:
     request: str
     answer: str
     errors: tuple[type[PresignError], ...]
-    method: Literal["get", "post"] = "post"
+    method: Literal["delete", "get", "post"] = "post"
 
     @property
     def codes(self) -> dict[int, list[str]]:
@@ -92,15 +92,6 @@ COMPLETE = Operation(
         StorageUnavailable,
     ),
 )
-COMPANION = Operation(
-    path=f"{companion_mode.PREFIX}{companion_mode.PARAMS}",
-    name="companion_params",
-    summary="Ask for a ticket for one file, as Uppy does in its Companion mode.",
-    request="UploadRequest",
-    answer="Ticket",
-    errors=tuple(error for error in UPLOAD.errors if error not in {BodyTooLarge, UnsupportedMediaType}),
-    method="get",
-)
 PARTS = Operation(
     path="/parts",
     name="sign_parts",
@@ -128,6 +119,77 @@ ABORT = Operation(
 OPERATIONS = (UPLOAD, COMPLETE, PARTS, LIST_PARTS, ABORT)
 
 
+def _without_body(operation: Operation) -> tuple[type[PresignError], ...]:
+    return tuple(error for error in operation.errors if error not in {BodyTooLarge, UnsupportedMediaType})
+
+
+_MULTIPART = f"{companion_mode.PREFIX}{companion_mode.MULTIPART}"
+COMPANION = Operation(
+    path=f"{companion_mode.PREFIX}{companion_mode.PARAMS}",
+    name="companion_params",
+    summary="Ask for a ticket for one file, as Uppy does in its Companion mode.",
+    request="UploadRequest",
+    answer="Ticket",
+    errors=_without_body(UPLOAD),
+    method="get",
+)
+COMPANION_OPERATIONS = (
+    COMPANION,
+    Operation(
+        path=_MULTIPART,
+        name="companion_begin",
+        summary="Begin the upload of a large file in parts, as Uppy does in its Companion mode.",
+        request="UppyUpload",
+        answer="UppyUploadInParts",
+        errors=UPLOAD.errors,
+    ),
+    Operation(
+        path=f"{_MULTIPART}/{{upload_id}}",
+        name="companion_list",
+        summary="Ask which parts of a large file are stored, as Uppy does to resume its upload.",
+        request="CompletionRequest",
+        answer="UppyParts",
+        errors=_without_body(LIST_PARTS),
+        method="get",
+    ),
+    Operation(
+        path=f"{_MULTIPART}/{{upload_id}}",
+        name="companion_abort",
+        summary="End the upload of a large file, as Uppy does when it is cancelled.",
+        request="CompletionRequest",
+        answer="AbortedUpload",
+        errors=_without_body(ABORT),
+        method="delete",
+    ),
+    Operation(
+        path=f"{_MULTIPART}/{{upload_id}}/batch",
+        name="companion_sign_batch",
+        summary="Ask for the addresses of several parts, as Uppy's Companion answers it.",
+        request="PartsRequest",
+        answer="UppyPartUrls",
+        errors=_without_body(PARTS),
+        method="get",
+    ),
+    Operation(
+        path=f"{_MULTIPART}/{{upload_id}}/{{number}}",
+        name="companion_sign",
+        summary="Ask for the request of one part, as Uppy does in its Companion mode.",
+        request="PartsRequest",
+        answer="UppyPart",
+        errors=_without_body(PARTS),
+        method="get",
+    ),
+    Operation(
+        path=f"{_MULTIPART}/{{upload_id}}/complete",
+        name="companion_complete",
+        summary="Ask whether all parts of a large file are stored; POST /complete then verifies and publishes it.",
+        request="UppyPartsList",
+        answer="UppyStored",
+        errors=(*LIST_PARTS.errors, PartsMissing),
+    ),
+)
+
+
 def _types(*names: str) -> dict[str, Any]:
     """Return the schema of values of these JSON types: by `anyOf`, because old FastAPI knows no list of types."""
     return {"type": names[0]} if len(names) == 1 else {"anyOf": [{"type": name} for name in names]}
@@ -152,16 +214,23 @@ _OBJECT_URL = {
 def openapi(presigner: Presigner, *, companion: bool = False) -> dict[str, Any]:
     """Return the OpenAPI 3.1 document of the contract, with this presigner's content types and size limits.
 
-    With ``companion``, it has the address for Uppy's Companion mode too.
+    With ``companion``, it has the addresses for Uppy's Companion mode too.
     """
-    paths = {operation.path: {"post": _described(operation)} for operation in OPERATIONS}
+    paths: dict[str, dict[str, Any]] = {operation.path: {"post": _described(operation)} for operation in OPERATIONS}
+    described = schemas(presigner)
     if companion:
-        paths[COMPANION.path] = {"get": {**_described(COMPANION), "parameters": companion_parameters(presigner)}}
+        described |= UPPY_SCHEMAS
+        for operation in COMPANION_OPERATIONS:
+            parameters = companion_parameters(operation, presigner)
+            paths.setdefault(operation.path, {})[operation.method] = {
+                **_described(operation),
+                **({"parameters": parameters} if parameters else {}),
+            }
     return {
         "openapi": "3.1.0",
         "info": {"title": "presign", "version": "1", "summary": "Tickets for uploads straight to object storage."},
         "paths": paths,
-        "components": {"schemas": schemas(presigner)},
+        "components": {"schemas": described},
     }
 
 
@@ -193,18 +262,27 @@ def _described(operation: Operation) -> dict[str, Any]:
     return described
 
 
-def companion_parameters(presigner: Presigner) -> list[dict[str, Any]]:
-    """Return the parameters of the query that asks for a ticket in Uppy's Companion mode; all others are ignored."""
-    request = _upload_request(presigner)
-    return [
-        {
-            "name": name,
-            "in": "query",
-            "required": member in request["required"],
-            "schema": request["properties"][member],
-        }
-        for name, member in companion_mode.MEMBERS.items()
+def companion_parameters(operation: Operation, presigner: Presigner) -> list[dict[str, Any]]:
+    """Return the parameters of a request in Uppy's Companion mode; all others that Uppy sends are ignored."""
+    in_path = [
+        {"name": name, "in": "path", "required": True, "schema": schema}
+        for name, schema in (("upload_id", _UPLOAD_ID), ("number", _NUMBER))
+        if f"{{{name}}}" in operation.path
     ]
+    if operation is COMPANION:
+        request = _upload_request(presigner)
+        return [
+            {
+                "name": name,
+                "in": "query",
+                "required": member in request["required"],
+                "schema": request["properties"][member],
+            }
+            for name, member in companion_mode.MEMBERS.items()
+        ]
+    if operation.path.endswith("/batch"):
+        in_path.append({"name": "partNumbers", "in": "query", "required": True, "schema": _PART_NUMBERS})
+    return in_path
 
 
 def _content(media_type: str, schema: str) -> dict[str, Any]:
@@ -251,6 +329,13 @@ def _upload_request(presigner: Presigner) -> dict[str, Any]:
                 "description": "The SHA-256 digest of the file in hexadecimal digits. The ticket then accepts only "
                 "a file with this digest.",
             },
+            "part_size": {
+                **type_of("part_size", "integer"),
+                "minimum": 1,
+                "maximum": MAX_SIZE_BYTES,
+                "description": "The size in bytes of the parts into which the client cuts the file, if it comes in "
+                "parts. Without it, the server decides.",
+            },
             "hashes_parts": {
                 **type_of("hashes_parts", "boolean"),
                 "description": "The client computes the SHA-256 digest of each part, if the file comes in parts.",
@@ -260,6 +345,12 @@ def _upload_request(presigner: Presigner) -> dict[str, Any]:
 
 
 _NUMBER = {"type": "integer", "minimum": 1}
+_UPLOAD_ID = {**_TEXT, "description": "The token of the ticket."}
+_PART_NUMBERS = {
+    "type": "string",
+    "pattern": "^[0-9]+(,[0-9]+)*$",
+    "description": "The numbers of the parts, with commas between them.",
+}
 _PART_REQUEST = {
     "type": "object",
     "description": "The request that stores one part: send `method` to `url`, with all `headers` and exactly `size` "
@@ -368,9 +459,10 @@ SIGNED_PARTS = {
 UPLOADED_PARTS = {
     "type": "object",
     "description": "What the storage has of the file.",
-    "required": [*_PLAN, "size", "numbers"],
+    "required": [*_PLAN, "key", "size", "numbers"],
     "properties": {
         **_PLAN,
+        "key": {**_TEXT, "description": "The object's name in the bucket or container, after the completion."},
         "size": {"type": "integer", "description": "The file's size in bytes."},
         "numbers": {
             "type": "array",
@@ -399,6 +491,77 @@ STORED_OBJECT = {
         },
         "size": {"type": "integer", "description": "The object's size in bytes."},
         "type": {**_TEXT, "description": "The object's media type."},
+    },
+}
+_UPPY_SIZE = {"anyOf": [{"type": "integer", "minimum": 0}, {"type": "string", "pattern": "^[0-9]+$"}]}
+UPPY_SCHEMAS: dict[str, dict[str, Any]] = {
+    "UppyUpload": {
+        "type": "object",
+        "description": "What Uppy sends to begin an upload in parts. It adds all metadata of the file.",
+        "required": ["type", "metadata"],
+        "properties": {
+            "filename": {**_types("string", "null"), "maxLength": MAX_NAME_CHARACTERS},
+            "type": _TEXT,
+            "metadata": {
+                "type": "object",
+                "required": ["size"],
+                "properties": {
+                    "size": {**_UPPY_SIZE, "description": "The file's size in bytes, which the page adds."},
+                    "part_size": {
+                        "anyOf": [*_UPPY_SIZE["anyOf"], {"type": "null"}],
+                        "description": "What the page's `getChunkSize` returns, if it has one.",
+                    },
+                    "sha256": {**_types("string", "null"), "pattern": _SHA256},
+                },
+            },
+        },
+    },
+    "UppyUploadInParts": {
+        "type": "object",
+        "description": "The upload that has begun.",
+        "required": ["key", "uploadId"],
+        "properties": {
+            "key": {**_TEXT, "description": "The object's name in the bucket, after the completion."},
+            "uploadId": {**_TEXT, "description": "The token: send it to `/complete` after Uppy's own completion."},
+        },
+    },
+    "UppyParts": {
+        "type": "array",
+        "description": "The parts that are stored with their whole size.",
+        "items": {
+            "type": "object",
+            "required": ["PartNumber", "Size", "ETag"],
+            "properties": {
+                "PartNumber": _NUMBER,
+                "Size": {"type": "integer", "description": "The part's size in bytes."},
+                "ETag": {**_TEXT, "description": "Not the storage's ETag, but a text that Uppy sends back."},
+            },
+        },
+    },
+    "UppyPart": {
+        "type": "object",
+        "description": "The request that stores one part.",
+        "required": ["method", "url", "headers"],
+        "properties": {"method": {"type": "string", "enum": ["PUT"]}, "url": _URL, "headers": _TEXTS_BY_NAME},
+    },
+    "UppyPartUrls": {
+        "type": "object",
+        "description": "The addresses to which the parts are sent with PUT, by the parts' numbers.",
+        "required": ["presignedUrls"],
+        "properties": {"presignedUrls": {"type": "object", "additionalProperties": _URL}},
+    },
+    "UppyPartsList": {
+        "type": "object",
+        "description": "Uppy's own list of parts. It is not read: the storage's list decides.",
+    },
+    "UppyStored": {
+        "type": "object",
+        "description": "All parts are stored. `/complete` with the token verifies and publishes the file.",
+        "required": ["location", "key"],
+        "properties": {
+            "location": {**_OBJECT_URL, "description": "The address after the completion, if everybody may read it."},
+            "key": {**_TEXT, "description": "The object's name in the bucket, after the completion."},
+        },
     },
 }
 PROBLEM = {

@@ -14,14 +14,14 @@ _MAX_DIGITS = 20
 
 
 class BodyTooLarge(PresignError):
-    """The request's body has more than MAX_BODY_BYTES."""
+    """The request's body has more than MAX_BODY_BYTES, or than its endpoint's own limit."""
 
     code = "body_too_large"
     status = 413
     title = "The request's body is too large"
 
-    def __init__(self) -> None:
-        super().__init__(f"the body may have {MAX_BODY_BYTES} bytes at most", limit=MAX_BODY_BYTES)
+    def __init__(self, limit: int = MAX_BODY_BYTES) -> None:
+        super().__init__(f"the body may have {limit} bytes at most", limit=limit)
 
 
 class UnsupportedMediaType(PresignError):
@@ -38,23 +38,23 @@ def check_media_type(content_type: str | None) -> None:
         raise UnsupportedMediaType(f"the content type must be {_JSON}", field="content-type")
 
 
-def check_declared_length(content_length: str | bytes | None) -> None:
-    """Raise BodyTooLarge if the header ``Content-Length`` announces more than MAX_BODY_BYTES; nothing is read.
+def check_declared_length(content_length: str | bytes | None, limit: int = MAX_BODY_BYTES) -> None:
+    """Raise BodyTooLarge if the header ``Content-Length`` announces more than ``limit`` bytes; nothing is read.
 
     A header that is absent or no number passes: the body is then limited while it is read.
     """
     # isdigit, because int also accepts signs, spaces and underscores; and int refuses a text of 4,300 digits.
     if not content_length or not content_length.isascii() or not content_length.isdigit():
         return
-    if len(content_length) > _MAX_DIGITS or int(content_length) > MAX_BODY_BYTES:
-        raise BodyTooLarge
+    if len(content_length) > _MAX_DIGITS or int(content_length) > limit:
+        raise BodyTooLarge(limit)
 
 
-def read_limited(read: Callable[[int], bytes]) -> bytes:
-    """Return a body from ``read(size)``, which returns ``b""`` at its end; raises BodyTooLarge after MAX_BODY_BYTES."""
+def read_limited(read: Callable[[int], bytes], limit: int = MAX_BODY_BYTES) -> bytes:
+    """Return a body from ``read(size)``, which returns ``b""`` at its end; raises BodyTooLarge above ``limit``."""
     body = b""
-    while chunk := read(MAX_BODY_BYTES + 1 - len(body)):
+    while chunk := read(limit + 1 - len(body)):
         body += chunk
-        if len(body) > MAX_BODY_BYTES:
-            raise BodyTooLarge
+        if len(body) > limit:
+            raise BodyTooLarge(limit)
     return body

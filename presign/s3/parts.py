@@ -60,6 +60,7 @@ class S3Parts:
 
     limits = LIMITS
     needs_pending_key = False
+    answers_with_etag = True
 
     def __init__(
         self,

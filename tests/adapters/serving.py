@@ -33,6 +33,7 @@ from presign.django import presigners as django_presigners
 from presign.django import views as django_views
 from presign.fastapi import create_router
 from presign.flask import create_blueprint
+from presign.http import companion as uppy
 from presign.http.async_endpoints import TIMEOUT_SECONDS, AsyncEndpoints
 from presign.http.endpoints import ANSWERS
 from tests.django import project as _project  # noqa: F401  (configures Django)
@@ -183,6 +184,11 @@ def serve_naively(presigners: Sequence[Presigner], decide: Decide) -> Iterator[s
             members: dict[str, Any] = query if request.method == "GET" else await request.json()
             decide(request.headers.get("x-user"))
             path = request.url.path
+            call = uppy.find(path.partition("/s3/")[2], request.method)
+            if isinstance(call, uppy.Call) and call.path != "/upload":
+                body = call.body_for(presigner, request.url.query, b"")
+                answer = await to_thread(ANSWERS[call.path], presigner, body, None)
+                return Response(call.answer_from(presigner, answer))
             if path.endswith("/complete"):
                 return JSONResponse((await presigner.complete_async(members["token"])).to_dict())
             if path.endswith("/parts"):
@@ -198,7 +204,7 @@ def serve_naively(presigners: Sequence[Presigner], decide: Decide) -> Iterator[s
         except Exception:
             return PlainTextResponse(traceback.format_exc(), status_code=500)
 
-    paths = [f"/{each.name}{name}" for each in presigners for name in (*ANSWERS, "/s3/params")]
+    paths = [f"/{each.name}{name}" for each in presigners for name in (*ANSWERS, "/s3/{name:path}")]
     methods = ["GET", "POST", "PUT", "PATCH", "DELETE"]
     with serve(Starlette(routes=[Route(path, answer, methods=methods) for path in paths])) as url:
         yield url

@@ -37,7 +37,17 @@ from presign.fastapi import (
     completed_upload,
     create_router,
 )
-from presign.http.openapi import ABORT, COMPANION, COMPLETE, LIST_PARTS, PARTS, UPLOAD, companion_parameters, schemas
+from presign.http.openapi import (
+    ABORT,
+    COMPANION,
+    COMPANION_OPERATIONS,
+    COMPLETE,
+    LIST_PARTS,
+    PARTS,
+    UPLOAD,
+    companion_parameters,
+    schemas,
+)
 from tests.adapters.conftest import store_png
 from tests.conftest import PNG, TOKEN_SECRET, Store
 from tests.small_parts import SmallPartsBackend
@@ -110,11 +120,14 @@ def test_the_applications_document_describes_uppys_companion_mode(s3_reference: 
     for kind in kinds:
         described = document["paths"][f"/files/{kind.name}{COMPANION.path}"]
         assert list(described) == ["get"], "the refusal of other methods is not described"
-        for parameter in companion_parameters(kind):
+        for parameter in companion_parameters(COMPANION, kind):
             assert json.loads(json.dumps(parameter)) in described["get"]["parameters"]
-        answers = described["get"]["responses"]
-        assert answers["200"]["content"]["application/json"]["schema"] == {"$ref": "#/components/schemas/UploadTicket"}
-        assert {status for status in answers if status != "200"} == {"4XX", *map(str, COMPANION.codes)}
+        ticket = described["get"]["responses"]["200"]["content"]["application/json"]["schema"]
+        assert ticket == {"$ref": "#/components/schemas/UploadTicket"}
+        for operation in COMPANION_OPERATIONS:
+            answers = document["paths"][f"/files/{kind.name}{operation.path}"][operation.method]["responses"]
+            assert {status for status in answers if status != "200"} == {"4XX", *map(str, operation.codes)}
+            assert list(answers["200"]["content"]) == ["application/json"]
 
 
 @pytest.mark.parametrize(

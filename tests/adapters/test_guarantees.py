@@ -28,6 +28,7 @@ from presign import (
     UploadPolicy,
     UploadRequest,
 )
+from presign.http.companion import MAX_PARTS_BODY_BYTES
 from presign.http.openapi import schemas
 from presign.http.request_body import MAX_BODY_BYTES
 from tests.adapters.serving import ADAPTERS, serve_naively
@@ -39,6 +40,7 @@ JSON = {"Content-Type": "application/json"}
 ALICE = {"X-User": "alice"}
 PATHS = tuple(f"/avatars{path}" for path in ("/upload", "/complete", "/parts", "/parts/list", "/abort"))
 PARAMS = "/avatars/s3/params"
+MULTIPART = "/avatars/s3/multipart"
 PART_BYTES = 20
 LARGE = PNG.ljust(75, b"\0")
 PARTS = [LARGE[start : start + PART_BYTES] for start in range(0, len(LARGE), PART_BYTES)]
@@ -147,6 +149,18 @@ class Api:
     def request(self, method: str, path: str, **options: Any) -> httpx.Response:
         return self.client.request(method, f"{self.url}{path}", **options)
 
+    def uppy(self, method: str, end: str, *, user: str | None = "alice", **options: Any) -> httpx.Response:
+        """Send what Uppy sends in its Companion mode for an upload in parts."""
+        headers = {"X-User": user} if user else {}
+        return self.request(method, f"{MULTIPART}{end}", headers=headers, **options)
+
+    def begun(self, name: str = "cat.png", **metadata: object) -> dict[str, str]:
+        """Begin an upload of alice's in parts, as Uppy does."""
+        answer = self.uppy("POST", "", json=_as_uppy(name, **metadata))
+        assert answer.status_code == 200, answer.text
+        begun: dict[str, str] = answer.json()
+        return begun
+
     def ticket(self, name: str = "cat.png", *, stored: bytes | None = None) -> dict[str, Any]:
         """Return a ticket of alice's, after the file is stored."""
         answer = self.post("/avatars/upload", {"type": "image/png", "name": name})
@@ -201,6 +215,11 @@ def api(request: pytest.FixtureRequest, kinds: list[Presigner], client: httpx.Cl
 def naive_api(kinds: list[Presigner], client: httpx.Client) -> Iterator[Api]:
     with serve_naively(kinds, _decide) as url:
         yield Api(url=url, client=client, answer_seconds=0.2)
+
+
+def _as_uppy(name: str = "cat.png", **metadata: object) -> dict[str, Any]:
+    sizes = {"size": len(LARGE), "part_size": PART_BYTES}
+    return {"filename": name, "type": "image/png", "metadata": {"name": name, **sizes, **metadata}}
 
 
 def _is_problem(answer: httpx.Response, status: int, code: str) -> dict[str, Any]:
@@ -273,7 +292,7 @@ def lets_no_cache_store_an_answer(api: Api) -> None:
         api.params(type="text/html"),
         api.params("/avatars/s3/multipart"),
     ]
-    assert [answer.status_code for answer in answers] == [200, 200, 202, 415, 401, 500, 405, 200, 415, 404]
+    assert [answer.status_code for answer in answers] == [200, 200, 202, 415, 401, 500, 405, 200, 415, 405]
     for answer in answers:
         assert answer.headers.get("cache-control") == "no-store", answer.text
 
@@ -379,10 +398,124 @@ def explains_each_refusal_to_uppy_with_a_message(api: Api) -> None:
     assert api.params(user="crash").json()["message"]
 
 
-def tells_uppy_that_it_serves_no_parts(api: Api) -> None:
-    for method, name in (("POST", "multipart"), ("GET", "multipart/x/1"), ("DELETE", "multipart/x"), ("GET", "sts")):
+def tells_uppy_what_it_does_not_serve(api: Api) -> None:
+    for method, name in (("GET", "sts"), ("GET", "multipart/x/y"), ("GET", "multipart//1"), ("GET", "multipart/x/1/2")):
         answer = api.request(method, f"/avatars/s3/{name}", headers=ALICE)
-        assert "shouldUseMultipart" in _is_problem(answer, 404, "not_found")["message"]
+        assert "single ones and those in parts" in _is_problem(answer, 404, "not_found")["message"]
+    for name, allowed in (
+        ("multipart", "POST"),
+        ("multipart/x", "DELETE, GET"),
+        ("multipart/x/1", "GET"),
+        ("multipart/x/batch", "GET"),
+        ("multipart/x/complete", "POST"),
+    ):
+        answer = api.request("PUT", f"/avatars/s3/{name}", headers=ALICE)
+        assert _is_problem(answer, 405, "method_not_allowed")["message"]
+        assert answer.headers["allow"] == allowed
+
+
+def takes_a_file_in_parts_from_uppy(api: Api) -> None:
+    begun = api.begun()
+    token, key = begun["uploadId"], begun["key"]
+    query: dict[str, Any] = {"params": {"key": key}}
+    for number in (1, 3):
+        signed = api.uppy("GET", f"/{token}/{number}", **query).json()
+        assert (signed["method"], signed["headers"]) == ("PUT", {}), "Uppy 6 sends no headers"
+        assert "expires" not in signed, "Uppy would end a transfer that takes longer"
+        sent = api.client.put(signed["url"], content=PARTS[number - 1])
+        assert (sent.status_code, bool(sent.headers["etag"])) == (200, True)
+    assert api.client.put(signed["url"], content=PARTS[2][:-1]).status_code == 403, "the length is signed"
+    listed = api.uppy("GET", f"/{token}", **query).json()
+    assert [(each["PartNumber"], each["Size"], bool(each["ETag"])) for each in listed] == [(1, 20, True), (3, 20, True)]
+    # Whatever list Uppy posts, the store's own decides. The longest list has about 700 KB.
+    own_list = {"parts": [{"PartNumber": number, "ETag": f'"{number:032x}"'} for number in range(1, 10_001)]}
+    problem = _is_problem(api.uppy("POST", f"/{token}/complete", json=own_list, **query), 409, "parts_missing")
+    assert (problem["numbers"], problem["message"]) == ([2, 4], problem["detail"])
+    urls = api.uppy("GET", f"/{token}/batch", params={"key": key, "partNumbers": "2,4"}).json()["presignedUrls"]
+    for number, url in urls.items():
+        assert api.client.put(url, content=PARTS[int(number) - 1]).status_code == 200
+    assert [each["Size"] for each in api.uppy("GET", f"/{token}").json()] == [20, 20, 20, 15]
+    for _ in range(2):
+        stored = api.uppy("POST", f"/{token}/complete", json={"parts": []}, **query)
+        assert (stored.status_code, stored.json()) == (200, {"location": None, "key": key})
+    assert api.post("/avatars/complete", {"token": token}).json()["key"] == key
+    assert api.uppy("POST", f"/{token}/complete", json=own_list).status_code == 200, "also if it is asked again"
+
+
+def ends_an_upload_in_parts_that_uppy_cancels(api: Api) -> None:
+    token = api.begun()["uploadId"]
+    for _ in range(2):
+        answer = api.uppy("DELETE", f"/{token}")
+        assert (answer.status_code, answer.json()) == (200, {})
+    for method, end in (("GET", ""), ("POST", "/complete")):
+        options: dict[str, Any] = {"json": {}} if method == "POST" else {}
+        assert _is_problem(api.uppy(method, f"/{token}{end}", **options), 410, "upload_ended")["message"]
+
+
+def gives_uppys_uploads_in_parts_to_their_owner_alone(api: Api) -> None:
+    token = api.begun()["uploadId"]
+    requests = (("GET", ""), ("GET", "/1"), ("GET", "/batch?partNumbers=1"), ("POST", "/complete"), ("DELETE", ""))
+    for method, end in requests:
+        options: dict[str, Any] = {"json": {}} if method == "POST" else {}
+        for user, status, code in (
+            ("bob", 403, "invalid_token"),
+            (None, 401, "unauthenticated"),
+            ("guest", 403, "forbidden"),
+            ("eager", 429, "too_many_requests"),
+            ("crash", 500, "internal"),
+        ):
+            answer = api.uppy(method, f"/{token}{end}", user=user, **options)
+            assert _is_problem(answer, status, code)["message"]
+            assert answer.headers["cache-control"] == "no-store"
+        other = api.request(method, f"/documents/s3/multipart/{token}{end}", headers=ALICE, **options)
+        assert _is_problem(other, 403, "invalid_token")["message"], "a token of avatars is worth nothing for documents"
+    assert api.uppy("GET", f"/{token}").json() == []
+
+
+def authorises_before_it_reads_what_uppy_posts(api: Api) -> None:
+    token = api.begun()["uploadId"]
+    for end, limit in (("", MAX_BODY_BYTES), (f"/{token}/complete", MAX_PARTS_BODY_BYTES)):
+        path = f"{MULTIPART}{end}"
+        _is_problem(api.unfinished(path, {**JSON, "Content-Length": "1000"}), 401, "unauthenticated")
+        too_large = {**JSON, **ALICE, "Content-Length": str(limit + 1)}
+        problem = _is_problem(api.unfinished(path, too_large), 413, "body_too_large")
+        assert (problem["limit"], problem["message"]) == (limit, problem["detail"])
+        another = {**ALICE, "Content-Type": "text/plain", "Content-Length": "1000"}
+        assert _is_problem(api.unfinished(path, another), 415, "unsupported_media_type")["message"]
+    chunk = b"%x\r\n%s\r\n" % (65536, b" " * 65536)
+    headers = {**JSON, **ALICE, "Transfer-Encoding": "chunked"}
+    answer = api.unfinished(path, headers, chunk * (MAX_PARTS_BODY_BYTES // 65536 + 1))
+    _is_problem(answer, 413, "body_too_large")
+
+
+def explains_each_refusal_of_parts_to_uppy_with_a_message(api: Api) -> None:
+    for body, status, code, field in (
+        (_as_uppy(size=None), 400, "invalid_request", "metadata.size"),
+        (_as_uppy(size="1e9"), 400, "invalid_request", "metadata.size"),
+        (_as_uppy(size=True), 400, "invalid_request", "metadata.size"),
+        (_as_uppy(size=59), 400, "invalid_request", "metadata.size"),
+        (_as_uppy(size=101), 413, "too_large", "size"),
+        (_as_uppy(part_size=7), 400, "invalid_request", "part_size"),
+        (_as_uppy(part_size="x"), 400, "invalid_request", "metadata.part_size"),
+        (_as_uppy(part_size=None), 400, "invalid_request", "part_size"),
+        (_as_uppy("../cat.png"), 400, "invalid_request", "name"),
+        ({**_as_uppy(), "type": "text/html"}, 415, "type_not_allowed", "type"),
+        ({**_as_uppy(), "type": None}, 400, "invalid_request", "type"),
+        ({**_as_uppy(), "metadata": None}, 400, "invalid_request", "metadata.size"),
+        ({**_as_uppy(), "metadata": []}, 400, "invalid_request", None),
+        ([], 400, "invalid_request", None),
+    ):
+        problem = _is_problem(api.uppy("POST", "", json=body), status, code)
+        assert (problem.get("field"), problem["message"]) == (field, problem["detail"]), body
+    assert "shouldUseMultipart" in api.uppy("POST", "", json=_as_uppy(size=59)).json()["message"]
+    assert "comes in parts" in api.params(**{"metadata[size]": "75"}).json()["message"]
+    token = api.begun()["uploadId"]
+    for end in ("/0", "/5", "/99999999999999999999", "/batch", "/batch?partNumbers=1,,2", "/batch?partNumbers=1,5"):
+        answer = api.uppy("GET", f"/{token}{end}")
+        assert answer.json()["message"] == answer.json()["detail"], end
+        assert answer.status_code in {400, 404}, end
+    for wrong in ("x", f"{token[:-1]}", api.ticket()["token"]):
+        assert _is_problem(api.uppy("GET", f"/{wrong}/1"), 403, "invalid_token")["message"]
 
 
 def lets_no_cache_store_an_answer_about_parts(api: Api) -> None:
@@ -500,7 +633,12 @@ GUARANTEES: tuple[Callable[[Api], None], ...] = (
     authorises_uppy_before_it_judges_the_query,
     answers_uppy_with_a_ticket_for_what_the_query_says,
     explains_each_refusal_to_uppy_with_a_message,
-    tells_uppy_that_it_serves_no_parts,
+    tells_uppy_what_it_does_not_serve,
+    takes_a_file_in_parts_from_uppy,
+    ends_an_upload_in_parts_that_uppy_cancels,
+    gives_uppys_uploads_in_parts_to_their_owner_alone,
+    authorises_before_it_reads_what_uppy_posts,
+    explains_each_refusal_of_parts_to_uppy_with_a_message,
     lets_no_cache_store_an_answer_about_parts,
     says_when_to_ask_again_about_parts,
     explains_each_refusal_of_parts_with_its_code,
@@ -591,6 +729,7 @@ def test_a_large_file_is_sent_in_parts_resumed_and_completed(api: Api, s3_refere
     listed = api.post("/avatars/parts/list", token)
     assert listed.headers["content-type"] == "application/json"
     assert listed.json() == {
+        "key": ticket["key"],
         "size": len(LARGE),
         **{name: value for name, value in parts.items() if name != "requests"},
         "numbers": [],

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from fastapi import Depends, FastAPI, Request
@@ -39,6 +40,8 @@ pytestmark = pytest.mark.browser
 
 UPLOAD_BYTES_PER_SECOND = 200_000
 MAX_BYTES = 2_000_000
+PARTS_FROM_BYTES = 6 * 1024 * 1024
+LARGE_BYTES = 11 * 1024 * 1024
 REASON = "'type' must be one of image/png"
 REASON_OF_CLIENT = "Choose a file of an allowed type: PNG."
 VERDICT = "the picture is too dark"
@@ -122,6 +125,9 @@ UPLOADERS = {
         reason=REASON_OF_CLIENT,
     ),
 }
+
+
+IN_PARTS = ["uppy 6, companion", "uppy 5, companion"]
 
 
 @pytest.fixture(scope="module")
@@ -311,17 +317,77 @@ def test_a_file_that_is_too_large_is_refused_before_it_is_sent(page: Page, site:
     assert not [url for url in sent if site.store.bucket in url]
 
 
-def test_uppy_5_says_that_it_may_not_split_a_file_into_parts(page: Page, site: Site, picture: bytes) -> None:
-    page.context.add_cookies([{"name": "user", "value": "alice", "url": site.url}])
-    script = (EXAMPLES / "uppy_companion.js").read_text()
-    assert "shouldUseMultipart: false" in script
-    page.route(
-        "**/dist/uppy_companion.js",
-        lambda route: route.fulfill(response=(answer := route.fetch()), body=_with_parts(answer.text())),
-    )
-    page.goto(f"{site.url}/uppy5/uppy_companion.html")
+def test_uppy_5_says_why_it_may_not_split_a_file_into_parts(page: Page, site: Site, picture: bytes) -> None:
+    _open_with_parts(page, site.url, "uppy 5, companion", from_bytes=1)
     _pick(page, UPLOADERS["uppy 5, companion"], _file("cat.png", picture))
-    expect(page.locator("#results")).to_contain_text("only single uploads are served here")
+    expect(page.locator("#results")).to_contain_text("this file comes in one request: set shouldUseMultipart")
+
+
+@contextmanager
+def _site_in_parts(pages: Path, backend: Backend, *, allowed: Store | None = None) -> Iterator[tuple[str, Presigner]]:
+    """Yield the URL of the pages, where files of 6 MiB and more come in parts, and the presigner behind them."""
+    policy = UploadPolicy(
+        content_types={"image/png"}, max_bytes=2 * LARGE_BYTES, prefix=PUBLIC_PREFIX, parts_from_bytes=PARTS_FROM_BYTES
+    )
+    presigner = Presigner(backend=backend, policy=policy, secret=TOKEN_SECRET, inspect=_inspect)
+    app = FastAPI()
+    app.include_router(create_router(presigner, authorize=_user, companion=True), prefix="/files")
+    app.mount("/", StaticFiles(directory=pages))
+    with serve(app) as url, allowed_by(allowed, url) if allowed else nullcontext():
+        yield url, presigner
+
+
+@pytest.mark.parametrize("name", IN_PARTS)
+@pytest.mark.parametrize("storage", ["seaweedfs", "gcs"])
+def test_uppy_sends_a_large_file_in_parts(
+    page: Page, pages: Path, picture: bytes, storage: str, name: str, request: pytest.FixtureRequest
+) -> None:
+    found = request.getfixturevalue(storage)
+    store: Store | None = found if storage == "seaweedfs" else None
+    backend: Backend = found.backend() if store else found
+    content = picture.ljust(LARGE_BYTES, b".")
+    sent: list[str] = []
+    page.on("request", lambda request: sent.append(f"{request.method} {urlsplit(request.url).path}"))
+    with _site_in_parts(pages, backend, allowed=store) as (url, _):
+        _open_with_parts(page, url, name, from_bytes=PARTS_FROM_BYTES)
+        with page.expect_response(f"{url}/files/complete") as completion:
+            _pick(page, UPLOADERS[name], _file("a cat & a dog.png", content))
+        stored = completion.value.json()
+        _shows_key(page, UPLOADERS[name], stored["key"])
+    assert backend.read(stored["key"], offset=0, length=2 * LARGE_BYTES, etag=stored["etag"]) == content
+    # Two parts have 5 MiB, and one has the rest.
+    assert len([each for each in sent if each.startswith("PUT ")]) == 3
+    assert not [each for each in sent if each.endswith("/s3/params")]
+
+
+@pytest.mark.parametrize("name", IN_PARTS)
+def test_a_large_file_that_uppy_cancels_or_the_server_rejects_leaves_nothing(
+    page: Page, pages: Path, seaweedfs: Store, picture: bytes, name: str
+) -> None:
+    content = picture.ljust(LARGE_BYTES, b".")
+    with _site_in_parts(pages, seaweedfs.backend(), allowed=seaweedfs) as (url, presigner):
+        parts, pending = presigner.backend.parts, presigner.policy.pending_prefix
+        assert parts is not None
+        assert pending is not None
+        _open_with_parts(page, url, name, from_bytes=PARTS_FROM_BYTES)
+        _pick(page, UPLOADERS[name], _file("dark.png", content))
+        expect(page.locator("#results")).to_contain_text(VERDICT)
+        _limit_rate(page.context.new_cdp_session(page), 5 * UPLOAD_BYTES_PER_SECOND)
+        with page.expect_request(lambda request: request.method == "PUT"):
+            _pick(page, UPLOADERS[name], _file("cat.png", content))
+        assert len(list(parts.list_uploads(pending))) == 1
+        with page.expect_response(lambda response: response.request.method == "DELETE") as ended:
+            page.locator("#cancel").click()
+        assert ended.value.status == 200
+        assert list(parts.list_uploads(pending)) == []
+        assert list(presigner.backend.pending.list_objects(pending)) == []
+
+
+def test_uppy_5_says_that_azures_parts_have_no_etag(page: Page, pages: Path, azure: Backend, picture: bytes) -> None:
+    with _site_in_parts(pages, azure) as (url, _):
+        _open_with_parts(page, url, "uppy 5, companion", from_bytes=PARTS_FROM_BYTES)
+        _pick(page, UPLOADERS["uppy 5, companion"], _file("cat.png", picture.ljust(LARGE_BYTES, b".")))
+        expect(page.locator("#results")).to_contain_text("Uppy needs an ETag for each part")
 
 
 def test_filepond_posts_a_token_with_a_form_and_the_application_completes_the_upload(
@@ -348,10 +414,19 @@ def test_filepond_posts_a_token_with_a_form_and_the_application_completes_the_up
     assert (site.completed[-1].stored.key, site.completed[-1].name) == (key, "second.png")
 
 
-def _with_parts(script: str) -> str:
-    changed = script.replace("shouldUseMultipart: false", "shouldUseMultipart: true")
-    assert changed != script
-    return changed
+def _open_with_parts(page: Page, url: str, name: str, *, from_bytes: int) -> None:
+    """Open the page of an uploader, for alice, with another size from which on Uppy splits files."""
+
+    def changed(script: str) -> str:
+        assert script.count("size >= 100 * 1024 ** 2") == 1
+        return script.replace("size >= 100 * 1024 ** 2", f"size >= {from_bytes}")
+
+    page.context.add_cookies([{"name": "user", "value": "alice", "url": url}])
+    page.route(
+        "**/dist/uppy_companion.js",
+        lambda route: route.fulfill(response=(answer := route.fetch()), body=changed(answer.text())),
+    )
+    page.goto(f"{url}/{UPLOADERS[name].path}")
 
 
 def _limit_rate(session: Any, bytes_per_second: int) -> None:
