@@ -383,6 +383,43 @@ def test_a_large_file_that_uppy_cancels_or_the_server_rejects_leaves_nothing(
         assert list(presigner.backend.pending.list_objects(pending)) == []
 
 
+@pytest.mark.parametrize("name", IN_PARTS)
+def test_uppy_resumes_a_large_file_without_the_parts_that_are_stored(
+    page: Page, pages: Path, seaweedfs: Store, picture: bytes, name: str
+) -> None:
+    content = picture.ljust(LARGE_BYTES, b".")
+    with _site_in_parts(pages, seaweedfs.backend(), allowed=seaweedfs) as (url, presigner):
+        _open_with_parts(page, url, name, from_bytes=PARTS_FROM_BYTES)
+        page.evaluate(
+            """() => {
+                globalThis.numbers = [];
+                pageUppy.on("s3-multipart:part-uploaded", (_, { PartNumber }) => {
+                    numbers.push(PartNumber);
+                    if (numbers.length === 1) pageUppy.pauseAll();
+                });
+            }"""
+        )
+        session = page.context.new_cdp_session(page)
+        _limit_rate(session, 20 * UPLOAD_BYTES_PER_SECOND)
+        _pick(page, UPLOADERS[name], _file("a cat & a dog.png", content))
+        page.wait_for_function("() => numbers.length === 1")
+        (first,) = page.evaluate("() => numbers")
+        _limit_rate(session, -1)
+        sent: list[str] = []
+        page.on("request", lambda request: sent.append(request.url) if request.method == "PUT" else None)
+        with page.expect_response(re.compile(r"/s3/multipart/[^/]+\?key=")) as listed:
+            page.evaluate("() => pageUppy.resumeAll()")
+        assert first in [each["PartNumber"] for each in listed.value.json()]
+        with page.expect_response(f"{url}/files/complete") as completion:
+            pass
+        stored = completion.value.json()
+        _shows_key(page, UPLOADERS[name], stored["key"])
+        read = presigner.backend.read(stored["key"], offset=0, length=2 * LARGE_BYTES, etag=stored["etag"])
+    assert read == content
+    assert sent
+    assert not [each for each in sent if f"partNumber={first}&" in f"{each}&"]
+
+
 def test_uppy_5_says_that_azures_parts_have_no_etag(page: Page, pages: Path, azure: Backend, picture: bytes) -> None:
     with _site_in_parts(pages, azure) as (url, _):
         _open_with_parts(page, url, "uppy 5, companion", from_bytes=PARTS_FROM_BYTES)
@@ -419,7 +456,8 @@ def _open_with_parts(page: Page, url: str, name: str, *, from_bytes: int) -> Non
 
     def changed(script: str) -> str:
         assert script.count("size >= 100 * 1024 ** 2") == 1
-        return script.replace("size >= 100 * 1024 ** 2", f"size >= {from_bytes}")
+        exposed = "\nglobalThis.pageUppy = uppy;\n"
+        return script.replace("size >= 100 * 1024 ** 2", f"size >= {from_bytes}") + exposed
 
     page.context.add_cookies([{"name": "user", "value": "alice", "url": url}])
     page.route(
