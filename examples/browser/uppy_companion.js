@@ -22,7 +22,7 @@ window.fetch = async (...request) => {
   const response = await fetch(...request);
   if (response.ok && /\/s3\/(params\?|multipart$)/.test(response.url)) {
     const { fields, key, token, uploadId } = await response.clone().json();
-    tokens.set(fields?.key ?? key, token ?? uploadId);
+    tokens.set(fields ? fields.key : key, token ?? uploadId);
   }
   return response;
 };
