@@ -40,7 +40,7 @@ pytestmark = pytest.mark.browser
 UPLOAD_BYTES_PER_SECOND = 200_000
 MAX_BYTES = 2_000_000
 REASON = "'type' must be one of image/png"
-REASON_OF_CLIENT = "Choose a file of an allowed type: PNG."
+REASON_OF_CLIENT = "Choose a file of another type: PNG."
 VERDICT = "the picture is too dark"
 
 
