@@ -43,7 +43,7 @@ MAX_BYTES = 2_000_000
 PARTS_FROM_BYTES = 6 * 1024 * 1024
 LARGE_BYTES = 11 * 1024 * 1024
 REASON = "'type' must be one of image/png"
-REASON_OF_CLIENT = "Choose a file of an allowed type: PNG."
+REASON_OF_CLIENT = "Choose a file of another type: PNG."
 VERDICT = "the picture is too dark"
 
 
