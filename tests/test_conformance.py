@@ -30,6 +30,7 @@ from presign import (
 )
 from presign.azure import AzureBackend
 from presign.gcs import GCSBackend
+from presign.progress import ReportBytes, ignore_bytes
 from presign.testing import CHECKS, Subject
 from presign.testing.completion_checks import interrupt_completions
 from tests.azure.accounts import Identity, prepare_account
@@ -256,7 +257,7 @@ class DeletesWhatReplacedIt(Broken):
 
 
 class PublishesAnything(Broken):
-    def publish(self, grant: Grant, head: ObjectHead) -> ObjectHead:
+    def publish(self, grant: Grant, head: ObjectHead, *, report_copied: ReportBytes = ignore_bytes) -> ObjectHead:
         found = self.backend.head(grant.upload_key)
         assert found is not None
         self.backend.delete(grant.key)
