@@ -382,6 +382,32 @@ class ShowsOtherBytes(BrokenParts):
         return found and replace(found, first_bytes=b"plain text")
 
 
+class ListsTheDigestsOfTheFirstFile(BrokenParts):
+    def __init__(self, backend: Backend) -> None:
+        super().__init__(backend)
+        self.digests: dict[int, str | None] = {}
+
+    def list_parts(self, grant: GrantInParts) -> Any:
+        listed = self.good.list_parts(grant)
+        return [replace(part, sha256=self.digests.setdefault(part.number, part.sha256)) for part in listed]
+
+    def commit(self, grant: GrantInParts, parts: Any) -> None:
+        self.good.commit(grant, self.good.list_parts(grant))
+
+
+class ReadsTheFirstFile(BrokenParts):
+    def __init__(self, backend: Backend) -> None:
+        super().__init__(backend)
+        self.ranges: dict[tuple[int, int], bytes] = {}
+
+    def lists_sha256(self, grant: Grant) -> bool:
+        return False
+
+    def read(self, key: str, *, offset: int, length: int, etag: str, version: str | None = None) -> bytes:
+        content = self.backend.read(key, offset=offset, length=length, etag=etag, version=version)
+        return self.ranges.setdefault((offset, length), content)
+
+
 class BeginsAnotherType(BrokenParts):
     def begin(self, grant: Grant, *, needs_sha256: bool) -> Any:
         return self.good.begin(_changed(grant, content_type="text/html"), needs_sha256=needs_sha256)
@@ -399,6 +425,8 @@ class BeginsAnotherType(BrokenParts):
         (CommitsTheFirstPartAlone, "stores_a_file_in_parts"),
         (ForgetsWhatItCommitted, "finishes_an_interrupted_completion_of_parts"),
         (BeginsAnotherType, "stores_a_file_in_parts"),
+        (ListsTheDigestsOfTheFirstFile, "verifies_the_digest_of_the_parts"),
+        (ReadsTheFirstFile, "verifies_the_digest_of_the_parts"),
         (ShowsOtherBytes, "verifies_a_file_that_came_in_parts"),
         (IgnoresTheSize, "enforces_the_size_range"),
         (IgnoresTheType, "accepts_a_valid_upload"),
