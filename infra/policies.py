@@ -477,8 +477,9 @@ def lifecycle_rules(
 
     S3 counts days from the upload, and then waits for the next midnight in UTC. An upload may be completed up to 25
     hours after its ticket, so with one day S3 could delete it too early. A file in parts may be completed up to 7 days
-    after its ticket, and S3 counts its days from the beginning of its upload. So with less than 8 days, S3 could delete
-    such a file while it is inspected. Raises ValueError for less than one day.
+    after its ticket, and S3 counts its days from the beginning of its upload. So with less than 7 days for parts and 9
+    for pending objects, S3 could delete such a file before it is completed, or while it is inspected. Raises ValueError
+    for less than one day.
     https://docs.aws.amazon.com/AmazonS3/latest/userguide/intro-lifecycle-rules.html
     """
     _require_at_least_one("abort_uploads_after_days", abort_uploads_after_days)

@@ -19,7 +19,8 @@ class UploadBucket(pulumi.ComponentResource):
     - ``public_prefix``: where verified uploads are published, with a slash at the end.
     - ``pending_prefix``: where uploads wait, unreadable for the public, until they are verified. With None, uploads go
       straight to ``public_prefix``, and everybody may read them before they are verified.
-    - ``expire_pending_after_days``: S3 deletes an upload that is still pending after this many days.
+    - ``expire_pending_after_days``: S3 deletes an upload that is still pending after this many days. With less than
+      9 days, it could delete a large file that was resumed for a week, while the file is inspected.
     - ``public_read``: with False, the whole bucket is private, and all of AWS's public access blocks stay on.
     - ``abort_uploads_after_days``: S3 deletes the parts of an unfinished upload after this many days.
     - ``bucket_name``: by default, Pulumi chooses a unique name, so a new bucket can replace this one at any time.
@@ -43,7 +44,7 @@ class UploadBucket(pulumi.ComponentResource):
         allowed_origins: Sequence[str],
         public_prefix: str = "public/",
         pending_prefix: str | None = "pending/",
-        expire_pending_after_days: int = 2,
+        expire_pending_after_days: int = 9,
         public_read: bool = True,
         abort_uploads_after_days: int = 7,
         bucket_name: str | None = None,

@@ -48,6 +48,7 @@ from presign.messages import (
     GrantInParts,
     PartPlan,
     PartRequest,
+    PartsDigest,
     PartsRequest,
     Rule,
     SignedParts,
@@ -60,6 +61,7 @@ from presign.messages import (
 )
 from presign.policy import UploadPolicy
 from presign.presigner import Presigner
+from presign.progress import CompletionProgress
 from presign.sweeping import SweepResult, sweep
 
 __all__ = [
@@ -68,6 +70,7 @@ __all__ = [
     "Backend",
     "Completion",
     "CompletionPending",
+    "CompletionProgress",
     "CompletionRequest",
     "ConfigurationError",
     "CredentialsUnavailable",
@@ -90,6 +93,7 @@ __all__ = [
     "PartPlan",
     "PartRequest",
     "PartToSign",
+    "PartsDigest",
     "PartsMissing",
     "PartsRequest",
     "PartsStore",

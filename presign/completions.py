@@ -8,9 +8,29 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from presign.errors import CompletionPending
+from presign.progress import CompletionProgress, CompletionStep, ReportBytes
 
 _RETRY_AFTER_SECONDS = 1
 _MAX_RECENT_ITEMS = 1024
+
+
+class Reporter:
+    """Where one completion notes how far it is. Safe to use from several threads."""
+
+    def __init__(self) -> None:
+        self.progress: CompletionProgress | None = None
+
+    def begin(self, step: CompletionStep) -> None:
+        """Note that ``step`` begins."""
+        self.progress = CompletionProgress(step=step)
+
+    def bytes_of(self, step: CompletionStep) -> ReportBytes:
+        """Return what notes how many bytes ``step`` has processed."""
+
+        def report(done: int, of: int) -> None:
+            self.progress = CompletionProgress(step=step, done=done, of=of)
+
+        return report
 
 
 class ExclusiveKeys:
@@ -18,20 +38,32 @@ class ExclusiveKeys:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._keys: set[str] = set()
+        self._reporters: dict[str, Reporter] = {}
 
     @contextmanager
-    def claim(self, key: str) -> Iterator[None]:
-        """Hold ``key`` while the block lasts; raises CompletionPending if another thread holds it."""
+    def claim(self, key: str) -> Iterator[Reporter]:
+        """Hold ``key`` while the block lasts; raises CompletionPending if another thread holds it.
+
+        The block gets the reporter from which ``progress`` reads.
+        """
+        reporter = Reporter()
         with self._lock:
-            if key in self._keys:
-                raise CompletionPending("the upload is being completed", retry_after=_RETRY_AFTER_SECONDS)
-            self._keys.add(key)
+            other = self._reporters.setdefault(key, reporter)
+        if other is not reporter:
+            raise CompletionPending(
+                "the upload is being completed", retry_after=_RETRY_AFTER_SECONDS, progress=other.progress
+            )
         try:
-            yield
+            yield reporter
         finally:
             with self._lock:
-                self._keys.discard(key)
+                del self._reporters[key]
+
+    def progress(self, key: str) -> CompletionProgress | None:
+        """Return how far the thread is that holds ``key``; None if there is none, or it has reported nothing."""
+        with self._lock:
+            reporter = self._reporters.get(key)
+        return None if reporter is None else reporter.progress
 
 
 class RecentItems:

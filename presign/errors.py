@@ -29,6 +29,7 @@ from typing import Any, ClassVar
 
 # It checks the installation. Almost every module imports this one, also where __init__.py is not presign's own.
 import presign.installation  # noqa: F401
+from presign.progress import CompletionProgress
 
 _MAX_SHOWN_CHARACTERS = 100
 _MAX_SHOWN_NUMBERS = 1000
@@ -167,16 +168,25 @@ class TooManyRequests(PresignError):
 class CompletionPending(PresignError):
     """The upload cannot be completed yet: another call completes it, or ``inspect`` answered NotYet.
 
-    Nothing is lost: the same call can be made again after ``retry_after`` seconds.
+    Nothing is lost: the same call can be made again after ``retry_after`` seconds. ``progress`` says how far the
+    completion is, if this process runs it.
     """
 
     code = "completion_pending"
     status = 202
     title = "The upload is not completed yet"
 
-    def __init__(self, detail: str, *, retry_after: int) -> None:
+    def __init__(self, detail: str, *, retry_after: int, progress: CompletionProgress | None = None) -> None:
         super().__init__(detail)
         self.retry_after = retry_after
+        self.progress = progress
+
+    def problem(self) -> dict[str, Any]:
+        """Return this error as the members of an RFC 9457 problem document, with the ``progress`` if it is known."""
+        members = super().problem()
+        if self.progress is not None:
+            members["progress"] = self.progress.to_dict()
+        return members
 
 
 class NotUploaded(PresignError):

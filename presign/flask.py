@@ -133,7 +133,8 @@ def _completer(completions: LongCompletions, timeout_seconds: float) -> _Answer:
         key = (presigner, token, owner)
         # In an empty context, where `flask.request` is not the request of a client that has gone.
         alone = partial(Context().run, complete)
-        return completions.result(key, alone, timeout_seconds=timeout_seconds)
+        progress = partial(presigner.completion_progress, token)
+        return completions.result(key, alone, timeout_seconds=timeout_seconds, progress=progress)
 
     return answer
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import Enum
@@ -21,7 +22,8 @@ Enforcer = Literal["storage", "completion"]
 MAX_NAME_CHARACTERS = 255
 MAX_SIZE_BYTES = 2**63 - 1
 
-_REQUEST_MEMBERS = frozenset({"type", "size", "name", "sha256", "hashes_parts", "part_size"})
+_REQUEST_MEMBERS = frozenset({"type", "size", "name", "sha256", "hashes_parts", "part_size", "parts_digest"})
+_DIGEST_MEMBERS = frozenset({"part_size", "sha256"})
 _MAX_TAGS = 10
 # The characters and the lengths that Azure accepts; S3 accepts "@" as well.
 _TAG_NAME = re.compile(r"[A-Za-z0-9 +./:=_-]{1,128}", re.ASCII)
@@ -42,7 +44,7 @@ class Rule(str, Enum):
     TYPE = "type"
     """The object has exactly the granted content type."""
     CHECKSUM = "checksum"
-    """The object's bytes have the granted SHA-256."""
+    """The object's bytes have the granted SHA-256, or its parts have the granted digest (PartsDigest)."""
     CREATE_ONLY = "create_only"
     """The upload never overwrites an object. Completion keeps this rule only for uploads with a pending key."""
     HEADERS = "headers"
@@ -57,13 +59,52 @@ class Rule(str, Enum):
 
 
 @dataclass(frozen=True, kw_only=True)
+class PartsDigest:
+    """The digest of a file that is cut into parts: the SHA-256 of its parts' SHA-256 digests, one after another.
+
+    ``part_size`` is the size of every part except the last, in bytes, and ``sha256`` has 64 lower-case hexadecimal
+    digits. S3 has the same checksum of an object in parts, and calls it composite ("Checking object integrity", Amazon
+    S3 User Guide). Raises InvalidRequest for anything else.
+    """
+
+    part_size: int
+    sha256: str
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.part_size, int) or isinstance(self.part_size, bool):
+            raise _invalid("part_size", self.part_size, "must be a whole number of bytes")
+        if not 1 <= self.part_size <= MAX_SIZE_BYTES:
+            raise _invalid("part_size", str(self.part_size), f"must be between 1 and {MAX_SIZE_BYTES} bytes")
+        if not isinstance(self.sha256, str) or not _SHA256.fullmatch(self.sha256):
+            raise _invalid("parts_digest", self.sha256, "must have a 'sha256' of 64 lower-case hexadecimal digits")
+
+    @classmethod
+    def of(cls, part_digests: Iterable[str], *, part_size: int) -> PartsDigest:
+        """Return the digest of a file whose parts have these SHA-256 digests, in the order of the file.
+
+        >>> PartsDigest.of(["00" * 32, "ff" * 32], part_size=16_777_216).sha256[:8]
+        'bba91ca8'
+        """
+        digests = b"".join(map(bytes.fromhex, part_digests))
+        return cls(part_size=part_size, sha256=hashlib.sha256(digests).hexdigest())
+
+    @classmethod
+    def from_json(cls, value: object) -> PartsDigest:
+        """Read the HTTP contract's ``{"part_size", "sha256"}``; raises InvalidRequest."""
+        if not isinstance(value, dict) or value.keys() != _DIGEST_MEMBERS:
+            raise _invalid("parts_digest", value, "must be an object with 'part_size' and 'sha256'")
+        return cls(part_size=_whole(value["part_size"]), sha256=value["sha256"])
+
+
+@dataclass(frozen=True, kw_only=True)
 class UploadRequest:
     """A browser's request for a ticket; nothing in it is trusted.
 
     ``content_type`` is a media type, ``size`` the file's size in bytes, ``name`` the file's name without a path, and
     ``sha256`` the digest of its bytes in 64 lower-case hexadecimal digits. With ``hashes_parts``, the client computes
     the SHA-256 of each part of a file that comes in parts. ``part_size`` is the size in bytes of the parts into which
-    the client cuts such a file; without it, the policy decides. Raises InvalidRequest for anything else.
+    the client cuts such a file; without it, the policy decides. Such a file may have a ``parts_digest`` in the place of
+    its ``sha256``. Raises InvalidRequest for anything else.
     """
 
     content_type: str
@@ -72,6 +113,7 @@ class UploadRequest:
     sha256: str | None = None
     hashes_parts: bool = False
     part_size: int | None = None
+    parts_digest: PartsDigest | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.content_type, str) or not is_media_type(self.content_type):
@@ -86,14 +128,19 @@ class UploadRequest:
             raise _invalid("sha256", self.sha256, "must be 64 lower-case hexadecimal digits")
         if self.hashes_parts is not False and self.hashes_parts is not True:
             raise _invalid("hashes_parts", self.hashes_parts, "must be true or false")
+        if self.parts_digest is not None:
+            if not isinstance(self.parts_digest, PartsDigest):
+                raise _invalid("parts_digest", self.parts_digest, "must be a PartsDigest")
+            if self.sha256 is not None:
+                raise _invalid("parts_digest", None, "must be absent if there is a 'sha256': give one of them")
 
     @classmethod
     def from_json(cls, body: object) -> UploadRequest:
-        """Read the HTTP contract's request, as bytes or already parsed.
+        """Read the HTTP contract's request for a ticket, as bytes or already parsed.
 
-        Its members are ``type``, ``size``, ``name``, ``sha256``, ``hashes_parts`` and ``part_size``. Only ``type`` is
-        required; null means the same as an absent member. A size such as ``1270.0`` counts as a whole number, as in
-        JSON Schema. Raises InvalidRequest, also for a member that the contract does not have.
+        Its members are ``type``, ``size``, ``name``, ``sha256``, ``hashes_parts``, ``part_size`` and ``parts_digest``.
+        Only ``type`` is required; null means the same as an absent member. A size such as ``1270.0`` counts as a whole
+        number, as in JSON Schema. Raises InvalidRequest, also for a member that the contract does not have.
 
         >>> UploadRequest.from_json(b'{"type": "image/png", "size": 48213}').size
         48213
@@ -101,6 +148,7 @@ class UploadRequest:
         members = _members(body, known=_REQUEST_MEMBERS)
         if "type" not in members:
             raise _invalid("type", None, "is required")
+        digest = members.get("parts_digest")
         return cls(
             content_type=members["type"],
             size=_whole(members.get("size")),
@@ -108,6 +156,7 @@ class UploadRequest:
             sha256=members.get("sha256"),
             hashes_parts=False if members.get("hashes_parts") is None else members["hashes_parts"],
             part_size=_whole(members.get("part_size")),
+            parts_digest=None if digest is None else PartsDigest.from_json(digest),
         )
 
 
@@ -248,16 +297,29 @@ class GrantInParts(Grant):
     - ``part_bytes``: the size of every part except the last, which has the rest of the file.
     - ``needs_sha256``: every part is signed together with its SHA-256.
     - ``resumable_until``: the time from which no part is signed and nothing is completed any more.
+    - ``parts_sha256``: the granted digest of the file's parts (PartsDigest), in hexadecimal digits.
+    - ``compared_before_commit``: the store lists the SHA-256 of each part, so completion compares them with
+      ``parts_sha256`` before it commits the upload. Otherwise completion reads the object.
     """
 
     upload_id: str = field(repr=False)
     part_bytes: int
     needs_sha256: bool
     resumable_until: datetime
+    parts_sha256: str | None = None
+    compared_before_commit: bool = False
 
     @classmethod
     def of(
-        cls, grant: Grant, *, upload_id: str, part_bytes: int, needs_sha256: bool, resumable_until: datetime
+        cls,
+        grant: Grant,
+        *,
+        upload_id: str,
+        part_bytes: int,
+        needs_sha256: bool,
+        resumable_until: datetime,
+        parts_sha256: str | None = None,
+        compared_before_commit: bool = False,
     ) -> GrantInParts:
         """Return ``grant`` together with the upload that has begun for it."""
         # A frozen dataclass without slots has all its members in __dict__.
@@ -267,7 +329,14 @@ class GrantInParts(Grant):
             part_bytes=part_bytes,
             needs_sha256=needs_sha256,
             resumable_until=resumable_until,
+            parts_sha256=parts_sha256,
+            compared_before_commit=compared_before_commit,
         )
+
+    @property
+    def rules(self) -> tuple[Rule, ...]:
+        """The rules of this grant; see Grant.rules."""
+        return _RULES[self.sha256 is not None or self.parts_sha256 is not None, self.create_only]
 
     @property
     def part_count(self) -> int:

@@ -14,9 +14,17 @@ from datetime import datetime, timedelta
 
 from presign.backends.backend import Backend, ObjectChanged
 from presign.backends.parts import KeyTaken, NoSuchUpload, PartsStore, PartToSign, StoredPart
-from presign.errors import ConfigurationError, InvalidRequest, PartsMissing, UploadEnded
-from presign.messages import Grant, GrantInParts, PartPlan, Rule, SignedParts, UploadedParts
+from presign.errors import (
+    ConfigurationError,
+    InvalidRequest,
+    PartsMissing,
+    RuleViolated,
+    StorageUnavailable,
+    UploadEnded,
+)
+from presign.messages import Grant, GrantInParts, PartPlan, PartsDigest, Rule, SignedParts, UploadedParts
 from presign.policy import UploadPolicy
+from presign.verification import checksum_violation
 
 DEFAULT_FROM_BYTES = 100 * 1024**2
 """From this size on, files come in parts by default: a connection that breaks then costs minutes."""
@@ -112,24 +120,40 @@ def _keeps_all(store: PartsStore, policy: UploadPolicy, grants: Sequence[Grant],
     return not any(needed & set(grant.rules) - store.enforces(grant) for grant in in_parts)
 
 
+def part_bytes_for(store: PartsStore, grant: Grant, part_bytes: int) -> int:
+    """Return the size of the parts: ``part_bytes``, or more if a file of this size would have too many of them."""
+    needed = -(-grant.max_bytes // store.limits.max_parts)
+    return part_bytes if needed <= part_bytes else -(-needed // _MEBIBYTE) * _MEBIBYTE
+
+
+def compares_before_commit(store: PartsStore, grant: Grant) -> bool:
+    """Say whether the store's list shows the digests of a file's parts; otherwise completion reads the whole file."""
+    return store.checks_sha256(grant) and store.lists_sha256(grant)
+
+
 def begin(
-    store: PartsStore, grant: Grant, *, part_bytes: int, hashes_parts: bool, resumable_until: datetime
+    store: PartsStore,
+    grant: Grant,
+    *,
+    part_bytes: int,
+    hashes_parts: bool,
+    resumable_until: datetime,
+    parts_sha256: str | None = None,
 ) -> GrantInParts:
     """Begin an upload for ``grant``, which has an exact size, and return the grant together with the upload.
 
-    A file that would have too many parts of ``part_bytes`` gets larger ones. With ``hashes_parts``, every part must
-    have the SHA-256 that was signed with it, if the store checks that. Raises StorageUnavailable.
+    A file that would have too many parts of ``part_bytes`` gets larger ones. With ``hashes_parts`` or ``parts_sha256``,
+    every part must have the SHA-256 that was signed with it, if the store checks that. Raises StorageUnavailable.
     """
-    needed = -(-grant.max_bytes // store.limits.max_parts)
-    if needed > part_bytes:
-        part_bytes = -(-needed // _MEBIBYTE) * _MEBIBYTE
-    needs_sha256 = hashes_parts and store.checks_sha256(grant)
+    needs_sha256 = (hashes_parts or parts_sha256 is not None) and store.checks_sha256(grant)
     return GrantInParts.of(
         grant,
         upload_id=store.begin(grant, needs_sha256=needs_sha256),
-        part_bytes=part_bytes,
+        part_bytes=part_bytes_for(store, grant, part_bytes),
         needs_sha256=needs_sha256,
         resumable_until=resumable_until,
+        parts_sha256=parts_sha256,
+        compared_before_commit=parts_sha256 is not None and compares_before_commit(store, grant),
     )
 
 
@@ -203,7 +227,8 @@ def uploaded(store: PartsStore, grant: GrantInParts, exists: Callable[[], bool])
 def commit(store: PartsStore, grant: GrantInParts, exists: Callable[[], bool]) -> bool:
     """Make one object of the parts that the store has; return False if the upload has ended already.
 
-    ``exists`` says whether there is an object of this upload. Raises PartsMissing. Can be interrupted at any step and
+    ``exists`` says whether there is an object of this upload. Raises PartsMissing, and RuleViolated for parts that do
+    not have the granted digest: these are deleted, and the upload ends. Can be interrupted at any step and
     called again: the store then has no such upload any more, because it has the object.
     """
     for attempt in range(1, _ATTEMPTS + 1):
@@ -213,6 +238,13 @@ def commit(store: PartsStore, grant: GrantInParts, exists: Callable[[], bool]) -
                 if exists():
                     return False
                 raise _missing(grant, parts)
+            violation = _digest_violation(grant, parts)
+            if violation is not None:
+                abort(store, grant)
+                # Another call may have committed other parts, which were sent after these were listed.
+                if exists():
+                    return False
+                raise violation
             store.commit(grant, parts)
             return True
         except NoSuchUpload:
@@ -262,6 +294,16 @@ def _whole_parts(grant: GrantInParts, parts: Sequence[StoredPart]) -> list[Store
         if 1 <= part.number <= grant.part_count and part.size == grant.size_of(part.number)
     }
     return [whole[number] for number in sorted(whole)]
+
+
+def _digest_violation(grant: GrantInParts, parts: Sequence[StoredPart]) -> RuleViolated | None:
+    if grant.parts_sha256 is None or not grant.compared_before_commit:
+        return None
+    digests = [part.sha256 for part in parts if part.sha256 is not None]
+    if len(digests) < len(parts):
+        raise StorageUnavailable(f"the store lists parts of {grant.upload_key} without the SHA-256 that it has checked")
+    stored = PartsDigest.of(digests, part_size=grant.part_bytes).sha256
+    return None if stored == grant.parts_sha256 else checksum_violation(stored, grant.parts_sha256)
 
 
 def _missing(grant: GrantInParts, parts: Sequence[StoredPart]) -> PartsMissing:

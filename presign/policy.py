@@ -60,7 +60,8 @@ class UploadPolicy:
       ``cache_control``, these objects get ``no-cache``. Otherwise the storage would keep an unknown value: browsers add
       a Cache-Control of their own to a request with If-None-Match, and it differs between browsers (Fetch standard,
       HTTP-network-or-cache fetch).
-    - ``require_size``, ``require_sha256``: requests must declare these.
+    - ``require_size``, ``require_sha256``: requests must declare these. A file that comes in parts may have a
+      ``parts_digest`` in the place of its ``sha256``.
     - ``content_disposition``: browsers show (``"inline"``) or save (``"attachment"``) the object, under the name that
       the request gives.
     - ``fit_extension``: if the extension of that name does not fit the content type, the name gets one that does.
@@ -177,7 +178,7 @@ class UploadPolicy:
             min_bytes = max_bytes = request.size
         elif self.require_size:
             raise InvalidRequest("'size' is required", field="size")
-        if self.require_sha256 and request.sha256 is None:
+        if self.require_sha256 and request.sha256 is None and request.parts_digest is None:
             raise InvalidRequest("'sha256' is required", field="sha256")
         prefix, metadata = self.prefix, self.metadata
         if options is not _NO_OPTIONS:
@@ -229,7 +230,7 @@ class UploadPolicy:
             and grant.content_type in self.content_types
             and self.min_bytes <= grant.min_bytes <= grant.max_bytes <= self.max_bytes
             and (grant.exact_bytes is not None or not self.require_size)
-            and (grant.sha256 is not None or not self.require_sha256)
+            and (Rule.CHECKSUM in grant.rules or not self.require_sha256)
             and (grant.verify_content or not self.verify_content)
             and (grant.create_only or not self.create_only)
             and (is_attachment or self.content_disposition != "attachment")

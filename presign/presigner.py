@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 from presign import parts
 from presign.backends.backend import Backend, ObjectHead, ObjectStore
 from presign.backends.parts import PartsStore
-from presign.completions import ExclusiveKeys, RecentItems
+from presign.completions import ExclusiveKeys, RecentItems, Reporter
 from presign.errors import (
     CompletionPending,
     ConfigurationError,
@@ -33,6 +33,7 @@ from presign.messages import (
     Enforcer,
     Grant,
     GrantInParts,
+    PartsDigest,
     Rule,
     SignedParts,
     StoredObject,
@@ -43,10 +44,11 @@ from presign.messages import (
     UploadRequest,
 )
 from presign.policy import UploadPolicy
+from presign.progress import CompletionProgress
 from presign.publishing import complete_in_place, complete_pending
 from presign.sweeping import SweepResult, sweep
 from presign.tokens import CompletionTokens
-from presign.verification import find_violation, reads_the_object
+from presign.verification import find_violation
 
 COMPLETION_WINDOW = timedelta(hours=24)
 """How long after its ticket has expired an upload can be completed: one that began in time may take long."""
@@ -133,6 +135,7 @@ class Presigner:
         self._in_parts = parts.files_in_parts(backend, policy)
         # Every ticket compares with it.
         self._parts_from_bytes = self._in_parts.from_bytes
+        self.takes_parts = self._parts_from_bytes <= policy.max_bytes
         _check_enforceable(backend, policy, self._in_parts)
         self.backend = backend
         self.policy = policy
@@ -172,6 +175,11 @@ class Presigner:
         size = request.size
         if size is not None and size >= self._parts_from_bytes and self._in_parts.includes(size, request.sha256):
             return self._issue_in_parts(request, owner, options)
+        if request.parts_digest is not None:
+            raise InvalidRequest(
+                "'parts_digest' must be absent, because this file comes in one request; give its 'sha256' instead",
+                field="parts_digest",
+            )
         now = self._clock()
         grant = self.policy.decide(request, object_id=self._new_id(), owner=owner, options=options)
         enforced = self.backend.enforces(grant)
@@ -223,17 +231,25 @@ class Presigner:
             # Before the storage is changed: on a running loop, coroutine functions of the application cannot run.
             _check_hooks_can_run(self._inspect, self._on_complete)
             await_result = _run_in_own_loop
-        with self._completing.claim(grant.key):
-            judge = partial(self._judge, await_result)
-            has_ended = isinstance(grant, GrantInParts) and not parts.commit(
-                self._parts_store(), grant, partial(self._exists, grant)
-            )
+        with self._completing.claim(grant.key) as reporter:
+            judge = partial(self._judge, await_result, reporter)
+            has_ended = False
+            if isinstance(grant, GrantInParts):
+                reporter.begin("committing")
+                has_ended = not parts.commit(self._parts_store(), grant, partial(self._exists, grant))
+            reporter.begin("verifying")
             try:
                 if grant.pending_key is None:
                     head = complete_in_place(self.backend, grant, judge)
                 else:
                     is_costly = self._inspect is not None
-                    head = complete_pending(self.backend, grant, judge, judging_is_costly=is_costly)
+                    head = complete_pending(
+                        self.backend,
+                        grant,
+                        judge,
+                        judging_is_costly=is_costly,
+                        report_copied=reporter.bytes_of("publishing"),
+                    )
             except NotUploaded:
                 if has_ended:
                     raise parts.ended(grant) from None
@@ -247,6 +263,7 @@ class Presigner:
                 version=head.version,
             )
             if self._on_complete is not None:
+                reporter.begin("recording")
                 completion = Completion(
                     kind=self.name, stored=stored, owner=owner, name=grant.name, metadata=grant.metadata
                 )
@@ -297,6 +314,14 @@ class Presigner:
             return isinstance(self._tokens.open(token, now=self._clock()), GrantInParts)
         except InvalidToken:
             return False
+
+    def completion_progress(self, token: str) -> CompletionProgress | None:
+        """Return how far the completion with this token is; None if this process is not completing the upload."""
+        try:
+            grant = self._tokens.open(token, now=self._clock())
+        except InvalidToken:
+            return None
+        return self._completing.progress(grant.key)
 
     def issuing_does_io(self, request: UploadRequest) -> bool:
         """Say whether ``issue`` calls a service for this request, so that an event loop must call it in a thread."""
@@ -350,13 +375,18 @@ class Presigner:
         decided = self.policy.decide(request, object_id=self._new_id(), owner=owner, options=options)
         store = self._parts_store()
         enforced = store.enforces(decided)
-        if decided.sha256 is not None and Rule.CHECKSUM not in enforced:
+        part_bytes = parts.part_bytes_of(store, decided.max_bytes, request.part_size, default=self.policy.part_bytes)
+        digest = request.parts_digest
+        if digest is not None:
+            self._check_parts_digest(store, decided, digest, part_bytes)
+        elif decided.sha256 is not None and Rule.CHECKSUM not in enforced:
             self._check_hashable(decided)
         grant = parts.begin(
             store,
             decided,
-            part_bytes=parts.part_bytes_of(store, decided.max_bytes, request.part_size, default=self.policy.part_bytes),
+            part_bytes=part_bytes,
             hashes_parts=request.hashes_parts,
+            parts_sha256=None if digest is None else digest.sha256,
             resumable_until=now.replace(microsecond=0) + self.policy.resumable_for,
         )
         plan = parts.plan_of(grant)
@@ -374,6 +404,23 @@ class Presigner:
             token=self._tokens.issue_in_parts(grant),
             parts=TicketParts(plan=plan, requests=() if signed is None else signed.requests),
         )
+
+    def _check_parts_digest(self, store: PartsStore, grant: Grant, digest: PartsDigest, part_bytes: int) -> None:
+        if Rule.CHECKSUM in self.policy.require_at_storage:
+            raise InvalidRequest(
+                "'parts_digest' must be absent, because the storage itself must check the file, and cannot check this",
+                field="parts_digest",
+            )
+        part_bytes = parts.part_bytes_for(store, grant, part_bytes)
+        if digest.part_size != part_bytes:
+            raise InvalidRequest(
+                f"'part_size' must be {part_bytes} bytes, because the file comes in such parts; hash these",
+                field="part_size",
+                value=str(digest.part_size),
+                limit=part_bytes,
+            )
+        if not parts.compares_before_commit(store, grant):
+            self._check_hashable(grant)
 
     def _sign_parts(
         self, grant: GrantInParts, numbers: Sequence[int], sha256: Sequence[str] | None, now: datetime
@@ -421,7 +468,7 @@ class Presigner:
         limit = self.policy.max_hashed_bytes
         if grant.max_bytes > limit:
             raise TooLarge(
-                f"a file with a 'sha256' may have at most {limit} bytes here, and must declare its 'size'",
+                f"a file with a checksum may have at most {limit} bytes here, and must declare its 'size'",
                 field="size",
                 value=grant.exact_bytes,
                 limit=limit,
@@ -434,8 +481,10 @@ class Presigner:
         return grant if needed <= grant.expires_in or minutes <= 1 else replace(grant, expires_in=needed)
 
     def _judge(
-        self, await_result: AwaitResult, grant: Grant, store: ObjectStore, head: ObjectHead
+        self, await_result: AwaitResult, reporter: Reporter, grant: Grant, store: ObjectStore, head: ObjectHead
     ) -> PresignError | None:
+        reporter.begin("verifying")
+
         def read(offset: int, length: int) -> bytes:
             expected = max(0, min(length, head.size - offset))
             content = (
@@ -450,12 +499,20 @@ class Presigner:
                 )
             return content
 
-        known = (grant.upload_key, head.etag, grant.sha256)
-        if reads_the_object(grant, head) and known in self._hashed:
-            head = replace(head, sha256=grant.sha256)
-        violation = find_violation(grant, head, read, max_hashed_bytes=self.policy.max_hashed_bytes)
-        if violation is not None or self._inspect is None:
+        known = (grant.upload_key, head.etag)
+        violation = find_violation(
+            grant,
+            head,
+            read,
+            max_hashed_bytes=self.policy.max_hashed_bytes,
+            is_hashed=known in self._hashed,
+            report_hashed=reporter.bytes_of("verifying"),
+        )
+        if violation is not None:
             return violation
+        if self._inspect is None:
+            return None
+        reporter.begin("inspecting")
         verdict: object = _resolve(
             self._inspect(
                 InspectedObject(
@@ -479,7 +536,11 @@ class Presigner:
             case NotYet(retry_after=seconds):
                 # The client asks again and again; the object's SHA-256 is computed once.
                 self._hashed.add(known)
-                raise CompletionPending("the inspection of the upload has not ended", retry_after=seconds)
+                raise CompletionPending(
+                    "the inspection of the upload has not ended",
+                    retry_after=seconds,
+                    progress=CompletionProgress(step="inspecting"),
+                )
         raise ConfigurationError(
             f"inspect must return Accept, Reject or NotYet, not {type(verdict).__name__}", field="inspect"
         )

@@ -12,6 +12,7 @@ from typing import TypeVar
 from presign.backends.backend import AlreadyPublished, Backend, ObjectChanged, ObjectHead, ObjectStore
 from presign.errors import NotUploaded, PresignError, StorageUnavailable
 from presign.messages import Grant
+from presign.progress import ReportBytes, ignore_bytes
 from presign.verification import first_bytes_needed, reads_the_object
 
 T = TypeVar("T")
@@ -22,16 +23,24 @@ Judge = Callable[[Grant, ObjectStore, ObjectHead], PresignError | None]
 _ATTEMPTS = 3
 
 
-def complete_pending(backend: Backend, grant: Grant, judge: Judge, *, judging_is_costly: bool) -> ObjectHead:
+def complete_pending(
+    backend: Backend,
+    grant: Grant,
+    judge: Judge,
+    *,
+    judging_is_costly: bool,
+    report_copied: ReportBytes = ignore_bytes,
+) -> ObjectHead:
     """Judge the pending upload of ``grant``, publish it, and return the published object.
 
     If an object was published earlier, it is the result, and what has been uploaded with the same ticket since then is
-    deleted. With ``judging_is_costly``, such an upload is deleted without being judged.
+    deleted. With ``judging_is_costly``, such an upload is deleted without being judged. ``report_copied`` is called
+    while the storage copies the object, if the storage tells how far it is.
 
     Raises what ``judge`` returns, after the pending upload is deleted; NotUploaded if nothing is stored; and
     StorageUnavailable, also if clients replace the object again and again.
     """
-    return _repeat_if_changed(lambda: _complete_pending_once(backend, grant, judge, judging_is_costly))
+    return _repeat_if_changed(lambda: _complete_pending_once(backend, grant, judge, judging_is_costly, report_copied))
 
 
 def complete_in_place(backend: Backend, grant: Grant, judge: Judge) -> ObjectHead:
@@ -43,7 +52,9 @@ def complete_in_place(backend: Backend, grant: Grant, judge: Judge) -> ObjectHea
     return _repeat_if_changed(lambda: _complete_in_place_once(backend, grant, judge))
 
 
-def _complete_pending_once(backend: Backend, grant: Grant, judge: Judge, judging_is_costly: bool) -> ObjectHead:
+def _complete_pending_once(
+    backend: Backend, grant: Grant, judge: Judge, judging_is_costly: bool, report_copied: ReportBytes
+) -> ObjectHead:
     pending, key = backend.pending, grant.upload_key
     head = pending.head(key, first_bytes=first_bytes_needed(grant))
     if head is None:
@@ -64,7 +75,8 @@ def _complete_pending_once(backend: Backend, grant: Grant, judge: Judge, judging
             return published
         raise failure
     try:
-        published = backend.publish(grant, head)
+        report_copied(0, head.size)
+        published = backend.publish(grant, head, report_copied=report_copied)
     except AlreadyPublished:
         published = backend.head(grant.key)
         if published is None:

@@ -56,13 +56,15 @@ class CompletionTokens:
 
     def issue_in_parts(self, grant: GrantInParts) -> str:
         """Return a URL-safe token that opens to ``grant`` until its ``resumable_until``."""
-        upload = (grant.upload_id, grant.part_bytes, grant.needs_sha256)
+        upload: tuple[object, ...] = (grant.upload_id, grant.part_bytes, grant.needs_sha256)
+        if grant.parts_sha256 is not None:
+            upload += (grant.parts_sha256, grant.compared_before_commit)
         return self.issue(grant, expires_at=grant.resumable_until, upload=upload)
 
-    def issue(self, grant: Grant, *, expires_at: datetime, upload: tuple[str, int, bool] | tuple[()] = ()) -> str:
+    def issue(self, grant: Grant, *, expires_at: datetime, upload: tuple[object, ...] = ()) -> str:
         """Return a URL-safe token that opens to ``grant`` until ``expires_at``; see also ``issue_in_parts``.
 
-        ``upload`` has the id, the size of a part and ``needs_sha256`` of an upload in parts.
+        ``upload`` has the members that only a grant in parts has.
         """
         payload = orjson.dumps(
             [
@@ -146,11 +148,21 @@ def _grant(
     )
 
 
-def _in_parts(grant: Grant, expires_at: int, upload_id: str, part_bytes: int, needs_sha256: bool) -> GrantInParts:
+def _in_parts(
+    grant: Grant,
+    expires_at: int,
+    upload_id: str,
+    part_bytes: int,
+    needs_sha256: bool,
+    parts_sha256: str | None = None,
+    compared_before_commit: bool = False,
+) -> GrantInParts:
     return GrantInParts.of(
         grant,
         upload_id=upload_id,
         part_bytes=part_bytes,
         needs_sha256=needs_sha256,
         resumable_until=datetime.fromtimestamp(expires_at, timezone.utc),
+        parts_sha256=parts_sha256,
+        compared_before_commit=compared_before_commit,
     )

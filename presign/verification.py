@@ -9,7 +9,8 @@ from presign.backends.backend import ObjectHead
 from presign.content import FIRST_BYTES, find_mismatch
 from presign.errors import ConfigurationError, RuleViolated
 from presign.inspection import ReadRange
-from presign.messages import Grant, Rule
+from presign.messages import Grant, GrantInParts, PartsDigest, Rule
+from presign.progress import ReportBytes, ignore_bytes
 
 _CHUNK_BYTES = 8 * 1024 * 1024
 _BROWSERS_OWN_CACHE_CONTROL = frozenset({"no-cache", "max-age=0"})
@@ -25,21 +26,30 @@ def first_bytes_needed(grant: Grant) -> int:
 
 def reads_the_object(grant: Grant, head: ObjectHead) -> bool:
     """Say whether ``find_violation`` would read the whole object, because the storage has no checksum of it."""
-    return grant.sha256 is not None and head.sha256 is None
+    return _hashed_in_parts(grant) is not None or (grant.sha256 is not None and head.sha256 is None)
 
 
-def find_violation(grant: Grant, head: ObjectHead, read: ReadRange, *, max_hashed_bytes: int) -> RuleViolated | None:
+def find_violation(
+    grant: Grant,
+    head: ObjectHead,
+    read: ReadRange,
+    *,
+    max_hashed_bytes: int,
+    is_hashed: bool = False,
+    report_hashed: ReportBytes = ignore_bytes,
+) -> RuleViolated | None:
     """Return the first rule of ``grant`` that the object breaks, or None if it keeps all of them.
 
-    ``read`` is called only if ``head`` lacks the first bytes, or the SHA-256 that the grant needs. Raises
-    ConfigurationError if the object is larger than ``max_hashed_bytes`` and would have to be read for its SHA-256.
+    ``read`` is called only if ``head`` lacks the first bytes, or a checksum that the grant needs. With ``is_hashed``,
+    the checksum of this object has been verified before. ``report_hashed`` is called while the object is read for its
+    checksum. Raises ConfigurationError if the object is larger than ``max_hashed_bytes`` and would have to be read.
     """
     return (
         _readability_violation(head)
         or _size_violation(grant, head)
         or _type_violation(grant, head)
         or _header_violation(grant, head)
-        or _checksum_violation(grant, head, read, max_hashed_bytes)
+        or (None if is_hashed else _checksum_violation(grant, head, read, max_hashed_bytes, report_hashed))
         or _content_violation(grant, head, read)
     )
 
@@ -128,10 +138,10 @@ def _normalized(value: str | None) -> str | None:
     return value if value is None or "  " not in value else " ".join(value.split())
 
 
-def _checksum_violation(grant: Grant, head: ObjectHead, read: ReadRange, max_hashed_bytes: int) -> RuleViolated | None:
-    if grant.sha256 is None:
-        return None
-    if head.sha256 is None and head.size > max_hashed_bytes:
+def _checksum_violation(
+    grant: Grant, head: ObjectHead, read: ReadRange, max_hashed_bytes: int, report_hashed: ReportBytes
+) -> RuleViolated | None:
+    if reads_the_object(grant, head) and head.size > max_hashed_bytes:
         raise ConfigurationError(
             f"the storage has no SHA-256 of an object of {head.size} bytes, and completion reads at most "
             f"{max_hashed_bytes} bytes to compute one; raise the policy's max_hashed_bytes",
@@ -139,16 +149,39 @@ def _checksum_violation(grant: Grant, head: ObjectHead, read: ReadRange, max_has
             value=head.size,
             limit=max_hashed_bytes,
         )
-    stored = head.sha256 or _sha256(head.size, read)
-    if stored == grant.sha256:
+    in_parts = _hashed_in_parts(grant)
+    if in_parts is not None:
+        stored = _digest_of_parts(in_parts, head.size, read, report_hashed)
+        return None if stored == in_parts.parts_sha256 else checksum_violation(stored, in_parts.parts_sha256)
+    if grant.sha256 is None:
         return None
+    stored = head.sha256 or _sha256(range(head.size), head.size, read, report_hashed).hex()
+    return None if stored == grant.sha256 else checksum_violation(stored, grant.sha256)
+
+
+def checksum_violation(stored: str, granted: str | None) -> RuleViolated:
+    """Return the error of a file that has other bytes than were granted, with both digests."""
     return RuleViolated(
         "the object's bytes are not the bytes that the ticket was issued for",
         rule=Rule.CHECKSUM.value,
         field="sha256",
         value=stored,
-        limit=grant.sha256,
+        limit=granted,
     )
+
+
+def _hashed_in_parts(grant: Grant) -> GrantInParts | None:
+    """Return ``grant`` if the object must be read to compute the SHA-256 of its parts."""
+    if isinstance(grant, GrantInParts) and grant.parts_sha256 is not None and not grant.compared_before_commit:
+        return grant
+    return None
+
+
+def _digest_of_parts(grant: GrantInParts, size: int, read: ReadRange, report_hashed: ReportBytes) -> str:
+    every_byte = range(size)
+    parts = (every_byte[first : first + grant.part_bytes] for first in range(0, size, grant.part_bytes))
+    digests = [_sha256(part, size, read, report_hashed).hex() for part in parts]
+    return PartsDigest.of(digests, part_size=grant.part_bytes).sha256
 
 
 def _content_violation(grant: Grant, head: ObjectHead, read: ReadRange) -> RuleViolated | None:
@@ -167,8 +200,11 @@ def _content_violation(grant: Grant, head: ObjectHead, read: ReadRange) -> RuleV
     )
 
 
-def _sha256(size: int, read: ReadRange) -> str:
+def _sha256(part: range, size: int, read: ReadRange, report_hashed: ReportBytes) -> bytes:
+    """Return the digest of the bytes at ``part`` of an object of ``size`` bytes."""
     digest = hashlib.sha256()
-    for offset in range(0, size, _CHUNK_BYTES):
-        digest.update(read(offset, _CHUNK_BYTES))
-    return digest.hexdigest()
+    for first in range(part.start, part.stop, _CHUNK_BYTES):
+        stop = min(first + _CHUNK_BYTES, part.stop)
+        digest.update(read(first, stop - first))
+        report_hashed(stop, size)
+    return digest.digest()

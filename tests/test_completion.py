@@ -22,6 +22,7 @@ from presign import (
     Accept,
     Completion,
     CompletionPending,
+    CompletionProgress,
     ConfigurationError,
     Grant,
     InspectedObject,
@@ -258,6 +259,7 @@ def test_one_process_completes_a_token_once_at_a_time(s3_reference: Store) -> No
         with pytest.raises(CompletionPending, match="being completed") as caught:
             presigner.complete(ticket.token)
         assert caught.value.retry_after == 1
+        assert caught.value.progress == CompletionProgress(step="inspecting")
         leave.set()
         assert first.result() == presigner.complete(ticket.token)
 
@@ -374,6 +376,7 @@ def test_an_inspection_reads_the_object_and_its_verdict_decides(store: Store) ->
     with pytest.raises(CompletionPending) as caught:
         presigner.complete(ticket.token, owner="alice")
     assert caught.value.retry_after == 7
+    assert caught.value.problem()["progress"] == {"step": "inspecting"}
     assert _published(store, ticket.key) is None
     assert told == []
     stored = presigner.complete(ticket.token, owner="alice")

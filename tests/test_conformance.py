@@ -30,6 +30,7 @@ from presign import (
 )
 from presign.azure import AzureBackend
 from presign.gcs import GCSBackend
+from presign.progress import ReportBytes, ignore_bytes
 from presign.testing import CHECKS, MemoryBackend, Subject
 from presign.testing.completion_checks import interrupt_completions
 from tests.azure.accounts import Identity, prepare_account
@@ -268,7 +269,7 @@ class DeletesWhatReplacedIt(Broken):
 
 
 class PublishesAnything(Broken):
-    def publish(self, grant: Grant, head: ObjectHead) -> ObjectHead:
+    def publish(self, grant: Grant, head: ObjectHead, *, report_copied: ReportBytes = ignore_bytes) -> ObjectHead:
         found = self.backend.head(grant.upload_key)
         assert found is not None
         self.backend.delete(grant.key)
@@ -393,6 +394,32 @@ class ShowsOtherBytes(BrokenParts):
         return found and replace(found, first_bytes=b"plain text")
 
 
+class ListsTheDigestsOfTheFirstFile(BrokenParts):
+    def __init__(self, backend: Backend) -> None:
+        super().__init__(backend)
+        self.digests: dict[int, str | None] = {}
+
+    def list_parts(self, grant: GrantInParts) -> Any:
+        listed = self.good.list_parts(grant)
+        return [replace(part, sha256=self.digests.setdefault(part.number, part.sha256)) for part in listed]
+
+    def commit(self, grant: GrantInParts, parts: Any) -> None:
+        self.good.commit(grant, self.good.list_parts(grant))
+
+
+class ReadsTheFirstFile(BrokenParts):
+    def __init__(self, backend: Backend) -> None:
+        super().__init__(backend)
+        self.ranges: dict[tuple[int, int], bytes] = {}
+
+    def lists_sha256(self, grant: Grant) -> bool:
+        return False
+
+    def read(self, key: str, *, offset: int, length: int, etag: str, version: str | None = None) -> bytes:
+        content = self.backend.read(key, offset=offset, length=length, etag=etag, version=version)
+        return self.ranges.setdefault((offset, length), content)
+
+
 class BeginsAnotherType(BrokenParts):
     def begin(self, grant: Grant, *, needs_sha256: bool) -> Any:
         return self.good.begin(_changed(grant, content_type="text/html"), needs_sha256=needs_sha256)
@@ -410,6 +437,8 @@ class BeginsAnotherType(BrokenParts):
         (CommitsTheFirstPartAlone, "stores_a_file_in_parts"),
         (ForgetsWhatItCommitted, "finishes_an_interrupted_completion_of_parts"),
         (BeginsAnotherType, "stores_a_file_in_parts"),
+        (ListsTheDigestsOfTheFirstFile, "verifies_the_digest_of_the_parts"),
+        (ReadsTheFirstFile, "verifies_the_digest_of_the_parts"),
         (ShowsOtherBytes, "verifies_a_file_that_came_in_parts"),
         (IgnoresTheSize, "enforces_the_size_range"),
         (IgnoresTheType, "accepts_a_valid_upload"),

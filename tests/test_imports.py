@@ -14,6 +14,7 @@ PACKAGE = ROOT / "presign"
 # Each room may import the rooms before it, and nothing after it.
 ORDER = (
     "installation",
+    "progress",
     "errors",
     "signing",
     "media_types",
@@ -41,7 +42,7 @@ ORDER = (
 )
 # A cloud's package stands beside the order: it knows what every cloud shares, and no other room knows it.
 CLOUDS = {"s3", "azure", "gcs"}
-ROOMS_OF_A_CLOUD = {"signing", "errors", "keys", "messages", "backends"}
+ROOMS_OF_A_CLOUD = {"signing", "progress", "errors", "keys", "messages", "backends"}
 SDKS = {
     "boto3": {"s3"},
     "botocore": {"s3"},

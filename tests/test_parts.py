@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
+from functools import partial
 from typing import Any
 
 import boto3
@@ -24,13 +26,16 @@ from emulators.serving import serve
 from emulators.signature_v4 import HmacKey
 from emulators.wire import Attempt, send
 from presign import (
+    Accept,
     CompletionPending,
+    CompletionProgress,
     ConfigurationError,
     GrantInParts,
     InvalidRequest,
     InvalidToken,
     PartLimits,
     PartRequest,
+    PartsDigest,
     PartsMissing,
     Presigner,
     Rule,
@@ -56,6 +61,7 @@ TAIL = b"the last part"
 FILE = PNG.ljust(PART_BYTES, b"\0") + TAIL
 PARTS = (FILE[:PART_BYTES], TAIL)
 DIGESTS = [hashlib.sha256(part).hexdigest() for part in PARTS]
+DIGEST = PartsDigest.of(DIGESTS, part_size=PART_BYTES)
 
 
 def _presigner(store: Any, *, backend: Any = None, **options: Any) -> Presigner:
@@ -633,6 +639,192 @@ def test_the_sha256_of_a_whole_file_is_verified_up_to_the_size_that_completion_r
         presigner.issue(_request(size=len(FILE) + 1, sha256=right))
 
 
+# The digest of a file's parts
+
+
+def _send_and_hash(presigner: Presigner, ticket: Ticket, parts: Sequence[bytes] = PARTS) -> None:
+    """Send ``parts``, each with its own SHA-256, as a client does that may have granted others."""
+    digests = [hashlib.sha256(part).hexdigest() for part in parts]
+    for request, part in zip(presigner.sign_parts(ticket.token, [1, 2], sha256=digests).requests, parts, strict=True):
+        assert send(_sent(request, part)).status == 200
+
+
+def test_the_digest_of_a_file_is_the_composite_checksum_of_the_store(s3_reference: Store) -> None:
+    presigner = _presigner(s3_reference, pending_prefix=None)
+    ticket = presigner.issue(_request(hashes_parts=True))
+    _send_file(presigner, ticket)
+    presigner.complete(ticket.token)
+    head = s3_reference.admin.head_object(Bucket=s3_reference.bucket, Key=ticket.key, ChecksumMode="ENABLED")
+    assert head["ChecksumSHA256"] == f"{base64.b64encode(bytes.fromhex(DIGEST.sha256)).decode()}-2"
+
+
+@pytest.mark.parametrize("pending_prefix", [PENDING_PREFIX, None])
+def test_the_digest_is_compared_with_the_stores_list_and_nothing_is_read_or_stored(
+    s3_reference: Store, pending_prefix: str | None
+) -> None:
+    backend: Any = InterruptedBackend(s3_reference.backend())
+    presigner = _presigner(s3_reference, backend=backend, max_hashed_bytes=1, pending_prefix=pending_prefix)
+    right, wrong = presigner.issue(_request(parts_digest=DIGEST)), presigner.issue(_request(parts_digest=DIGEST))
+    assert right.parts is not None
+    assert right.parts.plan.needs_sha256, "whoever knows the digest knows those of the parts"
+    assert right.enforced[Rule.CHECKSUM] == "completion"
+    _send_and_hash(presigner, right)
+    presigner.complete(right.token)
+    assert _published(s3_reference, right) == FILE
+    assert backend.calls.count("read") == 0, "the first bytes come with the description"
+    _send_and_hash(presigner, wrong, (PARTS[0], TAIL[::-1]))
+    backend.calls.clear()
+    with pytest.raises(RuleViolated) as caught:
+        presigner.complete(wrong.token)
+    other = PartsDigest.of([DIGESTS[0], hashlib.sha256(TAIL[::-1]).hexdigest()], part_size=PART_BYTES)
+    assert (caught.value.rule, caught.value.value, caught.value.limit) == ("checksum", other.sha256, DIGEST.sha256)
+    assert "commit" not in backend.calls
+    assert _published(s3_reference, wrong) is None
+    assert not _has_upload(s3_reference, wrong)
+    with pytest.raises(UploadEnded):
+        presigner.complete(wrong.token)
+
+
+def test_a_store_that_lists_no_digests_has_the_file_read_up_to_the_limit(seaweedfs: Store) -> None:
+    backend: Any = InterruptedBackend(seaweedfs.backend())
+    presigner = _presigner(seaweedfs, backend=backend, max_hashed_bytes=len(FILE))
+    right, wrong = presigner.issue(_request(parts_digest=DIGEST)), presigner.issue(_request(parts_digest=DIGEST))
+    assert right.enforced[Rule.CHECKSUM] == "completion"
+    _send_and_hash(presigner, right)
+    presigner.complete(right.token)
+    assert "read" in backend.calls
+    assert _published(seaweedfs, right) == FILE
+    _send_and_hash(presigner, wrong, (PARTS[0], TAIL[::-1]))
+    with pytest.raises(RuleViolated) as caught:
+        presigner.complete(wrong.token)
+    assert (caught.value.rule, caught.value.limit) == ("checksum", DIGEST.sha256)
+    assert _published(seaweedfs, wrong) is None
+    limited = _presigner(seaweedfs, max_hashed_bytes=len(FILE) - 1)
+    with pytest.raises(TooLarge) as refused:
+        limited.issue(_request(parts_digest=DIGEST))
+    assert refused.value.limit == len(FILE) - 1
+    with pytest.raises(ConfigurationError, match="max_hashed_bytes"):
+        limited.complete(_sent_file(presigner, seaweedfs).token)
+
+
+def _sent_file(presigner: Presigner, store: Store) -> Ticket:
+    ticket = presigner.issue(_request(parts_digest=DIGEST))
+    _send_and_hash(presigner, ticket)
+    return ticket
+
+
+def test_the_digest_of_parts_that_another_call_has_committed_counts(s3_reference: Store) -> None:
+    presigner = _presigner(s3_reference)
+    ticket = presigner.issue(_request(parts_digest=DIGEST))
+    _send_and_hash(presigner, ticket, (PARTS[0], TAIL[::-1]))
+    backend: Any = InterruptedBackend(s3_reference.backend())
+
+    def commit_the_right_parts() -> None:
+        _send_and_hash(presigner, ticket)
+        presigner.complete(ticket.token)
+
+    backend.before["abort"] = commit_the_right_parts
+    stored = _presigner(s3_reference, backend=backend).complete(ticket.token)
+    assert _published(s3_reference, ticket) == FILE
+    assert presigner.complete(ticket.token) == stored
+
+
+def test_a_part_without_its_digest_is_no_verdict(s3_reference: Store) -> None:
+    presigner = _presigner(s3_reference)
+    ticket = _sent_file(presigner, s3_reference)
+    parts = s3_reference.backend().parts
+
+    def list_parts(grant: GrantInParts) -> list[StoredPart]:
+        return [replace(part, sha256=None) for part in parts.list_parts(grant)]
+
+    forgetful = _Changed(s3_reference.backend(), parts=_Changed(parts, list_parts=list_parts))
+    with pytest.raises(StorageUnavailable, match="without the SHA-256"):
+        _presigner(s3_reference, backend=forgetful).complete(ticket.token)
+    presigner.complete(ticket.token)
+    assert _published(s3_reference, ticket) == FILE
+
+
+def test_a_digest_of_parts_of_another_size_is_refused_with_the_right_size(s3_reference: Store) -> None:
+    presigner = _presigner(s3_reference)
+    for size in (PART_BYTES - 1, PART_BYTES + 1, 1, 2**63 - 1):
+        with pytest.raises(InvalidRequest) as caught:
+            presigner.issue(_request(parts_digest=replace(DIGEST, part_size=size)))
+        assert (caught.value.field, caught.value.limit) == ("part_size", PART_BYTES)
+    parts = _Changed(
+        s3_reference.backend().parts,
+        limits=PartLimits(min_part_bytes=1, max_part_bytes=9**9, max_parts=1, max_bytes=9**9),
+    )
+    larger = _presigner(s3_reference, backend=_Changed(s3_reference.backend(), parts=parts))
+    with pytest.raises(InvalidRequest) as caught:
+        larger.issue(_request(parts_digest=DIGEST))
+    assert caught.value.limit == 6 * 1024**2, "a file of too many parts gets larger ones"
+
+
+def test_a_digest_of_parts_is_refused_where_nobody_would_compare_it(s3_reference: Store) -> None:
+    small = _request(size=PART_BYTES - 1, parts_digest=DIGEST)
+    with pytest.raises(InvalidRequest, match="comes in one request") as caught:
+        _presigner(s3_reference).issue(small)
+    assert caught.value.field == "parts_digest"
+    by_storage = _presigner(
+        s3_reference,
+        parts_from_bytes=None,
+        part_bytes=16 * 1024**2,
+        max_bytes=2**30,
+        require_at_storage={Rule.CHECKSUM},
+    )
+    large = _request(size=2**30, parts_digest=replace(DIGEST, part_size=16 * 1024**2))
+    with pytest.raises(InvalidRequest, match="the storage itself must check") as caught:
+        by_storage.issue(large)
+    assert caught.value.field == "parts_digest"
+    with pytest.raises(InvalidRequest, match="give one of them"):
+        _request(parts_digest=DIGEST, sha256="0" * 64)
+
+
+def test_a_policy_that_requires_a_checksum_takes_the_digest_of_the_parts(s3_reference: Store) -> None:
+    presigner = _presigner(s3_reference, require_sha256=True, max_hashed_bytes=1)
+    with pytest.raises(InvalidRequest, match="'sha256' is required"):
+        presigner.issue(_request())
+    with pytest.raises(InvalidRequest):
+        presigner.issue(_request(size=7, parts_digest=DIGEST))
+    ticket = presigner.issue(_request(parts_digest=DIGEST))
+    _send_and_hash(presigner, ticket)
+    presigner.complete(ticket.token)
+    assert _published(s3_reference, ticket) == FILE
+    without = _presigner(s3_reference).issue(_request())
+    with pytest.raises(InvalidToken, match="does not allow this upload any more"):
+        presigner.complete(without.token)
+
+
+@pytest.mark.parametrize(
+    ("value", "field"),
+    [
+        ("0" * 64, "parts_digest"),
+        ([], "parts_digest"),
+        ({}, "parts_digest"),
+        ({"part_size": 5}, "parts_digest"),
+        ({"sha256": "0" * 64}, "parts_digest"),
+        ({"part_size": 5, "sha256": "0" * 64, "count": 1}, "parts_digest"),
+        ({"part_size": 5, "sha256": "A" * 64}, "parts_digest"),
+        ({"part_size": 5, "sha256": "0" * 63}, "parts_digest"),
+        ({"part_size": 5, "sha256": None}, "parts_digest"),
+        ({"part_size": 0, "sha256": "0" * 64}, "part_size"),
+        ({"part_size": -5, "sha256": "0" * 64}, "part_size"),
+        ({"part_size": 2**63, "sha256": "0" * 64}, "part_size"),
+        ({"part_size": 5.5, "sha256": "0" * 64}, "part_size"),
+        ({"part_size": True, "sha256": "0" * 64}, "part_size"),
+        ({"part_size": "5", "sha256": "0" * 64}, "part_size"),
+    ],
+)
+def test_a_malformed_digest_of_parts_is_refused(value: Any, field: str) -> None:
+    body = {"type": "image/png", "size": 7, "parts_digest": value}
+    with pytest.raises(InvalidRequest) as caught:
+        UploadRequest.from_json(orjson.dumps(body))
+    assert caught.value.field == field
+    right = body | {"parts_digest": {"part_size": 5.0, "sha256": "0" * 64}}
+    assert UploadRequest.from_json(orjson.dumps(right)).parts_digest == PartsDigest(part_size=5, sha256="0" * 64)
+    assert UploadRequest.from_json(body | {"parts_digest": None}).parts_digest is None
+
+
 @pytest.mark.parametrize("value", ["yes", 1, [], {}])
 def test_a_request_says_with_true_or_false_whether_it_hashes_parts(value: Any) -> None:
     body = {"type": "image/png", "size": 7, "hashes_parts": value}
@@ -713,6 +905,68 @@ def test_an_object_that_is_already_under_the_pending_key_is_judged_and_the_uploa
         presigner.complete(ticket.token)
     assert not _has_upload(store, ticket)
     assert _published(store, ticket) is None
+
+
+# Progress
+
+
+def test_a_completion_shows_its_step_and_the_bytes_that_it_has_hashed(seaweedfs: Store) -> None:
+    seen: list[tuple[str, CompletionProgress | None]] = []
+    backend: Any = InterruptedBackend(seaweedfs.backend())
+
+    def note(when: str) -> None:
+        seen.append((when, presigner.completion_progress(ticket.token)))
+
+    def note_read() -> None:
+        note("read")
+        backend.before["read"] = note_read
+
+    def inspect(uploaded: Any) -> Accept:
+        del backend.before["read"]
+        note("inspect")
+        return Accept()
+
+    presigner = _presigner(
+        seaweedfs, backend=backend, inspect=inspect, on_complete=lambda completion: note("on_complete")
+    )
+    ticket = _sent_file(presigner, seaweedfs)
+    assert presigner.completion_progress(ticket.token) is None
+    backend.before |= {name: partial(note, name) for name in ("commit", "publish", "delete")} | {"read": note_read}
+    presigner.complete(ticket.token)
+    copied = CompletionProgress(step="publishing", done=0, of=len(FILE))
+    assert seen == [
+        ("commit", CompletionProgress(step="committing")),
+        ("read", CompletionProgress(step="verifying")),
+        ("read", CompletionProgress(step="verifying", done=PART_BYTES, of=len(FILE))),
+        ("inspect", CompletionProgress(step="inspecting")),
+        ("publish", copied),
+        ("delete", copied),
+        ("on_complete", CompletionProgress(step="recording")),
+    ]
+    assert presigner.completion_progress(ticket.token) is None
+    assert presigner.completion_progress("no token") is None
+
+
+def test_whoever_completes_a_file_that_is_being_completed_gets_its_progress(s3_reference: Store) -> None:
+    backend: Any = InterruptedBackend(s3_reference.backend())
+    presigner = _presigner(s3_reference, backend=backend)
+    ticket = presigner.issue(_request())
+    _send_file(presigner, ticket)
+    problems: list[dict[str, Any]] = []
+
+    def complete_too() -> None:
+        with pytest.raises(CompletionPending) as caught:
+            presigner.complete(ticket.token)
+        problems.append(caught.value.problem())
+
+    backend.before |= {"commit": complete_too, "publish": complete_too}
+    presigner.complete(ticket.token)
+    assert [problem["progress"] for problem in problems] == [
+        {"step": "committing"},
+        {"step": "publishing", "done": 0, "of": len(FILE)},
+    ]
+    other = CompletionPending("asked of another process", retry_after=1)
+    assert "progress" not in other.problem()
 
 
 # Many parts

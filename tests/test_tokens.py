@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 from datetime import datetime, timedelta, timezone
+from typing import Any
 
 import itsdangerous
 import pytest
@@ -39,9 +40,16 @@ def test_a_token_opens_to_the_grant_that_it_was_issued_for() -> None:
     assert tokens.open(tokens.issue(GRANT, expires_at=LATER), now=NOW) == GRANT
 
 
-def test_a_token_of_a_file_in_parts_opens_to_its_upload_until_it_can_no_longer_be_resumed() -> None:
+@pytest.mark.parametrize(
+    "digest", [{}, *({"parts_sha256": "0" * 64, "compared_before_commit": each} for each in (False, True))]
+)
+def test_a_token_of_a_file_in_parts_opens_to_its_upload_until_it_can_no_longer_be_resumed(
+    digest: dict[str, Any],
+) -> None:
     tokens = CompletionTokens(SECRET)
-    begun = GrantInParts.of(GRANT, upload_id="an upload/id+", part_bytes=4, needs_sha256=True, resumable_until=LATER)
+    begun = GrantInParts.of(
+        GRANT, upload_id="an upload/id+", part_bytes=4, needs_sha256=True, resumable_until=LATER, **digest
+    )
     token = tokens.issue_in_parts(begun)
     assert tokens.open(token, now=NOW) == begun
     with pytest.raises(TokenExpired):

@@ -24,6 +24,7 @@ from presign.backends.object_headers import HeaderNames
 from presign.errors import ConfigurationError
 from presign.keys import check_prefix
 from presign.messages import Grant, Rule
+from presign.progress import ReportBytes, ignore_bytes
 from presign.signing import sas
 
 _CONTAINER = re.compile(r"(?=.{3,63}\Z)[a-z0-9]+(?:-[a-z0-9]+)*|\$root|\$web", re.ASCII)
@@ -282,7 +283,7 @@ class AzureBackend:
         snapshot = container.find_snapshot(grant.upload_key)
         return {} if snapshot is None else {_SNAPSHOT: snapshot}
 
-    def publish(self, grant: Grant, head: ObjectHead) -> ObjectHead:
+    def publish(self, grant: Grant, head: ObjectHead, *, report_copied: ReportBytes = ignore_bytes) -> ObjectHead:
         """Copy the pending blob with one Put Blob From URL, and above 5,000 MiB in blocks.
 
         The service reads the pending blob through a URL that the verifier signs. The call returns when the copy is
@@ -295,6 +296,7 @@ class AzureBackend:
             source=self._pending,
             target=self._objects,
             sign_source=lambda: self._copy_sources.sign(grant.upload_key, _utc_now(), permission)[0],
+            report_copied=report_copied,
         ).run()
 
     def _container_signer(

@@ -69,6 +69,10 @@ class AzureParts:
         """Return False: Azure checks only an MD5 or a CRC-64 that nobody signed."""
         return False
 
+    def lists_sha256(self, grant: Grant) -> bool:
+        """Return False, because the service is not known to check a SHA-256."""
+        return False
+
     def begin(self, grant: Grant, *, needs_sha256: bool) -> str:
         """Return a new id, without a request."""
         return os.urandom(_UPLOAD_ID_BYTES).hex()

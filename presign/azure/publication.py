@@ -16,6 +16,7 @@ from presign.azure.container import BlobContainer, is_precondition_failure
 from presign.backends.backend import AlreadyPublished, ObjectHead
 from presign.errors import ConfigurationError
 from presign.messages import Grant, check_tags
+from presign.progress import ReportBytes
 
 _MIB = 1024 * 1024
 MAX_ONE_COPY_BYTES = 5000 * _MIB
@@ -46,7 +47,8 @@ def check_publish_options(grant: Grant) -> None:
 class Publication:
     """The publication of the pending blob that ``head`` describes, from ``source`` to ``target``.
 
-    ``sign_source`` returns the URL of the pending blob, with a signature that reads it.
+    ``sign_source`` returns the URL of the pending blob, with a signature that reads it. ``report_copied`` is called for
+    each block of a blob that is copied in blocks.
     """
 
     def __init__(
@@ -57,12 +59,14 @@ class Publication:
         source: BlobContainer,
         target: BlobContainer,
         sign_source: Callable[[], str],
+        report_copied: ReportBytes,
     ) -> None:
         self._grant = grant
         self._head = head
         self._source = source
         self._target = target
         self._sign_source = sign_source
+        self._report_copied = report_copied
         self._blob = target.blob(grant.key)
         self._source_etag = f'"{head.etag}"'
 
@@ -102,6 +106,7 @@ class Publication:
                 block_id = f"{name}-{len(blocks):05}"
                 self._stage(block_id, offset)
                 blocks.append(BlobBlock(block_id))
+                self._report_copied(min(offset + BLOCK_BYTES, self._head.size), self._head.size)
         except AzureError as error:
             self._fail("Put Block From URL", error)
         try:

@@ -10,6 +10,7 @@ from typing import Literal, NamedTuple, Protocol
 from presign.backends.parts import PartsStore
 from presign.errors import StorageUnavailable
 from presign.messages import Grant, Rule
+from presign.progress import ReportBytes, ignore_bytes
 
 PublishOption = Literal["tags", "storage_class"]
 """What an object can get at publication besides its headers, if its storage supports it."""
@@ -188,11 +189,13 @@ class Backend(ObjectStore, Protocol):
         request.
         """
 
-    def publish(self, grant: Grant, head: ObjectHead) -> ObjectHead:
+    def publish(self, grant: Grant, head: ObjectHead, *, report_copied: ReportBytes = ignore_bytes) -> ObjectHead:
         """Copy the pending object that ``head`` describes to ``grant.key``, and return the copy's description.
 
         The storage itself copies exactly the bytes that ``head`` describes. The copy has the headers, metadata, tags
         and storage class of ``grant``, and nothing else of the pending object. Its description has the same size,
         content type, ETag and version that ``head`` returns for it later. Raises ObjectChanged if the pending object
         was replaced or deleted, and AlreadyPublished if ``grant.key`` exists; neither changes anything.
+
+        ``report_copied`` is called during a copy of several steps.
         """

@@ -84,6 +84,12 @@ class PartsStore(Protocol):
         The answer for a service that is not known to do so comes from trying it, with an upload under the same key.
         """
 
+    def lists_sha256(self, grant: Grant) -> bool:
+        """Say whether the service checks the SHA-256 of each part, and shows it in the list of an upload that needs it.
+
+        ``commit`` then takes no part with another digest than the listed one.
+        """
+
     def begin(self, grant: Grant, *, needs_sha256: bool) -> str:
         """Begin an upload to ``grant.upload_key`` with the headers and metadata of ``grant``, and return its id."""
 

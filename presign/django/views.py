@@ -143,8 +143,8 @@ def _complete(alias: str, body: bytes, owner: str | None) -> _Work:
 
     if not presigner.is_in_parts(token):
         return _Work(call, _endpoints.in_completion_thread)
-    key = (presigner, token, owner)
-    return _Work(call, partial(_endpoints.in_long_completion_thread, key), outlasts_request=True)
+    wait = partial(_endpoints.in_long_completion_thread, presigner, token, owner)
+    return _Work(call, wait, outlasts_request=True)
 
 
 def _sign_parts(alias: str, body: bytes, owner: str | None) -> _Work:

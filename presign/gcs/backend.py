@@ -32,6 +32,7 @@ from presign.gcs.rewriting import Rewriter
 from presign.gcs.signing_keys import SigningIdentity, hmac_identity, service_account_identity
 from presign.keys import check_prefix
 from presign.messages import Grant, Rule
+from presign.progress import ReportBytes, ignore_bytes
 from presign.signing.bucket_location import BucketLocation
 from presign.signing.per_second_cache import PerSecondCache
 from presign.signing.signers import Signers
@@ -306,9 +307,9 @@ class GCSBackend:
         """
         return {}
 
-    def publish(self, grant: Grant, head: ObjectHead) -> ObjectHead:
+    def publish(self, grant: Grant, head: ObjectHead, *, report_copied: ReportBytes = ignore_bytes) -> ObjectHead:
         """Copy the pending object to ``grant.key`` with ``rewriteTo``, in as many requests as Google needs."""
-        return self._rewriter.publish(grant, head)
+        return self._rewriter.publish(grant, head, report_copied=report_copied)
 
     def _check_bucket(self, bucket: str, setting: str) -> None:
         now = datetime.now(timezone.utc)

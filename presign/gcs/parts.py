@@ -80,6 +80,10 @@ class GcsParts:
         """Return False: no test has shown on Google's servers that they check the SHA-256 of a part."""
         return False
 
+    def lists_sha256(self, grant: Grant) -> bool:
+        """Return False, because the service is not known to check a SHA-256."""
+        return False
+
     def begin(self, grant: Grant, *, needs_sha256: bool) -> str:
         """Begin an upload; the object's type, headers and metadata are decided here."""
         bucket = self._bucket_of(grant)

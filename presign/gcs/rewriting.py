@@ -15,6 +15,7 @@ from presign.errors import StorageUnavailable
 from presign.gcs.json_api import CONNECT_TIMEOUT_SECONDS, FAILURES, JsonApi, failed
 from presign.gcs.objects import GcsObjects, generation_of, object_head
 from presign.messages import Grant
+from presign.progress import ReportBytes, ignore_bytes
 
 MAX_REWRITE_SECONDS = 600.0
 """After this time, a publication sends no further request. The last one may end later.
@@ -42,14 +43,14 @@ class Rewriter:
         self._destination = destination
         self._max_seconds = max_seconds
 
-    def publish(self, grant: Grant, head: ObjectHead) -> ObjectHead:
+    def publish(self, grant: Grant, head: ObjectHead, *, report_copied: ReportBytes = ignore_bytes) -> ObjectHead:
         """Copy the pending object that ``head`` describes to ``grant.key``; see Backend.publish.
 
         Only the live generation is copied. If a client has replaced the object since it was verified, this raises
         ObjectChanged, even if a bucket with versions still has the verified generation.
         """
         try:
-            return object_head(self._rewrite(grant, generation_of(head)))
+            return object_head(self._rewrite(grant, generation_of(head), report_copied))
         except (NotFound, PreconditionFailed):
             # Google's answer does not say which of the two preconditions failed.
             if self._destination.head(grant.key) is not None:
@@ -61,12 +62,13 @@ class Rewriter:
             # The SDK raises TypeError for an answer that broke off within its headers.
             raise failed(self._destination.bucket, "REWRITE", error) from None
 
-    def _rewrite(self, grant: Grant, generation: int) -> Any:
+    def _rewrite(self, grant: Grant, generation: int, report_copied: ReportBytes) -> Any:
         deadline = time.monotonic() + self._max_seconds
         token: str | None = None
         while True:
             # Google requires the same arguments with each token.
-            destination, token = self._rewrite_once(grant, generation, token)
+            destination, token, copied, size = self._rewrite_once(grant, generation, token)
+            report_copied(copied, size)
             if token is None:
                 return destination
             if time.monotonic() > deadline:
@@ -75,11 +77,13 @@ class Rewriter:
                     "keep the pending bucket in the same location and storage class, where a copy moves no bytes"
                 )
 
-    def _rewrite_once(self, grant: Grant, generation: int, token: str | None) -> tuple[Any, str | None]:
-        def rewrite(client: Any) -> tuple[Any, str | None]:
+    def _rewrite_once(self, grant: Grant, generation: int, token: str | None) -> tuple[Any, str | None, int, int]:
+        """Return the copy, the token of the next request, and how many bytes are copied, of how many."""
+
+        def rewrite(client: Any) -> tuple[Any, str | None, int, int]:
             destination = client.bucket(self._destination.bucket).blob(grant.key)
             _set_properties(destination, grant)
-            next_token, _, _ = destination.rewrite(
+            next_token, copied, size = destination.rewrite(
                 client.bucket(self._source.bucket).blob(grant.upload_key),
                 token=token,
                 if_generation_match=0,
@@ -87,7 +91,7 @@ class Rewriter:
                 timeout=_REWRITE_TIMEOUTS,
                 retry=None,
             )
-            return destination, next_token
+            return destination, next_token, int(copied), int(size)
 
         return self._api.call(rewrite)
 

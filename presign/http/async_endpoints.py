@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Hashable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import Future
 from functools import partial
 from typing import TypeVar
@@ -63,7 +63,7 @@ class AsyncEndpoints:
         # Coroutine functions of the application run here, on the loop that its other coroutines use.
         call = partial(presigner.complete, token, owner=owner, await_result=awaiter_of_running_loop())
         if presigner.is_in_parts(token):
-            return await self.in_long_completion_thread((presigner, token, owner), call)
+            return await self.in_long_completion_thread(presigner, token, owner, call)
         return await self.in_completion_thread(call)
 
     async def in_upload_thread(self, call: Callable[[], T]) -> T:
@@ -84,17 +84,21 @@ class AsyncEndpoints:
         late = StorageUnavailable(f"the completion did not end within {self._timeout_seconds:g} seconds")
         return await _result(self._complete_threads.submit(call), self._timeout_seconds, late)
 
-    async def in_long_completion_thread(self, key: Hashable, call: Callable[[], T]) -> T:
+    async def in_long_completion_thread(
+        self, presigner: Presigner, token: str, owner: str | None, call: Callable[[], T]
+    ) -> T:
         """Return the result of a call that completes a file in parts; raises CompletionPending if it is late.
 
-        The call then goes on, and the next request with the same ``key`` waits for the same call.
+        The call then goes on, and the next request with the same token and owner waits for the same call.
         """
+        key = (presigner, token, owner)
         completion = self._long_completions.join(key, call)
         # The completion must go on if this request gives up, so the request waits for another future.
         ended: Future[None] = Future()
         completion.add_done_callback(lambda _: ended.set_result(None))
         await asyncio.wait([asyncio.wrap_future(ended)], timeout=self._timeout_seconds)
-        return self._long_completions.deliver(key, completion)
+        progress = partial(presigner.completion_progress, token)
+        return self._long_completions.deliver(key, completion, progress=progress)
 
     def _uploader(self, presigner: Presigner) -> Answer:
         """Return what answers ``POST /upload``; it needs no thread, unless the ticket needs I/O."""

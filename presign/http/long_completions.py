@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 from presign.errors import CompletionPending, StorageUnavailable
 from presign.http.bounded_threads import BoundedThreads
+from presign.progress import CompletionProgress
 
 KEPT_SECONDS = 300.0
 """How long the result of a completion is kept for a client that has not asked again."""
@@ -20,6 +21,12 @@ _MAX_COMPLETIONS = 1000
 _RETRY_AFTER_SECONDS = 1
 
 T = TypeVar("T")
+Progress = Callable[[], CompletionProgress | None]
+"""Returns how far a completion is; None if that is not known."""
+
+
+def _unknown() -> None:
+    return None
 
 
 @dataclass
@@ -61,27 +68,31 @@ class LongCompletions:
         started.completion.add_done_callback(lambda _: self._note_end(started))
         return started.completion
 
-    def deliver(self, key: Hashable, completion: Future[T]) -> T:
+    def deliver(self, key: Hashable, completion: Future[T], *, progress: Progress = _unknown) -> T:
         """Return the result of a completion that ``join`` returned, or raise its error, and forget it.
 
-        Raises CompletionPending if it has not ended.
+        Raises CompletionPending if it has not ended; ``progress`` says how far it is.
         """
         if not completion.done():
-            raise CompletionPending("the file is being put together and verified", retry_after=_RETRY_AFTER_SECONDS)
+            raise CompletionPending(
+                "the file is being put together and verified", retry_after=_RETRY_AFTER_SECONDS, progress=progress()
+            )
         with self._lock:
             started = self._started.get(key)
             if started is not None and started.completion is completion:
                 del self._started[key]
         return completion.result()
 
-    def result(self, key: Hashable, complete: Callable[[], T], *, timeout_seconds: float) -> T:
+    def result(
+        self, key: Hashable, complete: Callable[[], T], *, timeout_seconds: float, progress: Progress = _unknown
+    ) -> T:
         """Join the completion under ``key``, wait for it, and deliver its result.
 
         Raises CompletionPending after ``timeout_seconds``, and StorageUnavailable if there are too many completions.
         """
         completion = self.join(key, complete)
         wait([completion], timeout_seconds)
-        return self.deliver(key, completion)
+        return self.deliver(key, completion, progress=progress)
 
     def _note_end(self, started: _Started) -> None:
         started.ended_at = self._clock()

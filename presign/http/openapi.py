@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from presign.errors import (
     CompletionPending,
@@ -30,6 +30,7 @@ from presign.http.request_body import BodyTooLarge, UnsupportedMediaType
 from presign.messages import MAX_NAME_CHARACTERS, MAX_SIZE_BYTES, Rule
 from presign.parts import MAX_PARTS_AT_ONCE
 from presign.presigner import Presigner
+from presign.progress import CompletionStep
 
 _ERRORS_OF_ALL: tuple[type[PresignError], ...] = (
     InvalidRequest,
@@ -293,7 +294,9 @@ def _upload_request(presigner: Presigner) -> dict[str, Any]:
     policy, required = presigner.policy, ["type"]
     if presigner.requires_size:
         required.append("size")
-    if policy.require_sha256:
+    # A file that comes in parts may have the digest of its parts instead.
+    needs_either = policy.require_sha256 and presigner.takes_parts
+    if policy.require_sha256 and not needs_either:
         required.append("sha256")
 
     def type_of(member: str, name: str) -> dict[str, Any]:
@@ -304,6 +307,7 @@ def _upload_request(presigner: Presigner) -> dict[str, Any]:
         "type": "object",
         "additionalProperties": False,
         "required": required,
+        **({"anyOf": [{"required": ["sha256"]}, {"required": ["parts_digest"]}]} if needs_either else {}),
         "properties": {
             "type": {
                 "type": "string",
@@ -339,6 +343,23 @@ def _upload_request(presigner: Presigner) -> dict[str, Any]:
             "hashes_parts": {
                 **type_of("hashes_parts", "boolean"),
                 "description": "The client computes the SHA-256 digest of each part, if the file comes in parts.",
+            },
+            "parts_digest": {
+                **_types("object", "null"),
+                "additionalProperties": False,
+                "required": ["part_size", "sha256"],
+                "properties": {
+                    "part_size": {
+                        "type": "integer",
+                        "minimum": 1,
+                        "maximum": MAX_SIZE_BYTES,
+                        "description": "The size of every part in bytes, except the last. If the server cuts the file "
+                        "differently, its answer names the size as the `limit`.",
+                    },
+                    "sha256": {"type": "string", "pattern": "^[0-9a-f]{64}$"},
+                },
+                "description": "For a file that comes in parts, in the place of `sha256`: the SHA-256 digest of the "
+                "SHA-256 digests of its parts, one after another. The ticket then accepts only such a file.",
             },
         },
     }
@@ -588,6 +609,17 @@ PROBLEM = {
             "type": "array",
             "items": _NUMBER,
             "description": "The numbers of the parts that are missing, at most 1000 of them.",
+        },
+        "progress": {
+            "type": "object",
+            "description": "How far a completion is that takes longer: its step and, if they are known, how many bytes "
+            "of the step are done.",
+            "required": ["step"],
+            "properties": {
+                "step": {"type": "string", "enum": list(get_args(CompletionStep))},
+                "done": {"type": "integer"},
+                "of": {"type": "integer"},
+            },
         },
     },
 }

@@ -22,6 +22,7 @@ from presign.backends.signature_v4_requests import SignatureV4Requests, UploadMe
 from presign.errors import ConfigurationError, CredentialsUnavailable, StorageUnavailable
 from presign.keys import check_prefix
 from presign.messages import Grant, Rule
+from presign.progress import ReportBytes, ignore_bytes
 from presign.s3.copying import Copier
 from presign.s3.objects import HEADERS, S3Objects
 from presign.s3.parts import S3Parts
@@ -288,9 +289,9 @@ class S3Backend:
             return {}
         return self._objects.foreign_grants(grant.upload_key)
 
-    def publish(self, grant: Grant, head: ObjectHead) -> ObjectHead:
+    def publish(self, grant: Grant, head: ObjectHead, *, report_copied: ReportBytes = ignore_bytes) -> ObjectHead:
         """Copy the pending object to ``grant.key``: CopyObject, or UploadPartCopy above 5 GiB."""
-        return self._copier.publish(grant, head)
+        return self._copier.publish(grant, head, report_copied=report_copied)
 
     def _signers_at(self, now: datetime, expires_in: timedelta) -> Signers:
         return self._signers.get(now, (self._credentials.current(now), expires_in))

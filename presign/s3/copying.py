@@ -21,6 +21,7 @@ from presign.backends.failures import storage_failed
 from presign.backends.lazy_client import LazyClient
 from presign.errors import StorageUnavailable
 from presign.messages import Grant
+from presign.progress import ReportBytes, ignore_bytes
 from presign.s3.objects import HEADERS, S3Objects, object_arguments, version_of
 from presign.s3.requests import BucketRequests, error_code, status_of
 from presign.signing.quoting import quote_path, quote_value
@@ -68,12 +69,12 @@ class Copier:
         self._is_aws = is_aws
         self._never_overwrites: bool | None = True if is_aws else None
 
-    def publish(self, grant: Grant, head: ObjectHead) -> ObjectHead:
+    def publish(self, grant: Grant, head: ObjectHead, *, report_copied: ReportBytes = ignore_bytes) -> ObjectHead:
         """Copy the pending object that ``head`` describes to ``grant.key``; see Backend.publish."""
         if not self._never_overwrites and self._objects.head(grant.key) is not None:
             raise AlreadyPublished
         if head.size > MAX_COPY_BYTES:
-            etag, version = self._copy_in_parts(grant, head)
+            etag, version = self._copy_in_parts(grant, head, report_copied)
         else:
             etag, version = self._copy(grant, head)
             if self._never_overwrites is None and head.size <= LARGE_BYTES:
@@ -150,7 +151,7 @@ class Copier:
             raise self._explained(grant, "COPY", error) from None
         return answer["CopyObjectResult"]["ETag"].strip('"'), answer.get("VersionId")
 
-    def _copy_in_parts(self, grant: Grant, head: ObjectHead) -> tuple[str, str | None]:
+    def _copy_in_parts(self, grant: Grant, head: ObjectHead, report_copied: ReportBytes) -> tuple[str, str | None]:
         client: Any = self._requests_for(head).client
         target = {"Bucket": self._requests.bucket, "Key": grant.key}
         try:
@@ -171,7 +172,10 @@ class Copier:
 
         try:
             with ThreadPoolExecutor(_PARTS_AT_ONCE) as pool:
-                parts = list(pool.map(copy_part, range(1, -(-head.size // part_bytes) + 1)))
+                parts: list[dict[str, Any]] = []
+                for part in pool.map(copy_part, range(1, -(-head.size // part_bytes) + 1)):
+                    parts.append(part)
+                    report_copied(min(len(parts) * part_bytes, head.size), head.size)
             answer = client.complete_multipart_upload(**upload, MultipartUpload={"Parts": parts}, IfNoneMatch="*")
         except (BotoCoreError, ClientError) as error:
             self._abort(upload)

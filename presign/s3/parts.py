@@ -87,6 +87,10 @@ class S3Parts:
         """Say whether the store checks the SHA-256 of a part. A store other than Amazon S3 is tried once."""
         return self._checksums_for(grant.upload_key) is not _PartChecksums.NONE
 
+    def lists_sha256(self, grant: Grant) -> bool:
+        """Say whether the store lists the SHA-256 that it has checked. A store other than Amazon S3 is tried once."""
+        return self._checksums_for(grant.upload_key) is _PartChecksums.NAMED_AT_BEGIN
+
     def begin(self, grant: Grant, *, needs_sha256: bool) -> str:
         """Begin an upload with CreateMultipartUpload; the object's type, headers and metadata are decided here."""
         named = needs_sha256 and self._checksums_for(grant.upload_key) is _PartChecksums.NAMED_AT_BEGIN

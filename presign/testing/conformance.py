@@ -35,6 +35,7 @@ from presign.testing.part_checks import (
     refuses_other_bytes_than_were_hashed,
     stores_a_file_in_parts,
     verifies_a_file_that_came_in_parts,
+    verifies_the_digest_of_the_parts,
 )
 from presign.testing.subject import Subject
 from presign.testing.ticket_checks import (
@@ -81,6 +82,7 @@ CHECKS: tuple[Callable[[Subject], None], ...] = (
     refuses_other_bytes_than_were_hashed,
     commits_only_whole_files,
     verifies_a_file_that_came_in_parts,
+    verifies_the_digest_of_the_parts,
     finishes_an_interrupted_completion_of_parts,
 )
 """Every check. A backend conforms if none of them raises."""

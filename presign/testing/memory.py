@@ -40,6 +40,7 @@ from presign.backends.backend import (
 from presign.backends.object_headers import HeaderNames
 from presign.errors import ConfigurationError
 from presign.messages import Grant, Rule, Ticket
+from presign.progress import ReportBytes, ignore_bytes
 from presign.testing.requests import UploadAttempt
 
 MAX_UPLOAD_BYTES = 5 * 1024**4
@@ -271,8 +272,11 @@ class MemoryBackend:
         """Return nothing: what nobody signed is refused."""
         return {}
 
-    def publish(self, grant: Grant, head: ObjectHead) -> ObjectHead:
-        """Copy the pending object to ``grant.key``, with the headers, metadata, tags and storage class of ``grant``."""
+    def publish(self, grant: Grant, head: ObjectHead, *, report_copied: ReportBytes = ignore_bytes) -> ObjectHead:
+        """Copy the pending object to ``grant.key``, with the headers, metadata, tags and storage class of ``grant``.
+
+        This is one step, so ``report_copied`` is not called.
+        """
         with self._lock:
             pending = self._objects.get(grant.upload_key)
             if pending is None or pending.etag != head.etag:

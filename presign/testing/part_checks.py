@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
 from presign.errors import InvalidToken, PartsMissing, RuleViolated, StorageUnavailable, UploadEnded
-from presign.messages import Completion, PartRequest, Rule, Ticket, UploadRequest
+from presign.messages import Completion, PartRequest, PartsDigest, Rule, Ticket, UploadRequest
 from presign.presigner import Presigner
 from presign.testing.interruption import InterruptedBackend
 from presign.testing.requests import UploadAttempt
@@ -149,6 +149,29 @@ def verifies_a_file_that_came_in_parts(subject: Subject) -> None:
     _require_ended(presigner, ticket)
 
 
+def verifies_the_digest_of_the_parts(subject: Subject) -> None:
+    """Publish a file whose parts have the granted digest; refuse one with other bytes of the right size."""
+    if not _has_parts(subject):
+        return
+    presigner, body = _presigner(subject), _body(subject)
+    granted = _parts_of(subject, body)
+    for sent, is_right in ((granted, True), ([granted[0], _TAIL[::-1]], False), ([granted[0][::-1], _TAIL], False)):
+        digest = PartsDigest.of(map(_sha256, granted), part_size=_part_bytes(subject))
+        ticket = _issue(presigner, body, parts_digest=digest)
+        require(ticket.enforced[Rule.CHECKSUM] == "completion", "no storage checks the digest of the parts itself")
+        for number, part in enumerate(sent, start=1):
+            require_accepted(subject, _attempt(presigner, ticket, number, part))
+        if is_right:
+            presigner.complete(ticket.token)
+            require(_published(subject, ticket) == body, "the published bytes are not those of the parts")
+            delete_upload(subject, ticket)
+        else:
+            require_raises(RuleViolated, partial(presigner.complete, ticket.token), "parts with another digest")
+            require(subject.store.head(subject.upload_key(ticket)) is None, "a refused file still exists")
+            require(subject.backend.head(ticket.key) is None, "a file with another digest was published")
+            _require_ended(presigner, ticket)
+
+
 def _require_ended(presigner: Presigner, ticket: Ticket) -> None:
     """Require that nothing of the upload is left; a store that knows no beginning says that all parts are missing."""
     try:
@@ -240,9 +263,17 @@ def _parts_of(subject: Subject, body: bytes) -> list[bytes]:
     return [body[:size], body[size:]]
 
 
-def _issue(presigner: Presigner, body: bytes, *, hashes_parts: bool = False) -> Ticket:
+def _issue(
+    presigner: Presigner, body: bytes, *, hashes_parts: bool = False, parts_digest: PartsDigest | None = None
+) -> Ticket:
     ticket = presigner.issue(
-        UploadRequest(content_type=CONTENT_TYPE, size=len(body), name="large.txt", hashes_parts=hashes_parts)
+        UploadRequest(
+            content_type=CONTENT_TYPE,
+            size=len(body),
+            name="large.txt",
+            hashes_parts=hashes_parts,
+            parts_digest=parts_digest,
+        )
     )
     require(ticket.parts is not None and ticket.parts.plan.count == 2, f"the ticket's parts are {ticket.parts}")
     return ticket
@@ -255,7 +286,7 @@ def _attempt(presigner: Presigner, ticket: Ticket, number: int, body: bytes) -> 
         raise AssertionError("the ticket has no parts")
     found = {request.number: request for request in parts.requests}
     if number not in found:
-        digests = [hashlib.sha256(body).hexdigest()] if parts.plan.needs_sha256 else None
+        digests = [_sha256(body)] if parts.plan.needs_sha256 else None
         (found[number],) = presigner.sign_parts(ticket.token, [number], sha256=digests).requests
     return _of_part(found[number], body)
 
@@ -269,6 +300,10 @@ def _published(subject: Subject, ticket: Ticket) -> bytes:
     if head is None:
         raise AssertionError("nothing was published")
     return subject.backend.read(ticket.key, offset=0, length=head.size, etag=head.etag)
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
 
 
 def _parameters(url: str) -> dict[str, str]:

@@ -167,8 +167,10 @@ def test_a_blob_that_is_copied_in_several_blocks_has_the_same_bytes(
     backend = account.publishing_backend()
     body = bytes(range(size))
     head = upload(account, backend, FULL_GRANT, body)
-    published = backend.publish(FULL_GRANT, head)
+    reports: list[tuple[int, int]] = []
+    published = backend.publish(FULL_GRANT, head, report_copied=lambda done, of: reports.append((done, of)))
     assert (published.size, account.anonymous_get("public", KEY).body) == (size, body)
+    assert reports == [(min(first + 10, size), size) for first in range(0, max(size, 1), 10)]
     committed, uncommitted = account.blob("public", KEY).get_block_list("all")
     assert [block.size for block in committed] == ([10] * (size // 10) + [size % 10] * (size % 10 > 0) or [0])
     assert uncommitted == []

@@ -375,6 +375,16 @@ def test_an_object_that_is_replaced_during_a_rewrite_is_not_published(two: TwoId
     assert PENDING.key not in two.reference.objects
 
 
+def test_a_rewrite_reports_the_bytes_that_are_copied(two: TwoIdentities, place: str | None) -> None:
+    backend = two.backend("rsa", pending_bucket=place)
+    uploaded(backend, PENDING)
+    reports: list[tuple[int, int]] = []
+    backend.publish(PENDING, pending_head(backend), report_copied=lambda done, of: reports.append((done, of)))
+    size = len(PNG)
+    assert reports == [(min(first + BYTES_PER_CALL, size), size) for first in range(0, size, BYTES_PER_CALL)]
+    assert len(reports) > 1
+
+
 def test_a_rewrite_that_takes_too_long_ends_with_the_remedy(two: TwoIdentities) -> None:
     uploaded(two.backend("rsa"), PENDING)
     api = JsonApi(endpoint_url=two.reference.url, credentials=read_credentials(two.verifier))

@@ -249,7 +249,7 @@ def expire_rule(prefix: str, days: int) -> dict[str, Any]:
 
 
 def test_parts_of_unfinished_uploads_and_pending_uploads_are_deleted_after_some_days(stack: DeployedStack) -> None:
-    assert lifecycle(stack) == [abort_rule(7), expire_rule("pending/", 2)]
+    assert lifecycle(stack) == [abort_rule(7), expire_rule("pending/", 9)]
 
 
 def test_the_days_of_the_lifecycle_rules_are_settings(moto_cloud: Boto3Cloud) -> None:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
+from datetime import timedelta
 from typing import Any
 
 import pulumi
 import pytest
 
+from presign.policy import MAX_RESUMABLE_FOR
+from presign.presigner import COMPLETION_WINDOW
 from tests.infra.boto3_cloud import Boto3Cloud
 from tests.infra.pulumi_program import INFRA, PROVISIONING_PAGE, read_config, run_program
 from tests.infra.test_provisioning import deploy
@@ -171,6 +174,15 @@ def test_every_declared_key_has_a_type_a_default_and_a_description() -> None:
         assert set(entry) - {"items"} == {"type", "default", "description"}, key
         assert type(entry["default"]) is python_types[entry["type"]], key
         assert ("items" in entry) == (entry["type"] == "array"), key
+
+
+def test_the_default_rules_delete_no_file_that_is_resumed_and_inspected_as_late_as_possible() -> None:
+    days = {
+        key: timedelta(days=read_config("Pulumi.yaml")[key]["default"])
+        for key in ("abortUploadsAfterDays", "expirePendingAfterDays")
+    }
+    assert days["abortUploadsAfterDays"] >= MAX_RESUMABLE_FOR
+    assert days["expirePendingAfterDays"] > MAX_RESUMABLE_FOR + COMPLETION_WINDOW
 
 
 def test_the_page_about_provisioning_names_every_setting_with_its_default() -> None:

@@ -315,6 +315,18 @@ def test_a_large_object_is_copied_in_parts_with_the_same_conditions(in_parts: S3
     assert s3_reference.admin.get_object(Bucket=s3_reference.bucket, Key=ticket.key)["Body"].read() == PNG
 
 
+def test_a_copy_in_parts_reports_the_bytes_of_each_part(in_parts: S3Backend, s3_reference: Store) -> None:
+    grant = replace(GRANT, pending_key="pending/reported", key="public/reported", tags={}, storage_class=None)
+    s3_reference.admin.put_object(Bucket=s3_reference.bucket, Key="pending/reported", Body=PNG, ContentType="image/png")
+    head = in_parts.head("pending/reported")
+    assert head is not None
+    reports: list[tuple[int, int]] = []
+    in_parts.publish(grant, head, report_copied=lambda done, of: reports.append((done, of)))
+    assert reports == [(min(done, len(PNG)), len(PNG)) for done in (8, 16, 24, 32, 40)]
+    for key in ("pending/reported", "public/reported"):
+        in_parts.delete(key)
+
+
 def test_a_copy_in_parts_of_a_replaced_object_is_ended_and_leaves_nothing(
     in_parts: S3Backend, s3_reference: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
