@@ -307,7 +307,7 @@ def _upload_request(presigner: Presigner) -> dict[str, Any]:
         "type": "object",
         "additionalProperties": False,
         "required": required,
-        **({"anyOf": [{"required": ["sha256"]}, {"required": ["parts_digest"]}]} if needs_either else {}),
+        **_one_of_the_digests(is_required=needs_either),
         "properties": {
             "type": {
                 "type": "string",
@@ -345,7 +345,7 @@ def _upload_request(presigner: Presigner) -> dict[str, Any]:
                 "description": "The client computes the SHA-256 digest of each part, if the file comes in parts.",
             },
             "parts_digest": {
-                **_types("object", "null"),
+                **(_types("object", "null") if presigner.takes_parts else _types("null")),
                 "additionalProperties": False,
                 "required": ["part_size", "sha256"],
                 "properties": {
@@ -363,6 +363,15 @@ def _upload_request(presigner: Presigner) -> dict[str, Any]:
             },
         },
     }
+
+
+def _one_of_the_digests(*, is_required: bool) -> dict[str, Any]:
+    """Return what the schema of a request says about its digests, of which it may have one."""
+    given = [
+        {"required": [name], "properties": {name: _types(type_name)}}
+        for name, type_name in (("sha256", "string"), ("parts_digest", "object"))
+    ]
+    return {"not": {"allOf": given}, **({"anyOf": given} if is_required else {})}
 
 
 _NUMBER = {"type": "integer", "minimum": 1}
