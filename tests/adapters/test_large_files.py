@@ -194,6 +194,10 @@ def test_a_completion_that_takes_long_is_answered_with_202_and_its_result_when_a
             answer = client.post("complete", json=token)
             assert _code(answer) == (202, "completion_pending")
             assert (answer.headers["retry-after"], answer.headers["cache-control"]) == ("1", "no-store")
+        steps = [client.post("complete", json=token).json()["progress"]["step"]]
+        while steps[-1] != "inspecting" and len(steps) < 100:
+            steps.append(client.post("complete", json=token).json()["progress"]["step"])
+        assert steps[-1] == "inspecting"
         assert _code(client.post("abort", json=token)) == (202, "completion_pending")
         assert _code(client.post("complete", json=token, headers={"X-User": "bob"})) == (403, "invalid_token")
         assert told == []

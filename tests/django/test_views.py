@@ -156,6 +156,34 @@ def test_a_request_without_the_csrf_token_is_refused_although_the_session_is_val
     assert _post(client, UPLOAD, {"type": "image/png"}, HTTP_X_CSRFTOKEN=token).status_code == 200
 
 
+def test_uppy_needs_the_csrf_token_to_begin_to_complete_and_to_end_an_upload_in_parts(
+    users: ModuleType, project: Project, s3_reference: Store
+) -> None:
+    project(
+        backend=lambda: SmallPartsBackend(s3_reference),
+        prefix="public/",
+        parts_from_bytes=10,
+        part_bytes=20,
+        companion=True,
+    )
+    client, token = csrf_client(users.alice)
+    given = {"HTTP_X_CSRFTOKEN": token}
+    path = "/uploads/photos/s3/multipart"
+    begin = {"filename": "cat.png", "type": "image/png", "metadata": {"size": len(PNG), "part_size": 20}}
+    assert _post(client, path, begin).json()["code"] == "forbidden"
+    begun = _post(client, path, begin, **given)
+    assert begun.status_code == 200, begun.content
+    address = f"{path}/{begun.json()['uploadId']}"
+    assert client.get(f"{address}/1").status_code == 200, "nothing is changed, so a browser of another page may ask"
+    assert _post(client, f"{address}/complete", {}).json()["code"] == "forbidden"
+    assert _post(client, f"{address}/complete", {}, **given).json()["code"] == "parts_missing"
+    refused = client.delete(address)
+    assert (refused.status_code, "CSRF" in refused.json()["message"]) == (403, True)
+    assert client.get(address).json() == []
+    assert client.delete(address, **given).json() == {}
+    assert client.get(address).json()["code"] == "upload_ended"
+
+
 def test_the_csrf_token_is_checked_also_in_a_project_without_the_middleware(users: ModuleType) -> None:
     client, token = csrf_client(users.alice)
     kept = ["django.contrib.sessions.middleware.SessionMiddleware"]
