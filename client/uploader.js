@@ -138,7 +138,7 @@ export function createUploader({ concurrency = 3, check, ...uploadOptions }) {
       });
     },
 
-    /** Stop sending; a file that was being sent starts again from its first byte. @param {number} [id] */
+    /** Stop sending. A large file goes on with its missing parts, any other from its first byte. @param {number} [id] */
     pause(id) {
       forEach(id, (entry) => {
         if (!hasEnded(entry.item) && entry.item.state !== "paused") stop(entry, { state: "paused" });
@@ -175,7 +175,8 @@ export function createUploader({ concurrency = 3, check, ...uploadOptions }) {
     /** Take a file out of the list; if it has not ended, it is cancelled. @param {number} [id] */
     remove(id) {
       uploader.cancel(id);
-      forEach(id, ({ item }) => {
+      forEach(id, ({ item, upload }) => {
+        upload.close();
         entries.delete(item.id);
         items = null;
         emit("remove", item);
@@ -195,7 +196,7 @@ export function createUploader({ concurrency = 3, check, ...uploadOptions }) {
     const upload = new Upload(file, {
       ...options,
       // A new attempt begins at zero, so what an earlier one sent is not shown any more.
-      onState: (state, wait) => report({ state, wait: wait ?? null, loaded: upload.isStored ? file.size : 0 }),
+      onState: (state, wait) => report({ state, wait: wait ?? null, loaded: upload.storedBytes }),
       onProgress: ({ loaded }) => report({ loaded }),
       onTicket: (ticket) => report({ ticket }),
     });
@@ -244,7 +245,7 @@ export function createUploader({ concurrency = 3, check, ...uploadOptions }) {
         const error = /** @type {UploadError} */ (thrown);
         // Only the error of the ended run knows the token.
         if (entry.item.error?.code === error.code) change(entry, { error });
-        end({ state: "failed", error, loaded: 0 });
+        end({ state: "failed", error, loaded: entry.upload.storedBytes });
       }
     });
   }
@@ -253,7 +254,8 @@ export function createUploader({ concurrency = 3, check, ...uploadOptions }) {
   function stop(entry, news) {
     entry.controller?.abort();
     entry.controller = null;
-    change(entry, { wait: null, loaded: entry.upload.isStored ? entry.item.file.size : 0, ...news });
+    if (news.state === "cancelled") entry.upload.discard();
+    change(entry, { wait: null, loaded: entry.upload.storedBytes, ...news });
   }
 
   /** @param {Entry} entry @param {Partial<UploadItem>} news */
