@@ -240,16 +240,10 @@ export class PartsUpload {
     this.#core.post("/abort", { token: this.#ticket.token }, file, request).catch(() => {});
   }
 
-  /** End the upload, here and at the server. */
-  discard() {
-    this.finish();
-    this.abort();
-  }
-
   /** This page does not go on with the upload. If a later page cannot do it either, the upload is discarded. */
   close() {
     if (this.#record) this.#record.release();
-    else if (this.#stored.size < this.#plan.count) this.discard();
+    else if (this.#stored.size < this.#plan.count) this.abort();
   }
 
   /** @param {PartRequest[]} requests @param {number} expiresAtMs on the clock of performance.now() */
@@ -327,10 +321,12 @@ export class PartsUpload {
    * @param {() => void} onSent
    */
   async #transmit(request, bytes, run, onSent) {
-    const sending = { sent: 0, movedAtMs: performance.now(), storedAtMove: this.#stored.size, stall: new AbortController() };
-    const signal = AbortSignal.any([/** @type {AbortSignal} */ (run.signal), sending.stall.signal]);
+    const stall = new AbortController();
+    const movement = (/** @type {number} */ sent) => ({ sent, movedAtMs: performance.now(), storedAtMove: this.#stored.size });
+    const sending = { stall, ...movement(0) };
+    const signal = AbortSignal.any([/** @type {AbortSignal} */ (run.signal), stall.signal]);
     const onProgress = (/** @type {number} */ loaded, /** @type {number} */ total) => {
-      Object.assign(sending, { sent: loaded, movedAtMs: performance.now(), storedAtMove: this.#stored.size });
+      Object.assign(sending, movement(loaded));
       if (loaded === total) onSent();
       this.#report();
     };
@@ -379,8 +375,9 @@ export class PartsUpload {
     const { at_once, needs_sha256 } = this.#plan;
     const wanted = [...this.#wanted].slice(0, at_once);
     const numbers = wanted.map(([number]) => number);
-    if (!needs_sha256) numbers.push(...this.#queue.slice(0, at_once - numbers.length));
-    const content = { token: this.#ticket.token, numbers, ...(needs_sha256 && { sha256: wanted.map(([, digest]) => digest) }) };
+    const sha256 = needs_sha256 ? wanted.map(([, digest]) => digest) : undefined;
+    if (!sha256) numbers.push(...this.#unsigned().slice(0, at_once - numbers.length));
+    const content = { token: this.#ticket.token, numbers, sha256 };
     const requestedAtMs = performance.now();
     const answer = await this.#core.post("/parts", content, this.#upload.file, run);
     this.sign(answer.requests, requestedAtMs + Date.parse(answer.expires_at) - Date.parse(answer.now));
@@ -391,6 +388,11 @@ export class PartsUpload {
         throw new this.#core.UploadError("invalid_response", { details: { reason } });
       }
     }
+  }
+
+  /** The numbers of the parts that will need a request. */
+  #unsigned() {
+    return this.#queue.filter((number) => !this.#signed.has(number));
   }
 
   /** Take over what the store has. @param {Options} run */
@@ -486,7 +488,7 @@ class Slots {
       this.#successes += 1;
       if (this.#successes >= this.#limit) this.#change(1);
     } catch (error) {
-      this.#change(-1);
+      if (/** @type {{transient?: boolean}} */ (error).transient) this.#change(-1);
       throw error;
     } finally {
       this.#used -= 1;

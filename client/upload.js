@@ -120,8 +120,8 @@ export class Upload {
 
   /** End an upload in parts, unless the file is stored: the server deletes them, and the next run begins anew. */
   discard() {
-    if (this.stored === "yes") return;
-    this.#issued?.parts?.discard();
+    if (!this.#issued?.parts || this.stored === "yes") return;
+    this.#issued.parts.abort();
     this.#forgetTicket();
   }
 
