@@ -23,15 +23,11 @@ export async function sha256(blob, file) {
   if (blob.size > MAX_HASHED_BYTES) {
     throw new UploadError("too_large_to_hash", { details: { file, limit: MAX_HASHED_BYTES } });
   }
-  return hexDigest(await read(blob, file));
+  return toHex(await crypto.subtle.digest("SHA-256", await read(blob, file)));
 }
 
-/**
- * Return the SHA-256 of bytes as 64 hexadecimal digits. Browsers compute it in a thread of their own.
- * @param {ArrayBuffer} bytes
- */
-export async function hexDigest(bytes) {
-  const digest = await crypto.subtle.digest("SHA-256", bytes);
+/** @param {ArrayBuffer} digest */
+export function toHex(digest) {
   return Array.from(new Uint8Array(digest), (byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 

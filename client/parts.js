@@ -1,11 +1,16 @@
 /**
  * Large files: one upload in parts, several at a time, which goes on where it ended. Loaded only when it is needed.
  *
- * Each part is read into memory, hashed if the store checks that, sent, and repeated alone. What the store has is what
- * the server lists, never what this page remembers. At most MAX_PARALLEL parts are in memory, and fewer if they are
- * large.
+ * Each part is hashed if the store checks that, sent, and repeated alone. What the store has is what the server lists,
+ * never what this page remembers.
+ *
+ * A part is sent as a slice of the file, which the browser reads while it sends: Chromium needs seconds for 16 MiB of
+ * an ArrayBuffer, and keeps what a Blob holds in memory until it collects garbage. Where slices fail, parts are read into
+ * memory first, and no more of them than fit into MAX_BUFFERED_BYTES.
  */
 
+import { release } from "./digest.js";
+import { Hasher } from "./hashing.js";
 import { recordOf } from "./resume.js";
 
 /**
@@ -38,7 +43,7 @@ import { recordOf } from "./resume.js";
 /** Browsers open six connections to one origin with HTTP/1.1. */
 export const MAX_PARALLEL = 6;
 const FIRST_PARALLEL = 4;
-const MAX_BUFFERED_BYTES = 96 * 1024 * 1024;
+const MAX_BUFFERED_BYTES = 64 * 1024 * 1024;
 
 /** How often one part gets a new request after its storage refused one. */
 const MAX_RENEWALS = 2;
@@ -116,6 +121,7 @@ export class PartsUpload {
   /** @type {State | ""} */
   #state = "";
   #lanes = 0;
+  #hasher = new Hasher();
   /** Whether an earlier run may have sent parts. */
   #hasRun = false;
   #slots;
@@ -138,7 +144,7 @@ export class PartsUpload {
       throw new core.UploadError("invalid_response", { details: { reason } });
     }
     const inMemory = Math.max(1, Math.floor(MAX_BUFFERED_BYTES / part_size));
-    this.#slots = new Slots(Math.min(MAX_PARALLEL, inMemory, count));
+    this.#slots = new Slots(Math.min(MAX_PARALLEL, count, isSafari() ? inMemory : count));
   }
 
   /**
@@ -187,6 +193,8 @@ export class PartsUpload {
       failure.abort();
       await Promise.allSettled(lanes);
       throw error;
+    } finally {
+      this.#hasher.close();
     }
   }
 
@@ -222,9 +230,8 @@ export class PartsUpload {
     // A file of the same name, size and time may have other bytes. One part shows most of the changes.
     const [number, sha256] = this.#record?.remembered ?? [];
     if (!number || !this.#stored.has(number) || !this.#core.canHash()) return true;
-    const bytes = await this.#read(number);
-    const isSame = (await this.#core.hexDigest(bytes)) === sha256;
-    bytes.transfer?.(0);
+    const isSame = (await this.#hash(this.#slice(number))) === sha256;
+    this.#hasher.close();
     if (!isSame) this.abort();
     return isSame;
   }
@@ -264,28 +271,23 @@ export class PartsUpload {
   /** @param {number} number @param {Options} run */
   async #sendPart(number, run) {
     run.signal?.throwIfAborted();
-    const bytes = await this.#read(number);
-    try {
-      const sha256 = this.#plan.needs_sha256 ? await this.#core.hexDigest(bytes) : null;
-      const attempt = this.#attempts(number, bytes, sha256, run);
-      await this.#retry(number, run, attempt);
-      if (sha256) await this.#record?.remember(number, sha256);
-      this.#acknowledge(number);
-    } finally {
-      // Without this, the memory of many parts waits for the garbage collector.
-      bytes.transfer?.(0);
-    }
+    const part = this.#slice(number);
+    const sha256 = this.#plan.needs_sha256 ? await this.#hash(part) : null;
+    await this.#retry(number, run, this.#attempts(number, part, sha256, run));
+    if (sha256) await this.#record?.remember(number, sha256);
+    this.#acknowledge(number);
   }
 
   /**
    * Return what sends the part once, with a new request after an old one.
    * @param {number} number
-   * @param {ArrayBuffer} bytes
+   * @param {Blob} part
    * @param {string | null} sha256
    * @param {Options} run
    */
-  #attempts(number, bytes, sha256, run) {
+  #attempts(number, part, sha256, run) {
     let isMaybeStored = false;
+    let isReadFirst = isSafari();
     let renewals = 0;
     return async () => {
       for (;;) {
@@ -297,16 +299,20 @@ export class PartsUpload {
             this.#waiting.delete(number);
             this.#announce("uploading");
             isMaybeStored = false;
-            await this.#transmit(request, bytes, run, () => (isMaybeStored = true));
+            const body = isReadFirst ? await this.#read(part) : part;
+            await this.#transmit(request, body, run, () => (isMaybeStored = true));
           });
           return;
         } catch (error) {
-          const { hasCode } = this.#core;
+          const { hasCode, UploadError } = this.#core;
+          // Perhaps the browser cannot send slices of this file.
+          isReadFirst ||= !(error instanceof UploadError && error.details.status);
           const isRefused = hasCode(error, "storage_refused", "signature_refused", "checksum_mismatch");
           if (!isRefused && !hasCode(error, "ticket_expired")) throw error;
           isMaybeStored = false;
           if ((renewals += 1) > MAX_RENEWALS) throw error;
           this.#signed.delete(number);
+          if (sha256 && hasCode(error, "checksum_mismatch") && (await this.#hash(part)) !== sha256) throw this.#unreadable();
           // A store that has no such upload any more refuses its parts. Then the server says that it has ended.
           if (isRefused) await this.#list(run);
         }
@@ -316,11 +322,11 @@ export class PartsUpload {
 
   /**
    * @param {PartRequest} request
-   * @param {ArrayBuffer} bytes
+   * @param {Blob | ArrayBuffer} body
    * @param {Options} run
    * @param {() => void} onSent
    */
-  async #transmit(request, bytes, run, onSent) {
+  async #transmit(request, body, run, onSent) {
     const stall = new AbortController();
     const movement = (/** @type {number} */ sent) => ({ sent, movedAtMs: performance.now(), storedAtMove: this.#stored.size });
     const sending = { stall, ...movement(0) };
@@ -332,25 +338,42 @@ export class PartsUpload {
     };
     this.#sending.add(sending);
     try {
-      await this.#core.sendFile({ ...request, fields: {} }, bytes, this.#upload.file, { signal, onProgress });
+      await this.#core.sendFile({ ...request, fields: {} }, body, this.#upload.file, { signal, onProgress });
     } finally {
       this.#sending.delete(sending);
+      if (body instanceof ArrayBuffer) release(body);
     }
   }
 
-  /** @param {number} number @returns {Promise<ArrayBuffer>} */
-  async #read(number) {
-    const { blob, file } = this.#upload;
+  /** @param {number} number */
+  #slice(number) {
     const start = (number - 1) * this.#plan.part_size;
-    let cause;
-    try {
-      // Some browsers send a slice of a file on disk slowly, never, or empty; bytes in memory go in all of them.
-      const bytes = await blob.slice(start, start + this.#sizeOf(number)).arrayBuffer();
-      if (bytes.byteLength === this.#sizeOf(number)) return bytes;
-    } catch (error) {
-      cause = error;
-    }
-    throw new this.#core.UploadError("file_unreadable", { details: { file }, cause });
+    return this.#upload.blob.slice(start, start + this.#sizeOf(number));
+  }
+
+  /**
+   * Return the part in memory. Safari collects an ArrayBuffer sooner, and the others send a Blob faster.
+   * @param {Blob} part
+   */
+  async #read(part) {
+    const bytes = await part.arrayBuffer().catch((error) => {
+      throw this.#unreadable(error);
+    });
+    if (bytes.byteLength !== part.size) throw this.#unreadable();
+    return isSafari() ? bytes : new Blob([bytes]);
+  }
+
+  /** @param {Blob} part */
+  async #hash(part) {
+    const digest = await this.#hasher.digest(part).catch((error) => {
+      throw this.#unreadable(error);
+    });
+    return this.#core.toHex(digest);
+  }
+
+  /** @param {unknown} [cause] */
+  #unreadable(cause) {
+    return new this.#core.UploadError("file_unreadable", { details: { file: this.#upload.file }, cause });
   }
 
   /**
@@ -506,4 +529,9 @@ class Slots {
 /** @param {number[]} values */
 function sum(values) {
   return values.reduce((total, value) => total + value, 0);
+}
+
+/** Say whether this is Safari, which sends slices of files on a disk never, or without their bytes, now and then. */
+function isSafari() {
+  return /^Apple/.test(globalThis.navigator?.vendor ?? "");
 }

@@ -1,7 +1,7 @@
 /** The whole upload of one file: get a ticket, send the file to the storage, complete the upload. */
 
 import { completeUpload, post, requestTicket } from "./api.js";
-import { canHash, hexDigest, sha256 } from "./checksum.js";
+import { canHash, sha256, toHex } from "./checksum.js";
 import { completeWhenInspected, isVerdict, withRetries, withUploadErrors } from "./completion.js";
 import { fileInfo } from "./content_type.js";
 import { hasCode, UploadError } from "./errors.js";
@@ -43,7 +43,7 @@ import { sendFile } from "./storage.js";
  */
 
 /** What parts.js needs. If it imported this itself, a bundler would cut the package into three files for all pages. */
-export const CORE = { canHash, completeWhenInspected, hasCode, hexDigest, post, retry, sendFile, UploadError };
+export const CORE = { canHash, completeWhenInspected, hasCode, post, retry, sendFile, toHex, UploadError };
 
 /** A ticket that expires again at once shows a wrong clock or a connection that is too slow. */
 const MAX_TICKET_RENEWALS = 1;
