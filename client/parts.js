@@ -304,9 +304,9 @@ export class PartsUpload {
           });
           return;
         } catch (error) {
-          const { hasCode, UploadError } = this.#core;
+          const { hasCode } = this.#core;
           // Perhaps the browser cannot send slices of this file.
-          isReadFirst ||= !(error instanceof UploadError && error.details.status);
+          isReadFirst ||= !hasCode(error, "ticket_expired", "storage_unavailable");
           const isRefused = hasCode(error, "storage_refused", "signature_refused", "checksum_mismatch");
           if (!isRefused && !hasCode(error, "ticket_expired")) throw error;
           isMaybeStored = false;

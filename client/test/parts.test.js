@@ -84,37 +84,78 @@ test("after failures fewer parts are sent at the same time, and after successes 
   assert.equal(Math.max(...together.slice(-8)), MAX_PARALLEL);
 });
 
-test("no more parts are in memory than are sent at the same time, and none after the upload", async (t) => {
+/**
+ * Let this be Safari.
+ * @param {import("node:test").TestContext} t
+ */
+function inSafari(t) {
+  Object.defineProperty(navigator, "vendor", { value: "Apple Computer, Inc.", configurable: true });
+  t.after(() => Reflect.deleteProperty(navigator, "vendor"));
+}
+
+/**
+ * Return a file, and the memory into which its parts were read. `read` changes what is read.
+ * @param {number} count
+ * @param {(part: Blob, start: number) => Promise<ArrayBuffer>} [read]
+ */
+function watchedFile(count, read = (part) => Blob.prototype.arrayBuffer.call(part)) {
+  const file = largeFile(count);
+  const { slice } = file;
   /** @type {ArrayBuffer[]} */
   const buffers = [];
-  let most = 0;
-  const file = largeFile(40);
-  const { slice } = file;
-  file.slice = (...range) => {
-    const part = slice.apply(file, range);
+  const memory = { buffers, most: 0, held: () => buffers.filter(({ detached }) => !detached).length };
+  file.slice = (start = 0, ...rest) => {
+    const part = slice.call(file, start, ...rest);
     const arrayBuffer = async () => {
-      const bytes = await Blob.prototype.arrayBuffer.call(part);
+      const bytes = await read(part, start);
       buffers.push(bytes);
-      most = Math.max(most, buffers.filter(({ detached }) => !detached).length);
+      memory.most = Math.max(memory.most, memory.held());
       return bytes;
     };
     return Object.assign(part, { arrayBuffer });
   };
-  const { uploads } = await run(t, { file, onPart: ({ request }) => (request % 7 === 0 ? { status: 503 } : undefined) });
+  return { file, memory };
+}
+
+test("in Safari parts are read before they are sent, and no more of them are in memory than are sent", async (t) => {
+  inSafari(t);
+  const { file, memory } = watchedFile(40);
+  const onPart = (/** @type {any} */ { request }) => (request % 7 === 0 ? { status: 503 } : undefined);
+  const { uploads } = await run(t, { file, onPart });
   assert.equal(text(uploads[0].object), await file.text());
-  assert.ok(most > 1 && most <= MAX_PARALLEL, `${most} parts were in memory`);
-  assert.deepEqual(buffers.filter(({ detached }) => !detached), []);
+  assert.ok(memory.buffers.length >= 40);
+  assert.ok(memory.most > 1 && memory.most <= MAX_PARALLEL, `${memory.most} parts were in memory`);
+  assert.equal(memory.held(), 0);
 });
 
-test("parts of 48 MiB are sent two at a time, so that they fit into memory", async (t) => {
-  const partBytes = 48 * 1024 * 1024;
-  const parts = { size: 5 * partBytes, type: "video/mp4", name: "film.mp4" };
-  const part = { arrayBuffer: async () => new ArrayBuffer(partBytes) };
-  const file = { ...parts, slice: () => part };
-  const onPart = async () => void (await new Promise((resolve) => setTimeout(resolve, 20)));
-  const { servers, error } = await run(t, { file, partBytes, onPart });
+test("elsewhere parts are sent from the disk, and hashed one at a time", async (t) => {
+  const sent = watchedFile(20);
+  await run(t, { file: sent.file });
+  assert.equal(sent.memory.buffers.length, 0);
+  const hashed = watchedFile(20);
+  const { error } = await run(t, { file: hashed.file, needsSha256: true });
   assert.equal(error, null);
-  assert.equal(servers.mostRunning, 2);
+  assert.deepEqual([hashed.memory.buffers.length, hashed.memory.most, hashed.memory.held()], [20, 1, 0]);
+});
+
+test("a part that a browser cannot send from the disk is read before it is sent again", async (t) => {
+  const { file, memory } = watchedFile(3);
+  const onPart = (/** @type {any} */ { request }) => (request === 1 ? { disconnect: true } : undefined);
+  const { uploads } = await run(t, { file, onPart });
+  assert.equal(text(uploads[0].object), await file.text());
+  assert.equal(memory.buffers.length, 1);
+});
+
+test("in Safari large parts are sent only as far as they fit into memory", async (t) => {
+  const partBytes = 32 * 1024 * 1024;
+  const blob = new Blob([new Uint8Array(partBytes)]);
+  const file = { size: 5 * partBytes, type: "video/mp4", name: "film.mp4", slice: () => blob };
+  const onPart = async () => void (await new Promise((resolve) => setTimeout(resolve, 100)));
+  const elsewhere = await run(t, { file, partBytes, onPart });
+  assert.ok(elsewhere.servers.mostRunning > 2);
+  inSafari(t);
+  const { servers, error } = await run(t, { file, partBytes, onPart });
+  assert.deepEqual([error, servers.mostRunning], [null, 2]);
 });
 
 test("a part that fails is repeated alone", async (t) => {
@@ -198,31 +239,31 @@ test("bytes that were damaged on the way are sent again", async (t) => {
   assert.equal(servers.sent.length, 4);
 });
 
-test("a part is read once and repeated from memory, so that its bytes are those of its digest", async (t) => {
-  const file = largeFile(3);
-  const { slice } = file;
+test("a part whose bytes changed after they were hashed is not stored, and the file is named as unreadable", async (t) => {
   let reads = 0;
-  file.slice = (...range) => {
-    reads += 1;
-    return slice.apply(file, range);
-  };
-  const onPart = (/** @type {any} */ { request }) => (request <= 3 ? { status: 503 } : undefined);
-  const { error } = await run(t, { file, needsSha256: true, onPart });
-  assert.deepEqual([error, reads], [null, 3]);
+  // Only what is hashed is read this way. What is sent has the other bytes already.
+  const { file } = watchedFile(3, async (part, start) => {
+    const isBefore = start === 0 && (reads += 1) === 1;
+    return Blob.prototype.arrayBuffer.call(isBefore ? new Blob(["y".repeat(part.size)]) : part);
+  });
+  const { error, uploads } = await run(t, { file, needsSha256: true });
+  assert.equal(error?.code, "file_unreadable");
+  assert.equal(uploads[0].parts.has(1), false);
 });
 
 test("a file whose bytes are gone, or fewer, is named as unreadable, and nothing more is sent", async (t) => {
-  for (const bytes of [() => Promise.reject(new Error("changed on disk")), async () => new ArrayBuffer(0)]) {
-    const file = largeFile(40);
-    const { slice } = file;
-    file.slice = (start = 0, ...rest) => {
-      const part = slice.call(file, start, ...rest);
-      return start === 4 * PART_BYTES ? Object.assign(part, { arrayBuffer: bytes }) : part;
-    };
-    const { error, servers, asked } = await run(t, { file });
-    assert.equal(error?.code, "file_unreadable");
-    assert.ok(servers.sent.length < 12);
-    assert.deepEqual(asked["/complete"], []);
+  const gone = () => Promise.reject(new Error("changed on disk"));
+  for (const bytes of [gone, async () => new ArrayBuffer(0)]) {
+    for (const needsSha256 of [true, false]) {
+      if (!needsSha256) inSafari(t);
+      const read = (/** @type {Blob} */ part, /** @type {number} */ start) =>
+        start === 4 * PART_BYTES ? bytes() : Blob.prototype.arrayBuffer.call(part);
+      const { file } = watchedFile(40, read);
+      const { error, servers, asked } = await run(t, { file, needsSha256 });
+      assert.equal(error?.code, "file_unreadable");
+      assert.ok(servers.sent.length < 12);
+      assert.deepEqual(asked["/complete"], []);
+    }
   }
 });
 
@@ -259,7 +300,7 @@ test("a part that stopped moving is sent again when many others were stored sinc
 });
 
 test("a lost answer to the completion is asked for again, and no part is sent again", async (t) => {
-  const onRequest = (/** @type {string} */ path, _content, /** @type {number} */ number) =>
+  const onRequest = (/** @type {string} */ path, /** @type {any} */ _, /** @type {number} */ number) =>
     path === "/complete" && number === 1 ? { disconnect: true } : undefined;
   const { error, servers, asked } = await run(t, { count: 3, onRequest });
   assert.equal(error, null);
@@ -268,7 +309,7 @@ test("a lost answer to the completion is asked for again, and no part is sent ag
 
 test("a completion that takes long is asked for again", async (t) => {
   const pending = { status: 202, headers: { "Retry-After": "0" }, body: { code: "completion_pending" } };
-  const onRequest = (/** @type {string} */ path, _content, /** @type {number} */ number) =>
+  const onRequest = (/** @type {string} */ path, /** @type {any} */ _, /** @type {number} */ number) =>
     path === "/complete" && number <= 2 ? pending : undefined;
   const { error, states, servers } = await run(t, { count: 3, onRequest });
   assert.equal(error, null);
@@ -279,7 +320,7 @@ test("a completion that takes long is asked for again", async (t) => {
 test("parts that are missing at the completion are sent, and it is completed again", async (t) => {
   /** @type {Awaited<ReturnType<typeof startLargeServers>>["uploads"]} */
   let uploads = [];
-  const onRequest = (/** @type {string} */ path, _content, /** @type {number} */ number) => {
+  const onRequest = (/** @type {string} */ path, /** @type {any} */ _, /** @type {number} */ number) => {
     if (path === "/complete" && number === 1) uploads[0].parts.delete(2);
   };
   const servers = await startLargeServers(t, { onRequest });
@@ -367,7 +408,7 @@ test("an upload that was stopped goes on with what the server does not list", as
 });
 
 test("a failed completion is repeated by the next run, and no part is sent again", async (t) => {
-  const onRequest = (/** @type {string} */ path, _content, /** @type {number} */ number) =>
+  const onRequest = (/** @type {string} */ path, /** @type {any} */ _, /** @type {number} */ number) =>
     path === "/complete" && number === 1 ? { status: 503 } : undefined;
   const servers = await startLargeServers(t, { onRequest });
   const again = new Upload(largeFile(3), { api: servers.api, attempts: 1 });

@@ -77,7 +77,7 @@ test("the next page goes on with the upload of the same file, and sends only wha
 
 test("an upload whose completion nobody saw is completed again, and nothing is sent", async (t) => {
   const { store: resume } = memoryResume();
-  const onRequest = (/** @type {string} */ path, _content, /** @type {number} */ number) =>
+  const onRequest = (/** @type {string} */ path, /** @type {any} */ _, /** @type {number} */ number) =>
     path === "/complete" && number === 1 ? { disconnect: true } : undefined;
   const servers = await startLargeServers(t, { onRequest });
   const closed = upload(largeFile(3), { api: servers.api, resume, attempts: 1 });
