@@ -1,5 +1,6 @@
 # These targets need Python 3.10 or later, make and a connection to PyPI; they install everything else into .venv.
-# `make test` also needs a connection to npm, and Chromium; as root on Debian it installs Chromium itself.
+# `make test` also needs a connection to npm, and Chromium; as root on Debian it installs Chromium itself, and
+# `make test-browsers` Firefox and WebKit too.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -13,8 +14,8 @@ PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscop
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-without-browser test-pythons lint format bench bench-sign bench-serve bench-transfer bench-growth \
-	infra-preview infra-up lock clean azurite chromium wrk
+.PHONY: help demo test test-without-browser test-browsers test-pythons lint docs format bench bench-sign bench-serve \
+	bench-transfer bench-growth infra-preview infra-up lock clean azurite chromium browsers wrk
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-20s  %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -32,6 +33,11 @@ test: ## Run all tests (ARGS="-k name" selects some)
 test-without-browser: azurite ## Run the tests that need no Chromium
 	$(PYTEST) -m "not browser" $(ARGS)
 
+test-browsers: ## Install Firefox and WebKit, and test the page in all three engines (`make test` tests it in those that it finds)
+	@$(SYSTEM_PACKAGES) check $(if $(wildcard $(VENV)/.python),,venv) chromium firefox webkit
+	@$(MAKE) --no-print-directory browsers $(VENV)/.dev
+	$(PYTEST) tests/browser/test_engines.py $(ARGS)
+
 FAST_TESTS := tests/packaging/test_distributions.py tests/backends tests/http tests/test_asgi.py tests/test_content.py \
 	tests/test_imports.py tests/test_keys.py tests/test_media_types.py tests/test_messages.py tests/test_policy.py \
 	tests/test_presigner.py tests/test_sdk_private_parts.py tests/test_secrets.py tests/test_tokens.py
@@ -44,6 +50,10 @@ lint: $(VENV)/.dev ## Check style and types
 	$(BIN)/python -m mypy
 	cd infra && ../$(BIN)/python -m mypy --strict .
 	$(BIN)/python -m emulators.npm_packages client check
+
+docs: $(VENV)/.dev ## Build the documentation site, strictly, into docs/_build
+	$(BIN)/python -m sphinx --quiet --fail-on-warning --keep-going docs docs/_build
+	@echo "Open docs/_build/index.html"
 
 format: $(VENV)/.dev ## Format the code
 	$(BIN)/ruff check --fix
@@ -79,8 +89,9 @@ lock: $(VENV)/.dev ## Pin the newest versions that pyproject.toml allows
 
 clean: ## Remove everything that these targets installed or wrote, except the demo's uploads
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis infra/.venv infra/.mypy_cache \
-		bench/express/node_modules client/node_modules client/types emulators/azurite_package/node_modules \
-		examples/browser/node_modules tests/browser/uppy5/node_modules
+		bench/express/node_modules client/node_modules client/types emulators/azurite_package/node_modules docs/_build \
+		examples/browser/node_modules tests/browser/uppy5/node_modules tests/browser/axe_package/node_modules \
+		examples/react/node_modules
 
 azurite: $(VENV)/.dev
 	@$(BIN)/python -m emulators.azurite
@@ -88,6 +99,9 @@ azurite: $(VENV)/.dev
 # After the virtual environment, which may have called apt-get too: two at once would wait for each other's lock or fail.
 chromium: $(VENV)/.python
 	@$(SYSTEM_PACKAGES) install chromium
+
+browsers: $(VENV)/.python
+	@$(SYSTEM_PACKAGES) install chromium firefox webkit
 
 wrk: $(VENV)/.python
 	@$(SYSTEM_PACKAGES) install wrk

@@ -4,7 +4,8 @@
 #   system_packages.sh check NEED...     exits with an error, and says what to do, if something is missing and cannot be installed here
 #   system_packages.sh install NEED...   installs what is missing: as root, from Debian's packages
 #
-# NEED is `venv` (Python can create virtual environments), `chromium` (for the browser tests) or `wrk` (for the benchmarks).
+# NEED is `venv` (Python can create virtual environments), `chromium` (for the browser tests), `firefox` or `webkit` (for those
+# in each engine) or `wrk` (for the benchmarks).
 # The environment variable PYTHON names the interpreter; the default is python3.
 set -eu
 python=${PYTHON:-python3}
@@ -47,6 +48,13 @@ for wanted in "$@"; do
             need "the browser tests need Chromium or Chrome on PATH" "chromium libatomic1"
             browser_is_missing=true
         fi
+        ;;
+    firefox)
+        if ! on_path firefox-esr; then need "the tests in Firefox need firefox-esr on PATH" firefox-esr; fi
+        ;;
+    webkit)
+        if ! on_path WebKitWebDriver; then need "the tests in WebKit need WebKitWebDriver on PATH" webkit2gtk-driver; fi
+        if ! on_path Xvfb; then need "the tests in WebKit need Xvfb on PATH, as a display" xvfb; fi
         ;;
     wrk)
         if ! on_path wrk; then need "the benchmarks need wrk on PATH" wrk; fi

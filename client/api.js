@@ -86,7 +86,7 @@ export async function post(path, content, file, options) {
  * @returns {Promise<{response: Response, body: any}>} `body` is null when it is not a JSON object
  */
 async function exchange(url, content, { signal, headers, credentials = "same-origin", fetch = globalThis.fetch }) {
-  const own = typeof headers === "function" ? await headers() : headers;
+  const own = typeof headers === "function" ? await unlessAborted(headers(), signal) : headers;
   const timeout = AbortSignal.timeout(TIMEOUT_MS);
   try {
     const response = await fetch(url, {
@@ -103,6 +103,18 @@ async function exchange(url, content, { signal, headers, credentials = "same-ori
     const explained = timeout.aborted ? null : await explainNoAnswer("server", url);
     throw explained ?? new UploadError("server_unreachable", { details: { origin: url.origin }, cause: error });
   }
+}
+
+/**
+ * Wait for a promise of the page, which knows nothing of the signal; throw the signal's reason once it is aborted.
+ * @template T
+ * @param {T | Promise<T>} value
+ * @param {AbortSignal} [signal]
+ * @returns {Promise<T>}
+ */
+export function unlessAborted(value, signal) {
+  const aborted = new Promise((_, reject) => signal?.addEventListener("abort", () => reject(signal.reason)));
+  return /** @type {Promise<T>} */ (Promise.race([value, aborted]));
 }
 
 /** @param {RequestHeaders} [own] cannot replace those of the contract, in whatever case they are written */

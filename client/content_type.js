@@ -9,6 +9,7 @@ const BY_EXTENSION = new Map(
     webp: "image/webp",
     avif: "image/avif",
     heic: "image/heic",
+    heif: "image/heif",
     tiff: "image/tiff",
     tif: "image/tiff",
     svg: "image/svg+xml",

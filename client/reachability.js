@@ -5,10 +5,10 @@ import { UploadError } from "./errors.js";
 const TIMEOUT_MS = 5000;
 
 /**
- * Origins that answered this page. CORS works there, so a later failure has another cause.
- * @type {Set<string>}
+ * The page's own origin, and those that answered this page. CORS works there, so a failure has another cause.
+ * @type {Set<string | undefined>}
  */
-export const originsWithCors = new Set();
+export const originsWithCors = new Set([globalThis.location?.origin]);
 
 /**
  * Return the error for a request without an answer; null if the connection was lost.

@@ -40,23 +40,34 @@ export async function retry(attempt, { signal, onWait, onOffline, attempts = 5 }
   let previous = null;
   for (let number = 1; ; number += 1) {
     signal?.throwIfAborted();
+    const { wasOffline, stop } = watchNetwork();
     try {
       return await attempt();
     } catch (error) {
       signal?.throwIfAborted();
-      if (isOffline() && isNetworkFailure(error)) {
+      if (wasOffline() && isNetworkFailure(error)) {
         onOffline?.();
-        await pause(OFFLINE_CHECK_SECONDS, { signal, endWhenOnline: true });
+        if (isOffline()) await pause(OFFLINE_CHECK_SECONDS, { signal, endWhenOnline: true });
         number = 0;
         continue;
       }
-      if (number === attempts || !shouldRetry(error, previous)) throw error;
+      if (number >= attempts || !shouldRetry(error, previous)) throw error;
       const seconds = waitSeconds(error, MAX_FIRST_WAIT_SECONDS * 2 ** (number - 1) * Math.random());
       onWait?.({ error, seconds, attempt: number + 1, attempts });
       await pause(seconds, { signal, endWhenOnline: error.retryAfter === null });
       previous = error;
+    } finally {
+      stop();
     }
   }
+}
+
+/** Remember whether there was a time without a network: it may be over when the cause of a failure is known. */
+function watchNetwork() {
+  let wasOffline = isOffline();
+  const listening = new AbortController();
+  globalThis.addEventListener?.("offline", () => (wasOffline = true), { signal: listening.signal });
+  return { wasOffline: () => wasOffline, stop: () => listening.abort() };
 }
 
 /**

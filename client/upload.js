@@ -113,6 +113,16 @@ export class Upload {
     this.file = fileInfo(blob);
   }
 
+  /** The token if the storage may have the file. */
+  get token() {
+    return this.stored === "no" ? null : (this.ticket?.token ?? null);
+  }
+
+  /** The ticket that the next run uses again. */
+  get ticket() {
+    return this.#issued?.ticket ?? null;
+  }
+
   /** How many bytes the next run does not send again. */
   get storedBytes() {
     return this.stored === "yes" ? this.file.size : (this.#issued?.parts?.loaded ?? 0);
@@ -165,7 +175,7 @@ export class Upload {
       if (isVerdict(error) || isSpoiled) {
         this.#forgetTicket();
       }
-      if (this.stored !== "no" && this.#issued) error.token = this.#issued.ticket.token;
+      error.token = this.token;
     });
   }
 

@@ -1,5 +1,6 @@
 /** Many files: a queue whose files can be paused, cancelled and tried again, and which says how all of them stand. */
 
+import { unlessAborted } from "./api.js";
 import { withUploadErrors } from "./completion.js";
 import { UploadError } from "./errors.js";
 import { Upload } from "./upload.js";
@@ -75,6 +76,11 @@ const hasEnded = ({ state }) => state === "done" || state === "failed" || state 
  * @param {UploaderOptions} options those of `upload` for every file, and those of the queue
  */
 export function createUploader({ concurrency = 3, check, ...uploadOptions }) {
+  for (const count of [concurrency, uploadOptions.attempts ?? 1]) {
+    if (!Number.isInteger(count) || count < 1) {
+      throw new RangeError(`concurrency and attempts must be whole numbers from 1, not ${count}`);
+    }
+  }
   /** @type {Map<number, Entry>} */
   const entries = new Map();
   /** @type {Map<keyof UploaderEvents, Set<(value: any) => void>>} */
@@ -83,6 +89,8 @@ export function createUploader({ concurrency = 3, check, ...uploadOptions }) {
   let items = null;
   let lastId = 0;
   let isBusy = false;
+  /** @type {(() => void)[]} */
+  const announcements = [];
 
   const uploader = {
     /** All files in the order in which they were added. The array stays the same until something changes. */
@@ -122,9 +130,7 @@ export function createUploader({ concurrency = 3, check, ...uploadOptions }) {
      * @returns {UploadItem[]}
      */
     add(files, options) {
-      const added = Array.from(files, (file) => enter(file, { ...uploadOptions, ...options }));
-      startNext();
-      return added.map(({ item }) => item);
+      return Array.from(files, (file) => enter(file, { ...uploadOptions, ...options })).map(({ item }) => item);
     },
 
     /** Resolve with all files as soon as none of them waits or runs. @returns {Promise<readonly UploadItem[]>} */
@@ -168,25 +174,31 @@ export function createUploader({ concurrency = 3, check, ...uploadOptions }) {
       forEach(id, (entry) => {
         const { state, error } = entry.item;
         const isMeant = id === undefined ? state === "failed" && error?.retryable : error !== null;
-        if (isMeant) change(entry, { state: "waiting", error: null });
+        if (isMeant) change(entry, { state: "waiting", error: null, ticket: entry.upload.ticket });
       });
     },
 
     /** Take a file out of the list; if it has not ended, it is cancelled. @param {number} [id] */
     remove(id) {
-      uploader.cancel(id);
-      forEach(id, ({ item, upload }) => {
-        upload.close();
+      forEach(id, (entry) => {
+        const { item, upload } = entry;
+        // It leaves the list first, so that no listener can start it again.
         entries.delete(item.id);
+        stop(entry, {});
+        if (!hasEnded(item)) upload.discard();
+        upload.close();
         items = null;
-        emit("remove", item);
+        emit("remove", entry.item);
       });
     },
   };
 
   /** @param {number | undefined} id all files if it is missing @param {(entry: Entry) => void} act */
   function forEach(id, act) {
-    for (const entry of [...entries.values()]) if (id === undefined || entry.item.id === id) act(entry);
+    for (const entry of [...entries.values()]) {
+      // A listener may have removed it meanwhile.
+      if ((id === undefined || entry.item.id === id) && entries.has(entry.item.id)) act(entry);
+    }
     startNext();
   }
 
@@ -207,6 +219,7 @@ export function createUploader({ concurrency = 3, check, ...uploadOptions }) {
     const entry = { item, upload, controller: null, run: Promise.resolve() };
     entries.set(id, entry);
     change(entry, {});
+    startNext();
     return entry;
   }
 
@@ -238,12 +251,12 @@ export function createUploader({ concurrency = 3, check, ...uploadOptions }) {
     // A run that was stopped may still end its last request.
     entry.run = entry.run.then(async () => {
       try {
-        await withUploadErrors(signal, async () => check?.(entry.upload.file));
+        await withUploadErrors(signal, () => unlessAborted(check?.(entry.upload.file), signal));
         const result = await entry.upload.run(signal);
         end({ state: "done", result, loaded: entry.item.file.size });
       } catch (thrown) {
         const error = /** @type {UploadError} */ (thrown);
-        // Only the error of the ended run knows the token.
+        // Only a run that has ended knows whether the storage may have the file.
         if (entry.item.error?.code === error.code) change(entry, { error });
         end({ state: "failed", error, loaded: entry.upload.storedBytes });
       }
@@ -252,6 +265,7 @@ export function createUploader({ concurrency = 3, check, ...uploadOptions }) {
 
   /** @param {Entry} entry @param {Partial<UploadItem>} news */
   function stop(entry, news) {
+    if (news.error) news.error.token = entry.upload.token;
     entry.controller?.abort();
     entry.controller = null;
     if (news.state === "cancelled") entry.upload.discard();
@@ -262,26 +276,34 @@ export function createUploader({ concurrency = 3, check, ...uploadOptions }) {
   function change(entry, news) {
     if (!entries.has(entry.item.id)) return;
     entry.item = Object.freeze({ ...entry.item, ...news });
+    isBusy ||= entry.item.state === "waiting";
     items = null;
     emit("change", entry.item);
   }
 
   /**
+   * Call the listeners, after those of earlier events: a listener may cause the next event itself.
    * @template {keyof UploaderEvents} E
    * @param {E} event
    * @param {UploaderEvents[E]} value
    */
   function emit(event, value) {
-    for (const listener of [...(listenersByEvent.get(event) ?? [])]) {
-      try {
-        listener(value);
-      } catch (error) {
-        // A mistake in the page must not end an upload, and must not be lost.
-        queueMicrotask(() => {
-          throw error;
-        });
+    announcements.push(() => {
+      // A file that was added meanwhile begins what has not finished.
+      if (event === "finish" && isBusy) return;
+      for (const listener of [...(listenersByEvent.get(event) ?? [])]) {
+        try {
+          listener(value);
+        } catch (error) {
+          // A mistake in the page must not end an upload, and must not be lost.
+          queueMicrotask(() => {
+            throw error;
+          });
+        }
       }
-    }
+    });
+    if (announcements.length > 1) return;
+    for (; announcements[0]; announcements.shift()) announcements[0]();
   }
 
   return uploader;

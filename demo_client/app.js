@@ -1,65 +1,105 @@
-/** The page: take files, show a row for each, and run three uploads at the same time. */
+/** The page: take files, give them to the uploader, and show what it says. */
 
-import {
-  canHash,
-  contentType,
-  createQueue,
-  formatBytes,
-  MAX_HASHED_BYTES,
-  shortenName,
-  typeName,
-  upload,
-  UploadError,
-} from "../client/index.js";
-import { Row } from "./row.js";
-import { checkFile, loadSettings, readDrop } from "./settings.js";
+import { canHash, createUploader, describeError, formatBytes, MAX_HASHED_BYTES } from "../client/index.js";
+import { Announcer } from "./announcer.js";
+import { filesOfDrop, filesOfInput } from "./folders.js";
+import { FileList } from "./list.js";
+import { MESSAGES, showHidden } from "./names.js";
+import { Proof } from "./proof.js";
+import { acceptedTypes, checkFile, describeLimits, loadSettings } from "./settings.js";
+import { startCountdown } from "./tickets.js";
+import { describeFiles, Totals } from "./totals.js";
 
-const MAX_CONCURRENT_UPLOADS = 3;
-const ANNOUNCEMENT_MS = 10_000;
+/**
+ * @typedef {import("../client/index.js").Uploader} Uploader
+ * @typedef {import("../client/index.js").UploadItem} UploadItem
+ * @typedef {import("./folders.js").FoundFile} FoundFile
+ * @typedef {import("./settings.js").Settings} Settings
+ */
+
+/** The page stays fluent between the files of a large folder. */
+const MAX_ADDED_AT_ONCE = 50;
 
 const $ = (/** @type {string} */ id) => /** @type {HTMLElement} */ (document.getElementById(id));
 const input = /** @type {HTMLInputElement} */ ($("files"));
+const folderInput = /** @type {HTMLInputElement} */ ($("folder"));
 const checksumToggle = /** @type {HTMLInputElement} */ ($("sha256"));
-const enqueue = createQueue(MAX_CONCURRENT_UPLOADS);
 
-/** @type {Set<Row>} */
-const rows = new Set();
-/** @type {Promise<import("./settings.js").Settings> | null} */
-let settings = null;
+/** @type {Promise<Uploader> | null} */
+let starting = null;
+/** @type {Uploader | null} */
+let uploader = null;
+/** What was chosen and is not added yet. @type {FoundFile[]} */
+const chosen = [];
+/** @type {WeakMap<Blob, string>} */
+const folders = new WeakMap();
 
-/* Settings. */
+/* Start. */
 
-/** Load the settings once. After a failure, the next call loads them again. */
-function currentSettings() {
-  settings ??= loadSettings().then(showSettings, (error) => {
-    settings = null;
+/** Load the settings once, and start the uploader. After a failure, the next call loads them again. */
+function start() {
+  starting ??= loadSettings().then(startUploader, (error) => {
+    starting = null;
     showBanner(error.message);
     throw error;
   });
-  return settings;
+  return starting;
 }
 
-/** @param {import("./settings.js").Settings} loaded */
-function showSettings(loaded) {
+/** @param {Settings} settings */
+function startUploader(settings) {
+  showSettings(settings);
+  const started = createUploader({
+    api: settings.api,
+    check: (file) => checkFile(file, settings),
+    fetch: (...request) => proof.fetch(...request),
+  });
+  const totals = new Totals(started);
+  const proof = new Proof(settings.api, () => totals.sent);
+  const summarize = () => (started.items.length > 0 ? `${describeFiles(started.totals)}.` : "");
+  const announcer = new Announcer($("announcer"), summarize);
+  const list = new FileList(
+    $("rows"),
+    ({ file }) => ({
+      folder: folders.get(file) ?? "",
+      api: settings.api,
+      hasPendingPlace: settings.pending ?? true,
+      onAction: (action, id) => {
+        if (action === "copied") announcer.say("The link is copied.");
+        else started[action](id);
+      },
+    }),
+    () => totals.show(),
+  );
+  /** @type {Map<number, UploadItem>} */
+  const previous = new Map();
+  started.on("change", (item) => {
+    const before = previous.get(item.id);
+    previous.set(item.id, item);
+    if (item.ticket && item.ticket !== before?.ticket) {
+      startCountdown(item.ticket);
+      proof.addTicket(item);
+    }
+    const sentence = item.state === before?.state ? "" : sentenceOf(item, before);
+    if (sentence) announcer.say(sentence);
+    list.change(item);
+  });
+  started.on("remove", (item) => {
+    previous.delete(item.id);
+    list.remove(item, input);
+  });
+  uploader = started;
+  return started;
+}
+
+/** @param {Settings} settings */
+function showSettings(settings) {
   $("banner").hidden = true;
-  $("limits").textContent = describeLimits(loaded);
-  const server = `Server: ${new URL(loaded.api).host}`;
-  $("servers").textContent = loaded.storage ? `Storage: ${loaded.storage} · ${server}` : server;
-  showChecksumOption(loaded.sha256 === "required");
-  return loaded;
-}
-
-/** @param {import("./settings.js").Settings} settings */
-function describeLimits({ types, min_bytes = 1, max_bytes }) {
-  const names = [...new Set((types ?? []).map(typeName))];
-  const least = min_bytes > 1 ? `at least ${formatBytes(min_bytes)}` : "";
-  const most = max_bytes ? `up to ${formatBytes(max_bytes)} each` : "";
-  return [names.join(", "), least, most].filter(Boolean).join(" · ");
-}
-
-/** @param {boolean} required */
-function showChecksumOption(required) {
-  if (required) {
+  $("limits").textContent = describeLimits(settings);
+  input.accept = acceptedTypes(settings);
+  const server = `Server: ${new URL(settings.api).host}`;
+  $("servers").textContent = settings.storage ? `Storage: ${settings.storage} · ${server}` : server;
+  if (settings.sha256 === "required") {
     checksumToggle.checked = true;
     checksumToggle.disabled = true;
     $("sha256-note").textContent = `This server requires it. For files up to ${formatBytes(MAX_HASHED_BYTES)}.`;
@@ -75,141 +115,61 @@ function showBanner(message) {
   $("banner").hidden = false;
 }
 
-/* Rows. */
-
-/** @param {File} file */
-function addFile(file) {
-  let running = new AbortController();
-  const row = addRow(file, {
-    cancel: () => running.abort(),
-    retry: start,
-  });
-  start();
-
-  function start() {
-    running = new AbortController();
-    const { signal } = running;
-    const sha256 = checksumToggle.checked;
-    row.show("waiting");
-    signal.addEventListener("abort", () => showCancelled(row));
-    enqueue(() => run(row, file, { signal, sha256 }), signal);
-    showTotals();
-  }
-}
-
-/** @param {File} folder */
-function addFolder(folder) {
-  const row = addRow(folder);
-  const reason = `“${shortenName(folder.name)}” is a folder, and only files can be uploaded.`;
-  showFailed(row, `${reason} Open it and choose the files in it.`, { retryable: false });
-}
-
 /**
- * @param {File} file
- * @param {Partial<Record<"cancel" | "retry", () => void>>} [actions]
+ * Return what a screen reader says about the file's new state, or "".
+ * @param {UploadItem} item
+ * @param {UploadItem | undefined} before
  */
-function addRow(file, actions = {}) {
-  const row = new Row(file, {
-    ...actions,
-    remove: () => removeRow(row),
-    copied: () => announce(`The link to ${row.name} is copied.`),
-  });
-  rows.add(row);
-  $("rows").append(row.element);
-  return row;
-}
-
-/**
- * @param {Row} row
- * @param {File} file
- * @param {{signal: AbortSignal, sha256: boolean}} options
- */
-async function run(row, file, { signal, sha256 }) {
-  try {
-    const current = await currentSettings();
-    const refusal = checkFile({ name: file.name, type: contentType(file), size: file.size }, current);
-    if (refusal) throw refusal;
-    if (signal.aborted) return;
-    announce(`Uploading ${row.name}.`);
-    row.begin({ hasPendingPlace: current.pending ?? true });
-    const stored = await upload(file, {
-      api: current.api,
-      signal,
-      sha256: sha256 || current.sha256 === "required",
-      onProgress: (progress) => row.showProgress(progress),
-      onTicket: (ticket) => row.showTicket(ticket, current.api),
-      onState: (state, wait) => {
-        if (state === "inspecting" && row.state === "verifying") announce(`${row.name} waits for the inspection.`);
-        if (wait) row.showWait(wait);
-        else row.show(state);
-        showTotals();
-      },
-    });
-    row.showStored(stored);
-    announce(`${row.name} is stored and verified.`);
-    showTotals();
-  } catch (error) {
-    if (signal.aborted) return;
-    const { message } = /** @type {Error} */ (error);
-    showFailed(row, message, error instanceof UploadError ? error : { retryable: true });
+function sentenceOf({ file, state, error }, before) {
+  const name = showHidden(file.name || "unnamed file");
+  switch (state) {
+    case "requesting":
+    case "hashing":
+      return before?.state === "waiting" ? `Uploading ${name}.` : "";
+    case "inspecting":
+      return before?.state === "verifying" ? `${name} waits for the inspection.` : "";
+    case "offline":
+      return `Offline. ${name} goes on when the network is back.`;
+    case "done":
+      return `${name} is stored and verified.`;
+    case "failed":
+      return error ? `${name} failed. ${describeError(error, MESSAGES)}` : "";
+    default:
+      return "";
   }
-}
-
-/** @param {Row} row @param {string} message @param {{retryable: boolean, code?: string}} options */
-function showFailed(row, message, options) {
-  row.showFailed(message, options);
-  announce(`${row.name} failed. ${message}`);
-  showTotals();
-}
-
-/** @param {Row} row */
-function showCancelled(row) {
-  const isStored = row.state === "verifying" || row.state === "inspecting";
-  row.show("cancelled", isStored ? "Cancelled. The file may be in the storage already." : "Cancelled");
-  showTotals();
-}
-
-/** @param {Row} row */
-function removeRow(row) {
-  const neighbour = row.element.nextElementSibling ?? row.element.previousElementSibling;
-  const focused = row.element.contains(document.activeElement);
-  rows.delete(row);
-  row.element.remove();
-  showTotals();
-  if (focused) ([...rows].find(({ element }) => element === neighbour) ?? input).focus();
-}
-
-function removeFinished() {
-  for (const row of rows) if (row.finished) removeRow(row);
-  (rows.size ? $("uploads-title") : input).focus();
-}
-
-function showTotals() {
-  const states = [...rows].map((row) => row.state);
-  const count = (/** @type {string[]} */ ...wanted) => states.filter((state) => wanted.includes(state)).length;
-  const [stored, failed, waiting] = [count("done"), count("failed"), count("waiting")];
-  const active = states.length - stored - failed - waiting - count("cancelled");
-  const totals = { uploading: active, waiting, stored, failed };
-  const texts = Object.entries(totals).map(([name, total]) => total > 0 && `${total} ${name}`);
-  $("totals").textContent = texts.filter(Boolean).join(", ");
-  $("uploads").hidden = rows.size === 0;
-  $("clear").hidden = rows.size < 2 || active + waiting === rows.size;
-}
-
-/** @param {string} text */
-function announce(text) {
-  const line = document.createElement("p");
-  line.textContent = text;
-  $("announcer").append(line);
-  setTimeout(() => line.remove(), ANNOUNCEMENT_MS);
 }
 
 /* Ways to add files: choose, drop, paste. */
 
-function onChange() {
-  for (const file of input.files ?? []) addFile(file);
+/** @param {FoundFile[]} found */
+async function addFiles(found) {
+  chosen.push(...found);
+  try {
+    const started = await start();
+    while (chosen.length > 0) {
+      const added = chosen.splice(0, MAX_ADDED_AT_ONCE);
+      for (const { file, folder } of added) folders.set(file, folder);
+      started.add(added.map(({ file }) => file), { sha256: checksumToggle.checked });
+      await new Promise((resolve) => setTimeout(resolve));
+    }
+  } catch {
+    // The banner says why. The files are added when the settings are there.
+  }
+}
+
+/** @param {string} text "" for none */
+function showNotice(text) {
+  $("notice").textContent = text;
+  $("notice").hidden = text === "";
+}
+
+/** @param {HTMLInputElement} from */
+function onChange(from) {
+  const found = filesOfInput(from);
   // The browser reports no change when the same file is chosen again, unless the input is empty before.
-  input.value = "";
+  from.value = "";
+  showNotice(found.length === 0 && from === folderInput ? "This folder has no files. Choose another one." : "");
+  addFiles(found);
 }
 
 /** @param {DragEvent} event */
@@ -226,30 +186,49 @@ function onDragLeave(event) {
 }
 
 /** @param {DragEvent} event */
-function onDrop(event) {
+async function onDrop(event) {
   $("dropzone").classList.remove("over");
   if (!event.dataTransfer?.types.includes("Files")) return;
   // The whole page takes drops, because the browser opens a file that is dropped anywhere else.
   event.preventDefault();
-  for (const { file, isFolder } of readDrop(event.dataTransfer)) (isFolder ? addFolder : addFile)(file);
+  const { files, unreadable } = await filesOfDrop(event.dataTransfer);
+  const unread = unreadable.map((path) => `“${path}”`).join(", ");
+  if (unread) showNotice(`The browser cannot read ${unread}. Check that you may read it, and drop it again.`);
+  else showNotice(files.length === 0 ? "This folder has no files. Drop another one." : "");
+  await addFiles(files);
 }
 
 /** @param {ClipboardEvent} event */
 function onPaste(event) {
-  for (const file of event.clipboardData?.files ?? []) addFile(file);
+  addFiles(Array.from(event.clipboardData?.files ?? [], (file) => ({ file, folder: "" })));
 }
 
 /** @param {BeforeUnloadEvent} event */
 function onBeforeUnload(event) {
-  if ([...rows].some((row) => !row.finished)) event.preventDefault();
+  const { waiting = 0, running = 0, paused = 0 } = uploader?.totals ?? {};
+  if (waiting + running + paused > 0) event.preventDefault();
 }
 
-input.addEventListener("change", onChange);
+/* Buttons for all files. */
+
+/** Take the finished files out of the list. What failed stays, so that nobody overlooks it. */
+function clearFinished() {
+  const finished = uploader?.items.filter(({ state }) => state === "done" || state === "cancelled") ?? [];
+  for (const { id } of finished) uploader?.remove(id);
+  (uploader?.items.length ? $("uploads-title") : input).focus();
+}
+
+input.addEventListener("change", () => onChange(input));
+folderInput.addEventListener("change", () => onChange(folderInput));
 document.addEventListener("dragover", onDragOver);
 document.addEventListener("dragleave", onDragLeave);
 document.addEventListener("drop", onDrop);
 document.addEventListener("paste", onPaste);
 window.addEventListener("beforeunload", onBeforeUnload);
-$("clear").addEventListener("click", removeFinished);
-$("banner-retry").addEventListener("click", () => currentSettings().catch(() => {}));
-currentSettings().catch(() => {});
+$("pause-all").addEventListener("click", () => uploader?.pause());
+$("resume-all").addEventListener("click", () => uploader?.resume());
+$("cancel-all").addEventListener("click", () => uploader?.cancel());
+$("retry-all").addEventListener("click", () => uploader?.retry());
+$("clear").addEventListener("click", clearFinished);
+$("banner-retry").addEventListener("click", () => addFiles([]));
+start().catch(() => {});

@@ -37,79 +37,54 @@ const STRAIGHT_WAY = [
   VERIFIED,
 ];
 
-const TICKET_STEPS = 1;
-const STORED_STEPS = 2;
+/** How many states are reached when the server gave a ticket, when the storage has the file, and at the end. */
+export const TICKET_STEPS = 1;
+export const STORED_STEPS = 2;
+export const ALL_STEPS = 4;
 
 /** Each step is one of these: `data-progress` for the style sheet, and a text for screen readers. */
 const PROGRESS_TEXTS = { done: "done", current: "in progress", open: "not yet", failed: "" };
 
-export class Life {
-  #list;
-  #steps;
-  #done = 0;
-  #active = true;
-  #rejected = false;
+/**
+ * @typedef {object} LifeState
+ * @property {boolean} hasPendingPlace
+ * @property {number} done how many states are reached
+ * @property {boolean} isActive whether the upload goes on
+ * @property {boolean} isRejected
+ */
 
-  /** @param {HTMLElement} list an empty `<ol>` @param {boolean} hasPendingPlace */
-  constructor(list, hasPendingPlace) {
-    this.#list = list;
-    this.#steps = hasPendingPlace ? PENDING_WAY : STRAIGHT_WAY;
-    this.#show();
-  }
+/**
+ * Show the states in a list.
+ * @param {HTMLElement} list an `<ol>`
+ * @param {LifeState} life
+ */
+export function showLife(list, life) {
+  const steps = life.hasPendingPlace ? PENDING_WAY : STRAIGHT_WAY;
+  const shown = life.isRejected ? [...steps.slice(0, life.done), REJECTED] : steps;
+  list.replaceChildren(...shown.map((step, index) => stepElement(step, index, life)));
+}
 
-  /** The server gave a ticket. A second ticket replaces the first, and begins again. */
-  grant() {
-    this.#done = TICKET_STEPS;
-    this.#show();
+/** @param {Step} step @param {number} index @param {LifeState} life */
+function stepElement([name, text], index, life) {
+  const item = document.createElement("li");
+  const progress = progressOf(name, index, life);
+  item.dataset.step = name;
+  item.dataset.progress = progress;
+  if (progress === "current") item.setAttribute("aria-current", "step");
+  item.append(element("strong", NAMES[name]), " ", element("span", text));
+  if (PROGRESS_TEXTS[progress]) {
+    const spoken = element("span", `(${PROGRESS_TEXTS[progress]})`);
+    spoken.className = "visually-hidden";
+    item.append(" ", spoken);
   }
+  return item;
+}
 
-  /** The storage has the file. */
-  store() {
-    this.#done = Math.max(this.#done, STORED_STEPS);
-    this.#show();
-  }
-
-  /** The upload is complete. */
-  finish() {
-    this.#done = this.#steps.length;
-    this.#active = false;
-    this.#show();
-  }
-
-  /** The upload goes on no longer. @param {{rejected: boolean}} outcome */
-  stop({ rejected }) {
-    this.#active = false;
-    this.#rejected = rejected;
-    this.#show();
-  }
-
-  #show() {
-    const shown = this.#rejected ? [...this.#steps.slice(0, this.#done), REJECTED] : this.#steps;
-    this.#list.replaceChildren(...shown.map((step, index) => this.#element(step, index)));
-  }
-
-  /** @param {Step} step @param {number} index */
-  #element([name, text], index) {
-    const item = document.createElement("li");
-    const progress = this.#progress(name, index);
-    item.dataset.step = name;
-    item.dataset.progress = progress;
-    if (progress === "current") item.setAttribute("aria-current", "step");
-    item.append(element("strong", NAMES[name]), " ", element("span", text));
-    if (PROGRESS_TEXTS[progress]) {
-      const spoken = element("span", `(${PROGRESS_TEXTS[progress]})`);
-      spoken.className = "visually-hidden";
-      item.append(" ", spoken);
-    }
-    return item;
-  }
-
-  /** @param {StepName} name @param {number} index @returns {keyof typeof PROGRESS_TEXTS} */
-  #progress(name, index) {
-    if (name === "rejected") return "failed";
-    if (index < this.#done) return "done";
-    return this.#active && index === this.#done ? "current" : "open";
-  }
+/** @param {StepName} name @param {number} index @param {LifeState} life @returns {keyof typeof PROGRESS_TEXTS} */
+function progressOf(name, index, { done, isActive }) {
+  if (name === "rejected") return "failed";
+  if (index < done) return "done";
+  return isActive && index === done ? "current" : "open";
 }
 
 /** @param {string} tag @param {string} text */

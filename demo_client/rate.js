@@ -13,9 +13,14 @@ export class Rate {
    * @param {number} atMs on a monotonic clock
    */
   add(loaded, atMs) {
-    if (loaded < (this.#samples.at(-1)?.loaded ?? 0)) this.#samples = [];
+    if (loaded < (this.#samples.at(-1)?.loaded ?? 0)) this.reset();
     this.#samples.push({ atMs, loaded });
     while (this.#samples.length > 2 && atMs - this.#samples[1].atMs > WINDOW_MS) this.#samples.shift();
+  }
+
+  /** Forget all measurements: what is sent from now on has a speed of its own. */
+  reset() {
+    this.#samples = [];
   }
 
   /** The speed, or null while too little was measured. */

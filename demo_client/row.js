@@ -1,163 +1,122 @@
 /**
- * One upload in the list: show its state, and the buttons for what the user can do. Names and messages are inserted as
- * text, never as HTML.
+ * One file in the list: show the state of its upload, and the buttons for what the user can do. Names and messages are
+ * inserted as text, never as HTML.
  */
 
-import { describeRetry, extension, formatBytes, formatDuration, shortenName } from "../client/index.js";
-import { Life } from "./life.js";
+import {
+  contentType,
+  describeError,
+  describeRetry,
+  extension,
+  formatBytes,
+  formatDuration,
+  shortenName,
+  typeName,
+} from "../client/index.js";
+import { Details } from "./details.js";
+import { MESSAGES, showHidden } from "./names.js";
+import { forgetPreview, showPreview } from "./previews.js";
 import { Rate } from "./rate.js";
 
 /**
- * @typedef {import("../client/upload.js").State | "waiting" | "done" | "failed" | "cancelled"} RowState
- * @typedef {Partial<Record<"cancel" | "retry" | "remove" | "copied", () => void>>} Actions
+ * @typedef {import("../client/index.js").ItemState} ItemState
+ * @typedef {import("../client/index.js").UploadItem} UploadItem
+ *
+ * @typedef {"pause" | "resume" | "cancel" | "retry" | "remove" | "copied"} Action
+ *
+ * @typedef {object} RowOptions
+ * @property {string} folder of the file, or ""
+ * @property {string} api URL of the application's server
+ * @property {boolean} hasPendingPlace whether files wait in a private place until they are verified
+ * @property {(action: Action, id: number) => void} onAction
  */
 
-/** @type {Record<RowState, string>} */
+/** @type {Record<ItemState, string>} */
 const STATE_TEXTS = {
-  waiting: "Waiting",
+  waiting: "Waiting for its turn",
+  paused: "Paused",
   hashing: "Computing the checksum…",
   requesting: "Requesting a ticket…",
   uploading: "Uploading",
   retrying: "Trying again",
+  offline: "Offline. The upload goes on when the network is back.",
   verifying: "Being verified…",
   inspecting: "Waiting for the inspection…",
-  done: "Verified",
+  done: "Stored and verified",
   failed: "Failed",
   cancelled: "Cancelled",
 };
 
-/** @type {Record<string, string>} */
-const RULE_TEXTS = {
-  size: "Size",
-  type: "Declared content type",
-  checksum: "Checksum",
-  create_only: "No overwriting",
-  headers: "Headers and metadata",
-};
+const ENDED_STATES = new Set(["done", "failed", "cancelled"]);
 
-/** @type {Record<string, string>} */
-const ENFORCER_TEXTS = {
-  storage: "The storage, while it receives the file",
-  completion: "The server, when the upload is completed",
-};
-
-/** The server's codes for a file that it deleted. */
-const REJECTIONS = new Set(["rule_violated", "rejected"]);
-
-const FINISHED = new Set(["done", "failed", "cancelled"]);
+/** The button that takes the focus when the other one disappears. Any other button must not be pressed by mistake. */
+const COUNTERPARTS = new Map([
+  ["pause", "resume"],
+  ["resume", "pause"],
+]);
 
 export class Row {
-  /** @type {ReturnType<typeof setInterval> | undefined} */
-  #countdown;
+  #options;
+  #item;
+  #details;
   #rate = new Rate();
-  /** @type {Life | null} */
-  #life = null;
-  #hasPendingPlace = false;
-  #file;
+  /** @type {ItemState | null} */
+  #shownState = null;
+  /** @type {import("../client/index.js").Wait | null} */
+  #shownWait = null;
+  #retryAtMs = 0;
+  /** @type {Map<string, HTMLElement>} */
+  #found = new Map();
 
-  /** @param {File} file @param {Actions} actions */
-  constructor(file, actions) {
-    this.#file = file;
-    const name = file.name || "unnamed file";
+  /** @param {UploadItem} item @param {RowOptions} options */
+  constructor(item, options) {
+    this.#options = options;
+    this.#item = item;
     const template = /** @type {HTMLTemplateElement} */ (document.getElementById("row"));
     this.element = /** @type {HTMLLIElement} */ (template.content.firstElementChild?.cloneNode(true));
-    this.name = name;
-    this.#find("bdi").textContent = shortenName(name);
-    this.#find(".name").title = name;
-    this.#find(".badge").textContent = extension(name).slice(0, 4).toUpperCase() || "FILE";
-    this.#find(".size").textContent = formatBytes(file.size);
-    this.#find("progress").setAttribute("aria-label", `Upload of ${name}`);
-    this.#labelButtons();
-    this.element.addEventListener("click", (event) => this.#onClick(event, actions));
-    this.show("waiting");
+    this.element.addEventListener("click", (event) => this.#onClick(event));
+    this.#details = new Details(/** @type {HTMLDetailsElement} */ (this.#find("details")), options);
+    this.#showFile();
   }
 
-  /** @returns {RowState} */
-  get state() {
-    return /** @type {RowState} */ (this.element.dataset.state);
+  get id() {
+    return this.#item.id;
   }
 
-  get finished() {
-    return FINISHED.has(this.state);
+  /** Whether the row shows something that changes with time alone. */
+  get isTicking() {
+    return this.#item.state === "retrying" || this.#item.state === "uploading" || this.#details.isOpen;
   }
 
-  /**
-   * @param {RowState} state
-   * @param {string} [message] instead of the state's own text
-   */
-  show(state, message = STATE_TEXTS[state]) {
-    clearInterval(this.#countdown);
-    this.element.dataset.state = state;
-    this.#showMessage(message);
-    this.#showFigures();
-    this.#find("progress").hidden = this.finished;
-    this.#showButtons({ cancel: !this.finished, retry: state === "cancelled", remove: this.finished });
-    if (state === "verifying" || state === "inspecting") this.#life?.store();
-    if (state === "cancelled") this.#life?.stop({ rejected: false });
+  /** @param {UploadItem} item the same file, later */
+  update(item) {
+    this.#item = item;
+    const { state, wait } = item;
+    if (state !== this.#shownState || wait !== this.#shownWait) this.#showState();
+    this.#shownState = state;
+    this.#shownWait = wait;
+    this.#showProgress();
+    this.#details.update(item);
   }
 
-  /** Show the details, whose states begin now. @param {{hasPendingPlace: boolean}} settings */
-  begin({ hasPendingPlace }) {
-    this.#hasPendingPlace = hasPendingPlace;
-    this.#life = new Life(this.#find(".life"), hasPendingPlace);
-    this.#find(".facts").hidden = true;
-    this.#find("details").hidden = false;
+  /** Show the time that has passed. */
+  tick() {
+    const { state, wait } = this.#item;
+    this.#details.tick();
+    if (state === "uploading") this.#showProgress();
+    if (state !== "retrying" || !wait) return;
+    this.#showMessage(describeRetry({ ...wait, seconds: Math.max(0, (this.#retryAtMs - performance.now()) / 1000) }));
   }
 
-  /**
-   * Show what the ticket says: who enforces each rule, and where the file goes.
-   * @param {import("../client/types.js").Ticket} ticket
-   * @param {string} api URL of the application's server
-   */
-  showTicket(ticket, api) {
-    this.#life?.grant();
-    const storage = new URL(ticket.url);
-    const rules = Object.entries(ticket.enforced ?? {});
-    this.#find(".enforced").replaceChildren(...rules.flatMap(([rule, enforcer]) => ruleElements(rule, enforcer)));
-    this.#find(".target").textContent = storage.host;
-    this.#find(".forwarded").textContent = storage.origin === new URL(api).origin ? String(this.#file.size) : "0";
-    this.#find(".facts").hidden = false;
+  /** Show the picture when the row comes into sight. The row must be in the page. */
+  watch() {
+    const image = /** @type {HTMLImageElement} */ (this.#find(".preview"));
+    showPreview(this.element, image, this.#item.file, contentType(this.#item.file));
   }
 
-  /** @param {{loaded: number, total: number}} progress */
-  showProgress({ loaded, total }) {
-    const percent = total ? Math.floor((loaded / total) * 100) : 0;
-    this.#bar.value = percent;
-    this.#rate.add(loaded, performance.now());
-    if (this.state !== "uploading") return;
-    if (loaded === total && total > 0) return this.#showFigures("100 %", "waiting for the storage");
-    this.#showFigures(`${percent} %`, ...this.#speedFigures(total - loaded));
-  }
-
-  /** @param {import("../client/retry.js").Wait} wait */
-  showWait(wait) {
-    this.show("retrying", describeRetry(wait));
-    const until = performance.now() + wait.seconds * 1000;
-    this.#countdown = setInterval(() => {
-      const seconds = Math.max(0, (until - performance.now()) / 1000);
-      this.#showMessage(describeRetry({ ...wait, seconds }));
-    }, 500);
-  }
-
-  /**
-   * @param {string} message
-   * @param {{retryable: boolean, code?: string}} options `code` of the UploadError
-   */
-  showFailed(message, { retryable, code = "" }) {
-    this.show("failed", message);
-    this.#life?.stop({ rejected: REJECTIONS.has(code) });
-    this.#showButtons({ cancel: false, retry: retryable, remove: true });
-  }
-
-  /** @param {import("../client/upload.js").UploadResult} stored */
-  showStored(stored) {
-    this.show("done", this.#hasPendingPlace ? "Verified and published" : "Stored and verified");
-    this.#life?.finish();
-    this.#bar.value = 100;
-    this.#find(".size").textContent = `${formatBytes(stored.size)} · ${stored.type}`;
-    this.#showLink(stored.object_url);
-    this.#showPreview(stored);
-    this.#find(".result").hidden = false;
+  remove() {
+    forgetPreview(this.element);
+    this.element.remove();
   }
 
   /** Focus the row and no button in it: a key press for a button that just disappeared must not press another one. */
@@ -165,13 +124,54 @@ export class Row {
     this.element.focus();
   }
 
-  get #bar() {
-    return /** @type {HTMLProgressElement} */ (this.#find("progress"));
-  }
-
   /** @param {string} selector */
   #find(selector) {
-    return /** @type {HTMLElement} */ (this.element.querySelector(selector));
+    const found = this.#found.get(selector) ?? /** @type {HTMLElement} */ (this.element.querySelector(selector));
+    this.#found.set(selector, found);
+    return found;
+  }
+
+  #showFile() {
+    const { file } = this.#item;
+    const name = showHidden(file.name || "unnamed file");
+    const folder = this.#options.folder ? `${showHidden(this.#options.folder)}/` : "";
+    this.#find("bdi").textContent = shortenName(name, 56);
+    this.#find(".folder").textContent = folder;
+    this.#find(".name").title = `${folder}${name}`;
+    this.#find(".badge").textContent = extension(name).slice(0, 4).toUpperCase() || "FILE";
+    this.#find(".size").textContent = formatBytes(file.size);
+    this.#find(".type").textContent = typeName(contentType(file));
+    this.#find("progress").setAttribute("aria-label", `Upload of ${name}`);
+    for (const control of this.element.querySelectorAll("button, .open, summary")) {
+      control.setAttribute("aria-label", `${control.textContent?.trim()}: ${name}`);
+    }
+  }
+
+  #showState() {
+    const { state, wait, error, result } = this.#item;
+    const ended = ENDED_STATES.has(state);
+    this.element.dataset.state = state;
+    this.#rate.reset();
+    this.#showMessage(this.#message());
+    if (wait) this.#retryAtMs = performance.now() + wait.seconds * 1000;
+    if (result) this.#showLink(result.object_url);
+    this.#find("progress").hidden = ended;
+    this.#showButtons({
+      pause: !ended && state !== "paused",
+      resume: state === "paused",
+      cancel: !ended,
+      retry: state === "cancelled" || (state === "failed" && error?.retryable === true),
+      remove: ended,
+    });
+  }
+
+  #message() {
+    const { state, wait, error, loaded } = this.#item;
+    if (state === "failed" && error) return describeError(error, MESSAGES);
+    if (state === "retrying" && wait) return describeRetry(wait);
+    if (state === "done" && this.#options.hasPendingPlace) return "Verified and published";
+    if (state === "cancelled" && loaded > 0) return "Cancelled. The file may be in the storage already.";
+    return STATE_TEXTS[state];
   }
 
   /** @param {string} message */
@@ -179,92 +179,70 @@ export class Row {
     this.#find(".message").textContent = message;
   }
 
-  /** @param {...string} figures */
-  #showFigures(...figures) {
-    this.#find(".figures").textContent = figures.join(" · ");
-  }
-
-  #labelButtons() {
-    for (const button of this.element.querySelectorAll("button")) {
-      const target = button.dataset.action === "copy" ? `to ${this.name}` : this.name;
-      button.setAttribute("aria-label", `${button.textContent} ${target}`);
-    }
-  }
-
-  /** @param {{cancel: boolean, retry: boolean, remove: boolean}} visible */
+  /** @param {Record<string, boolean>} visible */
   #showButtons(visible) {
-    const focused = document.activeElement;
+    const focused = /** @type {HTMLElement | null} */ (document.activeElement);
     for (const [action, isVisible] of Object.entries(visible)) {
       this.#find(`[data-action="${action}"]`).hidden = !isVisible;
     }
-    if (this.element.contains(focused) && !focused?.checkVisibility()) this.focus();
+    if (!focused?.hidden || !this.element.contains(focused)) return;
+    const counterpart = COUNTERPARTS.get(focused.dataset.action ?? "");
+    if (counterpart && visible[counterpart]) this.#find(`[data-action="${counterpart}"]`).focus();
+    else this.focus();
   }
 
-  /** @param {number} remaining bytes */
-  #speedFigures(remaining) {
+  #showProgress() {
+    const { state, loaded, file } = this.#item;
+    const percent = state === "done" ? 100 : file.size ? Math.floor((loaded / file.size) * 100) : 0;
+    const bar = /** @type {HTMLProgressElement} */ (this.#find("progress"));
+    if (bar.value !== percent) bar.value = percent;
+    if (state === "uploading") this.#rate.add(loaded, performance.now());
+    this.#find(".figures").textContent = this.#figures(percent).join(" · ");
+  }
+
+  /** @param {number} percent @returns {string[]} */
+  #figures(percent) {
+    const { state, loaded, file } = this.#item;
+    if (state !== "uploading") return [];
+    if (loaded === file.size) return ["100 %", "waiting for the storage"];
     const { bytesPerSecond } = this.#rate;
-    if (bytesPerSecond === null) return [];
-    return [`${formatBytes(Math.round(bytesPerSecond))}/s`, `${formatDuration(remaining / bytesPerSecond)} left`];
-  }
-
-  /** @param {MouseEvent} event @param {Actions} actions */
-  #onClick(event, actions) {
-    const button = /** @type {Element} */ (event.target).closest("button");
-    if (!button) return;
-    if (button.dataset.action === "copy") this.#copy(button).then((copied) => copied && actions.copied?.());
-    else actions[/** @type {keyof Actions} */ (button.dataset.action)]?.();
-  }
-
-  /** @param {HTMLButtonElement} button */
-  async #copy(button) {
-    const link = /** @type {HTMLAnchorElement} */ (this.#find(".link a"));
-    try {
-      await navigator.clipboard.writeText(link.href);
-      button.textContent = "Copied";
-      return true;
-    } catch {
-      // Without permission or https the page cannot copy. The user can copy the selected link.
-      getSelection()?.selectAllChildren(link);
-      button.textContent = "Selected";
-      return false;
-    } finally {
-      setTimeout(() => (button.textContent = "Copy link"), 2000);
-    }
+    if (bytesPerSecond === null) return [`${percent} %`];
+    const left = formatDuration((file.size - loaded) / bytesPerSecond);
+    return [`${percent} %`, `${formatBytes(Math.round(bytesPerSecond))}/s`, `${left} left`];
   }
 
   /** @param {string | null} url */
   #showLink(url) {
-    const safe = url !== null && /^https?:/i.test(url);
-    const link = /** @type {HTMLAnchorElement} */ (this.#find(".link a"));
-    this.#find(".link").hidden = !safe;
-    this.#find(".private").hidden = safe;
-    if (!safe) return;
+    const isSafe = url !== null && /^https?:/i.test(url);
+    const link = /** @type {HTMLAnchorElement} */ (this.#find(".open"));
+    this.#find(".private").hidden = isSafe;
+    for (const part of [link, this.#find('[data-action="copy"]')]) part.hidden = !isSafe;
+    if (!isSafe) return;
     link.href = url;
-    link.textContent = url;
+    this.#details.showAddress(url);
   }
 
-  /**
-   * Show the stored picture. A private object cannot be read, so its preview is the chosen file.
-   * @param {import("../client/upload.js").UploadResult} stored
-   */
-  #showPreview({ object_url, type }) {
-    if (!/^image\/(?!svg)/.test(type)) return;
-    const image = /** @type {HTMLImageElement} */ (this.#find(".preview"));
-    const localUrl = object_url === null ? URL.createObjectURL(this.#file) : null;
-    image.alt = `Preview of ${this.name}`;
-    image.onload = () => {
-      image.hidden = false;
-      if (localUrl) URL.revokeObjectURL(localUrl);
-    };
-    image.src = object_url ?? localUrl ?? "";
+  /** @param {MouseEvent} event */
+  #onClick(event) {
+    const button = /** @type {Element} */ (event.target).closest("button");
+    if (!button) return;
+    if (button.dataset.action === "copy") this.#copy(button);
+    else this.#options.onAction(/** @type {Action} */ (button.dataset.action), this.id);
   }
-}
 
-/** @param {string} rule @param {string} enforcer */
-function ruleElements(rule, enforcer) {
-  const term = document.createElement("dt");
-  term.textContent = RULE_TEXTS[rule] ?? rule;
-  const description = document.createElement("dd");
-  description.textContent = ENFORCER_TEXTS[enforcer] ?? enforcer;
-  return [term, description];
+  /** @param {HTMLButtonElement} button */
+  async #copy(button) {
+    const label = /** @type {HTMLElement} */ (button.querySelector(".label"));
+    const link = /** @type {HTMLAnchorElement} */ (this.#find(".open"));
+    try {
+      await navigator.clipboard.writeText(link.href);
+      label.textContent = "Copied";
+      this.#options.onAction("copied", this.id);
+    } catch {
+      // Without permission or https the page cannot copy. The user can copy the selected address.
+      this.#details.selectAddress();
+      label.textContent = "Selected";
+    }
+    setTimeout(() => (label.textContent = "Copy link"), 2000);
+  }
 }

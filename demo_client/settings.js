@@ -1,6 +1,6 @@
 /** The page's settings, and the checks that need no request. */
 
-import { UploadError } from "../client/index.js";
+import { formatBytes, typeName, UploadError } from "../client/index.js";
 
 /**
  * @typedef {object} Settings
@@ -28,30 +28,36 @@ export async function loadSettings() {
 }
 
 /**
- * Return the error that the server would give for this file, or null. The server decides; this saves a request.
- * @param {import("../client/types.js").FileInfo} file
+ * Throw the error that the server would give for this file. The server decides; this saves a request.
+ * @param {import("../client/index.js").FileInfo} file
  * @param {Settings} settings
- * @returns {UploadError | null}
  */
 export function checkFile(file, { types = [], min_bytes = 1, max_bytes = Infinity }) {
   if (types.length && !types.includes(file.type)) {
-    return new UploadError("type_not_allowed", { details: { file, allowedTypes: types } });
+    throw new UploadError("type_not_allowed", { details: { file, allowedTypes: types } });
   }
-  if (file.size > max_bytes) return new UploadError("too_large", { details: { file, limit: max_bytes } });
-  if (file.size < min_bytes) return new UploadError("too_small", { details: { file, limit: min_bytes } });
-  return null;
+  if (file.size > max_bytes) throw new UploadError("too_large", { details: { file, limit: max_bytes } });
+  if (file.size < min_bytes) throw new UploadError("too_small", { details: { file, limit: min_bytes } });
 }
 
 /**
- * Return what was dropped. A folder is recognizable only while the drop event is handled.
- * @param {DataTransfer} transfer
- * @returns {{file: File, isFolder: boolean}[]}
+ * Return the limits as a text for people.
+ * @param {Settings} settings
  */
-export function readDrop(transfer) {
-  const items = Array.from(transfer.items).filter((item) => item.kind === "file");
-  return items.map((item) => {
-    const entry = item.webkitGetAsEntry?.();
-    const file = item.getAsFile() ?? new File([], entry?.name ?? "folder");
-    return { file, isFolder: entry?.isDirectory ?? false };
-  });
+export function describeLimits({ types = [], min_bytes = 1, max_bytes, sha256 }) {
+  const names = [...new Set(types.map(typeName))].sort();
+  const least = min_bytes > 1 ? `at least ${formatBytes(min_bytes)}` : "";
+  const most = max_bytes ? `up to ${formatBytes(max_bytes)} each` : "";
+  const checksum = sha256 === "required" ? "with a checksum" : "";
+  return [names.join(", "), least, most, checksum].filter(Boolean).join(" · ");
+}
+
+/**
+ * Return what a file chooser should offer, for the attribute `accept`. The extensions are for systems that do not know
+ * the media type.
+ * @param {Settings} settings
+ */
+export function acceptedTypes({ types = [] }) {
+  const extensions = types.map(typeName).filter((name) => !name.includes("/"));
+  return [...types, ...extensions.map((name) => `.${name.toLowerCase()}`)].join(",");
 }

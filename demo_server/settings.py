@@ -25,6 +25,7 @@ DEFAULT_TYPES = (
     "image/avif",
     "image/gif",
     "image/heic",
+    "image/heif",
     "image/jpeg",
     "image/png",
     "image/webp",

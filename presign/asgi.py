@@ -82,6 +82,10 @@ def create_app(
 
     Raises ConfigurationError for ``"*"`` as an origin or a header, for headers or credentials without an origin, for a
     limit of 0 or less, for two presigners with the same name, and for one whose prefix lies in another's pending place.
+
+    ::
+
+        app = Starlette(routes=[Mount("/files", create_app(presigner, authorize=current_user))])
     """
     for name, names in (("allowed_origins", allowed_origins), ("allowed_headers", allowed_headers)):
         if isinstance(names, str) or "*" in names:

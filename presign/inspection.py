@@ -3,8 +3,8 @@
 ``inspect`` gets an InspectedObject, and returns Accept, Reject or NotYet::
 
     def inspect(uploaded: InspectedObject) -> Verdict:
-        with Image.open(uploaded.open()) as image:
-            return Accept() if image.width <= 4000 else Reject("the image is too wide")
+        with ZipFile(uploaded.open()) as archive:
+            return Accept() if len(archive.infolist()) <= 100 else Reject("the archive holds more than 100 files")
 
 What ``inspect`` reads and what is published have the same ETag. On S3 the ETag is usually an MD5, and somebody can make
 two files with the same MD5 and exchange them after the inspection. If this matters, as it does for a virus scanner, set

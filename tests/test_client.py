@@ -33,7 +33,9 @@ def test_the_client_passes_its_own_tests() -> None:
     assert result.returncode == 0, result.stdout + result.stderr
     modules = {path.stem for path in CLIENT.glob("*.js")} - {"index", "types"}
     tested = {path.name.removesuffix(".test.js") for path in CLIENT.glob("test/*.test.js")}
-    assert tested == modules
+    # Beside its own tests, a module can have more of them, such as uploader_random.test.js.
+    more = {name for name in tested if any(name.startswith(f"{module}_") for module in modules)}
+    assert tested - more == modules - more
     passed = re.search(r"^# pass (\d+)$", result.stdout, re.MULTILINE)
     assert passed, result.stdout
     assert int(passed[1]) >= len(tested)

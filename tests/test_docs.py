@@ -15,33 +15,46 @@ from zipfile import ZIP_DEFLATED, ZipFile
 import boto3
 import httpx
 import pytest
+from click.testing import CliRunner
 from google.auth.credentials import AnonymousCredentials
 
 from bench.summary import summary
 from emulators.azurite import Azurite
+from emulators.gcs_accounts import generate_credentials
 from emulators.serving import serve
+from examples.clamav import Clamd
+from infra.policies import cors_rules, signer_policy, verifier_policy
 from presign import (
     Backend,
     ConfigurationError,
     Presigner,
     Rejected,
     Rule,
+    TooLarge,
     Unauthenticated,
     UploadPolicy,
     UploadRequest,
 )
 from presign.asgi import create_app
 from presign.azure import AzureBackend
+from presign.cli import main as command
 from presign.fastapi import completed_upload, create_router
 from presign.flask import create_blueprint
 from presign.gcs import GCSBackend
+from presign.http.openapi import COMPLETE, UPLOAD
 from presign.s3 import S3Backend
+from presign.testing import CHECKS, Subject
 from tests.azure.accounts import Identity
 from tests.conftest import PNG, Store
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text()
-PAGES = {path.name: path.read_text() for path in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]}
+DOCS = ROOT / "docs"
+PAGES = {"README.md": README} | {
+    path.relative_to(DOCS).as_posix(): path.read_text()
+    for path in sorted(DOCS.rglob("*.md"))
+    if "_build" not in path.parts
+}
 
 
 def _example(name: str, language: str = "python") -> str:
@@ -95,8 +108,118 @@ def test_the_fastapi_example_serves_the_contract() -> None:
 
 @pytest.mark.parametrize("page", PAGES)
 def test_what_the_docs_show_of_an_example_is_in_its_file(page: str) -> None:
-    for path, shown in re.findall(r"<!-- from: (\S+) -->\n```[a-z]+\n(.*?)```", PAGES[page], re.DOTALL):
+    for path, shown in re.findall(r"<!-- from: (\S+) -->\n```\w+\n(.*?)```", PAGES[page], re.DOTALL):
         assert shown in (ROOT / path).read_text(), path
+
+
+def test_the_policies_and_cors_rules_of_the_page_about_s3_are_those_of_the_pulumi_program() -> None:
+    place = ("arn:aws:s3:::my-bucket", "public/")
+    program = {
+        "cors": cors_rules(["https://app.example.com"]),
+        "signer": signer_policy(*place, pending_prefix="pending/", allow_verification=False),
+        "verifier": verifier_policy(*place, pending_prefix="pending/"),
+    }
+    shown = re.findall(r"<!-- json: (\w+) -->\n```json\n(.*?)```", PAGES["s3.md"], re.DOTALL)
+    assert {name: json.loads(text) for name, text in shown} == program
+
+
+def test_the_table_of_codes_is_what_the_endpoints_answer() -> None:
+    table = re.search(r"<!-- table: codes -->\n(.*?)<!-- end of table -->", PAGES["http.md"], re.DOTALL)
+    assert table
+    shown = re.findall(r"^\| (\d+) \| `(\w+)` \| (\w+) \|", table[1], re.MULTILINE)
+    answered: dict[tuple[str, str], str] = {}
+    for operation in (UPLOAD, COMPLETE):
+        for status, codes in operation.codes.items():
+            for code in codes:
+                row = (str(status), code)
+                answered[row] = "both" if row in answered else operation.name
+    assert sorted(shown) == sorted((*row, name) for row, name in answered.items())
+
+
+def test_the_options_and_codes_of_the_client_that_the_docs_name_exist() -> None:
+    client = "".join((ROOT / "client" / name).read_text() for name in ("api.js", "types.js", "upload.js"))
+    for name in ("options", "client codes"):
+        table = re.search(rf"<!-- table: {name} -->\n(.*?)<!-- end of table -->", PAGES["client.md"], re.DOTALL)
+        assert table
+        cells = re.findall(r"^\| (`.*?) \|", table[1], re.MULTILINE)
+        named = [word for cell in cells for word in re.findall(r"`(\w+)`", cell) if word != "code"]
+        assert named
+        for word in named:
+            assert re.search(rf"@property .* \[?{word}\]? |^ \* @typedef {{.*\"{word}\"", client, re.MULTILINE), word
+
+
+def test_the_page_about_the_command_shows_its_help() -> None:
+    (shown,) = re.findall(r"<!-- output: presign sweep --help -->\n```text\n(.*?)```", PAGES["cli.md"], re.DOTALL)
+    assert shown == CliRunner().invoke(command, ["sweep", "--help"], prog_name="presign", terminal_width=80).output
+
+
+def test_each_test_that_the_page_about_threats_names_exists() -> None:
+    tests = {
+        name for path in (ROOT / "tests").rglob("*.py") for name in re.findall(r"def (test_\w+)", path.read_text())
+    }
+    rows = re.findall(r"^\| [^|]+ \| [^|]+ \| (\*.*\*) \|$", PAGES["threats.md"], re.MULTILINE)
+    named = {sentence for row in rows for sentence in row.strip("*").split("*; *")}
+    assert len(rows) == len(re.findall(r"^\| [A-Z]", PAGES["threats.md"], re.MULTILINE))
+    missing = {sentence for sentence in named if f"test_{sentence.replace(' ', '_')}" not in tests}
+    assert missing == set()
+
+
+def test_the_readiness_example_says_whether_the_storage_accepts_the_settings(s3_reference: Store) -> None:
+    is_ready = _run("ready").is_ready
+    assert is_ready(s3_reference.presigner())
+    policy = UploadPolicy(content_types={"image/png"}, max_bytes=100, prefix="public/")
+    wrong = s3_reference.backend(bucket="a-bucket-that-does-not-exist")
+    assert not is_ready(Presigner(backend=wrong, policy=policy, secret="a secret of docs"))
+
+
+@pytest.mark.parametrize(
+    ("page", "method", "address"),
+    [
+        ("s3", "POST", "https://my-bucket.s3.eu-central-1.amazonaws.com/"),
+        ("minio", "POST", "https://minio.example.com/my-bucket"),
+        ("r2", "PUT", "https://ACCOUNT.r2.cloudflarestorage.com/my-bucket/pending/"),
+        ("azure", "PUT", "https://myaccount.blob.core.windows.net/pending/pending/"),
+        ("google", "POST", "https://storage.googleapis.com/my-bucket/"),
+    ],
+)
+@pytest.mark.usefixtures("_bucket_of_the_example")
+def test_the_backend_of_each_page_about_a_storage_signs_uploads(
+    page: str, method: str, address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    generate_credentials(tmp_path / "account.json", token_uri="http://unknown.invalid/token")
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(tmp_path / "account.json"))
+    monkeypatch.setenv("AZURE_STORAGE_KEY", base64.b64encode(bytes(64)).decode())
+    policy = UploadPolicy(content_types={"image/png"}, max_bytes=100, prefix="public/")
+    presigner = Presigner(backend=_run(f"{page} backend").backend, policy=policy, secret="a secret of docs")
+    ticket = presigner.issue(UploadRequest(content_type="image/png", size=20))
+    assert ticket.method == method
+    assert ticket.url.lower().startswith(address.lower())
+
+
+def test_the_example_of_an_error_is_the_one_that_a_file_above_the_maximum_gets() -> None:
+    policy = UploadPolicy(content_types={"image/png"}, max_bytes=10_000_000, prefix="public/")
+    with pytest.raises(TooLarge) as refused:
+        policy.decide(UploadRequest(content_type="image/png", size=20_000_000), object_id="0" * 32)
+    assert refused.value.problem() == json.loads(_example("problem", "json"))
+
+
+def test_the_examples_of_a_sweep_and_of_a_scanner_run(s3_reference: Store) -> None:
+    presigner = s3_reference.presigner(pending_prefix="pending/")
+    assert _run("sweep", presigner=presigner).result.failed == ()
+    given = {"Presigner": Presigner, "backend": presigner.backend, "policy": presigner.policy}
+    scanned = _run("malware", Clamd=Clamd, secret="a secret of docs", **given)
+    assert scanned.scanner.max_bytes == 25_000_000
+
+
+@pytest.mark.usefixtures("_bucket_of_the_example")
+def test_the_example_that_tests_a_server_runs_every_check() -> None:
+    check_server = _run("conformance").test_my_server_does_what_tickets_say
+    subjects: list[Subject] = []
+    check_server(subjects.append)
+    (subject,) = subjects
+    assert (subject.prefix, subject.pending_prefix) == ("presign-test/", "presign-test-pending/")
+    (mark,) = check_server.pytestmark
+    assert mark.args == ("check", CHECKS)
 
 
 @pytest.mark.usefixtures("_bucket_of_the_example")
@@ -173,7 +296,7 @@ def test_the_inspection_example_rejects_an_archive_that_unpacks_to_too_much(s3_r
 
 @pytest.mark.parametrize("page", PAGES)
 def test_every_link_to_a_file_leads_somewhere(page: str) -> None:
-    folder = ROOT if page == "README.md" else ROOT / "docs"
+    folder = ROOT if page == "README.md" else (DOCS / page).parent
     targets = [target for target in re.findall(r"\]\(([^)#]+)[^)]*\)", PAGES[page]) if "://" not in target]
     for target in targets:
         assert (folder / target).exists(), target

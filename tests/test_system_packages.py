@@ -77,6 +77,17 @@ def test_without_a_browser_the_command_that_runs_the_other_tests_is_named(machin
     assert "\ntest-without-browser:" in makefile.read_text()
 
 
+def test_each_browser_engine_has_its_package_and_webkit_a_display_too(machine: Machine) -> None:
+    machine.add("apt-get", "exit 99")
+    result = machine.run("check", "firefox", "webkit")
+    assert result.returncode == 1
+    assert "the tests in Firefox need firefox-esr on PATH" in result.stderr
+    assert "sudo apt-get install firefox-esr webkit2gtk-driver xvfb\n" in result.stderr
+    for program in ("firefox-esr", "WebKitWebDriver", "Xvfb"):
+        machine.add(program)
+    assert machine.run("check", "firefox", "webkit").returncode == 0
+
+
 def test_an_interpreter_that_is_too_old_is_refused(machine: Machine) -> None:
     machine.add("python3", 'case $2 in *version_info*"(3, 10)"*) exit 1 ;; esac')
     result = machine.run("check", "venv", "chromium")

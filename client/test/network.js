@@ -1,4 +1,4 @@
-/** What a browser says of its network: `navigator.onLine`, and the event "online". Node.js has neither. */
+/** What a browser says of its network: `navigator.onLine`, and the events "online" and "offline". Node.js has none of them. */
 
 /**
  * @param {import("node:test").TestContext} test after which the browser is gone
@@ -16,7 +16,7 @@ export function setOnline(test, isOnline) {
   return {
     set(/** @type {boolean} */ value) {
       online = value;
-      if (value) page.dispatchEvent(new Event("online"));
+      page.dispatchEvent(new Event(value ? "online" : "offline"));
     },
   };
 }

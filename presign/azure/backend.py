@@ -69,6 +69,10 @@ class AzureBackend:
 
     An account key signs service SAS. An identity signs user delegation SAS, with a delegation key that is fetched when
     the backend is built, and renewed in the background. Raises ConfigurationError and StorageUnavailable.
+
+    ::
+
+        backend = AzureBackend(account_name="myaccount", container="public", pending_container="pending")
     """
 
     def __init__(

@@ -28,6 +28,10 @@ def open_backend(url: str) -> tuple[Backend, str]:
     - ``gs://bucket/prefix/``: see ``presign.gcs.open_gcs``
 
     Raises ConfigurationError; if the provider's SDK is not installed, the message names the extra to install.
+
+    ::
+
+        backend, prefix = open_backend("s3://my-bucket/public/?region=eu-central-1")
     """
     return _find_opener(url)(url)
 

@@ -81,6 +81,10 @@ class GCSBackend:
     - ``allow_http``: accept endpoints without TLS that are not on this machine, such as an emulator in a container.
 
     Raises ConfigurationError. Source: "Signed URLs", "POST Object" and "PUT Object", Cloud Storage documentation.
+
+    ::
+
+        backend = GCSBackend(bucket="my-bucket", credentials="service-account.json")
     """
 
     def __init__(

@@ -70,6 +70,11 @@ class S3Backend:
     - ``allow_http``: accept endpoints without TLS that are not on this machine.
 
     Credentials are loaded when the backend is built, and renewed in the background. Raises ConfigurationError.
+
+    ::
+
+        backend = S3Backend(bucket="my-bucket", region="eu-central-1")
+        other_store = S3Backend(bucket="my-bucket", endpoint_url="https://minio.example.com")
     """
 
     def __init__(

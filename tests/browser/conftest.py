@@ -5,20 +5,21 @@ from __future__ import annotations
 import shutil
 import struct
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from weakref import WeakKeyDictionary
 
 import psutil
 import pytest
-from playwright.sync_api import Browser, Locator, Page, Playwright, expect, sync_playwright
+from playwright.sync_api import Browser, CDPSession, Locator, Page, Playwright, expect, sync_playwright
 
 from demo_server.storages.run import run_local_storage
 from emulators.seaweedfs import AccessKey, SeaweedFS
 from tests.conftest import read_state
 from tests.demo_process import Demo, running_demo
 
-TYPES = "image/png,application/zip,text/plain"
+TYPES = "image/heic,image/png,application/zip,text/plain"
 # Without these Chromium looks for its makers' servers, and as root it needs the sandbox off.
 FLAGS = [
     "--no-sandbox",
@@ -30,6 +31,8 @@ FLAGS = [
 ]
 
 expect.set_options(timeout=20_000)
+
+_sessions: WeakKeyDictionary[Page, CDPSession] = WeakKeyDictionary()
 
 
 @dataclass(kw_only=True)
@@ -129,8 +132,47 @@ def pick(page: Page, *paths: Path) -> Locator:
     return page.get_by_test_id("upload-row")
 
 
+def slow_down(page: Page, bytes_per_second: int, *, offline: bool = False) -> None:
+    """Let the page send no more than this, or nothing at all; -1 ends it."""
+    # Chromium obeys the first session that limits the network, as long as it is there.
+    if page not in _sessions:
+        _sessions[page] = page.context.new_cdp_session(page)
+        _sessions[page].send("Network.enable")
+    _sessions[page].send(
+        "Network.emulateNetworkConditions",
+        {"offline": offline, "latency": 0, "downloadThroughput": -1, "uploadThroughput": bytes_per_second},
+    )
+
+
 def expect_state(row: Locator, state: str, *, timeout_ms: float = 20_000) -> None:
     expect(row).to_have_attribute("data-state", state, timeout=timeout_ms)
+
+
+class Network:
+    """The network of one page, which a test makes slow or takes away."""
+
+    def __init__(self, page: Page) -> None:
+        # One session: each has conditions of its own, and all of them hold.
+        self._session = page.context.new_cdp_session(page)
+        self._session.send("Network.enable")
+
+    def limit_uploads(self, bytes_per_second: int = -1) -> None:
+        """Make every upload slow from now on, also one that goes on; -1 is no limit."""
+        self._set("Network.emulateNetworkConditions", offline=False, bytes_per_second=bytes_per_second)
+
+    def go_offline(self, break_connections: Callable[[], None]) -> None:
+        """Take the network away. Chromium would let the requests that go on end, so the caller breaks them."""
+        self._set("Network.overrideNetworkState", offline=True)
+        break_connections()
+        self._set("Network.emulateNetworkConditions", offline=True)
+
+    def go_online(self) -> None:
+        self._set("Network.emulateNetworkConditions", offline=False)
+        self._set("Network.overrideNetworkState", offline=False)
+
+    def _set(self, method: str, *, offline: bool, bytes_per_second: int = -1) -> None:
+        limits = {"latency": 0, "downloadThroughput": -1, "uploadThroughput": bytes_per_second}
+        self._session.send(method, {"offline": offline, **limits})
 
 
 def _chunk(kind: bytes, data: bytes) -> bytes:

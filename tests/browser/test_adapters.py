@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +16,7 @@ from starlette.staticfiles import StaticFiles
 from emulators.serving import serve
 from presign import Unauthenticated
 from presign.asgi import create_app
+from tests.browser.fastapi_example import fastapi_example, sign_in
 from tests.browser.origins import allowed_by
 from tests.conftest import PNG, Store
 
@@ -34,9 +33,6 @@ UPLOAD = """async (bytes) => {
         return { code: error.code, message: error.message };
     }
 }"""
-LOGIN = """async (members) => (await fetch("/login", {
-    method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(members),
-})).status"""
 POST = """async ([url, options]) => {
     try {
         const answer = await fetch(url, { method: "POST", body: '{"type": "image/png"}', ...options });
@@ -50,29 +46,20 @@ NAMED = {**JSON, "Authorization": "Bearer alice", "X-CSRFToken": "a token"}
 
 
 def test_the_client_uploads_to_the_fastapi_example_with_the_cookie_of_its_login(
-    page: Page, seaweedfs: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    page: Page, seaweedfs: Store, tmp_path: Path
 ) -> None:
-    settings = {
-        "PRESIGN_SECRET": "m2Jw8rVt5qYx1Lk7Zc0Bn4Hs",
-        "SESSION_SECRET": "Qe7Tb3Xn9Wd1Rf6Uy8Ai2Op5",
-        "DATABASE": str(tmp_path / "uploads.db"),
-    }
-    for name, value in (seaweedfs.environment | settings).items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.delitem(sys.modules, "examples.fastapi_app", raising=False)
-    app = importlib.import_module("examples.fastapi_app").app
-    monkeypatch.delitem(sys.modules, "examples.fastapi_app")
-    app.mount("/client", StaticFiles(directory=CLIENT))
-    app.add_route("/page", lambda request: PAGE)
-    with serve(app) as url, allowed_by(seaweedfs, url):
-        page.goto(f"{url}/page")
-        assert page.evaluate(UPLOAD, list(PNG))["code"] == "unauthenticated"
-        assert page.evaluate(LOGIN, {"user": "alice", "password": "wrong"}) == 401
-        assert page.evaluate(LOGIN, {"user": "alice", "password": "wonderland"}) == 200
-        stored = page.evaluate(UPLOAD, list(PNG))
-        assert stored.get("size") == len(PNG), stored
-        assert seaweedfs.holds(stored["key"])
-        assert page.evaluate("async () => (await fetch('/uploads')).json()") == [stored["key"]]
+    with fastapi_example(seaweedfs, tmp_path) as app:
+        app.mount("/client", StaticFiles(directory=CLIENT))
+        app.add_route("/page", lambda request: PAGE)
+        with serve(app) as url, allowed_by(seaweedfs, url):
+            page.goto(f"{url}/page")
+            assert page.evaluate(UPLOAD, list(PNG))["code"] == "unauthenticated"
+            assert sign_in(page, "wrong") == 401
+            assert sign_in(page) == 200
+            stored = page.evaluate(UPLOAD, list(PNG))
+            assert stored.get("size") == len(PNG), stored
+            assert seaweedfs.holds(stored["key"])
+            assert page.evaluate("async () => (await fetch('/uploads')).json()") == [stored["key"]]
 
 
 def _user_of_cookie_and_headers(request: Request) -> str:

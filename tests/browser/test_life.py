@@ -12,7 +12,7 @@ import httpx
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
-from tests.browser.conftest import TYPES, expect_state, open_page, pick
+from tests.browser.conftest import TYPES, expect_state, open_page, pick, slow_down
 from tests.demo_process import Demo, running_demo
 
 INSPECTING = {"code": "completion_pending", "detail": "the inspection of the upload has not ended"}
@@ -81,15 +81,6 @@ def _answer_completions(page: Page, demo: Demo, answers: Sequence[tuple[int, dic
     session.send("Fetch.enable", {"patterns": [{"urlPattern": f"{demo.api}/complete"}]})
 
 
-def _slow_down(page: Page, bytes_per_second: int) -> None:
-    session = page.context.new_cdp_session(page)
-    session.send("Network.enable")
-    session.send(
-        "Network.emulateNetworkConditions",
-        {"offline": False, "latency": 0, "downloadThroughput": -1, "uploadThroughput": bytes_per_second},
-    )
-
-
 def _steps(row: Locator) -> dict[str, str]:
     """Return the progress of each step in a row's list."""
     items = row.get_by_test_id("life").locator("li").all()
@@ -124,7 +115,7 @@ def test_the_list_fills_while_the_upload_goes_on_and_marks_what_happens_now(
     large.write_bytes(b"PK\x03\x04" + bytes(3_000_000))
     open_page(page, demo)
     _answer_completions(page, demo, [(202, INSPECTING), (202, INSPECTING)])
-    _slow_down(page, 1_000_000)
+    slow_down(page, 1_000_000)
     row = pick(page, large)
     current = row.get_by_test_id("life").locator("[aria-current=step]")
     expect_state(row, "uploading")

@@ -16,7 +16,7 @@ import httpx
 import pytest
 from playwright.sync_api import Page, Route, expect
 
-from tests.browser.conftest import TYPES, Storage, expect_state, open_page, pick
+from tests.browser.conftest import TYPES, Storage, expect_state, open_page, pick, slow_down
 from tests.conftest import Store
 from tests.demo_process import Demo, running_demo
 
@@ -41,15 +41,6 @@ def _sha256(chunks: object) -> str:
         while chunk := stream.read(MEGABYTE):
             digest.update(chunk)
     return digest.hexdigest()
-
-
-def _slow_down(page: Page, bytes_per_second: int) -> None:
-    session = page.context.new_cdp_session(page)
-    session.send("Network.enable")
-    session.send(
-        "Network.emulateNetworkConditions",
-        {"offline": False, "latency": 0, "downloadThroughput": -1, "uploadThroughput": bytes_per_second},
-    )
 
 
 def _answer_as_for_a_private_object(page: Page, demo: Demo) -> None:
@@ -165,6 +156,7 @@ def test_a_user_can_ask_for_a_ticket_that_allows_only_the_bytes_of_the_file(page
     open_page(page, demo)
     asked: list[str] = []
     page.on("request", lambda r: asked.append(r.post_data or "") if r.url.endswith("/upload") else None)
+    page.get_by_test_id("advanced").click()
     page.get_by_test_id("sha256-toggle").check()
     expect_state(pick(page, png), "done")
     assert hashlib.sha256(png.read_bytes()).hexdigest() in asked[-1]
@@ -185,7 +177,7 @@ def test_the_page_uploads_with_tickets_that_never_overwrite(page: Page, tmp_path
 
 def test_a_cancelled_upload_stores_nothing_and_can_be_tried_again(page: Page, demo: Demo, tmp_path: Path) -> None:
     open_page(page, demo)
-    _slow_down(page, 2 * MEGABYTE)
+    slow_down(page, 2 * MEGABYTE)
     tickets: list[str] = []
     page.on("response", lambda r: tickets.append(r.json()["object_url"]) if r.url.endswith("/upload") else None)
     row = pick(page, _zip_of(tmp_path / "slow.zip", 20 * MEGABYTE))
@@ -195,7 +187,7 @@ def test_a_cancelled_upload_stores_nothing_and_can_be_tried_again(page: Page, de
     time.sleep(1)
     assert httpx.get(tickets[-1]).status_code in (403, 404)
     row.get_by_test_id("retry").click()
-    _slow_down(page, -1)
+    slow_down(page, -1)
     expect_state(row, "done")
 
 
@@ -259,7 +251,7 @@ def test_an_upload_goes_on_after_the_storage_was_down(
 ) -> None:
     storage, demo = storage_and_demo
     open_page(page, demo)
-    _slow_down(page, 3 * MEGABYTE)
+    slow_down(page, 3 * MEGABYTE)
     big = _zip_of(tmp_path / "interrupted.zip", 15 * MEGABYTE)
     row = pick(page, big)
     _wait_for_progress(page, 20)
@@ -267,7 +259,7 @@ def test_an_upload_goes_on_after_the_storage_was_down(
     expect_state(row, "retrying")
     expect(row.get_by_test_id("message")).to_contain_text(re.compile("again", re.IGNORECASE))
     storage.restart()
-    _slow_down(page, -1)
+    slow_down(page, -1)
     expect_state(row, "done", timeout_ms=60_000)
     url = row.get_by_test_id("result-link").get_attribute("href")
     assert url
@@ -332,10 +324,12 @@ def test_the_keyboard_alone_reaches_and_operates_everything(page: Page, demo: De
     assert chooser.value.is_multiple()
     expect_state(page.get_by_test_id("upload-row"), "done")
     tab_to("result-link")
+    tab_to("advanced")
+    page.keyboard.press("Enter")
     tab_to("sha256-toggle")
     page.keyboard.press("Space")
     expect(page.get_by_test_id("sha256-toggle")).to_be_checked()
-    _slow_down(page, MEGABYTE)
+    slow_down(page, MEGABYTE)
     page.reload()
     row = pick(page, _zip_of(tmp_path / "slow.zip", 20 * MEGABYTE))
     _wait_for_progress(page, 1)

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, Route, expect
+from playwright.sync_api import Browser, FileChooser, Page, Route, expect
 
+from tests.browser.axe import SCHEMES, WIDTHS, barriers_at_every_width
 from tests.browser.conftest import chromium, png  # noqa: F401  (fixtures)
 from tests.django.example_process import PASSWORD, USER, Example, running_example
 
 pytestmark = pytest.mark.browser
+WAIT_SECONDS = 60.0
 STORAGE_UPLOAD = re.compile(r"/presign-demo/?$")
 
 
@@ -25,7 +29,20 @@ def example(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Example]:
 @pytest.fixture
 def page(chromium: Browser, example: Example) -> Iterator[Page]:  # noqa: F811
     """A page that is signed in, with a strict policy, on which no error may go unsaid."""
-    context = chromium.new_context(viewport={"width": 1280, "height": 900})
+    with _signed_in(chromium, example) as page:
+        yield page
+
+
+@pytest.fixture
+def page_for_axe(chromium: Browser, example: Example) -> Iterator[Page]:  # noqa: F811
+    """The same without the policy: axe changes styles to measure."""
+    with _signed_in(chromium, example, bypass_csp=True) as page:
+        yield page
+
+
+@contextmanager
+def _signed_in(chromium: Browser, example: Example, *, bypass_csp: bool = False) -> Iterator[Page]:  # noqa: F811
+    context = chromium.new_context(viewport={"width": 1280, "height": 900}, bypass_csp=bypass_csp)
     page = context.new_page()
     errors: list[str] = []
     page.on("pageerror", lambda error: errors.append(str(error)))
@@ -50,8 +67,10 @@ def _hold_uploads(page: Page) -> list[Route]:
     return held
 
 
-def _wait_for(held: list[Route], page: Page) -> None:
-    while not held:
+def _wait_for(happened: Sequence[object], page: Page) -> None:
+    deadline = time.monotonic() + WAIT_SECONDS
+    while not happened:
+        assert time.monotonic() < deadline, f"nothing happened in {WAIT_SECONDS:.0f} s"
         page.wait_for_timeout(20)
 
 
@@ -210,3 +229,109 @@ def test_the_widget_fits_every_width(
         page.get_by_label("Photo").set_input_files(text)
         expect(page.get_by_role("status")).to_contain_text("are not allowed")
         page.screenshot(path=tmp_path / f"{name}-{width}-{scheme}-failed.png")
+
+
+def _forms(example: Example) -> tuple[str, str]:
+    return f"{example.url}/admin/photos/photo/add/", example.url
+
+
+def _fail_uploads(page: Page) -> None:
+    refused = "<Error><Code>SignatureDoesNotMatch</Code></Error>"
+    cors = {"Access-Control-Allow-Origin": "*"}
+    page.route(STORAGE_UPLOAD, lambda route: route.fulfill(status=403, headers=cors, body=refused))
+
+
+def test_the_widget_has_no_barrier_in_any_of_its_states(
+    page_for_axe: Page,
+    example: Example,
+    png: Path,  # noqa: F811
+    tmp_path: Path,
+) -> None:
+    page = page_for_axe
+
+    def barriers() -> dict[str, list[str]]:
+        return barriers_at_every_width(page, "[data-presign-upload]")
+
+    text = tmp_path / "notes.txt"
+    text.write_text("no picture")
+    for address in _forms(example):
+        page.goto(address)
+        assert barriers() == {}
+        held = _hold_uploads(page)
+        page.get_by_label("Photo").set_input_files(png)
+        expect(page.get_by_role("progressbar")).to_be_visible()
+        _wait_for(held, page)
+        assert barriers() == {}
+        held[0].continue_()
+        expect(page.get_by_role("status")).to_contain_text("Uploaded")
+        assert barriers() == {}
+        page.get_by_label("Photo").set_input_files(text)
+        expect(page.get_by_role("status")).to_contain_text("are not allowed")
+        assert barriers() == {}
+        page.unroute(STORAGE_UPLOAD)
+        _fail_uploads(page)
+        page.get_by_label("Photo").set_input_files(png)
+        expect(page.get_by_role("button", name="Try again")).to_be_visible()
+        assert barriers() == {}
+        page.unroute(STORAGE_UPLOAD)
+
+
+def test_a_barrier_of_the_widget_is_found(page_for_axe: Page, example: Example) -> None:
+    page_for_axe.goto(example.url)
+    page_for_axe.evaluate("document.querySelector('label[for=id_photo]').remove()")
+    found = barriers_at_every_width(page_for_axe, "[data-presign-upload]")
+    assert {barrier.split(":")[0] for barriers in found.values() for barrier in barriers} == {"label"}
+    assert len(found) == len(WIDTHS) * len(SCHEMES)
+
+
+@pytest.mark.parametrize("form", [0, 1], ids=["admin", "page"])
+def test_the_keyboard_alone_chooses_cancels_tries_again_and_sends(
+    page: Page,
+    example: Example,
+    png: Path,  # noqa: F811
+    form: int,
+) -> None:
+    def tab_to(selector: str) -> None:
+        for _ in range(60):
+            page.keyboard.press("Tab")
+            if page.evaluate("(selector) => document.activeElement.matches(selector)", selector):
+                return
+        raise AssertionError(f"Tab does not reach {selector}")
+
+    def choose() -> None:
+        page.keyboard.press("Enter")
+        _wait_for(choosers, page)
+        choosers.pop().set_files(png)
+
+    def focused() -> str:
+        named: str = page.evaluate("document.activeElement.id")
+        return named
+
+    choosers: list[FileChooser] = []
+    page.on("filechooser", lambda chooser: choosers.append(chooser))
+    before = len(example.recorded())
+    page.goto(_forms(example)[form])
+    tab_to("#id_title")
+    page.keyboard.type("a gradient")
+    tab_to("#id_photo")
+    held = _hold_uploads(page)
+    choose()
+    _wait_for(held, page)
+    tab_to("[data-presign-action]")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("status")).to_have_text("The upload was cancelled.")
+    # The button is gone; whoever pressed it stays in the widget, at what comes next.
+    assert focused() == "id_photo"
+    page.unroute(STORAGE_UPLOAD)
+    _fail_uploads(page)
+    choose()
+    expect(page.get_by_role("button", name="Try again")).to_be_visible()
+    page.unroute(STORAGE_UPLOAD)
+    tab_to("[data-presign-action]")
+    page.keyboard.press("Space")
+    expect(page.get_by_role("status")).to_contain_text("Uploaded")
+    assert focused() == "id_photo"
+    tab_to("[name=_save], form button:not([data-presign-action])")
+    page.keyboard.press("Enter")
+    expect(page.get_by_text("was added successfully" if form == 0 else "saved as public/")).to_be_visible()
+    assert len(example.recorded()) == before + 1

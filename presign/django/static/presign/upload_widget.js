@@ -119,12 +119,15 @@ function storeFile(widget, file, signal) {
  * @param {boolean} [canRetry] whether the same file may be accepted later
  */
 function show(widget, state, text, canRetry = false) {
-  const { progress, action, status } = partsOf(widget);
+  const { input, progress, action, status } = partsOf(widget);
+  const hadFocus = action === document.activeElement;
   widget.dataset.state = state;
   progress.hidden = state !== "uploading";
   action.hidden = state !== "uploading" && !canRetry;
   action.textContent = canRetry ? widget.dataset.textRetry : widget.dataset.textCancel;
   status.textContent = text;
+  // The focus would go to the page's beginning together with the button.
+  if (hadFocus && action.hidden) input.focus();
 }
 
 /** The cookie may be closed to scripts (CSRF_COOKIE_HTTPONLY, CSRF_USE_SESSIONS); the form has the token as well. */

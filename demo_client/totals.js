@@ -1,0 +1,112 @@
+/** All files at once: how far they are, how fast they go, and the buttons that act on all of them. */
+
+import { formatBytes, formatDuration } from "../client/index.js";
+import { Rate } from "./rate.js";
+
+/**
+ * @typedef {import("../client/index.js").Uploader} Uploader
+ * @typedef {import("../client/index.js").UploadItem} UploadItem
+ * @typedef {import("../client/index.js").Totals} FileTotals
+ */
+
+const $ = (/** @type {string} */ id) => /** @type {HTMLElement} */ (document.getElementById(id));
+
+/** The button that takes the focus when the other one disappears. */
+const COUNTERPARTS = new Map([
+  ["pause-all", "resume-all"],
+  ["resume-all", "pause-all"],
+]);
+
+export class Totals {
+  #uploader;
+  #rate = new Rate();
+  /** Bytes that left this browser, those of broken attempts included. */
+  #sent = 0;
+  /** @type {Map<number, UploadItem>} */
+  #previous = new Map();
+
+  /** @param {Uploader} uploader */
+  constructor(uploader) {
+    this.#uploader = uploader;
+    uploader.on("change", (item) => this.#count(item));
+    uploader.on("remove", ({ id }) => this.#previous.delete(id));
+  }
+
+  /** Bytes of files that were sent since the page was opened. */
+  get sent() {
+    return this.#sent;
+  }
+
+  /** Show how all files stand at this moment. */
+  show() {
+    const { totals, items } = this.#uploader;
+    const active = totals.running + totals.waiting;
+    if (totals.running === 0) this.#rate.reset();
+    else this.#rate.add(this.#sent, performance.now());
+    $("uploads").hidden = items.length === 0;
+    $("steps").hidden = items.length > 0;
+    document.body.classList.toggle("has-files", items.length > 0);
+    const bar = /** @type {HTMLProgressElement} */ ($("total-progress"));
+    bar.value = totals.total ? Math.floor((totals.loaded / totals.total) * 100) : 0;
+    $("totals").replaceChildren(...parts(totals).map(([kind, text]) => part(kind, text)));
+    $("total-figures").textContent = this.#figures(totals).join(" · ");
+    const several = items.length > 1;
+    showButtons({
+      "pause-all": several && active > 0,
+      "resume-all": several && totals.paused > 0,
+      "cancel-all": several && active + totals.paused > 0,
+      "retry-all": several && items.some(({ state, error }) => state === "failed" && error?.retryable),
+      clear: several && totals.done + totals.cancelled > 0,
+    });
+  }
+
+  /** @param {FileTotals} totals @returns {string[]} */
+  #figures({ loaded, total, running }) {
+    const { bytesPerSecond } = this.#rate;
+    const size = loaded === total ? formatBytes(total) : `${formatBytes(loaded)} of ${formatBytes(total)}`;
+    if (running === 0 || bytesPerSecond === null) return total ? [size] : [];
+    const rate = `${formatBytes(Math.round(bytesPerSecond))}/s`;
+    return loaded === total ? [size, rate] : [size, rate, `${formatDuration((total - loaded) / bytesPerSecond)} left`];
+  }
+
+  /** @param {UploadItem} item */
+  #count(item) {
+    const previous = this.#previous.get(item.id);
+    this.#previous.set(item.id, item);
+    if (item.state === "uploading" && previous) this.#sent += Math.max(0, item.loaded - previous.loaded);
+  }
+}
+
+/**
+ * "3 of 6 stored, 1 failed"
+ * @param {FileTotals} totals
+ */
+export function describeFiles(totals) {
+  return parts(totals)
+    .map(([, text]) => text)
+    .join(", ");
+}
+
+/** @param {FileTotals} totals */
+function parts({ waiting, running, paused, done, failed, cancelled }) {
+  const all = waiting + running + paused + done + failed + cancelled;
+  const others = Object.entries({ failed, paused, cancelled }).filter(([, count]) => count > 0);
+  return [["stored", `${done} of ${all} stored`], ...others.map(([kind, count]) => [kind, `${count} ${kind}`])];
+}
+
+/** @param {string} kind @param {string} text */
+function part(kind, text) {
+  const span = document.createElement("span");
+  span.dataset.kind = kind;
+  span.textContent = text;
+  return span;
+}
+
+/** @param {Record<string, boolean>} visible by id */
+function showButtons(visible) {
+  const focused = /** @type {HTMLElement | null} */ (document.activeElement);
+  for (const [id, isVisible] of Object.entries(visible)) $(id).hidden = !isVisible;
+  if (!focused?.hidden || !Object.hasOwn(visible, focused.id)) return;
+  const counterpart = COUNTERPARTS.get(focused.id) ?? "";
+  (visible[counterpart] ? $(counterpart) : $("uploads-title")).focus();
+}
