@@ -40,8 +40,8 @@ export async function requestTicket(file, sha256, options) {
   const { type, size } = file;
   // Half of a surrogate pair can be in a file's name, but not in JSON.
   const name = file.name.toWellFormed();
-  const hashes_parts = size >= MIN_BYTES_IN_PARTS && canHash();
-  const content = { type, size, ...(name && { name }), ...(sha256 && { sha256 }), ...(hashes_parts && { hashes_parts }) };
+  const hashes_parts = (size >= MIN_BYTES_IN_PARTS && canHash()) || undefined;
+  const content = { type, size, ...(name && { name }), ...(sha256 && { sha256 }), hashes_parts };
   const ticket = await post("/upload", content, file, options);
   if (!["POST", "PUT"].includes(ticket.method) || !URL.canParse(ticket.url)) {
     throw invalidResponse("the ticket has no valid method or no valid URL");

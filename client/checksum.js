@@ -23,11 +23,7 @@ export async function sha256(blob, file) {
   if (blob.size > MAX_HASHED_BYTES) {
     throw new UploadError("too_large_to_hash", { details: { file, limit: MAX_HASHED_BYTES } });
   }
-  return toHex(await crypto.subtle.digest("SHA-256", await read(blob, file)));
-}
-
-/** @param {ArrayBuffer} digest */
-export function toHex(digest) {
+  const digest = await crypto.subtle.digest("SHA-256", await read(blob, file));
   return Array.from(new Uint8Array(digest), (byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 

@@ -2,7 +2,7 @@
 
 import { digestOf } from "./digest.js";
 
-/** @typedef {{digest: ArrayBuffer} | {reason: string}} Answer */
+/** @typedef {{digest: string} | {reason: string}} Answer */
 
 globalThis.onmessage = async (/** @type {MessageEvent<Blob>} */ { data }) => {
   /** @type {Answer} */

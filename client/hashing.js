@@ -14,7 +14,7 @@ export class Hasher {
 
   /**
    * @param {Blob} part
-   * @returns {Promise<ArrayBuffer>} rejected if the part cannot be read
+   * @returns {Promise<string>} hexadecimal; rejected if the part cannot be read
    */
   digest(part) {
     const result = this.#turn.then(() => this.#digest(part));

@@ -4,9 +4,9 @@
  * Each part is hashed if the store checks that, sent, and repeated alone. What the store has is what the server lists,
  * never what this page remembers.
  *
- * A part is sent as a slice of the file, which the browser reads while it sends: Chromium needs seconds for 16 MiB of
- * an ArrayBuffer, and keeps what a Blob holds in memory until it collects garbage. Where slices fail, parts are read into
- * memory first, and no more of them than fit into MAX_BUFFERED_BYTES.
+ * A part is sent as a slice of the file, which the browser reads while it sends. Chromium needs seconds to send 16 MiB
+ * of an ArrayBuffer, and keeps what a Blob holds in memory until it collects garbage. Safari sends slices unreliably, so
+ * there parts are read into memory first, and no more of them than fit into MAX_BUFFERED_BYTES.
  */
 
 import { release } from "./digest.js";
@@ -229,7 +229,7 @@ export class PartsUpload {
     this.#hasRun = true;
     // A file of the same name, size and time may have other bytes. One part shows most of the changes.
     const [number, sha256] = this.#record?.remembered ?? [];
-    if (!number || !this.#stored.has(number) || !this.#core.canHash()) return true;
+    if (!number || !this.#stored.has(number) || !globalThis.crypto?.subtle) return true;
     const isSame = (await this.#hash(this.#slice(number))) === sha256;
     this.#hasher.close();
     if (!isSame) this.abort();
@@ -247,10 +247,18 @@ export class PartsUpload {
     this.#core.post("/abort", { token: this.#ticket.token }, file, request).catch(() => {});
   }
 
-  /** This page does not go on with the upload. If a later page cannot do it either, the upload is discarded. */
-  close() {
-    if (this.#record) this.#record.release();
-    else if (this.#stored.size < this.#plan.count) this.abort();
+  /**
+   * Stop going on with the upload, and abort it if it is not wanted, or if no later page can go on with it.
+   * @param {boolean} [isUnwanted]
+   * @returns {boolean} whether it was aborted; what is stored as a whole never is
+   */
+  close(isUnwanted = !this.#record) {
+    if (!isUnwanted || this.#upload.stored === "yes") {
+      this.#record?.release();
+      return false;
+    }
+    this.abort();
+    return true;
   }
 
   /** @param {PartRequest[]} requests @param {number} expiresAtMs on the clock of performance.now() */
@@ -312,7 +320,9 @@ export class PartsUpload {
           isMaybeStored = false;
           if ((renewals += 1) > MAX_RENEWALS) throw error;
           this.#signed.delete(number);
-          if (sha256 && hasCode(error, "checksum_mismatch") && (await this.#hash(part)) !== sha256) throw this.#unreadable();
+          // Either the bytes were damaged on the way, or the file was changed.
+          const isDamaged = sha256 && hasCode(error, "checksum_mismatch");
+          if (isDamaged && (await this.#hash(part)) !== sha256) throw this.#unreadable();
           // A store that has no such upload any more refuses its parts. Then the server says that it has ended.
           if (isRefused) await this.#list(run);
         }
@@ -328,7 +338,9 @@ export class PartsUpload {
    */
   async #transmit(request, body, run, onSent) {
     const stall = new AbortController();
-    const movement = (/** @type {number} */ sent) => ({ sent, movedAtMs: performance.now(), storedAtMove: this.#stored.size });
+    const movement = (/** @type {number} */ sent) => {
+      return { sent, movedAtMs: performance.now(), storedAtMove: this.#stored.size };
+    };
     const sending = { stall, ...movement(0) };
     const signal = AbortSignal.any([/** @type {AbortSignal} */ (run.signal), stall.signal]);
     const onProgress = (/** @type {number} */ loaded, /** @type {number} */ total) => {
@@ -364,11 +376,10 @@ export class PartsUpload {
   }
 
   /** @param {Blob} part */
-  async #hash(part) {
-    const digest = await this.#hasher.digest(part).catch((error) => {
+  #hash(part) {
+    return this.#hasher.digest(part).catch((error) => {
       throw this.#unreadable(error);
     });
-    return this.#core.toHex(digest);
   }
 
   /** @param {unknown} [cause] */

@@ -122,14 +122,17 @@ async function claim(key) {
   if (claimed.has(key)) return null;
   claimed.add(key);
   const unlock = await lock(PREFIX + key);
-  if (unlock) {
-    return () => {
-      claimed.delete(key);
-      unlock();
-    };
+  if (!unlock) {
+    claimed.delete(key);
+    return null;
   }
-  claimed.delete(key);
-  return null;
+  let isHeld = true;
+  return () => {
+    // Somebody else may have claimed it since.
+    if (isHeld) claimed.delete(key);
+    isHeld = false;
+    unlock();
+  };
 }
 
 /**

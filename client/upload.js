@@ -1,7 +1,7 @@
 /** The whole upload of one file: get a ticket, send the file to the storage, complete the upload. */
 
 import { completeUpload, post, requestTicket } from "./api.js";
-import { canHash, sha256, toHex } from "./checksum.js";
+import { sha256 } from "./checksum.js";
 import { completeWhenInspected, isVerdict, withRetries, withUploadErrors } from "./completion.js";
 import { fileInfo } from "./content_type.js";
 import { hasCode, UploadError } from "./errors.js";
@@ -43,7 +43,7 @@ import { sendFile } from "./storage.js";
  */
 
 /** What parts.js needs. If it imported this itself, a bundler would cut the package into three files for all pages. */
-export const CORE = { canHash, completeWhenInspected, hasCode, post, retry, sendFile, toHex, UploadError };
+export const CORE = { completeWhenInspected, hasCode, post, retry, sendFile, UploadError };
 
 /** A ticket that expires again at once shows a wrong clock or a connection that is too slow. */
 const MAX_TICKET_RENEWALS = 1;
@@ -55,8 +55,8 @@ const MAX_TICKET_RENEWALS = 1;
  * the browser is offline, nothing is attempted, however long that is. An expired ticket is replaced once. While the
  * server inspects the file, it is asked again and again for five minutes, and this is no failed attempt.
  *
- * A large file comes in parts, if the server says so. Then each part is repeated alone. When the upload was cancelled or
- * failed, or the page was closed, the next upload of the same file goes on where it ended.
+ * A large file comes in parts, if the server says so. Then each part is repeated alone. When the upload was cancelled
+ * or failed, or the page was closed, the next upload of the same file goes on where it ended.
  *
  * Throws an UploadError, with the code "cancelled" when the signal was aborted. If the file may be stored already, the
  * error has a `token`, with which `complete` ends the upload without sending the file again.
@@ -128,16 +128,12 @@ export class Upload {
     return this.stored === "yes" ? this.file.size : (this.#issued?.parts?.loaded ?? 0);
   }
 
-  /** End an upload in parts, unless the file is stored: the server deletes them, and the next run begins anew. */
-  discard() {
-    if (!this.#issued?.parts || this.stored === "yes") return;
-    this.#issued.parts.abort();
-    this.#forgetTicket();
-  }
-
-  /** This upload is not run again. */
-  close() {
-    this.#issued?.parts?.close();
+  /**
+   * Stop going on with an upload in parts.
+   * @param {boolean} [isUnwanted] the server deletes the parts, unless the whole file is stored
+   */
+  close(isUnwanted) {
+    if (this.#issued?.parts?.close(isUnwanted)) this.#forgetTicket();
   }
 
   /**

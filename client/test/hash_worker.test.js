@@ -15,6 +15,6 @@ test("the worker answers each part with its digest, and one that cannot be read 
   await scope.onmessage({ data: new Blob(["part"]) });
   const gone = Object.assign(new Blob(["part"]), { arrayBuffer: () => Promise.reject(new Error("gone")) });
   await scope.onmessage({ data: gone });
-  assert.deepEqual(Buffer.from(answers[0].digest), createHash("sha256").update("part").digest());
+  assert.equal(answers[0].digest, createHash("sha256").update("part").digest("hex"));
   assert.match(answers[1].reason, /gone/);
 });

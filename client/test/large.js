@@ -33,8 +33,8 @@ const NOW = "2026-03-02T10:00:00Z";
  * @param {(arrival: Arrival) => PlannedResponse | void | Promise<PlannedResponse | void>} [plan.onPart] responds in the
  *   place of the storage, which then does not store the part
  * @param {(arrival: Arrival) => PlannedResponse | void} [plan.afterPart] responds after the part was stored
- * @param {(path: string, content: any, number: number) => PlannedResponse | void} [plan.onRequest] responds in the place
- *   of the server; `number` counts the requests for this path
+ * @param {(path: string, content: any, number: number) => PlannedResponse | void} [plan.onRequest] responds in the
+ *   place of the server; `number` counts the requests for this path
  * @param {boolean} [plan.needsSha256]
  * @param {number} [plan.partBytes]
  * @param {number} [plan.atOnce]
@@ -97,7 +97,8 @@ export async function startLargeServers(t, plan) {
     if (planned) return planned;
     if (path === "/upload") {
       const upload = uploads.push({ parts: new Map(), size: content.size, isOpen: true, object: null });
-      const first = Array.from({ length: Math.min(atOnce, Math.ceil(content.size / partBytes)) }, (_, index) => index + 1);
+      const count = Math.min(atOnce, Math.ceil(content.size / partBytes));
+      const first = Array.from({ length: count }, (_, index) => index + 1);
       return {
         body: {
           ...{ method: "PUT", url: `${storage.origin}/key-${upload}`, fields: {}, headers: {} },

@@ -57,7 +57,7 @@ function browserStorage(t) {
   return items;
 }
 
-test("the next page goes on with the upload of the same file, and sends only what the server does not list", async (t) => {
+test("the next page goes on with the same file, and sends only what the server does not list", async (t) => {
   const { store: resume, records } = memoryResume();
   const { servers, stored, sent, api, asked, uploads, file } = await interrupted(t, {}, { resume });
   assert.ok(stored.length > 0 && stored.length < 20);
@@ -105,7 +105,7 @@ test("another file begins an upload of its own: by name, size, type, time or ser
   assert.equal(elsewhere.sent.length, 20);
 });
 
-test("a file with the same name, size and time but other bytes begins anew, and the old upload is aborted", async (t) => {
+test("a file of the same name, size and time but other bytes begins anew, and the old one is aborted", async (t) => {
   const { store: resume } = memoryResume();
   const { servers, sent, api, asked, uploads, file } = await interrupted(t, { needsSha256: true }, { resume });
   const changed = new File([(await file.text()).toUpperCase()], "film.mp4", { type: "video/mp4", lastModified: 1 });
@@ -124,7 +124,8 @@ test("the same bytes go on, where parts are hashed", async (t) => {
 });
 
 test("an upload that ended meanwhile, or belongs to another user, begins anew", async (t) => {
-  for (const refusal of [{ status: 410, body: { code: "upload_ended" } }, { status: 403, body: { code: "invalid_token" } }]) {
+  for (const [status, code] of [[410, "upload_ended"], [403, "invalid_token"], [403, "token_expired"]]) {
+    const refusal = { status: Number(status), body: { code } };
     const { store: resume, records } = memoryResume();
     const onRequest = (/** @type {string} */ path, /** @type {any} */ { token }) =>
       path === "/parts/list" && token === "token-1" ? refusal : undefined;
@@ -158,7 +159,7 @@ test("a record is not used after the time until which the upload can be resumed"
   assert.deepEqual([sentSince(servers, sent).length, asked["/parts/list"]], [20, []]);
 });
 
-test("a file that is being uploaded already begins an upload of its own, in this page and beside another tab", async (t) => {
+test("a file that this page or another tab is uploading begins an upload of its own", async (t) => {
   const { store: resume, records } = memoryResume();
   const servers = await startLargeServers(t, {});
   const both = await Promise.all([1, 2].map(() => upload(largeFile(5), { api: servers.api, resume })));
