@@ -11,6 +11,7 @@ import hashlib
 import hmac
 import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -24,10 +25,10 @@ from obstore.store import S3Store
 
 from bench import sign_case
 from bench.sign_case import HAND_WRITTEN, HOST_ONLY, LIFETIME, MAX_BYTES, PRESIGN, TYPE, Awaited, SigningCase, utc_now
-from presign import Grant, Presigner, UploadPolicy, UploadRequest
+from presign import Grant, GrantInParts, PartRequest, Presigner, UploadPolicy, UploadRequest
+from presign.parts import MAX_PARTS_AT_ONCE
 from presign.s3 import S3Backend
-from presign.signing import sigv4
-from presign.signing.quoting import quote_path
+from presign.tokens import CompletionTokens
 
 # The example key pair of the AWS documentation.
 ACCESS_KEY, SECRET_KEY = "AKIAIOSFODNN7EXAMPLE", "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"
@@ -145,7 +146,7 @@ def cases() -> list[SigningCase]:
     parts = SigningCase(
         name=PART_URLS,
         signers={
-            PRESIGN: _presign_parts,
+            PRESIGN: _presign_parts(by_put),
             HAND_WRITTEN: by_hand.parts,
             "boto3": lambda grant: [boto3_part(grant, part) for part in PARTS],
             "minio-py": lambda grant: [minio_part(grant, part) for part in PARTS],
@@ -213,20 +214,35 @@ class _HandWritten:
         return f"https://{HOST}/{grant.key}?{query}&X-Amz-Signature={signature}"
 
 
-def _presign_parts(grant: Grant) -> list[str]:
-    # There is no public call for parts yet.
-    timestamp = utc_now().strftime("%Y%m%dT%H%M%SZ")
-    scope = sigv4.hmac_scope(
-        access_key=ACCESS_KEY, secret_key=SECRET_KEY, date=timestamp[:8], region=REGION, service="s3"
+def _presign_parts(backend: S3Backend) -> Callable[[Grant], list[PartRequest]]:
+    """Return what signs all parts of an upload as a client asks for them: by its token, and for 100 at a time."""
+    secret = "a secret of at least sixteen bytes"
+    policy = UploadPolicy(
+        content_types={TYPE},
+        max_bytes=len(PARTS) * PART_BYTES,
+        prefix="",
+        pending_prefix=None,
+        part_bytes=PART_BYTES,
+        expires_in=LIFETIME,
+        max_expires_in=LIFETIME,
     )
-    path = f"/{quote_path(grant.key)}"
-    url_signer = sigv4.UrlSigner(scope=scope, timestamp=timestamp, expires_seconds=LIFETIME_SECONDS)
-    signer = sigv4.RequestSeriesSigner(
-        url_signer, method="PUT", host=HOST, path=path, headers={"content-length": str(PART_BYTES)}
-    )
-    return [
-        f"https://{HOST}{path}?{signer.sign((('partNumber', str(part)), ('uploadId', UPLOAD_ID)))}" for part in PARTS
-    ]
+    presigner = Presigner(backend=backend, policy=policy, secret=secret, name="parts")
+    tokens = CompletionTokens(secret, kind="parts", storage=backend.name)
+
+    def sign(grant: Grant) -> list[PartRequest]:
+        size = len(PARTS) * PART_BYTES
+        begun = GrantInParts.of(
+            replace(grant, min_bytes=size, max_bytes=size, pending_key=None),
+            upload_id=UPLOAD_ID,
+            part_bytes=PART_BYTES,
+            needs_sha256=False,
+            resumable_until=utc_now().replace(microsecond=0) + policy.resumable_for,
+        )
+        token = tokens.issue_in_parts(begun)
+        batches = [PARTS[first : first + MAX_PARTS_AT_ONCE] for first in range(0, len(PARTS), MAX_PARTS_AT_ONCE)]
+        return [request for batch in batches for request in presigner.sign_parts(token, batch).requests]
+
+    return sign
 
 
 def _check_same(

@@ -24,6 +24,8 @@ _VARIABLES = {
     "expires_in": "PRESIGN_EXPIRES_IN",
     "max_bytes": "PRESIGN_MAX_BYTES",
     "min_bytes": "PRESIGN_MIN_BYTES",
+    "part_bytes": "PRESIGN_PART_BYTES",
+    "parts_from_bytes": "PRESIGN_PARTS_FROM_BYTES",
     "pending_prefix": "PRESIGN_PENDING_PREFIX",
     "secret": "PRESIGN_SECRET",
 }
@@ -125,6 +127,8 @@ def _policy(settings: Settings, *, prefix: str) -> UploadPolicy:
         content_types=settings.types,
         min_bytes=settings.min_bytes,
         max_bytes=settings.max_bytes,
+        parts_from_bytes=settings.parts_from_bytes,
+        part_bytes=settings.part_bytes,
         prefix=prefix,
         pending_prefix=settings.pending_prefix,
         expires_in=settings.expiry,

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from pydantic import ByteSize, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from presign.policy import DEFAULT_PART_BYTES
 from presign.tokens import MIN_SECRET_BYTES
 
 PREFIX = "PRESIGN_"
@@ -81,6 +82,12 @@ class Settings(BaseSettings):
     )
     min_bytes: ByteSize = Field(ByteSize(1), description="The smallest file, such as 1 or 10KiB.")
     max_bytes: ByteSize = Field(ByteSize(2**30), description="The largest file, such as 5MB or 1GiB.")
+    parts_from_bytes: ByteSize | None = Field(
+        None,
+        description="From which size on a file comes in parts, which can be resumed, such as 50MiB; by default from "
+        "100MiB on, on a storage that has parts.",
+    )
+    part_bytes: ByteSize = Field(ByteSize(DEFAULT_PART_BYTES), description="The size of a part, such as 16MiB.")
     expires_in: int = Field(60, description="How many seconds a ticket is valid, at most 3600.")
     create_only: bool = Field(False, description="Never overwrite an object, not even with the same ticket.")
     require_sha256: bool = Field(
@@ -112,6 +119,7 @@ class Settings(BaseSettings):
         "bucket",
         "secret",
         "content_disposition",
+        "parts_from_bytes",
         "pending_prefix",
         "verifier_access_key_id",
         "verifier_secret_access_key",

@@ -37,10 +37,12 @@ class GcsObject:
     metadata: Mapping[str, str]
     metageneration: int = 1
     storage_class: str = "STANDARD"
+    part_count: int | None = None
 
     @property
-    def md5_hash(self) -> str:
-        return base64.b64encode(hashlib.md5(self.body).digest()).decode()
+    def md5_hash(self) -> str | None:
+        """None for an object that came in parts: Cloud Storage knows only its CRC32C."""
+        return None if self.part_count is not None else base64.b64encode(hashlib.md5(self.body).digest()).decode()
 
     @property
     def crc32c(self) -> str:
@@ -48,8 +50,9 @@ class GcsObject:
 
     @property
     def xml_etag(self) -> str:
-        """The XML API's ETag: the MD5 in hexadecimal and quotes."""
-        return f'"{hashlib.md5(self.body).hexdigest()}"'
+        """The XML API's ETag: the MD5 in hexadecimal and quotes, and the number of parts if it came in parts."""
+        count = "" if self.part_count is None else f"-{self.part_count}"
+        return f'"{hashlib.md5(self.body).hexdigest()}{count}"'
 
     @property
     def json_etag(self) -> str:
@@ -76,7 +79,7 @@ class GcsObject:
         return {
             "x-goog-generation": str(self.generation),
             "x-goog-metageneration": str(self.metageneration),
-            "x-goog-hash": f"crc32c={self.crc32c},md5={self.md5_hash}",
+            "x-goog-hash": f"crc32c={self.crc32c}" + (f",md5={self.md5_hash}" if self.md5_hash else ""),
             "x-goog-stored-content-encoding": self.content_encoding or "identity",
             "x-goog-stored-content-length": str(len(self.body)),
         }
@@ -90,6 +93,7 @@ class GcsObject:
             "contentEncoding": self.content_encoding,
             "contentLanguage": self.content_language,
             "metadata": dict(self.metadata) or None,
+            "md5Hash": self.md5_hash,
         }
         return {
             "kind": "storage#object",
@@ -100,7 +104,6 @@ class GcsObject:
             "metageneration": str(self.metageneration),
             "contentType": self.content_type,
             "size": str(len(self.body)),
-            "md5Hash": self.md5_hash,
             "crc32c": self.crc32c,
             "etag": self.json_etag,
             "storageClass": self.storage_class,
@@ -110,11 +113,34 @@ class GcsObject:
         }
 
 
+@dataclass(frozen=True, kw_only=True)
+class GcsPart:
+    """A part of an upload."""
+
+    body: bytes = field(repr=False)
+    last_modified: datetime
+
+    @property
+    def etag(self) -> str:
+        return f'"{hashlib.md5(self.body).hexdigest()}"'
+
+
+@dataclass(kw_only=True)
+class GcsUpload:
+    """An upload in parts: the headers of its beginning, and the parts received, by number."""
+
+    key: str
+    values: Mapping[str, str]
+    initiated: datetime
+    parts: dict[int, GcsPart] = field(default_factory=dict)
+
+
 @dataclass(kw_only=True)
 class GcsBucket:
-    """Objects by name, CORS rules, and the prefix that anybody may read (None: nobody)."""
+    """Objects by name, uploads in parts by id, CORS rules, and the prefix that anybody may read (None: nobody)."""
 
     objects: dict[str, GcsObject] = field(default_factory=dict)
+    uploads: dict[str, GcsUpload] = field(default_factory=dict)
     cors: tuple[CorsRule, ...] = ()
     public_prefix: str | None = None
 
@@ -136,7 +162,8 @@ class Target:
 class GcsRight:
     """Permissions such as `create`, for `storage.objects.create`, on the objects of one bucket below a prefix.
 
-    The permissions are create, get, list and delete; a bucket None stands for each.
+    The permissions are create, get, list and delete, and listParts, abort and listUploads for
+    `storage.multipartUploads`; a bucket None stands for each.
     """
 
     permissions: frozenset[str]
@@ -202,6 +229,27 @@ class GcsStore:
         if target.stored is None and not self.may(identity, "list", target.name):
             raise Refusal(403, "AccessDenied", f"{identity} does not have storage.objects.list access to the bucket.")
 
+    def store_as_sent(
+        self, target: Target, body: bytes, values: Mapping[str, str], *, part_count: int | None = None
+    ) -> GcsObject:
+        """Store bytes with what `values`, headers or form fields by lower-case name, say of them."""
+        return self.store(
+            target,
+            body,
+            content_type=values.get("content-type"),
+            cache_control=values.get("cache-control"),
+            content_disposition=values.get("content-disposition"),
+            content_encoding=values.get("content-encoding"),
+            content_language=values.get("content-language"),
+            storage_class=values.get("x-goog-storage-class"),
+            metadata={
+                name.removeprefix(METADATA_PREFIX): value
+                for name, value in values.items()
+                if name.startswith(METADATA_PREFIX)
+            },
+            part_count=part_count,
+        )
+
     def store(
         self,
         target: Target,
@@ -214,6 +262,7 @@ class GcsStore:
         content_encoding: str | None = None,
         content_language: str | None = None,
         storage_class: str | None = None,
+        part_count: int | None = None,
     ) -> GcsObject:
         """Make this the object's newest generation, the only one that is kept."""
         now = self.clock()
@@ -229,6 +278,7 @@ class GcsStore:
             content_language=content_language,
             metadata=metadata,
             storage_class=storage_class or "STANDARD",
+            part_count=part_count,
         )
         target.bucket.objects[target.key] = stored
         return stored

@@ -25,6 +25,7 @@ from emulators.cors import CorsRule, share
 from emulators.gcs_accounts import TokenEndpoint, generate_credentials, trusted_account
 from emulators.gcs_bucket import GcsBucket, GcsRight, GcsStore
 from emulators.gcs_json import JSON_PREFIXES, GcsJson, json_error
+from emulators.gcs_parts import GcsPartLimits
 from emulators.gcs_xml import GcsXml
 from emulators.received_request import ReceivedRequest, Refusal, current_time, error_answer
 from emulators.signature_v4 import GOOG4, HmacKey, Judge, RsaKey
@@ -54,6 +55,7 @@ class GcsReference:
         custom_domains: Mapping[str, str] | None = None,
         rights: Mapping[str, Sequence[GcsRight]] | None = None,
         rewrite_bytes_per_call: int | None = None,
+        part_limits: GcsPartLimits | None = None,
     ) -> None:
         accounts, secrets = dict(service_accounts or {}), dict(hmac_keys or {})
         unknown = set(rights or {}) - set(accounts) - set(secrets) - bearer_tokens
@@ -70,6 +72,7 @@ class GcsReference:
             judge=Judge(dialect=GOOG4, keys={**rsa_keys, **secret_keys}),
             base_hosts=base_hosts,
             custom_domains=custom_domains or {},
+            part_limits=part_limits,
         )
         self._tokens = TokenEndpoint(accounts=accounts, tokens=bearer_tokens, anonymous=anonymous_json, clock=clock)
         self._json = GcsJson(store=store, tokens=self._tokens, rewrite_bytes_per_call=rewrite_bytes_per_call)

@@ -1,4 +1,4 @@
-"""The XML API of the GCS reference: signed POST policies, signed PUT, GET, HEAD and DELETE, anonymous GET, CORS.
+"""The XML API of the GCS reference: POST policies, signed requests, uploads in parts, anonymous GET, CORS.
 
 As in Cloud Storage, `x-goog-*` constraints bind only as headers: in the query they are signed and without effect. Every
 `x-goog-*` header must be signed; `x-goog-copy-source`, signed, is answered with 501. A PUT whose signature covers
@@ -15,6 +15,7 @@ import hashlib
 import hmac
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -22,7 +23,17 @@ from starlette.responses import Response
 from emulators.body_digest import base64_or_empty, check_is_md5, check_md5, is_digest
 from emulators.cors import Preflight
 from emulators.form_stream import base_name, read_admitted_form
-from emulators.gcs_bucket import METADATA_PREFIX, GcsObject, GcsStore, Target, check_generation, check_name, crc32c_of
+from emulators.gcs_bucket import GcsStore, Target, check_generation, check_name, crc32c_of
+from emulators.gcs_parts import (
+    GcsPartLimits,
+    abort_upload,
+    check_part,
+    complete_upload,
+    create_upload,
+    list_parts,
+    list_uploads,
+    store_part,
+)
 from emulators.object_answer import posted_answer, read_answer
 from emulators.post_policy import PolicyDialect, PostPolicy
 from emulators.received_request import ReceivedRequest, Refusal, body_of, percent_decoded
@@ -52,9 +63,8 @@ KNOWN_GOOG_NAMES = frozenset(
         "storage-class",
     }
 )
-SUB_RESOURCES = frozenset(
-    {"acl", "compose", "cors", "encryption", "lifecycle", "partNumber", "tagging", "uploadId", "uploads", "versions"}
-)
+SUB_RESOURCES = frozenset({"acl", "compose", "cors", "encryption", "lifecycle", "tagging", "versions"})
+LARGEST_DOCUMENT_BYTES = 2 * 1024**2
 
 
 class GcsXml:
@@ -67,7 +77,9 @@ class GcsXml:
         judge: Judge,
         base_hosts: tuple[str, ...],
         custom_domains: Mapping[str, str],
+        part_limits: GcsPartLimits | None = None,
     ) -> None:
+        self._part_limits = part_limits or GcsPartLimits()
         self.latest_upload: UploadBuffer | None = None
         self._store = store
         self._judge = judge
@@ -82,6 +94,8 @@ class GcsXml:
             # Cloud Storage answers a foreign origin with 200 and no CORS header, and the browser refuses.
             return (question and question.answer(target.bucket.cors)) or Response(status_code=200)
         _refuse_unknown(received)
+        if {"uploads", "uploadId", "partNumber"} & {name for name, _ in received.query}:
+            return await self._answer_parts(request, received, target)
         if received.method == "POST" and not target.key:
             return await self._post(request, received, target)
         if received.method == "PUT" and target.key:
@@ -145,26 +159,56 @@ class GcsXml:
         del target.bucket.objects[target.key]
         return Response(status_code=204)
 
-    async def _put(self, request: Request, received: ReceivedRequest, target: Target) -> Response:
+    async def _answer_parts(self, request: Request, received: ReceivedRequest, target: Target) -> Response:
         admission = self._authenticate(received)
-        payload = admission.payload
-        condition = received.header("x-goog-if-generation-match")
-        check_generation(condition, target.stored)
-        self._store.require_writing(admission.key_id, target)
+        names = {name for name, _ in received.query}
+        known: dict[str, Any] = {"store": self._store, "identity": admission.key_id}
+        match received.method, bool(target.key), "uploads" in names, "uploadId" in names, "partNumber" in names:
+            case "GET", False, True, False, False:
+                return list_uploads(received, target, **known)
+            case "POST", True, True, False, False:
+                await self._body(request, received, admission, SizeRange(max_bytes=0))
+                return create_upload(received, target, **known)
+            case "PUT", True, False, True, True:
+                check_part(received, target, **known)
+                body = await self._body(request, received, admission, SizeRange())
+                return store_part(received, target, body, store=self._store, limits=self._part_limits)
+            case "GET", True, False, True, False:
+                return list_parts(received, target, **known)
+            case "POST", True, False, True, False:
+                document = await self._body(request, received, admission, SizeRange(max_bytes=LARGEST_DOCUMENT_BYTES))
+                return complete_upload(received, target, document, limits=self._part_limits, **known)
+            case "DELETE", True, False, True, False:
+                return abort_upload(received, target, **known)
+        raise Refusal(405, "MethodNotAllowed", "The specified method is not allowed against this resource.")
+
+    async def _body(self, request: Request, received: ReceivedRequest, admission: Admission, sizes: SizeRange) -> bytes:
         content_md5, promised_hash = received.header("content-md5"), received.header("x-goog-hash")
         check_is_md5(content_md5)
-        upload = self._begin_upload(_signed_range(received.header("x-goog-content-length-range")))
+        upload = self._begin_upload(sizes)
         async for chunk in body_of(request, received):
             upload.receive(chunk)
         body = upload.finish()
+        payload = admission.payload
         if payload != "UNSIGNED-PAYLOAD" and not hmac.compare_digest(payload, hashlib.sha256(body).hexdigest()):
             raise Refusal(400, "BadDigest", "The x-goog-content-sha256 you specified did not match what we received.")
         check_md5(content_md5, body)
         _check_goog_hash(promised_hash, body)
+        return body
+
+    async def _put(self, request: Request, received: ReceivedRequest, target: Target) -> Response:
+        admission = self._authenticate(received)
+        condition = received.header("x-goog-if-generation-match")
+        check_generation(condition, target.stored)
+        self._store.require_writing(admission.key_id, target)
+        sizes = _signed_range(received.header("x-goog-content-length-range"))
+        body = await self._body(request, received, admission, sizes)
         # From here to the assignment nothing awaits: of concurrent creators one wins.
         check_generation(condition, target.stored)
         self._store.require_writing(admission.key_id, target)
-        stored = self._stored(target, body, {name: received.header(name) or "" for name, _ in received.headers})
+        stored = self._store.store_as_sent(
+            target, body, {name: received.header(name) or "" for name, _ in received.headers}
+        )
         return Response(status_code=200, headers={"ETag": stored.xml_etag, **stored.identity_headers()})
 
     async def _post(self, request: Request, received: ReceivedRequest, target: Target) -> Response:
@@ -176,7 +220,7 @@ class GcsXml:
         body, fields = admitted.upload.finish(), admitted.fields
         destination = replace(target, key=fields["key"])
         self._store.require_writing(admitted.identity, destination)
-        stored = self._stored(destination, body, fields)
+        stored = self._store.store_as_sent(destination, body, fields)
         return posted_answer(
             received,
             bucket=target.name,
@@ -205,23 +249,6 @@ class GcsXml:
     def _begin_upload(self, sizes: SizeRange) -> UploadBuffer:
         self.latest_upload = UploadBuffer(sizes=sizes)
         return self.latest_upload
-
-    def _stored(self, target: Target, body: bytes, values: Mapping[str, str]) -> GcsObject:
-        return self._store.store(
-            target,
-            body,
-            content_type=values.get("content-type"),
-            cache_control=values.get("cache-control"),
-            content_disposition=values.get("content-disposition"),
-            content_encoding=values.get("content-encoding"),
-            content_language=values.get("content-language"),
-            storage_class=values.get("x-goog-storage-class"),
-            metadata={
-                name.removeprefix(METADATA_PREFIX): value
-                for name, value in values.items()
-                if name.startswith(METADATA_PREFIX)
-            },
-        )
 
 
 @dataclass(frozen=True, kw_only=True)

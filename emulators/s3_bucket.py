@@ -7,7 +7,7 @@ import re
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timezone
 from urllib.parse import parse_qsl
 
 from emulators.cors import CorsRule
@@ -75,13 +75,24 @@ class S3Object:
             raise Refusal(403, "AccessDenied", "Access Denied")
 
 
+@dataclass(frozen=True, kw_only=True)
+class UploadedPart:
+    """A part of an upload, with the checksums that came with it, in Base64."""
+
+    body: bytes = field(repr=False)
+    last_modified: datetime
+    checksums: Mapping[str, str] = field(default_factory=dict)
+
+
 @dataclass(kw_only=True)
 class MultipartUpload:
-    """An upload in parts: what its object will carry, and the parts received, by number."""
+    """An upload in parts: what its object will carry, the algorithm of its checksums, the parts received, by number."""
 
     key: str
     values: Mapping[str, str]
-    parts: dict[int, bytes] = field(default_factory=dict)
+    initiated: datetime
+    algorithm: str | None = None
+    parts: dict[int, UploadedPart] = field(default_factory=dict)
 
 
 @dataclass(kw_only=True)
@@ -229,3 +240,21 @@ def customer_key_md5(values: Mapping[str, str], prefix: str = CUSTOMER_KEY_PREFI
 def header_values(received: ReceivedRequest) -> dict[str, str]:
     """The request's headers by lower-case name."""
     return {name: received.header(name) or "" for name, _ in received.headers}
+
+
+def writing_conditions(values: Mapping[str, str]) -> dict[str, str]:
+    """The condition under which an object is written; refused unless it is one that S3 knows."""
+    conditions = {name: values[name] for name in ("if-match", "if-none-match") if name in values}
+    if len(conditions) > 1 or conditions.get("if-none-match", "*") != "*":
+        raise Refusal(501, "NotImplemented", "A header you provided implies functionality that is not implemented.")
+    return conditions
+
+
+def is_etag(wanted: str, etag: str) -> bool:
+    """True if a condition names this ETag, with or without quotes, or any."""
+    return wanted in ("*", etag, etag.strip('"'))
+
+
+def xml_time(moment: datetime) -> str:
+    """A time as S3 writes it in its documents."""
+    return moment.astimezone(timezone.utc).strftime("%Y-%m-%dT%H:%M:%S.000Z")

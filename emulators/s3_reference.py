@@ -1,10 +1,11 @@
 """A strict S3 data plane in memory: it refuses what Amazon S3 refuses, and constraints that S3 would ignore.
 
 Presigned POST, PUT, GET, HEAD and DELETE, the same signed in the Authorization header (so that boto3 works against it,
-with its default configuration over http), copies in one request and in parts, ListObjectsV2, versions, customers' keys
-(as if over TLS), archived objects, object ACLs, anonymous GET of a public prefix, bucket CORS rules. Rights limit what
-a key's holder may do, and leniencies let the server behave as other stores do. Not there, and answered with 501: other
-sub-resources, aws-chunked bodies, conditional PUT other than `If-None-Match: *`, unknown `x-amz-*` headers.
+with its default configuration over http), uploads in parts, copies in one request and in parts, ListObjectsV2,
+versions, customers' keys (as if over TLS), archived objects, object ACLs, anonymous GET of a public prefix, bucket CORS
+rules. Rights limit what a key's holder may do, and leniencies let the server behave as other stores do. Not there, and
+answered with 501: other sub-resources, aws-chunked bodies, conditional PUT other than `If-None-Match: *`, unknown
+`x-amz-*` headers.
 
 Sources: Amazon S3 API Reference, "PutObject", "GetObject", "HeadObject", "DeleteObject", "POST Object", "Error
 responses"; Amazon S3 User Guide, "How to prevent object overwrites with conditional writes", "How to perform
@@ -48,16 +49,18 @@ from emulators.s3_bucket import (
     precondition_failed,
 )
 from emulators.s3_checksums import BodyChecks, checksum_headers
-from emulators.s3_copying import (
-    COPY_SOURCE,
-    CopyLimits,
-    abort_upload,
-    complete_upload,
-    copy_object,
-    create_upload,
-    upload_part_copy,
-)
+from emulators.s3_copying import COPY_SOURCE, copy_object, upload_part_copy
 from emulators.s3_listing import access_control_list, list_objects
+from emulators.s3_parts import (
+    PartLimits,
+    abort_upload,
+    check_part,
+    complete_upload,
+    create_upload,
+    list_parts,
+    list_uploads,
+    store_part,
+)
 from emulators.s3_rights import Caller, Leniency, Right
 from emulators.s3_vocabulary import RESPONSE_OVERRIDES, refuse_unknown, refuse_unknown_amz
 from emulators.signature_v4 import AWS4, Admission, HmacKey, Judge
@@ -92,7 +95,7 @@ class S3Reference:
         base_hosts: tuple[str, ...] = ("localhost",),
         rights: Mapping[str, Sequence[Right]] | None = None,
         lenient: Collection[Leniency] = (),
-        copy_limits: CopyLimits | None = None,
+        part_limits: PartLimits | None = None,
     ) -> None:
         unknown = set(rights or ()) - set(access_keys)
         if unknown:
@@ -104,7 +107,7 @@ class S3Reference:
         dialect = replace(AWS4, must_be_signed=()) if obeys_unsigned else AWS4
         self._judge = Judge(dialect=dialect, keys=access_keys, region=region)
         self._rights = dict(rights or {})
-        self._copy_limits = copy_limits or CopyLimits()
+        self._part_limits = part_limits or PartLimits()
         self._clock = clock
         self._base_hosts = base_hosts
 
@@ -178,10 +181,15 @@ class S3Reference:
         )
 
     def _get_bucket(self, received: ReceivedRequest, target: Target) -> Response:
-        self._caller(received).require("ListBucket", target.name)
+        caller = self._caller(received)
+        if received.method == "GET" and received.parameter("uploads") is not None:
+            return list_uploads(received, target, caller=caller)
+        caller.require("ListBucket", target.name)
         return list_objects(received, target) if received.method == "GET" else Response(status_code=200)
 
     def _get(self, received: ReceivedRequest, target: Target) -> Response:
+        if received.method == "GET" and received.parameter("uploadId") is not None:
+            return list_parts(received, target, caller=self._caller(received))
         public, version = target.bucket.public_prefix, received.parameter("versionId")
         is_signed = received.header("authorization") is not None or self._judge.is_signed_by_query(received)
         is_public = (public is not None and target.key.startswith(public)) or bool(
@@ -232,7 +240,9 @@ class S3Reference:
 
     async def _put(self, request: Request, received: ReceivedRequest, target: Target) -> Response:
         caller = self._caller(received)
-        if received.header(COPY_SOURCE) is not None or received.parameter("uploadId") is not None:
+        if received.header(COPY_SOURCE) is None and received.parameter("uploadId") is not None:
+            return await self._put_part(request, received, target, caller)
+        if received.header(COPY_SOURCE) is not None:
             async for _ in request.stream():
                 pass
             copy = copy_object if received.parameter("uploadId") is None else upload_part_copy
@@ -241,7 +251,7 @@ class S3Reference:
                 target,
                 buckets=self.buckets,
                 caller=caller,
-                limits=self._copy_limits,
+                limits=self._part_limits,
                 now=self._clock(),
             )
         values = header_values(received)
@@ -262,14 +272,20 @@ class S3Reference:
         headers = {"ETag": stored.etag, **checksum_headers(stored.checksums), **stored.version_headers()}
         return Response(status_code=200, headers=headers)
 
+    async def _put_part(self, request: Request, received: ReceivedRequest, target: Target, caller: Caller) -> Response:
+        checks = check_part(received, target, caller=caller)
+        body = await self._body(request, received, caller)
+        checks.check(body)
+        return store_part(received, target, body, checks, limits=self._part_limits, now=self._clock())
+
     async def _post_upload(self, request: Request, received: ReceivedRequest, target: Target) -> Response:
         if not {"uploads", "uploadId"} & {name for name, _ in received.query}:
             raise _not_allowed()
         caller = self._caller(received)
         document = await self._body(request, received, caller, SizeRange(max_bytes=LARGEST_DOCUMENT_BYTES))
         if received.parameter("uploads") is not None:
-            return create_upload(received, target, caller=caller)
-        limits, now = self._copy_limits, self._clock()
+            return create_upload(received, target, caller=caller, now=self._clock())
+        limits, now = self._part_limits, self._clock()
         return complete_upload(received, target, document, caller=caller, limits=limits, now=now)
 
     async def _body(

@@ -40,6 +40,7 @@ KNOWN_PARAMETERS = frozenset(
 LISTING_PARAMETERS = frozenset(
     {"continuation-token", "encoding-type", "list-type", "max-keys", "prefix", "start-after"}
 )
+UPLOADS_PARAMETERS = frozenset({"encoding-type", "key-marker", "max-uploads", "prefix", "upload-id-marker", "uploads"})
 RESPONSE_OVERRIDES = MappingProxyType(
     {
         "response-cache-control": "cache-control",
@@ -54,11 +55,11 @@ RESPONSE_OVERRIDES = MappingProxyType(
 
 def _known_parameters(received: ReceivedRequest, target: Target) -> frozenset[str]:
     if received.method == "GET" and not target.key:
-        return LISTING_PARAMETERS
+        return UPLOADS_PARAMETERS if received.parameter("uploads") is not None else LISTING_PARAMETERS
     if not target.key:
         return frozenset()
     by_method = {
-        "GET": {"versionId", "acl"},
+        "GET": {"versionId", "acl", "uploadId", "max-parts", "part-number-marker"},
         "HEAD": {"versionId"},
         "DELETE": {"versionId", "uploadId"},
         "PUT": {"partNumber", "uploadId"},

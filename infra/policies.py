@@ -170,6 +170,7 @@ def signer_policy(
     allow_verification: bool,
     allow_listing: bool = False,
     publish_in_parts: bool = False,
+    sweep_parts: bool = False,
     signature_max_age_minutes: int | None = None,
 ) -> dict[str, Any]:
     """Return the policy of the identity that signs uploads: it may upload to one prefix, and nothing else.
@@ -178,24 +179,28 @@ def signer_policy(
     then read an upload before it is verified.
 
     A presigned request cannot do more than its signer, so this policy limits every ticket. A POST and a PUT need only
-    ``s3:PutObject``, also with a checksum, a type or metadata. The two other upload actions are for uploads in parts.
+    ``s3:PutObject``, also with a checksum, a type or metadata. The two other upload actions are for uploads in parts,
+    which the server begins, lists, commits and ends with the same identity.
+
     No upload may be a copy. Otherwise a ticket could copy whatever the signer may read.
 
     ``allow_verification`` adds the rights of ``verifier_policy``, for an application that has one identity. Two
-    identities are safer: then the one that signs may read nothing. ``allow_listing`` and ``publish_in_parts`` belong to
-    these rights.
+    identities are safer: then the one that signs may read nothing. ``allow_listing``, ``publish_in_parts`` and
+    ``sweep_parts`` belong to these rights.
 
     ``signature_max_age_minutes`` denies requests whose signature is older, even if the request itself expires later.
     AWS applies this limit to presigned URLs and to signed requests. It does not apply it to form POSTs, whose policy
     document has its own expiry.
     https://docs.aws.amazon.com/AmazonS3/latest/API/bucket-policy-s3-sigv4-conditions.html
 
-    Raises ValueError for a prefix, two prefixes or an age that cannot work, and for ``publish_in_parts`` without a
-    pending prefix or without verification.
+    Raises ValueError for a prefix, two prefixes or an age that cannot work, and for ``publish_in_parts`` or
+    ``sweep_parts`` without a pending prefix or without verification.
     """
     require_prefix(prefix)
     if publish_in_parts and not allow_verification:
         raise ValueError("publish_in_parts needs allow_verification=True, because only the one that verifies publishes")
+    if sweep_parts and not allow_verification:
+        raise ValueError("sweep_parts needs allow_verification=True, because only the one that verifies sweeps")
     if pending_prefix is not None:
         require_separate_prefixes(pending_prefix, prefix, public_name="prefix")
     upload = {
@@ -212,6 +217,7 @@ def signer_policy(
             pending_prefix=pending_prefix,
             allow_listing=allow_listing,
             publish_in_parts=publish_in_parts,
+            sweep_parts=sweep_parts,
         )
         if allow_verification
         else []
@@ -226,6 +232,7 @@ def verifier_policy(
     pending_prefix: str | None,
     allow_listing: bool = False,
     publish_in_parts: bool = False,
+    sweep_parts: bool = False,
     signature_max_age_minutes: int | None = None,
 ) -> dict[str, Any]:
     """Return the policy of an identity that verifies and publishes uploads, while another one only signs them.
@@ -234,6 +241,9 @@ def verifier_policy(
     - It copies from there to ``prefix``. No other request may write there: neither an upload nor a copy from elsewhere.
     - It reads what is published, to recognise a completion that is repeated. It cannot delete it.
     - ``allow_listing``: it lists the objects under ``pending_prefix``, and no others. ``presign sweep`` needs this.
+    - ``sweep_parts``: it lists the unfinished uploads in parts of the whole bucket, and can end those under
+      ``pending_prefix``. ``presign sweep`` then ends them too. A bucket with ``lifecycle_rules`` does not need this: S3
+      itself ends them.
     - ``publish_in_parts``: it also publishes objects above 5 GB, which S3 copies only in parts. Then it may also upload
       to ``prefix`` directly. No condition can prevent that: creating and completing a copy in parts needs the same
       right, ``s3:PutObject``, and neither request names a source.
@@ -243,7 +253,7 @@ def verifier_policy(
     With ``pending_prefix=None``, it reads and deletes what is under ``prefix``, and nothing is copied.
 
     ``signature_max_age_minutes`` is as in ``signer_policy``. Raises ValueError for a prefix, two prefixes or an age
-    that cannot work, and for ``publish_in_parts`` without a pending prefix.
+    that cannot work, and for ``publish_in_parts`` or ``sweep_parts`` without a pending prefix.
     """
     require_prefix(prefix)
     if pending_prefix is not None:
@@ -254,6 +264,7 @@ def verifier_policy(
         pending_prefix=pending_prefix,
         allow_listing=allow_listing,
         publish_in_parts=publish_in_parts,
+        sweep_parts=sweep_parts,
     )
     return _with_signature_age_limit(statements, signature_max_age_minutes)
 
@@ -299,12 +310,20 @@ def identity_policies(
 
 
 def _verification_statements(
-    bucket_arn: str, prefix: str, *, pending_prefix: str | None, allow_listing: bool, publish_in_parts: bool
+    bucket_arn: str,
+    prefix: str,
+    *,
+    pending_prefix: str | None,
+    allow_listing: bool,
+    publish_in_parts: bool,
+    sweep_parts: bool,
 ) -> list[dict[str, Any]]:
     published = objects_arn(bucket_arn, prefix)
     if pending_prefix is None:
         if publish_in_parts:
             raise ValueError("publish_in_parts needs a pending_prefix, because without one nothing is copied")
+        if sweep_parts:
+            raise ValueError("sweep_parts needs a pending_prefix, because only pending uploads are swept")
         return [
             {
                 "Sid": "VerifyUnderPrefix",
@@ -318,7 +337,10 @@ def _verification_statements(
             "Sid": "VerifyPending",
             "Effect": "Allow",
             # If the bucket has versions, the version that was judged is read and deleted.
-            "Action": ["s3:GetObject", "s3:GetObjectVersion", "s3:DeleteObject", "s3:DeleteObjectVersion"],
+            "Action": [
+                *("s3:GetObject", "s3:GetObjectVersion", "s3:DeleteObject", "s3:DeleteObjectVersion"),
+                *(("s3:AbortMultipartUpload",) if sweep_parts else ()),
+            ],
             "Resource": objects_arn(bucket_arn, pending_prefix),
         },
         {
@@ -353,6 +375,16 @@ def _verification_statements(
                 "Action": ["s3:ListBucket"],
                 "Resource": bucket_arn,
                 "Condition": {"StringLike": {"s3:prefix": f"{pending_prefix}*"}},
+            }
+        )
+    if sweep_parts:
+        statements.append(
+            {
+                "Sid": "ListUnfinished",
+                "Effect": "Allow",
+                "Action": ["s3:ListBucketMultipartUploads"],
+                # AWS knows no condition that limits this list to a prefix.
+                "Resource": bucket_arn,
             }
         )
     return statements
@@ -444,7 +476,9 @@ def lifecycle_rules(
       one has replaced. With ``pending_prefix=None``, this rule is absent.
 
     S3 counts days from the upload, and then waits for the next midnight in UTC. An upload may be completed up to 25
-    hours after its ticket, so with one day S3 could delete it too early. Raises ValueError for less than one day.
+    hours after its ticket, so with one day S3 could delete it too early. A file in parts may be completed up to 7 days
+    after its ticket, and S3 counts its days from the beginning of its upload. So with less than 8 days, S3 could delete
+    such a file while it is inspected. Raises ValueError for less than one day.
     https://docs.aws.amazon.com/AmazonS3/latest/userguide/intro-lifecycle-rules.html
     """
     _require_at_least_one("abort_uploads_after_days", abort_uploads_after_days)

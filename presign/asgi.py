@@ -1,8 +1,9 @@
 """The HTTP contract as an ASGI application, which any other ASGI application can mount.
 
-``POST /upload`` returns a ticket, ``POST /complete`` the stored object, and ``GET /openapi.json`` describes both. Every
-error is an RFC 9457 problem document with a stable ``code``. With ``companion=True``, ``GET /s3/params`` returns
-tickets to Uppy's Companion mode.
+``POST /upload`` returns a ticket, and ``POST /complete`` the stored object. For a large file, ``POST /parts`` returns
+the requests of its parts, ``POST /parts/list`` says which are stored, and ``POST /abort`` ends the upload.
+``GET /openapi.json`` describes them. Every error is an RFC 9457 problem document with a stable ``code``. With
+``companion=True``, ``GET /s3/params`` returns tickets to Uppy's Companion mode.
 """
 
 from __future__ import annotations
@@ -74,11 +75,13 @@ def create_app(
     - ``companion``: also serve ``GET /s3/params``, which Uppy 5 and 6 ask for a ticket in their Companion mode (see
       docs/uppy.md). A page of any other origin can make a browser send this request, but cannot read the ticket.
     - ``max_threads``: how many completions can run at once. Completions wait for the storage, so they run in threads
-      of their own: a storage that hangs does not block the application's other endpoints. If ``presigner`` calls a
-      service to sign, the same number of other threads makes these calls.
+      of their own: a storage that hangs does not block the application's other endpoints. Completions of files that
+      come in parts, other calls to the storage, and calls to a service that signs have the same number of other
+      threads each.
     - ``timeout_seconds``: how long a request waits for such a call. After that, the answer is a problem with status 503
       and Retry-After, and the call goes on in its thread. Set a longer time if completions read large objects to verify
-      their SHA-256, as they do on Azure and Google Cloud Storage.
+      their SHA-256, as they do on Azure and Google Cloud Storage. For the completion of a file that came in parts, the
+      status is 202: the client asks again, and waits for the same completion.
 
     Raises ConfigurationError for ``"*"`` as an origin or a header, for headers or credentials without an origin, for a
     limit of 0 or less, for two presigners with the same name, and for one whose prefix lies in another's pending place.
@@ -103,11 +106,11 @@ def create_app(
     endpoints: dict[str, ASGIApp] = {}
     routes: list[Route] = []
     for path, each in presigners_by_path(presigner).items():
-        endpoints[f"{path}/upload"] = endpoint(answers.uploader(each))
-        endpoints[f"{path}/complete"] = endpoint(answers.completer(each))
+        answers_by_path = answers.answers(each)
+        endpoints |= {f"{path}{end}": endpoint(answer) for end, answer in answers_by_path.items()}
         routes.append(Route(f"{path}/openapi.json", _document(each, companion), methods=["GET"]))
         if companion:
-            params = _Params(answers.uploader(each), presigner=each, authorize=_awaitable(authorize))
+            params = _Params(answers_by_path["/upload"], presigner=each, authorize=_awaitable(authorize))
             routes.append(Route(f"{path}{uppy.PREFIX}{{name:path}}", params))
     routes += [Route(path, each, methods=["POST"]) for path, each in endpoints.items()]
     others: ASGIApp = Starlette(routes=routes, exception_handlers={HTTPException: _http_problem})

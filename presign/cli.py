@@ -20,6 +20,7 @@ from presign.sweeping import SweepResult
 from presign.sweeping import sweep as sweep_store
 
 DEFAULT_OLDER_THAN = "26h"
+DEFAULT_PARTS_OLDER_THAN = "8d"
 
 _SOME_FAILED = 1
 _CANNOT_RUN = 2
@@ -60,10 +61,18 @@ def main() -> None:
     help="Delete what was stored longer ago than this. An upload can be completed for the longest lifetime of a ticket "
     "(1h by default) plus the completion window (24h by default); choose a longer time.",
 )
+@click.option(
+    "--parts-older-than",
+    callback=_read_duration,
+    metavar="DURATION",
+    default=DEFAULT_PARTS_OLDER_THAN,
+    show_default=True,
+    help="End uploads in parts that began longer ago than this. Such an upload can be resumed for up to 7 days.",
+)
 @click.option("--dry-run", is_flag=True, help="Delete nothing; count what would be deleted.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object.")
-def sweep(url: str, older_than: timedelta, dry_run: bool, as_json: bool) -> None:
-    """Delete the pending uploads that nobody completed.
+def sweep(url: str, older_than: timedelta, parts_older_than: timedelta, dry_run: bool, as_json: bool) -> None:
+    """Delete the pending uploads that nobody completed, and end the uploads in parts that nobody finished.
 
     URL names the bucket or container and the pending prefix. Everything under this prefix that is old enough is
     deleted, so it must never be the prefix of published objects.
@@ -92,11 +101,19 @@ def sweep(url: str, older_than: timedelta, dry_run: bool, as_json: bool) -> None
             older_than=older_than,
             now=datetime.now(timezone.utc),
             dry_run=dry_run,
+            parts=backend.parts,
+            parts_older_than=parts_older_than,
         )
     except PresignError as error:
         click.echo(f"Error: {error}", err=True)
         raise click.exceptions.Exit(_CANNOT_RUN) from None
     click.echo(_as_json(result, dry_run) if as_json else _as_sentence(result, dry_run))
+    if result.parts_failure is not None:
+        click.echo(
+            f"Warning: unfinished uploads in parts were not ended: {result.parts_failure}; the credentials need the "
+            "right to list and abort them, or a lifecycle rule must end them",
+            err=True,
+        )
     for key in result.failed:
         # A key may hold characters that change what a terminal shows.
         click.echo(f"Could not delete {key!a}", err=True)
@@ -105,11 +122,21 @@ def sweep(url: str, older_than: timedelta, dry_run: bool, as_json: bool) -> None
 
 
 def _as_json(result: SweepResult, dry_run: bool) -> bytes:
-    return orjson.dumps({"deleted": result.deleted, "kept": result.kept, "failed": result.failed, "dry_run": dry_run})
+    return orjson.dumps(
+        {
+            "deleted": result.deleted,
+            "kept": result.kept,
+            "aborted": result.aborted,
+            "failed": result.failed,
+            "dry_run": dry_run,
+        }
+    )
 
 
 def _as_sentence(result: SweepResult, dry_run: bool) -> str:
     deleted = f"{'Would delete' if dry_run else 'Deleted'} {_objects(result.deleted)}, kept {result.kept}"
+    if result.aborted:
+        deleted = f"{deleted}, {'would end' if dry_run else 'ended'} {result.aborted} unfinished"
     return f"{deleted}, could not delete {len(result.failed)}" if result.failed else deleted
 
 

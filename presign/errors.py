@@ -15,6 +15,8 @@
     ├── TooManyRequests         429   for ``authorize`` to raise: the client must slow down
     ├── CompletionPending       202   the upload is being completed, or its inspection has not ended; ask again
     ├── NotUploaded             409   nothing is stored under the token's key
+    ├── PartsMissing            409   the store lacks parts of the file; send them, and complete again
+    ├── UploadEnded             410   the store has no such upload in parts any more, and no object of it
     ├── RuleViolated            422   the stored object broke a rule and was deleted
     ├── Rejected                422   the application's own inspection rejected the object, which was deleted
     ├── CredentialsUnavailable  503   there are no valid credentials to sign with
@@ -23,12 +25,13 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 # It checks the installation. Almost every module imports this one, also where __init__.py is not presign's own.
 import presign.installation  # noqa: F401
 
 _MAX_SHOWN_CHARACTERS = 100
+_MAX_SHOWN_NUMBERS = 1000
 
 Limit = str | int | tuple[str, ...]
 """The bound that a value broke: one bound, or all values that are allowed."""
@@ -59,9 +62,9 @@ class PresignError(Exception):
         self.value = value if isinstance(value, int) or value is None else sanitize(value)
         self.limit = limit
 
-    def problem(self) -> dict[str, str | int | list[str]]:
+    def problem(self) -> dict[str, Any]:
         """Return this error as the members of an RFC 9457 problem document."""
-        members: dict[str, str | int | list[str]] = {
+        members: dict[str, Any] = {
             "type": "about:blank",
             "title": self.title,
             "status": self.status,
@@ -184,6 +187,33 @@ class NotUploaded(PresignError):
     title = "Nothing has been uploaded yet"
 
 
+class PartsMissing(PresignError):
+    """The store lacks parts of the file, or has them with another size; ``numbers`` names them.
+
+    Nothing is lost: the client sends these parts, and completes again. A problem document has at most 1,000 numbers.
+    """
+
+    code = "parts_missing"
+    status = 409
+    title = "Parts of the file are missing"
+
+    def __init__(self, detail: str, *, numbers: tuple[int, ...]) -> None:
+        super().__init__(detail, field="numbers", value=len(numbers))
+        self.numbers = numbers
+
+    def problem(self) -> dict[str, Any]:
+        """Return this error as the members of an RFC 9457 problem document, with the missing ``numbers``."""
+        return {**super().problem(), "numbers": list(self.numbers[:_MAX_SHOWN_NUMBERS])}
+
+
+class UploadEnded(PresignError):
+    """The upload in parts was aborted, rejected or forgotten by the store; the client needs a new ticket."""
+
+    code = "upload_ended"
+    status = 410
+    title = "The upload has ended"
+
+
 class RuleViolated(PresignError):
     """The stored object broke a rule of its grant and was deleted; ``rule`` names the rule, such as ``"size"``."""
 
@@ -203,7 +233,7 @@ class RuleViolated(PresignError):
         super().__init__(detail, field=field, value=value, limit=limit)
         self.rule = rule
 
-    def problem(self) -> dict[str, str | int | list[str]]:
+    def problem(self) -> dict[str, Any]:
         """Return this error as the members of an RFC 9457 problem document, with the broken ``rule``."""
         return {**super().problem(), "rule": self.rule}
 

@@ -29,12 +29,19 @@ from presign.http import companion as uppy
 from presign.http.async_endpoints import MAX_THREADS, TIMEOUT_SECONDS, Answer, AsyncEndpoints
 from presign.http.endpoints import SUCCESS_HEADERS, presigners_by_path
 from presign.http.openapi import (
+    ABORT,
+    ABORTED_UPLOAD,
     COMPANION,
     COMPLETE,
+    LIST_PARTS,
+    OPERATIONS,
+    PARTS,
     PROBLEM,
+    SIGNED_PARTS,
     STORED_OBJECT,
     TICKET,
     UPLOAD,
+    UPLOADED_PARTS,
     Operation,
     companion_parameters,
     schemas,
@@ -44,7 +51,18 @@ from presign.http.request_body import check_declared_length, check_media_type
 from presign.messages import StoredObject
 from presign.presigner import Presigner
 
-__all__ = ["StoredUpload", "UploadTicket", "completed_upload", "create_router"]
+__all__ = [
+    "AbortedUpload",
+    "StoredParts",
+    "StoredUpload",
+    "UploadInParts",
+    "UploadPart",
+    "UploadParts",
+    "UploadPlan",
+    "UploadTicket",
+    "completed_upload",
+    "create_router",
+]
 
 Authorize = Callable[..., Any]
 """A FastAPI dependency, ``async def`` or ``def``, that returns the owner of a request as text, or None for anybody.
@@ -54,6 +72,32 @@ FastAPI's HTTPException.
 """
 
 _OTHER_METHODS = ["DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "PUT"]
+
+
+class UploadPart(BaseModel):
+    """The request that stores one part of a large file."""
+
+    number: int
+    size: int
+    method: Literal["PUT"]
+    url: str
+    headers: dict[str, str]
+
+
+class UploadPlan(BaseModel):
+    """How a large file is cut into parts."""
+
+    part_size: int
+    count: int
+    at_once: int
+    needs_sha256: bool
+    resumable_until: datetime
+
+
+class UploadInParts(UploadPlan):
+    """What a ticket says about the parts of a large file."""
+
+    requests: list[UploadPart]
 
 
 class UploadTicket(BaseModel):
@@ -69,6 +113,7 @@ class UploadTicket(BaseModel):
     object_url: str | None
     enforced: dict[str, Literal["storage", "completion"]]
     token: str
+    parts: UploadInParts | None = None
 
     @classmethod
     def __get_pydantic_json_schema__(cls, core_schema: Any, handler: Any) -> dict[str, Any]:
@@ -90,6 +135,46 @@ class StoredUpload(BaseModel):
         return _titled(cls, STORED_OBJECT)
 
 
+class UploadParts(BaseModel):
+    """The answer of ``/parts``."""
+
+    requests: list[UploadPart]
+    expires_at: datetime
+    now: datetime
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core_schema: Any, handler: Any) -> dict[str, Any]:
+        return _titled(cls, SIGNED_PARTS)
+
+
+class StoredParts(UploadPlan):
+    """The answer of ``/parts/list``."""
+
+    size: int
+    numbers: list[int]
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core_schema: Any, handler: Any) -> dict[str, Any]:
+        return _titled(cls, UPLOADED_PARTS)
+
+
+class AbortedUpload(BaseModel):
+    """The answer of ``/abort``, which has no members."""
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core_schema: Any, handler: Any) -> dict[str, Any]:
+        return _titled(cls, ABORTED_UPLOAD)
+
+
+_MODELS: dict[str, type[BaseModel]] = {
+    UPLOAD.path: UploadTicket,
+    COMPLETE.path: StoredUpload,
+    PARTS.path: UploadParts,
+    LIST_PARTS.path: StoredParts,
+    ABORT.path: AbortedUpload,
+}
+
+
 def create_router(
     presigner: Presigner | Sequence[Presigner],
     *,
@@ -100,9 +185,10 @@ def create_router(
 ) -> APIRouter:
     """Return a router with ``POST /upload`` and ``POST /complete``; ``authorize`` decides before any body is read.
 
-    Several presigners share one router. Each then has addresses of its own, which begin with its name, such as
-    ``/avatars/upload`` and ``/avatars/complete``. The application's OpenAPI document describes them, with the content
-    types and size limits of each presigner.
+    For large files, it also has ``POST /parts``, ``POST /parts/list`` and ``POST /abort``. Several presigners share one
+    router. Each then has addresses of its own, which begin with its name, such as ``/avatars/upload`` and
+    ``/avatars/complete``. The application's OpenAPI document describes them, with the content types and size limits of
+    each presigner.
 
     ``companion`` also serves ``GET /s3/params``, which Uppy 5 and 6 ask for a ticket in their Companion mode (see
     docs/uppy.md). ``max_threads`` and ``timeout_seconds`` limit the completions, as in ``presign.asgi.create_app``. For
@@ -114,19 +200,16 @@ def create_router(
     answers = AsyncEndpoints(max_threads=max_threads, timeout_seconds=timeout_seconds)
     router = APIRouter(route_class=_ProblemRoute, tags=["uploads"])
     for path, each in presigners_by_path(presigner).items():
-        described = schemas(each)
-        for operation, model, answer in (
-            (UPLOAD, UploadTicket, answers.uploader(each)),
-            (COMPLETE, StoredUpload, answers.completer(each)),
-        ):
+        described, answers_by_path = schemas(each), answers.answers(each)
+        for operation in OPERATIONS:
             router.add_api_route(
                 f"{path}{operation.path}",
-                _endpoint(answer, authorize),
+                _endpoint(answers_by_path[operation.path], authorize),
                 methods=["POST"],
                 # Without it, FastAPI derives the name of every operation from the name of the inner function.
                 name="_".join(filter(None, [path[1:], operation.name])),
                 summary=operation.summary,
-                response_model=model,
+                response_model=_MODELS[operation.path],
                 response_description=operation.answer,
                 responses=_responses(operation),
                 openapi_extra={"requestBody": _request_body(operation, described)},
@@ -135,7 +218,7 @@ def create_router(
                 f"{path}{operation.path}", _refuse_method, methods=_OTHER_METHODS, include_in_schema=False
             )
         if companion:
-            _add_companion(router, path, each, answers.uploader(each), authorize)
+            _add_companion(router, path, each, answers_by_path[UPLOAD.path], authorize)
     if any(isinstance(route, APIRoute) and route.body_field is not None for route in router.routes):
         raise ConfigurationError(
             "authorize must not declare a body or a form, because FastAPI would read it before it authorises; use "
@@ -281,7 +364,10 @@ def _invalid_parameter(error: RequestValidationError) -> InvalidRequest:
 def _responses(operation: Operation) -> dict[int | str, dict[str, Any]]:
     # As a `model`, FastAPI would describe the problem a second time, as application/json.
     content = {"application/problem+json": {"schema": {"title": "Problem", **PROBLEM}}}
-    return {status: {"description": ", ".join(codes), "content": content} for status, codes in operation.codes.items()}
+    described: dict[int | str, str] = {status: ", ".join(codes) for status, codes in operation.codes.items()}
+    # Without it, FastAPI describes a 422 of its own for the parameters of `authorize`, which is never answered.
+    described["4XX"] = "another refusal of the application's own"
+    return {status: {"description": text, "content": content} for status, text in described.items()}
 
 
 def _request_body(operation: Operation, described: dict[str, dict[str, Any]]) -> dict[str, Any]:

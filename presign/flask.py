@@ -8,20 +8,25 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
+from contextvars import Context
+from functools import partial
 
 import orjson
-from flask import Blueprint, Request, Response, current_app, request
+from flask import Blueprint, Flask, Request, Response, current_app, request
 from werkzeug.exceptions import HTTPException
 
-from presign.errors import InvalidRequest
+from presign.errors import ConfigurationError, InvalidRequest
 from presign.http import companion as uppy
-from presign.http.endpoints import SUCCESS_HEADERS, answer_complete, answer_upload, presigners_by_path
+from presign.http.async_endpoints import MAX_THREADS, TIMEOUT_SECONDS
+from presign.http.endpoints import ANSWERS, SUCCESS_HEADERS, answer_upload, presigners_by_path
+from presign.http.long_completions import LongCompletions
 from presign.http.openapi import openapi
 from presign.http.problems import ProblemResponse, is_server_fault, problem_response, problem_response_for_status
 from presign.http.request_body import check_declared_length, check_media_type, read_limited
+from presign.messages import CompletionRequest
 from presign.presigner import Presigner
 
-__all__ = ["Authorize", "create_blueprint"]
+__all__ = ["MAX_THREADS", "TIMEOUT_SECONDS", "Authorize", "create_blueprint"]
 
 Authorize = Callable[[Request], str | Awaitable[str | None] | None]
 """Return the owner of a request (None for anybody), or raise Unauthenticated, Forbidden or TooManyRequests.
@@ -41,31 +46,38 @@ def create_blueprint(
     authorize: Authorize,
     name: str = "presign",
     companion: bool = False,
+    timeout_seconds: float = TIMEOUT_SECONDS,
 ) -> Blueprint:
     """Return a blueprint with ``POST /upload`` and ``POST /complete``; ``authorize`` decides before any body is read.
 
-    ``GET /openapi.json`` describes both. Several presigners share one blueprint. Each then has addresses of its own,
-    which begin with its name, such as ``/avatars/upload``. ``name`` is the blueprint's own name: an application that
-    registers two blueprints needs two names. ``companion`` also serves ``GET /s3/params``, which Uppy 5 and 6 ask for a
-    ticket in their Companion mode (see docs/uppy.md).
+    For large files, it also has ``POST /parts``, ``POST /parts/list`` and ``POST /abort``. ``GET /openapi.json``
+    describes all of them. Several presigners share one blueprint. Each then has addresses of its own, which begin with
+    its name, such as ``/avatars/upload``. ``name`` is the blueprint's own name: an application that registers two
+    blueprints needs two names. ``companion`` also serves ``GET /s3/params``, which Uppy 5 and 6 ask for a ticket in
+    their Companion mode (see docs/uppy.md).
 
     Completions wait for the storage in the thread of their request, so give the server threads, such as
     ``gunicorn --threads 8``. CSRF protection of the application stays on: the page sends the token in a header.
 
-    Raises ConfigurationError for two presigners with the same name.
+    The completion of a file that came in parts can take minutes, so it has another thread. There, ``inspect`` and
+    ``on_complete`` have an application context, and no request. After ``timeout_seconds``, the answer has the status
+    202: the client asks again, and waits for the same completion.
+
+    Raises ConfigurationError for two presigners with the same name, and for a limit of 0 or less.
     """
+    if timeout_seconds <= 0:
+        raise ConfigurationError("timeout_seconds must be more than 0", field="timeout_seconds")
     blueprint = Blueprint(name, __name__)
+    completions = LongCompletions(max_threads=MAX_THREADS)
     for path, each in presigners_by_path(presigner).items():
         prefix = f"{path[1:]}_" if path else ""
-        for endpoint, answer in (("upload", answer_upload), ("complete", answer_complete)):
-            view = _view(each, authorize, answer, _body)
-            blueprint.add_url_rule(
-                f"{path}/{endpoint}", f"{prefix}{endpoint}", view, methods=["POST"], provide_automatic_options=False
-            )
+        for end, answer in {**ANSWERS, "/complete": _completer(completions, timeout_seconds)}.items():
+            view, endpoint = _view(each, authorize, answer, _body), f"{prefix}{end[1:].replace('/', '_')}"
+            blueprint.add_url_rule(f"{path}{end}", endpoint, view, methods=["POST"], provide_automatic_options=False)
             # Flask answers other methods outside of the blueprint, where no problem document can be made.
             blueprint.add_url_rule(
-                f"{path}/{endpoint}",
-                f"{prefix}{endpoint}_other_methods",
+                f"{path}{end}",
+                f"{endpoint}_other_methods",
                 _answer_other_method,
                 methods=_OTHER_METHODS,
                 provide_automatic_options=False,
@@ -101,6 +113,29 @@ def _view(presigner: Presigner, authorize: Authorize, answer: _Answer, body_for:
         return Response(content, headers=SUCCESS_HEADERS)
 
     return view
+
+
+def _completer(completions: LongCompletions, timeout_seconds: float) -> _Answer:
+    """Return what answers ``POST /complete``; a large file is completed in another thread than the request's."""
+
+    def answer(presigner: Presigner, body: bytes, owner: str | None) -> bytes:
+        token = CompletionRequest.from_json(body).token
+        if not presigner.is_in_parts(token):
+            return presigner.complete(token, owner=owner).to_json()
+        # Flask documents this as the way to the application behind the proxy.
+        app: Flask = current_app._get_current_object()  # type: ignore[attr-defined]  # noqa: SLF001
+
+        def complete() -> bytes:
+            # The request's own context ends with the request, and the completion may go on.
+            with app.app_context():
+                return presigner.complete(token, owner=owner).to_json()
+
+        key = (presigner, token, owner)
+        # In an empty context, where `flask.request` is not the request of a client that has gone.
+        alone = partial(Context().run, complete)
+        return completions.result(key, alone, timeout_seconds=timeout_seconds)
+
+    return answer
 
 
 def _companion_view(view_of_ticket: _View) -> Callable[[str], Response]:

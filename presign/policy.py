@@ -20,6 +20,10 @@ DEFAULT_EXPIRES_IN = timedelta(seconds=60)
 DEFAULT_MAX_EXPIRES_IN = timedelta(hours=1)
 DEFAULT_PENDING_PREFIX = "pending/"
 DEFAULT_MAX_HASHED_BYTES = 512 * 1024 * 1024
+DEFAULT_PART_BYTES = 16 * 1024 * 1024
+MAX_RESUMABLE_FOR = timedelta(days=7)
+"""Services forget unfinished uploads after this time, by default or always."""
+
 _METADATA_NAME = re.compile(r"[a-z0-9][a-z0-9_]{0,63}", re.ASCII)
 _PRINTABLE_ASCII = re.compile(r"[\x20-\x7e]+", re.ASCII)
 _SPACES = re.compile(" {2,}")
@@ -65,6 +69,14 @@ class UploadPolicy:
     - ``max_hashed_bytes``: the largest object that completion reads to compute its SHA-256. If the storage does not
       itself enforce the checksum, a request with a SHA-256 is refused if its ticket would allow a larger file. So it
       must declare its size if ``max_bytes`` is larger.
+    - ``parts_from_bytes``: a file of at least this size comes in parts, which clients send in parallel and can resume.
+      The request must declare the size. A file that is too large for one request always comes in parts. With a size
+      above ``max_bytes``, no other file does. By default, this begins at 100 MiB on S3 and Google Cloud Storage, except
+      for files that the storage can check only in one request: those with a ``sha256``, and all files if
+      ``require_at_storage`` needs it. On Azure, a ticket for parts permits more than one for a single request, so by
+      default only files above 5,000 MiB come in parts.
+    - ``part_bytes``: the size of a part. The parts of a file are larger if there would be too many of them.
+    - ``resumable_for``: how long after its ticket a file that comes in parts can be sent and completed, at most 7 days.
     - ``require_at_storage``: rules that the storage itself must enforce. Building a Presigner fails if its backend
       cannot enforce one of them for every request that this policy allows.
 
@@ -92,6 +104,9 @@ class UploadPolicy:
     allow_active_content: bool = False
     verify_content: bool = True
     max_hashed_bytes: int = DEFAULT_MAX_HASHED_BYTES
+    parts_from_bytes: int | None = None
+    part_bytes: int = DEFAULT_PART_BYTES
+    resumable_for: timedelta = MAX_RESUMABLE_FOR
     require_at_storage: Collection[Rule] = frozenset()
 
     def __post_init__(self) -> None:
@@ -262,8 +277,10 @@ class UploadPolicy:
         return prefix, MappingProxyType(merged)
 
     def _check_sizes(self) -> None:
-        for name in ("min_bytes", "max_bytes", "max_hashed_bytes"):
+        for name in ("min_bytes", "max_bytes", "max_hashed_bytes", "parts_from_bytes", "part_bytes"):
             value = getattr(self, name)
+            if name == "parts_from_bytes" and value is None:
+                continue
             if not isinstance(value, int) or isinstance(value, bool):
                 raise ConfigurationError(
                     f"{name} must be a whole number of bytes such as 10_000_000, not {value!a}",
@@ -281,6 +298,10 @@ class UploadPolicy:
             raise ConfigurationError(
                 "max_hashed_bytes must be 0 or more", field="max_hashed_bytes", value=str(self.max_hashed_bytes)
             )
+        for name in ("parts_from_bytes", "part_bytes"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ConfigurationError(f"{name} must be 1 or more", field=name, value=str(value))
         if not 0 <= self.min_bytes <= self.max_bytes:
             raise ConfigurationError(
                 f"min_bytes must be between 0 and max_bytes ({self.max_bytes})",
@@ -289,7 +310,7 @@ class UploadPolicy:
             )
 
     def _check_lifetimes(self) -> None:
-        for name in ("expires_in", "max_expires_in"):
+        for name in ("expires_in", "max_expires_in", "resumable_for"):
             value = getattr(self, name)
             if not isinstance(value, timedelta):
                 raise ConfigurationError(
@@ -304,6 +325,14 @@ class UploadPolicy:
                 field="expires_in",
                 value=str(self.expires_in),
                 limit=str(self.max_expires_in),
+            )
+        if not timedelta(seconds=1) <= self.resumable_for <= MAX_RESUMABLE_FOR:
+            raise ConfigurationError(
+                f"resumable_for must be between 1 second and {MAX_RESUMABLE_FOR.days} days, because services forget "
+                "unfinished uploads",
+                field="resumable_for",
+                value=str(self.resumable_for),
+                limit=str(MAX_RESUMABLE_FOR),
             )
 
     def _checked_content_types(self) -> frozenset[str]:

@@ -12,13 +12,16 @@ from functools import lru_cache, partial
 from types import MappingProxyType
 from typing import Any, TypeVar
 
+from presign import parts
 from presign.backends.backend import Backend, ObjectHead, ObjectStore
+from presign.backends.parts import PartsStore
 from presign.completions import ExclusiveKeys, RecentItems
 from presign.errors import (
     CompletionPending,
     ConfigurationError,
     InvalidRequest,
     InvalidToken,
+    NotUploaded,
     PresignError,
     Rejected,
     StorageUnavailable,
@@ -29,9 +32,13 @@ from presign.messages import (
     Completion,
     Enforcer,
     Grant,
+    GrantInParts,
     Rule,
+    SignedParts,
     StoredObject,
     Ticket,
+    TicketParts,
+    UploadedParts,
     UploadOptions,
     UploadRequest,
 )
@@ -123,11 +130,16 @@ class Presigner:
                 "name must be text of ASCII letters, digits, '-' and '_', such as 'avatars'", field="name"
             )
         _check_place(backend, policy)
-        _check_enforceable(backend, policy)
+        self._in_parts = parts.files_in_parts(backend, policy)
+        # Every ticket compares with it.
+        self._parts_from_bytes = self._in_parts.from_bytes
+        _check_enforceable(backend, policy, self._in_parts)
         self.backend = backend
         self.policy = policy
         self.name = name
-        self.requires_size = policy.require_size or _needs_exact_size(backend, policy)
+        self.requires_size = (
+            policy.require_size or policy.max_bytes > backend.max_upload_bytes or _needs_exact_size(backend, policy)
+        )
         self._checks_expiry_late = backend.checks_expiry_late
         self._tokens = CompletionTokens(secret, kind=name, storage=backend.name)
         self._inspect = inspect
@@ -144,25 +156,32 @@ class Presigner:
     def issue(
         self, request: UploadRequest, *, owner: str | None = None, options: UploadOptions = _NO_OPTIONS
     ) -> Ticket:
-        """Return a ticket for one upload, without I/O unless ``Backend.signing_does_io``.
+        """Return a ticket for one upload, without I/O unless ``issuing_does_io``.
 
         ``owner`` identifies the user who asks, as the application knows him; only the same owner can complete the
-        upload. ``options`` are the application's choices for this upload alone. Raises InvalidRequest (TooLarge,
-        TooSmall, TypeNotAllowed) and CredentialsUnavailable. Raises ConfigurationError for an ``owner`` that is not
-        text, or is missing although ``key_template`` needs it, and for ``options`` that the policy or the storage does
-        not allow.
+        upload. ``options`` are the application's choices for this upload alone. For a large file, the store begins an
+        upload in parts, and the ticket has ``parts``. Raises InvalidRequest (TooLarge, TooSmall, TypeNotAllowed),
+        CredentialsUnavailable and, for parts, StorageUnavailable. Raises ConfigurationError for an ``owner`` that is
+        not text, or is missing although ``key_template`` needs it, and for ``options`` that the policy or the storage
+        does not allow.
         """
         if owner is not None:
             _check_owner(owner)
         if options is not _NO_OPTIONS:
             self._check_options(options)
+        size = request.size
+        if size is not None and size >= self._parts_from_bytes and self._in_parts.includes(size, request.sha256):
+            return self._issue_in_parts(request, owner, options)
         now = self._clock()
         grant = self.policy.decide(request, object_id=self._new_id(), owner=owner, options=options)
         enforced = self.backend.enforces(grant)
         if self.requires_size and grant.exact_bytes is None:
-            raise InvalidRequest(
-                "'size' is required, because this storage can enforce an exact size, but not a range", field="size"
+            reason = (
+                "a large file comes in parts"
+                if self.policy.max_bytes > self.backend.max_upload_bytes
+                else "this storage can enforce an exact size, but not a range"
             )
+            raise InvalidRequest(f"'size' is required, because {reason}", field="size")
         if grant.sha256 is not None and Rule.CHECKSUM not in enforced:
             self._check_hashable(grant)
         if self._checks_expiry_late:
@@ -191,28 +210,34 @@ class Presigner:
         - RuleViolated: the upload broke a rule and was deleted; the error names the rule.
         - Rejected: ``inspect`` rejected the upload, which was deleted; the error has the reason.
         - CompletionPending, NotUploaded, StorageUnavailable: there is no result yet. Repeat the call.
+        - PartsMissing: the store lacks parts of the file. Repeat the call after they are sent.
+        - UploadEnded: the upload in parts was aborted, or rejected earlier, or the store has forgotten it.
         - InvalidToken, TokenExpired: the token cannot complete an upload here.
         - ConfigurationError: ``inspect`` returned no verdict, or the object is larger than ``max_hashed_bytes``.
 
         ``await_result`` runs ``inspect`` and ``on_complete`` if they are coroutine functions; by default they run in an
         event loop of their own. In a coroutine, use complete_async.
         """
-        grant = self._tokens.open(token, now=self._clock())
-        if grant.owner != owner:
-            raise InvalidToken("the token was issued to another owner")
-        if not self.policy.allows(grant):
-            raise InvalidToken("the policy does not allow this upload any more; ask for a new ticket and upload again")
+        grant = self._open(token, owner, self._clock())
         if await_result is None:
             # Before the storage is changed: on a running loop, coroutine functions of the application cannot run.
             _check_hooks_can_run(self._inspect, self._on_complete)
             await_result = _run_in_own_loop
         with self._completing.claim(grant.key):
             judge = partial(self._judge, await_result)
-            if grant.pending_key is None:
-                head = complete_in_place(self.backend, grant, judge)
-            else:
-                is_costly = self._inspect is not None
-                head = complete_pending(self.backend, grant, judge, judging_is_costly=is_costly)
+            has_ended = isinstance(grant, GrantInParts) and not parts.commit(
+                self._parts_store(), grant, partial(self._exists, grant)
+            )
+            try:
+                if grant.pending_key is None:
+                    head = complete_in_place(self.backend, grant, judge)
+                else:
+                    is_costly = self._inspect is not None
+                    head = complete_pending(self.backend, grant, judge, judging_is_costly=is_costly)
+            except NotUploaded:
+                if has_ended:
+                    raise parts.ended(grant) from None
+                raise
             stored = StoredObject(
                 key=grant.key,
                 object_url=self._object_url(grant.key),
@@ -232,12 +257,58 @@ class Presigner:
         """Do the same as ``complete`` in a thread; coroutine functions of the application run on the running loop."""
         return await asyncio.to_thread(self.complete, token, owner=owner, await_result=awaiter_of_running_loop())
 
+    def sign_parts(
+        self, token: str, numbers: Sequence[int], *, owner: str | None = None, sha256: Sequence[str] | None = None
+    ) -> SignedParts:
+        """Return the requests that send the parts with these ``numbers``.
+
+        There is no I/O unless ``Backend.signing_does_io``.
+
+        ``sha256`` has the parts' digests in the same order, in hexadecimal digits, if the ticket's plan needs them. A
+        client asks again for a part whose request has expired. Raises InvalidToken, TokenExpired, InvalidRequest and
+        CredentialsUnavailable.
+        """
+        now = self._clock()
+        grant = self._open_in_parts(token, owner, now)
+        return self._sign_parts(grant, numbers, sha256, now)
+
+    def list_parts(self, token: str, *, owner: str | None = None) -> UploadedParts:
+        """Return which parts the store has, so that a client can resume an upload.
+
+        All of them are there once the upload was committed. Raises InvalidToken, TokenExpired, UploadEnded and
+        StorageUnavailable.
+        """
+        grant = self._open_in_parts(token, owner, self._clock())
+        return parts.uploaded(self._parts_store(), grant, partial(self._exists, grant))
+
+    def abort(self, token: str, *, owner: str | None = None) -> None:
+        """End an upload in parts and delete what was sent; an upload that has ended, or was completed, stays as it is.
+
+        Raises InvalidToken, TokenExpired, StorageUnavailable, and CompletionPending while the upload is being
+        completed.
+        """
+        grant = self._open_in_parts(token, owner, self._clock())
+        with self._completing.claim(grant.key):
+            parts.abort(self._parts_store(), grant)
+
+    def is_in_parts(self, token: str) -> bool:
+        """Say whether the file of this token comes in parts; False for a token that does not open here."""
+        try:
+            return isinstance(self._tokens.open(token, now=self._clock()), GrantInParts)
+        except InvalidToken:
+            return False
+
+    def issuing_does_io(self, request: UploadRequest) -> bool:
+        """Say whether ``issue`` calls a service for this request, so that an event loop must call it in a thread."""
+        return self.backend.signing_does_io or self._in_parts.includes(request.size, request.sha256)
+
     def sweep(self, *, dry_run: bool = False) -> SweepResult:
         """Delete the pending uploads that can no longer be completed. Raises StorageUnavailable.
 
         Do this every few hours, or let a lifecycle rule of the bucket do it. An object under ``pending_prefix`` is
         deleted when it is older than the policy's ``max_expires_in`` plus the completion window. So if another
-        presigner has longer times, it needs a pending prefix of its own. Raises ConfigurationError if the policy has no
+        presigner has longer times, it needs a pending prefix of its own. If files can come in parts, the sweep also
+        ends the uploads in parts that can no longer be completed. Raises ConfigurationError if the policy has no
         ``pending_prefix``.
         """
         if self.policy.pending_prefix is None:
@@ -250,6 +321,8 @@ class Presigner:
             older_than=self.policy.max_expires_in + self._completion_window,
             now=self._clock(),
             dry_run=dry_run,
+            parts=self.backend.parts if self._parts_from_bytes <= self.policy.max_bytes else None,
+            parts_older_than=self.policy.resumable_for + self._completion_window,
         )
 
     def sign_download(self, key: str, *, expires_in: timedelta, content_disposition: str | None = None) -> str:
@@ -261,6 +334,69 @@ class Presigner:
         return self.backend.sign_download(
             key, self._clock(), expires_in=expires_in, content_disposition=content_disposition
         )
+
+    def _issue_in_parts(self, request: UploadRequest, owner: str | None, options: UploadOptions) -> Ticket:
+        now, store = self._clock(), self._parts_store()
+        decided = self.policy.decide(request, object_id=self._new_id(), owner=owner, options=options)
+        enforced = store.enforces(decided)
+        if decided.sha256 is not None and Rule.CHECKSUM not in enforced:
+            self._check_hashable(decided)
+        grant = parts.begin(
+            store,
+            decided,
+            part_bytes=self.policy.part_bytes,
+            hashes_parts=request.hashes_parts,
+            resumable_until=now.replace(microsecond=0) + self.policy.resumable_for,
+        )
+        plan = parts.plan_of(grant)
+        signed = None if grant.needs_sha256 else self._sign_parts(grant, range(1, plan.at_once + 1), None, now)
+        return Ticket(
+            method="PUT",
+            url=store.upload_url(grant),
+            headers={},
+            fields={},
+            expires_at=grant.resumable_until if signed is None else signed.expires_at,
+            now=now,
+            key=grant.key,
+            object_url=self._object_url(grant.key),
+            enforced=_enforcers(grant.rules, enforced),
+            token=self._tokens.issue_in_parts(grant),
+            parts=TicketParts(plan=plan, requests=() if signed is None else signed.requests),
+        )
+
+    def _sign_parts(
+        self, grant: GrantInParts, numbers: Sequence[int], sha256: Sequence[str] | None, now: datetime
+    ) -> SignedParts:
+        # A client sends these parts one after another over the same line.
+        seconds = parts.PARTS_AT_ONCE * grant.part_bytes // SLOW_LINE_BYTES_PER_SECOND
+        lifetime = max(grant.expires_in, parts.REQUEST_LIFETIME, timedelta(seconds=seconds))
+        expires_in = min(lifetime, self.policy.max_expires_in)
+        return parts.sign(self._parts_store(), grant, numbers, sha256, now, expires_in=expires_in)
+
+    def _open(self, token: str, owner: str | None, now: datetime) -> Grant:
+        grant = self._tokens.open(token, now=now)
+        if grant.owner != owner:
+            raise InvalidToken("the token was issued to another owner")
+        if not self.policy.allows(grant):
+            raise InvalidToken("the policy does not allow this upload any more; ask for a new ticket and upload again")
+        return grant
+
+    def _open_in_parts(self, token: str, owner: str | None, now: datetime) -> GrantInParts:
+        grant = self._open(token, owner, now)
+        if not isinstance(grant, GrantInParts):
+            raise InvalidToken("the file of this token comes in one request, and has no parts")
+        return grant
+
+    def _parts_store(self) -> PartsStore:
+        store = self.backend.parts
+        if store is None:
+            raise ConfigurationError(f"{self.backend.name} stores no files in parts", field="backend")
+        return store
+
+    def _exists(self, grant: Grant) -> bool:
+        """Say whether the upload of ``grant`` is stored, or was published."""
+        is_pending = grant.pending_key is not None and self.backend.pending.head(grant.pending_key) is not None
+        return is_pending or self.backend.head(grant.key) is not None
 
     def _object_url(self, key: str) -> str | None:
         return self.backend.object_url(key) if self.policy.public_read else None
@@ -387,12 +523,13 @@ def _check_owner(owner: object) -> None:
 def _check_place(backend: Backend, policy: UploadPolicy) -> None:
     """Raise ConfigurationError if uploads would be public while they are pending, or too large for one request."""
     pending_prefix, prefix = policy.pending_prefix, policy.prefix
-    if policy.max_bytes > backend.max_upload_bytes:
+    largest = backend.max_upload_bytes if backend.parts is None else backend.parts.limits.max_bytes
+    if policy.max_bytes > largest:
         raise ConfigurationError(
-            f"{backend.name} stores at most {backend.max_upload_bytes} bytes in one upload",
+            f"{backend.name} stores at most {largest} bytes in one upload",
             field="max_bytes",
             value=str(policy.max_bytes),
-            limit=backend.max_upload_bytes,
+            limit=largest,
         )
     if pending_prefix is None or backend.pending is not backend:
         return
@@ -411,10 +548,11 @@ def _check_place(backend: Backend, policy: UploadPolicy) -> None:
         )
 
 
-def _check_enforceable(backend: Backend, policy: UploadPolicy) -> None:
+def _check_enforceable(backend: Backend, policy: UploadPolicy, in_parts: parts.FilesInParts) -> None:
     is_public_in_place = policy.public_read and policy.pending_prefix is None and not policy.allow_active_content
     for grant in policy.possible_grants():
-        enforced = backend.enforces(grant)
+        is_in_parts = in_parts.includes(grant.exact_bytes, grant.sha256)
+        enforced = backend.parts.enforces(grant) if is_in_parts and backend.parts else backend.enforces(grant)
         missing = frozenset(grant.rules) - enforced
         if Rule.CREATE_ONLY in missing and policy.pending_prefix is None:
             raise ConfigurationError(

@@ -15,12 +15,13 @@ import itsdangerous
 import orjson
 
 from presign.errors import ConfigurationError, InvalidToken, TokenExpired
-from presign.messages import Grant
+from presign.messages import Grant, GrantInParts
 
 MIN_SECRET_BYTES = 16
 _MIN_DIFFERENT_BYTES = 5
 _SECOND = timedelta(seconds=1)
 _PURPOSE = b"presign.complete"
+_GRANT_MEMBERS = 16
 
 
 class CompletionTokens:
@@ -53,8 +54,16 @@ class CompletionTokens:
         derived = [deriver.derive_key(each) for each in encoded]
         self._signer = itsdangerous.Signer(derived, salt=context, key_derivation="none", digest_method=sha256)
 
-    def issue(self, grant: Grant, *, expires_at: datetime) -> str:
-        """Return a URL-safe token that opens to ``grant`` until ``expires_at``."""
+    def issue_in_parts(self, grant: GrantInParts) -> str:
+        """Return a URL-safe token that opens to ``grant`` until its ``resumable_until``."""
+        upload = (grant.upload_id, grant.part_bytes, grant.needs_sha256)
+        return self.issue(grant, expires_at=grant.resumable_until, upload=upload)
+
+    def issue(self, grant: Grant, *, expires_at: datetime, upload: tuple[str, int, bool] | tuple[()] = ()) -> str:
+        """Return a URL-safe token that opens to ``grant`` until ``expires_at``; see also ``issue_in_parts``.
+
+        ``upload`` has the id, the size of a part and ``needs_sha256`` of an upload in parts.
+        """
         payload = orjson.dumps(
             [
                 int(expires_at.timestamp()),
@@ -74,17 +83,23 @@ class CompletionTokens:
                 dict(grant.tags),
                 grant.storage_class,
                 grant.name,
+                *upload,
             ]
         )
         return self._signer.sign(base64.urlsafe_b64encode(payload).rstrip(b"=")).decode()
 
     def open(self, token: str, *, now: datetime) -> Grant:
-        """Return the grant of a token that one of the secrets signed; raises InvalidToken or TokenExpired."""
+        """Return the grant of a token that one of the secrets signed; raises InvalidToken or TokenExpired.
+
+        It is a GrantInParts if the token is one of ``issue_in_parts``.
+        """
         try:
             payload = self._signer.unsign(token)
             members = orjson.loads(base64.urlsafe_b64decode(payload + b"=" * (-len(payload) % 4)))
             expires_at, *rest = members
-            grant = _grant(*rest)
+            grant = _grant(*rest[:_GRANT_MEMBERS])
+            if len(rest) > _GRANT_MEMBERS:
+                grant = _in_parts(grant, expires_at, *rest[_GRANT_MEMBERS:])
         except (itsdangerous.BadSignature, binascii.Error, ValueError, TypeError):
             # The cause contains the token, and so must not be chained.
             raise InvalidToken("the token was not issued by this application, or it was changed") from None
@@ -128,4 +143,14 @@ def _grant(
         tags=tags,
         storage_class=storage_class,
         name=name,
+    )
+
+
+def _in_parts(grant: Grant, expires_at: int, upload_id: str, part_bytes: int, needs_sha256: bool) -> GrantInParts:
+    return GrantInParts.of(
+        grant,
+        upload_id=upload_id,
+        part_bytes=part_bytes,
+        needs_sha256=needs_sha256,
+        resumable_until=datetime.fromtimestamp(expires_at, timezone.utc),
     )

@@ -22,7 +22,7 @@ from demo_server.storages.run import run_local_storage
 from demo_server.storages.s3 import provision_user
 from emulators.cors import CorsRule
 from emulators.s3_bucket import S3Bucket
-from emulators.s3_copying import CopyLimits
+from emulators.s3_parts import PartLimits
 from emulators.s3_reference import S3Reference
 from emulators.seaweedfs import AccessKey
 from emulators.serving import serve
@@ -152,7 +152,7 @@ def s3_reference() -> Iterator[Store]:
         access_keys={"AKIAREFERENCE": HmacKey(secret="a secret of the reference")},
         region=REGION,
         # Copies in parts are tried with small objects.
-        copy_limits=CopyLimits(smallest_part_bytes=8),
+        part_limits=PartLimits(smallest_part_bytes=8),
     )
     with serve(app) as endpoint_url:
         session = boto3.Session(aws_access_key_id="AKIAREFERENCE", aws_secret_access_key="a secret of the reference")

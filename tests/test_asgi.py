@@ -267,9 +267,12 @@ def test_pages_of_an_allowed_origin_may_ask_and_read_and_no_others(presigner: Pr
             assert "Origin" in answer.headers["vary"]
             foreign = httpx.post(f"{url}/upload", json=body, headers={"Origin": stranger})
             assert "access-control-allow-origin" not in foreign.headers
-        preflight = httpx.options(f"{url}/upload", headers={**ask, "Origin": page})
-        assert (preflight.status_code, preflight.headers["access-control-allow-origin"]) == (200, page)
-        assert httpx.options(f"{url}/upload", headers={**ask, "Origin": stranger}).status_code == 400
+        for path in ("/upload", "/complete", "/parts", "/parts/list", "/abort"):
+            preflight = httpx.options(f"{url}{path}", headers={**ask, "Origin": page})
+            assert (preflight.status_code, preflight.headers["access-control-allow-origin"]) == (200, page)
+            assert httpx.options(f"{url}{path}", headers={**ask, "Origin": stranger}).status_code == 400
+            refused = httpx.post(f"{url}{path}", json={}, headers={"Origin": page})
+            assert (refused.status_code, refused.headers["access-control-allow-origin"]) == (400, page)
 
 
 def test_pages_of_an_allowed_origin_may_use_uppys_companion_mode_and_no_others(presigner: Presigner) -> None:
@@ -401,7 +404,9 @@ def test_openapi_describes_the_contract_as_it_is_served(api: httpx.Client, presi
     assert document == json.loads(json.dumps(openapi(presigner)))
     schemas = document["components"]["schemas"]
     ticket = api.post("/upload", json={"type": "image/png"}).json()
-    assert sorted(schemas["Ticket"]["required"]) == sorted(ticket) == sorted(schemas["Ticket"]["properties"])
+    assert sorted(schemas["Ticket"]["required"]) == sorted(ticket)
+    assert sorted(schemas["Ticket"]["properties"]) == sorted({*ticket, "parts"}), "the ticket of a large file has parts"
+    assert list(document["paths"]) == ["/upload", "/complete", "/parts", "/parts/list", "/abort"]
     assert schemas["UploadRequest"]["properties"]["type"]["enum"] == ["image/png", "text/plain"]
     described = {
         (path, status, code)
@@ -412,6 +417,19 @@ def test_openapi_describes_the_contract_as_it_is_served(api: httpx.Client, presi
     }
     for case, (_, status, code) in BAD_REQUESTS.items():
         assert ("/upload", str(status), code) in described, case
+    for path, status, code in [
+        ("/complete", 409, "parts_missing"),
+        ("/complete", 410, "upload_ended"),
+        ("/upload", 503, "storage_unavailable"),
+        ("/parts", 400, "invalid_request"),
+        ("/parts", 403, "token_expired"),
+        ("/parts", 503, "credentials_unavailable"),
+        ("/parts/list", 410, "upload_ended"),
+        ("/parts/list", 503, "storage_unavailable"),
+        ("/abort", 202, "completion_pending"),
+        ("/abort", 403, "invalid_token"),
+    ]:
+        assert (path, str(status), code) in described
     for status, code in [(403, "invalid_token"), (409, "not_uploaded"), (422, "rule_violated"), (403, "token_expired")]:
         assert ("/complete", str(status), code) in described
 
@@ -442,6 +460,7 @@ _MEMBERS: dict[str, list[Any]] = {
         [],
         {},
     ],
+    "hashes_parts": [True, False, None, 0, 1, "true", [], {}],
     "key": ["public/x", None],
 }
 
@@ -487,7 +506,7 @@ def test_a_request_is_accepted_exactly_if_it_matches_the_schema(s3_reference: St
         check()
 
 
-@pytest.mark.parametrize("name", ["type", "size", "name", "sha256"])
+@pytest.mark.parametrize("name", ["type", "size", "name", "sha256", "hashes_parts"])
 def test_each_member_is_accepted_exactly_if_it_matches_the_schema(
     api: httpx.Client, presigner: Presigner, name: str
 ) -> None:

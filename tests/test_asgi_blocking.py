@@ -29,10 +29,18 @@ from starlette.routing import Mount, Route
 
 from demo_server.storages.local_storage import BUCKET
 from emulators.serving import serve
-from presign import ConfigurationError, Presigner, Unauthenticated, UploadPolicy
+from presign import (
+    Accept,
+    ConfigurationError,
+    InspectedObject,
+    Presigner,
+    Unauthenticated,
+    UploadPolicy,
+    UploadRequest,
+)
 from presign.asgi import MAX_THREADS, TIMEOUT_SECONDS, Authorize, create_app
 from presign.s3 import S3Backend
-from tests.conftest import TOKEN_SECRET, Store, png_request
+from tests.conftest import PNG, TOKEN_SECRET, Store, png_request
 
 ROOT = Path(__file__).resolve().parents[1]
 PNG_REQUEST = {"type": "image/png"}
@@ -415,6 +423,79 @@ def test_a_signing_service_that_hangs_leaves_other_endpoints_free(s3_reference: 
         release.set()
         (answer,) = _ask(url, [("POST", "/files/upload", PNG_REQUEST)])
         assert answer.status == 200
+
+
+# Files in parts
+
+LARGE: dict[str, Any] = {"type": "image/png", "size": 200 * 1024**2}
+
+
+def _for_large_files(endpoint_url: str, session: boto3.Session) -> Presigner:
+    return Presigner(
+        backend=S3Backend(bucket=BUCKET, region="us-east-1", endpoint_url=endpoint_url, session=session),
+        policy=UploadPolicy(content_types={"image/png"}, max_bytes=2**30, prefix="public/"),
+        secret=TOKEN_SECRET,
+    )
+
+
+def test_a_storage_that_hangs_at_the_beginning_of_a_large_file_leaves_small_tickets_free(s3_reference: Store) -> None:
+    token = _for_large_files(s3_reference.endpoint_url, s3_reference.session).issue(
+        UploadRequest(content_type="image/png", size=LARGE["size"])
+    )
+    with _hanging_server() as storage:
+        presigner = _for_large_files(storage, s3_reference.session)
+        with serve(_application(presigner, timeout_seconds=1.0)) as url:
+            waiting = [
+                *[("POST", "/files/upload", LARGE)] * 9,
+                *[("POST", "/files/parts/list", {"token": token.token})] * 5,
+                ("POST", "/files/abort", {"token": token.token}),
+            ]
+            free = [
+                ("POST", "/files/upload", PNG_REQUEST),
+                ("POST", "/files/parts", {"token": token.token, "numbers": [1]}),
+                ("GET", "/own", None),
+            ]
+            answers = _ask(url, waiting + free)
+    assert {(answer.status, answer.body["code"]) for answer in answers[:-3]} == {(503, "storage_unavailable")}
+    assert [answer.status for answer in answers[-3:]] == [200] * 3
+    assert max(answer.seconds for answer in answers[-3:]) < BUSY_MACHINE_SECONDS
+
+
+def test_a_large_file_that_takes_long_to_put_together_is_answered_with_202_and_completed_meanwhile(
+    s3_reference: Store,
+) -> None:
+    release = threading.Event()
+
+    def inspect(uploaded: InspectedObject) -> Accept:
+        assert release.wait(60)
+        return Accept()
+
+    presigner = Presigner(
+        backend=s3_reference.backend(),
+        policy=UploadPolicy(
+            content_types={"image/png"}, max_bytes=100, prefix="public/", parts_from_bytes=len(PNG), public_read=True
+        ),
+        secret=TOKEN_SECRET,
+        inspect=inspect,
+    )
+    ticket = presigner.issue(png_request(size=len(PNG)))
+    assert ticket.parts is not None
+    assert httpx.put(ticket.parts.requests[0].url, content=PNG).status_code == 200
+    with serve(_application(presigner, timeout_seconds=0.5)) as url:
+        for _ in range(2):
+            (answer,) = _ask(url, [("POST", "/files/complete", {"token": ticket.token})])
+            assert (answer.status, answer.body["code"]) == (202, "completion_pending")
+            assert "retry-after" in answer.headers
+        release.set()
+        answers: list[Timed] = []
+
+        def is_completed() -> bool:
+            answers.extend(_ask(url, [("POST", "/files/complete", {"token": ticket.token})]))
+            return answers[-1].status == 200
+
+        _wait_for(is_completed)
+    assert {answer.status for answer in answers} <= {200, 202}
+    assert answers[-1].body["size"] == len(PNG)
 
 
 @pytest.mark.parametrize("options", [{"max_threads": 0}, {"timeout_seconds": 0}, {"timeout_seconds": -1}])

@@ -162,7 +162,7 @@ def test_a_dry_run_counts_and_deletes_nothing(seaweedfs: Store, admin_keys: dict
         answer = _run("sweep", url, "--dry-run", keys=admin_keys)
         as_json = _run("sweep", url, "--dry-run", "--json", keys=admin_keys)
     assert (answer.returncode, answer.stdout) == (0, "Would delete 1 object, kept 1\n")
-    assert json.loads(as_json.stdout) == {"deleted": 1, "kept": 1, "failed": [], "dry_run": True}
+    assert json.loads(as_json.stdout) == {"deleted": 1, "kept": 1, "aborted": 0, "failed": [], "dry_run": True}
     assert seaweedfs.holds(f"{prefix}late")
 
 

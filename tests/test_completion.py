@@ -568,7 +568,7 @@ class _Changed:
         ({}, {"prefix": "pending/public/"}, "pending_prefix"),
         ({}, {"prefix": ""}, "pending_prefix"),
         ({"has_public_prefixes": False}, {}, "pending_prefix"),
-        ({"max_upload_bytes": 99}, {}, "max_bytes"),
+        ({"max_upload_bytes": 99, "parts": None}, {}, "max_bytes"),
         ({"enforces": lambda grant: frozenset()}, {"pending_prefix": None}, "pending_prefix"),
     ],
 )
@@ -619,7 +619,8 @@ def test_a_ticket_lasts_as_long_as_a_slow_line_needs_where_the_expiry_is_checked
 ) -> None:
     def lifetime(size: int, **changes: Any) -> timedelta:
         backend = _Changed(s3_reference.backend(), **changes)
-        ticket = _presigner(s3_reference, backend=backend, max_bytes=2**32).issue(png_request(size=size))
+        presigner = _presigner(s3_reference, backend=backend, max_bytes=2**32, parts_from_bytes=2**32 + 1)
+        ticket = presigner.issue(png_request(size=size))
         return ticket.expires_at - ticket.now.replace(microsecond=0)
 
     megabyte = 1_000_000

@@ -16,7 +16,18 @@ from emulators.gcs_accounts import generate_credentials, trusted_account
 from emulators.gcs_bucket import GcsBucket
 from emulators.gcs_reference import GcsReference
 from emulators.serving import serve
-from presign import Backend, Grant, ListedObject, ObjectHead, Rule, SignedUpload
+from presign import (
+    Backend,
+    Grant,
+    GrantInParts,
+    ListedObject,
+    ObjectHead,
+    PartRequest,
+    PartToSign,
+    Rule,
+    SignedUpload,
+    StoredPart,
+)
 from presign.azure import AzureBackend
 from presign.gcs import GCSBackend
 from presign.testing import CHECKS, MemoryBackend, Subject
@@ -297,9 +308,109 @@ class ReadsFromTheStart(Broken):
         return self.backend.read(key, offset=0, length=length, etag=etag)
 
 
+class BrokenParts(Broken):
+    """A backend whose uploads in parts pass everything on, for one thing to be broken at a time."""
+
+    @property
+    def parts(self) -> Any:
+        return self
+
+    @property
+    def good(self) -> Any:
+        return self.backend.parts
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.good if hasattr(self.good, name) else self.backend, name)
+
+    def enforces(self, grant: Grant) -> frozenset[Rule]:
+        return self.backend.enforces(grant) - {Rule.CREATE_ONLY}
+
+    def _signed(
+        self, grant: GrantInParts, part: PartToSign, now: datetime, expires_in: timedelta, **signed: str
+    ) -> Any:
+        """Sign a part with other things than it should have."""
+        signers = self.good._signers_at(now, expires_in)
+        query = (("partNumber", str(part.number)), ("uploadId", grant.upload_id))
+        location = self.good._browser_requests._location
+        url = signers.urls.sign_url(location, "PUT", grant.upload_key, signed, query)
+        return PartRequest(number=part.number, size=part.size, url=url, headers={})
+
+
+class SignsNoLength(BrokenParts):
+    def sign(self, grant: Any, parts: Any, now: datetime, *, expires_in: timedelta) -> Any:
+        return [self._signed(grant, part, now, expires_in) for part in parts], now + expires_in
+
+
+class SignsNoDigest(BrokenParts):
+    def begin(self, grant: Grant, *, needs_sha256: bool) -> Any:
+        return self.good.begin(grant, needs_sha256=False)
+
+    def sign(self, grant: Any, parts: Any, now: datetime, *, expires_in: timedelta) -> Any:
+        return self.good.sign(grant, [part._replace(sha256=None) for part in parts], now, expires_in=expires_in)
+
+
+class SignsPartsForDays(BrokenParts):
+    def sign(self, grant: Any, parts: Any, now: datetime, *, expires_in: timedelta) -> Any:
+        return self.good.sign(grant, parts, now, expires_in=timedelta(days=1))
+
+
+class SignsTheFirstPart(BrokenParts):
+    def sign(self, grant: Any, parts: Any, now: datetime, *, expires_in: timedelta) -> Any:
+        return self.good.sign(grant, [part._replace(number=1) for part in parts], now, expires_in=expires_in)
+
+
+class CommitsWhatIsThere(BrokenParts):
+    def list_parts(self, grant: GrantInParts) -> Any:
+        listed = {part.number: part for part in self.good.list_parts(grant)}
+        numbers = range(1, grant.part_count + 1)
+        return [
+            listed.get(number, StoredPart(number=number, size=grant.size_of(number), etag="x")) for number in numbers
+        ]
+
+    def commit(self, grant: GrantInParts, parts: Any) -> None:
+        self.good.commit(grant, [part for part in parts if part.etag != "x"])
+
+
+class NeverAborts(BrokenParts):
+    def abort(self, grant: GrantInParts) -> None:
+        pass
+
+
+class CommitsTheFirstPartAlone(BrokenParts):
+    def commit(self, grant: GrantInParts, parts: Any) -> None:
+        self.good.commit(grant, parts[:1])
+
+
+class ForgetsWhatItCommitted(BrokenParts):
+    def commit(self, grant: GrantInParts, parts: Any) -> None:
+        self.good.commit(grant, parts)
+        self.backend.delete(grant.upload_key)
+
+
+class ShowsOtherBytes(BrokenParts):
+    def head(self, key: str, *, first_bytes: int = 0) -> ObjectHead | None:
+        found = self.backend.head(key, first_bytes=first_bytes)
+        return found and replace(found, first_bytes=b"plain text")
+
+
+class BeginsAnotherType(BrokenParts):
+    def begin(self, grant: Grant, *, needs_sha256: bool) -> Any:
+        return self.good.begin(_changed(grant, content_type="text/html"), needs_sha256=needs_sha256)
+
+
 @pytest.mark.parametrize(
     ("broken", "found_by"),
     [
+        (SignsNoLength, "refuses_another_part_than_was_signed"),
+        (SignsPartsForDays, "refuses_another_part_than_was_signed"),
+        (SignsTheFirstPart, "stores_a_file_in_parts"),
+        (SignsNoDigest, "refuses_other_bytes_than_were_hashed"),
+        (CommitsWhatIsThere, "commits_only_whole_files"),
+        (NeverAborts, "commits_only_whole_files"),
+        (CommitsTheFirstPartAlone, "stores_a_file_in_parts"),
+        (ForgetsWhatItCommitted, "finishes_an_interrupted_completion_of_parts"),
+        (BeginsAnotherType, "stores_a_file_in_parts"),
+        (ShowsOtherBytes, "verifies_a_file_that_came_in_parts"),
         (IgnoresTheSize, "enforces_the_size_range"),
         (IgnoresTheType, "accepts_a_valid_upload"),
         (ClaimsTheChecksum, "enforces_the_checksum"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 import os
 import re
@@ -165,6 +166,44 @@ def test_anonymous_callers_read_public_objects_and_nothing_else(seaweedfs: Store
     assert httpx.get(f"{base}/").status_code == 403
     assert httpx.put(f"{base}/public/one", content=b"x").status_code == 403
     assert httpx.delete(f"{base}/public/one").status_code == 403
+
+
+@pytest.mark.parametrize("storage", ["s3", "azure", "gcs"])
+def test_a_page_sends_a_large_file_to_the_demos_own_storage_in_parts(tmp_path: Path, storage: str) -> None:
+    part_bytes = 5 * 1024**2
+    file = PNG.ljust(part_bytes, b"a") + b"the last part"
+    arguments = ("--storage", storage, "--parts-from-bytes", "5MiB", "--part-bytes", "5MiB")
+    with running_demo(tmp_path, *arguments) as demo, httpx.Client(headers={"Origin": demo.page}) as page:
+
+        def ask(path: str, body: Any) -> Any:
+            answer = page.post(f"{demo.api}{path}", json=body)
+            assert answer.status_code == 200, answer.text
+            assert answer.headers["access-control-allow-origin"] == demo.page
+            return answer.json()
+
+        begin = {"type": "image/png", "size": len(file), "hashes_parts": True}
+        ticket, aborted = ask("/upload", begin), ask("/upload", begin)
+        token = {"token": ticket["token"]}
+        for number, part in enumerate((file[:part_bytes], file[part_bytes:]), start=1):
+            digests = {"sha256": [hashlib.sha256(part).hexdigest()]} if ticket["parts"]["needs_sha256"] else {}
+            (request,) = ask("/parts", {**token, "numbers": [number], **digests})["requests"]
+            headers = ", ".join([*request["headers"], "content-type"])
+            asked = {"Access-Control-Request-Method": "PUT", "Access-Control-Request-Headers": headers}
+            preflight = page.options(request["url"], headers=asked)
+            assert preflight.status_code in {200, 204}
+            assert preflight.headers["access-control-allow-origin"] in {demo.page, "*"}
+            sent = page.put(request["url"], headers=request["headers"], content=part)
+            assert sent.status_code in {200, 201}, sent.text
+            assert sent.headers["access-control-allow-origin"] in {demo.page, "*"}
+            assert ask("/parts/list", token)["numbers"] == list(range(1, number + 1))
+        stored = ask("/complete", token)
+        assert httpx.get(stored["object_url"]).content == file
+        assert ask("/abort", {"token": aborted["token"]}) == {}
+        ended = page.post(f"{demo.api}/complete", json={"token": aborted["token"]})
+        # Azure knows nothing of an upload that has no block.
+        assert ended.json()["code"] == ("parts_missing" if storage == "azure" else "upload_ended")
+        small = page.post(f"{demo.api}/upload", json={"type": "image/png", "size": part_bytes - 1}).json()
+        assert "parts" not in small
 
 
 @pytest.mark.parametrize("storage", ["s3", "azure", "gcs"])

@@ -27,6 +27,7 @@ from infra.policies import cors_rules, signer_policy, verifier_policy
 from presign import (
     Backend,
     ConfigurationError,
+    InvalidRequest,
     Presigner,
     Rejected,
     Rule,
@@ -41,7 +42,7 @@ from presign.cli import main as command
 from presign.fastapi import completed_upload, create_router
 from presign.flask import create_blueprint
 from presign.gcs import GCSBackend
-from presign.http.openapi import COMPLETE, UPLOAD
+from presign.http.openapi import OPERATIONS
 from presign.s3 import S3Backend
 from presign.testing import CHECKS, Subject
 from tests.azure.accounts import Identity
@@ -103,7 +104,9 @@ def test_the_fastapi_example_serves_the_contract() -> None:
         answer = client.post("/files/upload", json={"type": "image/png"})
         assert answer.status_code == 200, answer.text
         assert answer.json()["url"] == "https://my-bucket.s3.eu-central-1.amazonaws.com/"
-        assert client.get("/openapi.json").json()["paths"].keys() == {"/files/upload", "/files/complete", "/login"}
+        names = ("upload", "complete", "parts", "parts/list", "abort")
+        paths = client.get("/openapi.json").json()["paths"].keys()
+        assert paths == {"/login", *(f"/files/{name}" for name in names)}
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -126,14 +129,14 @@ def test_the_policies_and_cors_rules_of_the_page_about_s3_are_those_of_the_pulum
 def test_the_table_of_codes_is_what_the_endpoints_answer() -> None:
     table = re.search(r"<!-- table: codes -->\n(.*?)<!-- end of table -->", PAGES["http.md"], re.DOTALL)
     assert table
-    shown = re.findall(r"^\| (\d+) \| `(\w+)` \| (\w+) \|", table[1], re.MULTILINE)
-    answered: dict[tuple[str, str], str] = {}
-    for operation in (UPLOAD, COMPLETE):
+    shown = re.findall(r"^\| (\d+) \| `(\w+)` \| ([\w/, ]+) \|", table[1], re.MULTILINE)
+    answered: dict[tuple[str, str], list[str]] = {}
+    for operation in OPERATIONS:
         for status, codes in operation.codes.items():
             for code in codes:
-                row = (str(status), code)
-                answered[row] = "both" if row in answered else operation.name
-    assert sorted(shown) == sorted((*row, name) for row, name in answered.items())
+                answered.setdefault((str(status), code), []).append(operation.path[1:])
+    endpoints = {row: "all" if len(paths) == len(OPERATIONS) else ", ".join(paths) for row, paths in answered.items()}
+    assert shown == sorted((*row, paths) for row, paths in endpoints.items())
 
 
 def test_the_options_and_codes_of_the_client_that_the_docs_name_exist() -> None:
@@ -146,6 +149,20 @@ def test_the_options_and_codes_of_the_client_that_the_docs_name_exist() -> None:
         assert named
         for word in named:
             assert re.search(rf"@property .* \[?{word}\]? |^ \* @typedef {{.*\"{word}\"", client, re.MULTILINE), word
+
+
+def test_the_policy_of_the_page_about_large_files_lets_them_come_in_parts(s3_reference: Store) -> None:
+    policy = _run("large files").policy
+    presigner = Presigner(backend=s3_reference.backend(), policy=policy, secret="a secret of the example")
+    count = {}
+    for size in (50 * 1024**2 - 1, 50 * 1024**2):
+        ticket = presigner.issue(UploadRequest(content_type="video/mp4", size=size))
+        count[size] = ticket.parts.plan.count if ticket.parts else None
+        if ticket.parts:
+            presigner.abort(ticket.token)
+    assert list(count.values()) == [None, 4]
+    with pytest.raises(InvalidRequest, match="'size' is required"):
+        presigner.issue(UploadRequest(content_type="video/mp4"))
 
 
 def test_the_page_about_the_command_shows_its_help() -> None:

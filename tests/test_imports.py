@@ -27,6 +27,7 @@ ORDER = (
     "verification",
     "publishing",
     "sweeping",
+    "parts",
     "completions",
     "presigner",
     "testing",

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from presign import Grant, InvalidRequest, Rule, Ticket, UploadRequest
+from presign import Grant, InvalidRequest, PartsRequest, Rule, Ticket, UploadRequest
 
 NOW = datetime(2026, 11, 23, 12, 0, 0, 123456, tzinfo=timezone.utc)
 
@@ -147,3 +147,45 @@ def test_a_ticket_becomes_the_contracts_json() -> None:
         "enforced": {"size": "storage", "headers": "completion"},
         "token": "t",
     }
+
+
+def test_a_request_for_parts_is_read_from_the_contracts_json() -> None:
+    body = b'{"token": "t", "numbers": [1, 2.0], "sha256": null}'
+    assert PartsRequest.from_json(body) == PartsRequest(token="t", numbers=(1, 2))
+    hashed = PartsRequest.from_json({"token": "secret", "numbers": [3], "sha256": ["0" * 64]})
+    assert (hashed.numbers, hashed.sha256) == ((3,), ("0" * 64,))
+    assert "secret" not in repr(hashed)
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"token": 1}, "token"),
+        ({"token": None}, "token"),
+        ({"numbers": None}, "numbers"),
+        ({"numbers": 1}, "numbers"),
+        ({"numbers": "12"}, "numbers"),
+        ({"numbers": {"1": 2}}, "numbers"),
+        ({"numbers": [1.5]}, "numbers"),
+        ({"numbers": [True]}, "numbers"),
+        ({"numbers": ["1"]}, "numbers"),
+        ({"numbers": [None]}, "numbers"),
+        ({"sha256": "0" * 64}, "sha256"),
+        ({"sha256": [1]}, "sha256"),
+        ({"sha256": [None]}, "sha256"),
+        ({"sha256": {}}, "sha256"),
+        ({"part": 1}, "part"),
+    ],
+)
+def test_a_malformed_request_for_parts_is_refused_with_the_member_that_is_wrong(
+    change: dict[str, Any], field: str
+) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        PartsRequest.from_json({"token": "t", "numbers": [1], **change})
+    assert caught.value.field == field
+
+
+def test_numbers_that_are_nested_as_deep_as_json_can_be_are_refused() -> None:
+    for depth in (1000, 100_000):
+        with pytest.raises(InvalidRequest):
+            PartsRequest.from_json(b'{"token": "t", "numbers": ' + b"[" * depth + b"]" * depth + b"}")

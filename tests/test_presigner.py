@@ -193,6 +193,7 @@ class _NoStorage:
 
     check = head = read = delete = list_objects = publish = unexpected_attributes = _asked
     pending: Any = None
+    parts = None
 
 
 def test_a_tampered_foreign_or_expired_token_never_touches_the_storage(s3_reference: Store) -> None:

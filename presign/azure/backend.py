@@ -14,6 +14,7 @@ from presign.azure.client import CALLS_VERSION, build_client
 from presign.azure.container import BlobContainer
 from presign.azure.container_signer import ContainerSigner, Permission, RequestHeaders
 from presign.azure.delegation_key import SigningKey, keep_signing_key
+from presign.azure.parts import AzureParts
 from presign.azure.publication import MAX_ONE_COPY_BYTES, Publication, check_publish_options
 from presign.backends.addresses import read_address
 from presign.backends.backend import ListedObject, ObjectHead, ObjectStore, PublishOption, SignedUpload
@@ -59,9 +60,11 @@ class AzureBackend:
     - ``verifier_account_key`` or ``verifier_credential``: verifies, publishes, deletes and lists blobs, and signs
       downloads; by default ``AZURE_STORAGE_VERIFIER_KEY``, else what signs uploads.
 
-    Upload tickets permit only ``sp=c`` (create). So an identity that signs them, and is not the verifier, needs the
+    Upload tickets permit only ``sp=c`` (create), except those for a file that comes in parts, which need ``sp=w``
+    (write) for the pending blob (see AzureParts). So an identity that signs them, and is not the verifier, needs the
     role Storage Blob Delegator on the account, and a custom role whose only data action is
-    ``.../containers/blobs/add/action`` on the pending container. The verifier needs Storage Blob Delegator on the
+    ``.../containers/blobs/add/action`` on the pending container; for parts, it also needs
+    ``.../containers/blobs/write``. The verifier needs Storage Blob Delegator on the
     account, and Storage Blob Data Contributor on both containers; Storage Blob Data Owner if the account keeps versions
     (deleting a version needs it) or if blobs get tags. An account with a hierarchical namespace has no tags, and
     refuses to publish a blob with tags. The container that tickets write to must have no legal hold and no default
@@ -123,6 +126,7 @@ class AzureBackend:
         )
         self._uploads = self._container_signer(self._credentials, signer.public_url, container)
         self._pending_uploads = self._container_signer(self._credentials, signer.public_url, pending_container)
+        self._parts = None if bind_headers else AzureParts(pending=self._pending, signer=self._pending_uploads)
         self._downloads = self._container_signer(self._verifier_credentials, signer.public_url, container)
         self._copy_sources = self._container_signer(self._verifier_credentials, signer.url, pending_container)
 
@@ -156,6 +160,11 @@ class AzureBackend:
     def max_upload_bytes(self) -> int:
         """5,000 MiB: the largest blob that Put Blob stores."""
         return MAX_ONE_COPY_BYTES
+
+    @property
+    def parts(self) -> AzureParts | None:
+        """The blocks of pending blobs; None with ``bind_headers``, because nothing could be bound to all blocks."""
+        return self._parts
 
     @property
     def checks_expiry_late(self) -> bool:

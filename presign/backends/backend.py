@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Literal, NamedTuple, Protocol
 
+from presign.backends.parts import PartsStore
 from presign.errors import StorageUnavailable
 from presign.messages import Grant, Rule
 
@@ -63,12 +64,16 @@ class ObjectHead:
 
 @dataclass(frozen=True, kw_only=True)
 class ListedObject:
-    """An object in a listing: its key, its ETag, and the time when it was stored, by the storage's clock."""
+    """An object in a listing: its key, its ETag, and the time when it was stored, by the storage's clock.
+
+    ``began_earlier``: ``stored_at`` is the time when its upload in parts began, which may be days earlier.
+    """
 
     key: str
     etag: str
     stored_at: datetime
     version: str | None = None
+    began_earlier: bool = False
 
 
 class ObjectChanged(StorageUnavailable):
@@ -139,6 +144,10 @@ class Backend(ObjectStore, Protocol):
     @property
     def max_upload_bytes(self) -> int:
         """The largest object that one upload request can store."""
+
+    @property
+    def parts(self) -> PartsStore | None:
+        """What stores a large file in parts, under ``Grant.upload_key``; None if this backend has no such uploads."""
 
     @property
     def checks_expiry_late(self) -> bool:

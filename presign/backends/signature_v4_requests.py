@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 from presign.backends.backend import SignedUpload
 from presign.backends.object_headers import HeaderNames
 from presign.backends.settings import check_texts
 from presign.errors import ConfigurationError
-from presign.messages import Grant
+from presign.messages import Grant, PartRequest
 from presign.signing.bucket_location import BucketLocation
-from presign.signing.quoting import quote_path
+from presign.signing.quoting import quote_path, quote_value
 from presign.signing.signers import Signers
+from presign.signing.sigv4 import RequestSeriesSigner
 
 UploadMethod = Literal["auto", "post", "put"]
 
@@ -84,6 +85,40 @@ class SignatureV4Requests:
             signed.update(automatic_headers)
         url = signers.urls.sign_url(self._location, "PUT", grant.upload_key, signed)
         return SignedUpload("PUT", url, headers, {}, signers.expires_at)
+
+    def sign_parts(
+        self, key: str, upload_id: str, parts: Sequence[tuple[int, int, Mapping[str, str]]], signers: Signers
+    ) -> list[PartRequest]:
+        """Return the PUTs that send parts of one upload; each of ``parts`` is a number, a size and extra headers.
+
+        Number, upload, size and headers are signed. Headers have names in lower case.
+        """
+        series: dict[int, RequestSeriesSigner] = {}
+        location, quoted_key = self._location, quote_path(key)
+        object_url, encoded_upload = f"{location.base_url}{quoted_key}", f"&uploadId={quote_value(upload_id)}"
+        requests = []
+        for number, size, headers in parts:
+            if headers or len(parts) == 1:
+                query = (("partNumber", str(number)), ("uploadId", upload_id))
+                signed = {**headers, "content-length": str(size)}
+                url = signers.urls.sign_url(location, "PUT", key, signed, query)
+            else:
+                signer = series.get(size)
+                if signer is None:
+                    series[size] = signer = RequestSeriesSigner(
+                        signers.urls,
+                        method="PUT",
+                        host=location.host,
+                        path=f"{location.path_prefix}{quoted_key}",
+                        headers={"content-length": str(size)},
+                    )
+                url = f"{object_url}?{signer.sign_encoded(f'&partNumber={number}{encoded_upload}')}"
+            requests.append(PartRequest(number, size, url, headers))
+        return requests
+
+    def object_headers(self, grant: Grant) -> dict[str, str]:
+        """Return the granted content disposition, cache control and metadata as headers."""
+        return self._header_names.of_object(grant)
 
     def sign_download(self, key: str, signers: Signers, content_disposition: str | None) -> str:
         """Return a presigned GET; the storage sends ``content_disposition`` as a header of the response."""

@@ -16,15 +16,19 @@ from presign.errors import (
     CredentialsUnavailable,
     InvalidToken,
     NotUploaded,
+    PartsMissing,
     Rejected,
     RuleViolated,
     StorageUnavailable,
+    UploadEnded,
 )
 from presign.messages import StoredObject
 
 _MESSAGES = {
     "invalid_token": gettext_lazy("This upload has expired or is not yours. Choose the file again."),
     "not_uploaded": gettext_lazy("The file did not reach the storage. Choose it again."),
+    "parts_missing": gettext_lazy("The file has not reached the storage as a whole. Choose it again."),
+    "upload_ended": gettext_lazy("The upload of the file was ended. Choose it again."),
     "rule_violated": gettext_lazy("The file was deleted, because it is not what was announced. Choose another file."),
     "rejected": gettext_lazy("The file was rejected: %(reason)s"),
     "completion_pending": ngettext_lazy(
@@ -115,7 +119,7 @@ class UploadField(forms.Field):
             )
         try:
             return complete_upload(self.alias, token, owner=self._owner)
-        except (InvalidToken, NotUploaded, RuleViolated, Rejected) as error:
+        except (InvalidToken, NotUploaded, PartsMissing, UploadEnded, RuleViolated, Rejected) as error:
             self.refused_tokens.add(token)
             code = "invalid_token" if isinstance(error, InvalidToken) else error.code
             params: dict[str, Any] = {"reason": error.detail}

@@ -1,9 +1,10 @@
-"""The views of the HTTP contract, ``<alias>/upload`` and ``<alias>/complete``, and of Uppy's ``<alias>/s3/params``.
+"""The views of the HTTP contract: ``<alias>/upload``, ``<alias>/complete``, three for files in parts, and Uppy's.
 
 All are coroutine functions. Under ASGI, they wait for the storage in threads of their own, so a storage that hangs
 blocks no other view, and a request waits for a limited time (see ``presign.http.async_endpoints``). Under WSGI, they
 wait in the thread of the request. Under both, everything else happens in that thread, whose database connection is the
-request's.
+request's. Only the completion of a file that came in parts, which can take minutes, always has another thread and a
+database connection of its own.
 
 The order is: authorise, then the media type, then the CSRF token, and then the body or the query. Under ASGI, Django
 itself has received the body before it calls any view.
@@ -13,9 +14,9 @@ from __future__ import annotations
 
 import inspect
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from asgiref.sync import sync_to_async
 from django.core.handlers.asgi import ASGIRequest
@@ -32,7 +33,7 @@ from presign.django.presigners import get_presigner
 from presign.errors import Forbidden, InvalidRequest
 from presign.http import companion as uppy
 from presign.http.async_endpoints import AsyncEndpoints
-from presign.http.endpoints import SUCCESS_HEADERS, answer_upload
+from presign.http.endpoints import SUCCESS_HEADERS, answer_abort, answer_list_parts, answer_parts
 from presign.http.problems import (
     ProblemResponse,
     is_server_fault,
@@ -40,13 +41,26 @@ from presign.http.problems import (
     problem_response_for_status,
 )
 from presign.http.request_body import check_declared_length, check_media_type, read_limited
-from presign.messages import CompletionRequest
+from presign.messages import CompletionRequest, UploadRequest
 from presign.presigner import AwaitResult, awaiter_of_running_loop
 
 T = TypeVar("T")
+
+
+class _Work(NamedTuple):
+    """What makes the body of an answer, and what waits for that on an event loop.
+
+    ``outlasts_request``: the call may go on after the request was answered.
+    """
+
+    call: Callable[[AwaitResult | None], bytes]
+    wait: Callable[[Callable[[], bytes]], Awaitable[bytes]]
+    outlasts_request: bool = False
+
+
+_Prepare = Callable[[str, bytes, str | None], _Work]
 _Body = Callable[[HttpRequest, str], bytes]
 _Refusal = Callable[[HttpRequest, str], ProblemResponse | None]
-_Answer = Callable[[str, bytes, str | None, AwaitResult], bytes]
 
 _log = logging.getLogger("presign")
 _endpoints = AsyncEndpoints()
@@ -62,6 +76,21 @@ async def complete(request: HttpRequest, alias: str) -> HttpResponse:
     return _response(await _outcome(request, alias, _complete, _refusal_of_other_methods, _body))
 
 
+async def sign_parts(request: HttpRequest, alias: str) -> HttpResponse:
+    """Answer with the requests of parts."""
+    return _response(await _outcome(request, alias, _sign_parts, _refusal_of_other_methods, _body))
+
+
+async def list_parts(request: HttpRequest, alias: str) -> HttpResponse:
+    """Answer with the numbers of the parts that are stored."""
+    return _response(await _outcome(request, alias, _list_parts, _refusal_of_other_methods, _body))
+
+
+async def abort(request: HttpRequest, alias: str) -> HttpResponse:
+    """End an upload in parts, and answer with an empty object."""
+    return _response(await _outcome(request, alias, _abort, _refusal_of_other_methods, _body))
+
+
 async def companion(request: HttpRequest, alias: str, name: str) -> HttpResponse:
     """Answer with a ticket for Uppy's Companion mode."""
 
@@ -72,7 +101,7 @@ async def companion(request: HttpRequest, alias: str, name: str) -> HttpResponse
     return _response(uppy.with_message(outcome) if isinstance(outcome, ProblemResponse) else outcome)
 
 
-for _view in (upload, complete, companion):
+for _view in (upload, complete, sign_parts, list_parts, abort, companion):
     # Django's middleware would read a form's body to find the CSRF token, before the view can authorise. The view makes
     # the same check itself, after that. Before Django 5, the decorator csrf_exempt takes no coroutine function.
     setattr(_view, "csrf_exempt", True)  # noqa: B010  (mypy knows no attributes of functions)
@@ -80,17 +109,41 @@ for _view in (upload, complete, companion):
     transaction.non_atomic_requests(_view)
 
 
-def _upload(alias: str, body: bytes, owner: str | None, await_result: AwaitResult) -> bytes:
-    return answer_upload(get_presigner(alias), body, owner)
+def _upload(alias: str, body: bytes, owner: str | None) -> _Work:
+    presigner, upload_request = get_presigner(alias), UploadRequest.from_json(body)
+    waits_for_service = presigner.backend.signing_does_io or not presigner.issuing_does_io(upload_request)
+    return _Work(
+        lambda _: presigner.issue(upload_request, owner=owner).to_json(),
+        _endpoints.in_upload_thread if waits_for_service else _endpoints.in_storage_thread,
+    )
 
 
-def _complete(alias: str, body: bytes, owner: str | None, await_result: AwaitResult) -> bytes:
-    token = CompletionRequest.from_json(body).token
-    return complete_upload(alias, token, owner=owner, await_result=await_result).to_json()
+def _complete(alias: str, body: bytes, owner: str | None) -> _Work:
+    presigner, token = get_presigner(alias), CompletionRequest.from_json(body).token
+
+    def call(await_result: AwaitResult | None) -> bytes:
+        return complete_upload(alias, token, owner=owner, await_result=await_result).to_json()
+
+    if not presigner.is_in_parts(token):
+        return _Work(call, _endpoints.in_completion_thread)
+    key = (presigner, token, owner)
+    return _Work(call, partial(_endpoints.in_long_completion_thread, key), outlasts_request=True)
+
+
+def _sign_parts(alias: str, body: bytes, owner: str | None) -> _Work:
+    return _Work(lambda _: answer_parts(get_presigner(alias), body, owner), _endpoints.in_upload_thread)
+
+
+def _list_parts(alias: str, body: bytes, owner: str | None) -> _Work:
+    return _Work(lambda _: answer_list_parts(get_presigner(alias), body, owner), _endpoints.in_storage_thread)
+
+
+def _abort(alias: str, body: bytes, owner: str | None) -> _Work:
+    return _Work(lambda _: answer_abort(get_presigner(alias), body, owner), _endpoints.in_storage_thread)
 
 
 async def _outcome(
-    request: HttpRequest, alias: str, answer: _Answer, refusal_of: _Refusal, body_of: _Body
+    request: HttpRequest, alias: str, prepare: _Prepare, refusal_of: _Refusal, body_of: _Body
 ) -> HttpResponse | ProblemResponse:
     try:
         refusal = refusal_of(request, alias) if alias in aliases() else _not_found()
@@ -101,15 +154,14 @@ async def _outcome(
         verdict = await sync_to_async(lambda: authorize(request))()
         if inspect.isawaitable(verdict):
             verdict = await verdict
-        receive = partial(_receive, request, alias, verdict, body_of)
-        await_result = awaiter_of_running_loop()
-        if isinstance(request, ASGIRequest):
-            wait = _endpoints.in_completion_thread if answer is _complete else _endpoints.in_upload_thread
-            body, owner = await sync_to_async(receive)()
-            work = partial(answer, alias, body, owner, await_result)
-            content = await wait(partial(_with_own_connections, work))
+        work = await sync_to_async(lambda: prepare(alias, *_receive(request, alias, verdict, body_of)))()
+        is_asgi = isinstance(request, ASGIRequest)
+        if is_asgi or work.outlasts_request:
+            # Under WSGI, the event loop of the request ends with it.
+            await_result = awaiter_of_running_loop() if is_asgi else None
+            content = await work.wait(partial(_with_own_connections, partial(work.call, await_result)))
         else:
-            content = await sync_to_async(lambda: answer(alias, *receive(), await_result))()
+            content = await sync_to_async(work.call)(awaiter_of_running_loop())
         return HttpResponse(content, headers=SUCCESS_HEADERS)
     except Exception as error:
         return _problem(request, as_presign_error(error))

@@ -27,6 +27,7 @@ from presign.gcs.credentials import (
 from presign.gcs.endpoints import find_endpoint, public_locations
 from presign.gcs.json_api import JsonApi
 from presign.gcs.objects import GcsObjects
+from presign.gcs.parts import GcsParts, PartsBucket
 from presign.gcs.rewriting import Rewriter
 from presign.gcs.signing_keys import SigningIdentity, hmac_identity, service_account_identity
 from presign.keys import check_prefix
@@ -168,6 +169,19 @@ class GCSBackend:
         )
         self._objects = GcsObjects(self._json_api, bucket)
         self._pending_objects = GcsObjects(self._json_api, pending_bucket)
+        uploads = PartsBucket(
+            name=bucket,
+            requests=self._browser_requests,
+            signers=self._signers,
+            location=BucketLocation.of_bucket(bucket, self._endpoint_url),
+        )
+        pending_uploads = PartsBucket(
+            name=pending_bucket,
+            requests=self._pending_requests,
+            signers=self._pending_signers,
+            location=BucketLocation.of_bucket(pending_bucket, self._endpoint_url),
+        )
+        self._parts = GcsParts(bucket=uploads, pending=pending_uploads)
         self._rewriter = Rewriter(self._json_api, source=self._pending_objects, destination=self._objects)
 
     def __repr__(self) -> str:
@@ -200,6 +214,11 @@ class GCSBackend:
     def max_upload_bytes(self) -> int:
         """The largest object that one PUT or POST stores: 5 TiB."""
         return MAX_UPLOAD_BYTES
+
+    @property
+    def parts(self) -> GcsParts:
+        """Uploads in parts, with the XML API's multipart uploads."""
+        return self._parts
 
     @property
     def checks_expiry_late(self) -> bool:

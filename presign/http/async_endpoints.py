@@ -1,9 +1,9 @@
-"""The two endpoints for an event loop: what waits for the storage does so in threads of its own."""
+"""The endpoints for an event loop: what waits for the storage does so in threads of its own."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Hashable, Mapping
 from concurrent.futures import Future
 from functools import partial
 from typing import TypeVar
@@ -11,8 +11,9 @@ from typing import TypeVar
 from presign.backends.expiring_credentials import CredentialsExpired
 from presign.errors import ConfigurationError, CredentialsUnavailable, PresignError, StorageUnavailable
 from presign.http.bounded_threads import BoundedThreads
-from presign.http.endpoints import answer_complete, answer_upload
-from presign.messages import StoredObject
+from presign.http.endpoints import answer_abort, answer_list_parts, answer_parts
+from presign.http.long_completions import LongCompletions
+from presign.messages import CompletionRequest, StoredObject, UploadRequest
 from presign.presigner import Presigner, awaiter_of_running_loop
 
 MAX_THREADS = 20
@@ -22,14 +23,16 @@ T = TypeVar("T")
 Answer = Callable[[bytes, str | None], Awaitable[bytes]]
 """Returns the body of the answer for the body of a request and its owner; raises a PresignError."""
 
+_Call = Callable[[Presigner, bytes, str | None], bytes]
+
 
 class AsyncEndpoints:
     """Answer requests of any number of presigners; a storage that hangs does not block the event loop.
 
-    - ``max_threads``: how many completions can run at once. If a presigner calls a service to sign, the calls run in
-      as many further threads.
-    - ``timeout_seconds``: how long a request waits for such a call, before CredentialsUnavailable or StorageUnavailable
-      is raised. The call goes on in its thread.
+    - ``max_threads``: how many completions can run at once. Completions of large files, other calls to the storage, and
+      calls to a service that signs run in as many further threads each.
+    - ``timeout_seconds``: how long a request waits for such a call. The call goes on in its thread. The request raises
+      CompletionPending if it completes a large file, and CredentialsUnavailable or StorageUnavailable otherwise.
 
     Raises ConfigurationError for a limit of 0 or less.
     """
@@ -41,49 +44,99 @@ class AsyncEndpoints:
             raise ConfigurationError("timeout_seconds must be more than 0", field="timeout_seconds")
         self._timeout_seconds = timeout_seconds
         self._upload_threads = BoundedThreads(max_threads=max_threads, name="presign upload")
+        self._storage_threads = BoundedThreads(max_threads=max_threads, name="presign parts")
         self._complete_threads = BoundedThreads(max_threads=max_threads, name="presign complete")
+        self._long_completions = LongCompletions(max_threads=max_threads)
 
-    def uploader(self, presigner: Presigner) -> Answer:
-        """Return what answers ``POST /upload``; it needs no thread, unless signing does I/O."""
-        signing_does_io = presigner.backend.signing_does_io
-
-        async def upload(body: bytes, owner: str | None) -> bytes:
-            if not signing_does_io:
-                try:
-                    return answer_upload(presigner, body, owner)
-                except CredentialsExpired:
-                    # A thread can wait until they are renewed; the event loop must not.
-                    pass
-            return await self.in_upload_thread(partial(answer_upload, presigner, body, owner))
-
-        return upload
-
-    def completer(self, presigner: Presigner) -> Answer:
-        """Return what answers ``POST /complete``."""
-
-        async def complete(body: bytes, owner: str | None) -> bytes:
-            # Coroutine functions of the application run here, on the loop that its other coroutines use.
-            await_result = awaiter_of_running_loop()
-            return await self.in_completion_thread(partial(answer_complete, presigner, body, owner, await_result))
-
-        return complete
+    def answers(self, presigner: Presigner) -> Mapping[str, Answer]:
+        """Return what answers each endpoint, by its path, as ``presign.http.endpoints.ANSWERS`` does for threads."""
+        return {
+            "/upload": self._uploader(presigner),
+            "/complete": self._completer(presigner),
+            "/parts": self._part_signer(presigner),
+            "/parts/list": self._storage_caller(presigner, answer_list_parts),
+            "/abort": self._storage_caller(presigner, answer_abort),
+        }
 
     async def complete(self, presigner: Presigner, token: str, owner: str | None) -> StoredObject:
         """Do the same as ``Presigner.complete_async``, within the limits."""
-        await_result = awaiter_of_running_loop()
-        return await self.in_completion_thread(
-            partial(presigner.complete, token, owner=owner, await_result=await_result)
-        )
+        # Coroutine functions of the application run here, on the loop that its other coroutines use.
+        call = partial(presigner.complete, token, owner=owner, await_result=awaiter_of_running_loop())
+        if presigner.is_in_parts(token):
+            return await self.in_long_completion_thread((presigner, token, owner), call)
+        return await self.in_completion_thread(call)
 
     async def in_upload_thread(self, call: Callable[[], T]) -> T:
         """Return the result of a call that signs, within the limits; raises CredentialsUnavailable if it is late."""
         late = CredentialsUnavailable(f"there was no signature within {self._timeout_seconds:g} seconds")
         return await _result(self._upload_threads.submit(call), self._timeout_seconds, late)
 
+    async def in_storage_thread(self, call: Callable[[], T]) -> T:
+        """Return the result of a short call to the storage, within the limits; raises StorageUnavailable if it is late.
+
+        Such calls begin, list and abort uploads in parts.
+        """
+        late = StorageUnavailable(f"the storage did not answer within {self._timeout_seconds:g} seconds")
+        return await _result(self._storage_threads.submit(call), self._timeout_seconds, late)
+
     async def in_completion_thread(self, call: Callable[[], T]) -> T:
         """Return the result of a call that completes, within the limits; raises StorageUnavailable if it is late."""
         late = StorageUnavailable(f"the completion did not end within {self._timeout_seconds:g} seconds")
         return await _result(self._complete_threads.submit(call), self._timeout_seconds, late)
+
+    async def in_long_completion_thread(self, key: Hashable, call: Callable[[], T]) -> T:
+        """Return the result of a call that completes a file in parts; raises CompletionPending if it is late.
+
+        The call then goes on, and the next request with the same ``key`` waits for the same call.
+        """
+        completion = self._long_completions.join(key, call)
+        # The completion must go on if this request gives up, so the request waits for another future.
+        ended: Future[None] = Future()
+        completion.add_done_callback(lambda _: ended.set_result(None))
+        await asyncio.wait([asyncio.wrap_future(ended)], timeout=self._timeout_seconds)
+        return self._long_completions.deliver(key, completion)
+
+    def _uploader(self, presigner: Presigner) -> Answer:
+        """Return what answers ``POST /upload``; it needs no thread, unless the ticket needs I/O."""
+
+        async def upload(body: bytes, owner: str | None) -> bytes:
+            request = UploadRequest.from_json(body)
+            issue = partial(presigner.issue, request, owner=owner)
+            if presigner.issuing_does_io(request) and not presigner.backend.signing_does_io:
+                return (await self.in_storage_thread(issue)).to_json()
+            return (await self._signed(presigner, issue)).to_json()
+
+        return upload
+
+    def _part_signer(self, presigner: Presigner) -> Answer:
+        """Return what answers ``POST /parts``; it needs no thread, unless signing does I/O."""
+
+        async def sign(body: bytes, owner: str | None) -> bytes:
+            return await self._signed(presigner, partial(answer_parts, presigner, body, owner))
+
+        return sign
+
+    def _storage_caller(self, presigner: Presigner, call: _Call) -> Answer:
+        async def answer(body: bytes, owner: str | None) -> bytes:
+            return await self.in_storage_thread(partial(call, presigner, body, owner))
+
+        return answer
+
+    def _completer(self, presigner: Presigner) -> Answer:
+        async def complete(body: bytes, owner: str | None) -> bytes:
+            token = CompletionRequest.from_json(body).token
+            return (await self.complete(presigner, token, owner)).to_json()
+
+        return complete
+
+    async def _signed(self, presigner: Presigner, call: Callable[[], T]) -> T:
+        if not presigner.backend.signing_does_io:
+            try:
+                return call()
+            except CredentialsExpired:
+                # A thread can wait until they are renewed; the event loop must not.
+                pass
+        return await self.in_upload_thread(call)
 
 
 async def _result(future: Future[T], seconds: float, late: PresignError) -> T:

@@ -1,11 +1,12 @@
-"""The two endpoints: their addresses, and the way from a request's body to the body of the answer."""
+"""The endpoints: their addresses, and the way from a request's body to the body of the answer."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 
 from presign.errors import ConfigurationError
-from presign.messages import CompletionRequest, UploadRequest
+from presign.messages import CompletionRequest, PartsRequest, UploadRequest
 from presign.presigner import AwaitResult, Presigner
 
 SUCCESS_HEADERS = {
@@ -34,7 +35,10 @@ def presigners_by_path(presigner: Presigner | Sequence[Presigner]) -> dict[str, 
 
 
 def answer_upload(presigner: Presigner, body: bytes, owner: str | None) -> bytes:
-    """Return the ticket for ``POST /upload`` as JSON; raises what ``UploadRequest`` and ``Presigner.issue`` raise."""
+    """Return the ticket for ``POST /upload`` as JSON; raises what ``UploadRequest`` and ``Presigner.issue`` raise.
+
+    This waits for the storage if ``Presigner.issuing_does_io``.
+    """
     return presigner.issue(UploadRequest.from_json(body), owner=owner).to_json()
 
 
@@ -47,6 +51,41 @@ def answer_complete(
     """
     token = CompletionRequest.from_json(body).token
     return presigner.complete(token, owner=owner, await_result=await_result).to_json()
+
+
+def answer_parts(presigner: Presigner, body: bytes, owner: str | None) -> bytes:
+    """Return the requests of parts for ``POST /parts`` as JSON; raises what ``Presigner.sign_parts`` raises."""
+    request = PartsRequest.from_json(body)
+    return presigner.sign_parts(request.token, request.numbers, owner=owner, sha256=request.sha256).to_json()
+
+
+def answer_list_parts(presigner: Presigner, body: bytes, owner: str | None) -> bytes:
+    """Return what the store has for ``POST /parts/list`` as JSON; raises what ``Presigner.list_parts`` raises.
+
+    This waits for the storage.
+    """
+    return presigner.list_parts(CompletionRequest.from_json(body).token, owner=owner).to_json()
+
+
+def answer_abort(presigner: Presigner, body: bytes, owner: str | None) -> bytes:
+    """End an upload in parts for ``POST /abort``, and return an empty JSON object.
+
+    This waits for the storage, and raises what ``Presigner.abort`` raises.
+    """
+    presigner.abort(CompletionRequest.from_json(body).token, owner=owner)
+    return b"{}"
+
+
+ANSWERS: Mapping[str, Callable[[Presigner, bytes, str | None], bytes]] = MappingProxyType(
+    {
+        "/upload": answer_upload,
+        "/complete": answer_complete,
+        "/parts": answer_parts,
+        "/parts/list": answer_list_parts,
+        "/abort": answer_abort,
+    }
+)
+"""For the path of each endpoint, what makes the body of the answer from the body of a request and its owner."""
 
 
 def _check_apart(one: Presigner, other: Presigner) -> None:

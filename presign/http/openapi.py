@@ -1,4 +1,4 @@
-"""The HTTP contract as data: the two operations with their errors, their JSON schemas, and the OpenAPI document."""
+"""The HTTP contract as data: the operations with their errors, their JSON schemas, and the OpenAPI document."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from presign.errors import (
     InvalidRequest,
     InvalidToken,
     NotUploaded,
+    PartsMissing,
     PresignError,
     Rejected,
     RuleViolated,
@@ -22,13 +23,15 @@ from presign.errors import (
     TooSmall,
     TypeNotAllowed,
     Unauthenticated,
+    UploadEnded,
 )
 from presign.http import companion as companion_mode
 from presign.http.request_body import BodyTooLarge, UnsupportedMediaType
 from presign.messages import MAX_NAME_CHARACTERS, MAX_SIZE_BYTES, Rule
+from presign.parts import MAX_PARTS_AT_ONCE
 from presign.presigner import Presigner
 
-_ERRORS_OF_BOTH: tuple[type[PresignError], ...] = (
+_ERRORS_OF_ALL: tuple[type[PresignError], ...] = (
     InvalidRequest,
     Unauthenticated,
     Forbidden,
@@ -68,7 +71,7 @@ UPLOAD = Operation(
     summary="Ask for a ticket for one file.",
     request="UploadRequest",
     answer="Ticket",
-    errors=(*_ERRORS_OF_BOTH, TooLarge, TypeNotAllowed, TooSmall, CredentialsUnavailable),
+    errors=(*_ERRORS_OF_ALL, TooLarge, TypeNotAllowed, TooSmall, CredentialsUnavailable, StorageUnavailable),
 )
 COMPLETE = Operation(
     path="/complete",
@@ -77,11 +80,13 @@ COMPLETE = Operation(
     request="CompletionRequest",
     answer="StoredObject",
     errors=(
-        *_ERRORS_OF_BOTH,
+        *_ERRORS_OF_ALL,
         CompletionPending,
         InvalidToken,
         TokenExpired,
         NotUploaded,
+        PartsMissing,
+        UploadEnded,
         RuleViolated,
         Rejected,
         StorageUnavailable,
@@ -96,6 +101,31 @@ COMPANION = Operation(
     errors=tuple(error for error in UPLOAD.errors if error not in {BodyTooLarge, UnsupportedMediaType}),
     method="get",
 )
+PARTS = Operation(
+    path="/parts",
+    name="sign_parts",
+    summary="Ask for the requests that store some parts of a large file.",
+    request="PartsRequest",
+    answer="SignedParts",
+    errors=(*_ERRORS_OF_ALL, InvalidToken, TokenExpired, CredentialsUnavailable),
+)
+LIST_PARTS = Operation(
+    path="/parts/list",
+    name="list_parts",
+    summary="Ask which parts of a large file are stored, to resume its upload.",
+    request="CompletionRequest",
+    answer="UploadedParts",
+    errors=(*_ERRORS_OF_ALL, InvalidToken, TokenExpired, UploadEnded, StorageUnavailable),
+)
+ABORT = Operation(
+    path="/abort",
+    name="abort",
+    summary="End the upload of a large file, and delete the parts that are stored.",
+    request="CompletionRequest",
+    answer="AbortedUpload",
+    errors=(*_ERRORS_OF_ALL, CompletionPending, InvalidToken, TokenExpired, StorageUnavailable),
+)
+OPERATIONS = (UPLOAD, COMPLETE, PARTS, LIST_PARTS, ABORT)
 
 
 def _types(*names: str) -> dict[str, Any]:
@@ -110,6 +140,7 @@ _TEXTS_BY_NAME = {"type": "object", "additionalProperties": _TEXT}
 _RULE_NAMES = [rule.value for rule in Rule]
 # No path, no control character, and none that reverses the direction of the text.
 _FILE_NAME = r"^(?!\.{1,2}$)[^/\\\u0000-\u001f\u007f-\u009f\u202a-\u202e\u2066-\u2069]+$"
+_SHA256 = "^[0-9a-f]{64}$"
 _OBJECT_URL = {
     **_types("string", "null"),
     "format": "uri",
@@ -123,7 +154,7 @@ def openapi(presigner: Presigner, *, companion: bool = False) -> dict[str, Any]:
 
     With ``companion``, it has the address for Uppy's Companion mode too.
     """
-    paths = {operation.path: {"post": _described(operation)} for operation in (UPLOAD, COMPLETE)}
+    paths = {operation.path: {"post": _described(operation)} for operation in OPERATIONS}
     if companion:
         paths[COMPANION.path] = {"get": {**_described(COMPANION), "parameters": companion_parameters(presigner)}}
     return {
@@ -141,6 +172,10 @@ def schemas(presigner: Presigner) -> dict[str, dict[str, Any]]:
         "Ticket": TICKET,
         "CompletionRequest": _COMPLETION_REQUEST,
         "StoredObject": STORED_OBJECT,
+        "PartsRequest": _PARTS_REQUEST,
+        "SignedParts": SIGNED_PARTS,
+        "UploadedParts": UPLOADED_PARTS,
+        "AbortedUpload": ABORTED_UPLOAD,
         "Problem": PROBLEM,
     }
 
@@ -212,19 +247,64 @@ def _upload_request(presigner: Presigner) -> dict[str, Any]:
             },
             "sha256": {
                 **type_of("sha256", "string"),
-                "pattern": "^[0-9a-f]{64}$",
+                "pattern": _SHA256,
                 "description": "The SHA-256 digest of the file in hexadecimal digits. The ticket then accepts only "
                 "a file with this digest.",
+            },
+            "hashes_parts": {
+                **type_of("hashes_parts", "boolean"),
+                "description": "The client computes the SHA-256 digest of each part, if the file comes in parts.",
             },
         },
     }
 
 
+_NUMBER = {"type": "integer", "minimum": 1}
+_PART_REQUEST = {
+    "type": "object",
+    "description": "The request that stores one part: send `method` to `url`, with all `headers` and exactly `size` "
+    "bytes of the file as the body.",
+    "required": ["number", "size", "method", "url", "headers"],
+    "properties": {
+        "number": {**_NUMBER, "description": "The part's number. Parts are numbered from 1, in the order of the file."},
+        "size": {"type": "integer", "description": "The part's size in bytes."},
+        "method": {"type": "string", "enum": ["PUT"]},
+        "url": _URL,
+        "headers": _TEXTS_BY_NAME,
+    },
+}
+_PLAN = {
+    "part_size": {
+        "type": "integer",
+        "description": "The size of every part in bytes, except the last, which has the rest of the file.",
+    },
+    "count": {**_NUMBER, "description": "How many parts there are."},
+    "at_once": {**_NUMBER, "description": "For how many parts to ask at a time, so that no request expires unsent."},
+    "needs_sha256": {
+        "type": "boolean",
+        "description": "Whether `/parts` needs the SHA-256 digest of each part.",
+    },
+    "resumable_until": {**_TIME, "description": "Until when parts can be sent and the upload can be completed."},
+}
+_TICKET_PARTS = {
+    "type": "object",
+    "description": "Only in the ticket of a large file, which comes in parts. Send the parts instead of the request "
+    "of the ticket, several at a time, and ask `/parts` for the requests of the others.",
+    "required": [*_PLAN, "requests"],
+    "properties": {
+        **_PLAN,
+        "requests": {
+            "type": "array",
+            "items": _PART_REQUEST,
+            "description": "The requests of the first parts; none if `needs_sha256`.",
+        },
+    },
+}
 TICKET = {
     "type": "object",
     "description": "The request that stores the file. Send `method` to `url`. With POST, send a multipart form that "
     "has all `fields` first and the file last, in a field named `file`. With PUT, send the file as the body, with "
-    "all `headers`.",
+    "all `headers`. A file that comes in `parts` is stored with the requests of its parts instead.",
     "required": ["method", "url", "fields", "headers", "expires_at", "now", "key", "object_url", "enforced", "token"],
     "properties": {
         "method": {"type": "string", "enum": ["POST", "PUT"]},
@@ -243,6 +323,7 @@ TICKET = {
             "additionalProperties": {"type": "string", "enum": ["storage", "completion"]},
         },
         "token": {**_TEXT, "description": "Send this to `/complete` after the file is stored."},
+        "parts": _TICKET_PARTS,
     },
 }
 _COMPLETION_REQUEST = {
@@ -250,6 +331,59 @@ _COMPLETION_REQUEST = {
     "additionalProperties": False,
     "required": ["token"],
     "properties": {"token": {**_TEXT, "description": "The token of the ticket."}},
+}
+_PARTS_REQUEST = {
+    "type": "object",
+    "additionalProperties": False,
+    "required": ["token", "numbers"],
+    "properties": {
+        "token": {**_TEXT, "description": "The token of the ticket."},
+        "numbers": {
+            "type": "array",
+            "items": _NUMBER,
+            "minItems": 1,
+            "maxItems": MAX_PARTS_AT_ONCE,
+            "uniqueItems": True,
+            "description": "The numbers of the parts.",
+        },
+        "sha256": {
+            **_types("array", "null"),
+            "items": {"type": "string", "pattern": _SHA256},
+            "maxItems": MAX_PARTS_AT_ONCE,
+            "description": "The SHA-256 digests of these parts, in the same order, if the ticket says "
+            "`needs_sha256`; otherwise absent.",
+        },
+    },
+}
+SIGNED_PARTS = {
+    "type": "object",
+    "description": "The requests of the parts, in the order of the numbers that were asked for.",
+    "required": ["requests", "expires_at", "now"],
+    "properties": {
+        "requests": {"type": "array", "items": _PART_REQUEST},
+        "expires_at": {**_TIME, "description": "The storage refuses the requests from this time on. Ask again then."},
+        "now": {**_TIME, "description": "The server's time when it signed the requests."},
+    },
+}
+UPLOADED_PARTS = {
+    "type": "object",
+    "description": "What the storage has of the file.",
+    "required": [*_PLAN, "size", "numbers"],
+    "properties": {
+        **_PLAN,
+        "size": {"type": "integer", "description": "The file's size in bytes."},
+        "numbers": {
+            "type": "array",
+            "items": _NUMBER,
+            "description": "The numbers of the parts that are stored with their whole size, in ascending order.",
+        },
+    },
+}
+ABORTED_UPLOAD = {
+    "type": "object",
+    "description": "An object without members: no part of the file is stored any more. A file that was completed "
+    "before is still stored.",
+    "properties": {},
 }
 STORED_OBJECT = {
     "type": "object",
@@ -287,5 +421,10 @@ PROBLEM = {
         },
         "rule": {"type": "string", "enum": _RULE_NAMES, "description": "The rule that the stored object broke."},
         "message": {**_TEXT, "description": "The same as `detail`; only in answers to Uppy's Companion mode."},
+        "numbers": {
+            "type": "array",
+            "items": _NUMBER,
+            "description": "The numbers of the parts that are missing, at most 1000 of them.",
+        },
     },
 }

@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 from presign.errors import PresignError
 
-MAX_BODY_BYTES = 16 * 1024
-"""The largest request body that is read. Metadata and tokens are much smaller."""
+MAX_BODY_BYTES = 32 * 1024
+"""The largest request body that is read. The longest token and the digests of 100 parts fit."""
 
 _JSON = "application/json"
 _MAX_DIGITS = 20

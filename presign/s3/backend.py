@@ -24,6 +24,7 @@ from presign.keys import check_prefix
 from presign.messages import Grant, Rule
 from presign.s3.copying import Copier
 from presign.s3.objects import HEADERS, S3Objects
+from presign.s3.parts import S3Parts
 from presign.s3.requests import BucketRequests, error_code, scope_of
 from presign.s3.session import (
     COPY_READ_TIMEOUT_SECONDS,
@@ -65,8 +66,8 @@ class S3Backend:
     - ``session``: the boto3 session whose credentials sign; by default a new ``boto3.Session()``.
     - ``verifier_session``: the session whose credentials verify, publish, delete and sign downloads; by default
       ``session``. With another session here, the identity that signs uploads needs only the right to put objects under
-      the pending prefix. Then no ticket can copy, read or overwrite anything else, even on a store that obeys headers
-      which nobody signed.
+      the pending prefix and, for files in parts, to list and abort parts there. Then no ticket can copy, read or
+      overwrite anything else, even on a store that obeys headers which nobody signed.
     - ``allow_http``: accept endpoints without TLS that are not on this machine.
 
     Credentials are loaded when the backend is built, and renewed in the background. Raises ConfigurationError.
@@ -137,12 +138,30 @@ class S3Backend:
             endpoint_url=self._endpoint_url,
         )
         self._objects = S3Objects(requests)
-        self._copier = Copier(
-            requests,
-            self._objects,
-            large_requests=LazyClient(
-                lambda: requests.with_client(build(read_timeout_seconds=COPY_READ_TIMEOUT_SECONDS))
-            ),
+        patient_requests = LazyClient(
+            lambda: requests.with_client(build(read_timeout_seconds=COPY_READ_TIMEOUT_SECONDS))
+        )
+        self._copier = Copier(requests, self._objects, large_requests=patient_requests, is_aws=self._is_aws)
+        signer_requests = requests
+        if verifier is not session:
+            build_signer = partial(build_client, session, region=self._region, endpoint_url=self._endpoint_url)
+            signer_requests = BucketRequests(
+                bucket=bucket,
+                client=self._client,
+                credentials=self._credentials,
+                location=self._location,
+                region=self._region,
+                endpoint_url=self._endpoint_url,
+            )
+            patient_requests = LazyClient(
+                lambda: signer_requests.with_client(build_signer(read_timeout_seconds=COPY_READ_TIMEOUT_SECONDS))
+            )
+        self._parts = S3Parts(
+            signer_requests,
+            committer=patient_requests,
+            sweeper=requests,
+            browser_requests=self._browser_requests,
+            signers_at=self._signers_at,
             is_aws=self._is_aws,
         )
 
@@ -173,6 +192,11 @@ class S3Backend:
     def max_upload_bytes(self) -> int:
         """The largest object that one PUT or POST stores: 5 GiB."""
         return MAX_UPLOAD_BYTES
+
+    @property
+    def parts(self) -> S3Parts:
+        """Uploads in parts, on every S3 store."""
+        return self._parts
 
     @property
     def checks_expiry_late(self) -> bool:

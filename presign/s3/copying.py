@@ -21,7 +21,7 @@ from presign.backends.failures import storage_failed
 from presign.backends.lazy_client import LazyClient
 from presign.errors import StorageUnavailable
 from presign.messages import Grant
-from presign.s3.objects import HEADERS, S3Objects, version_of
+from presign.s3.objects import HEADERS, S3Objects, object_arguments, version_of
 from presign.s3.requests import BucketRequests, error_code, status_of
 from presign.signing.quoting import quote_path, quote_value
 
@@ -32,6 +32,7 @@ LARGE_BYTES = 256 * 1024**2
 """An object larger than this is copied with a longer time-out."""
 
 PART_BYTES = 1024**3
+MAX_PARTS = 10_000
 _PARTS_AT_ONCE = 8
 
 _log = logging.getLogger("presign")
@@ -158,10 +159,11 @@ class Copier:
             raise self._requests.failed("CREATE MULTIPART UPLOAD", error) from None
         upload = {**target, "UploadId": created["UploadId"]}
         source = {"CopySource": self._copy_source(grant, head), "CopySourceIfMatch": f'"{head.etag}"'}
+        part_bytes = max(PART_BYTES, -(-head.size // MAX_PARTS))
 
         def copy_part(number: int) -> dict[str, Any]:
-            first = (number - 1) * PART_BYTES
-            last = min(first + PART_BYTES, head.size) - 1
+            first = (number - 1) * part_bytes
+            last = min(first + part_bytes, head.size) - 1
             part = client.upload_part_copy(
                 **upload, **source, PartNumber=number, CopySourceRange=f"bytes={first}-{last}"
             )
@@ -169,7 +171,7 @@ class Copier:
 
         try:
             with ThreadPoolExecutor(_PARTS_AT_ONCE) as pool:
-                parts = list(pool.map(copy_part, range(1, -(-head.size // PART_BYTES) + 1)))
+                parts = list(pool.map(copy_part, range(1, -(-head.size // part_bytes) + 1)))
             answer = client.complete_multipart_upload(**upload, MultipartUpload={"Parts": parts}, IfNoneMatch="*")
         except (BotoCoreError, ClientError) as error:
             self._abort(upload)
@@ -208,11 +210,7 @@ class Copier:
 
 def _stored_arguments(grant: Grant) -> dict[str, Any]:
     """Return the headers, metadata, tags and storage class of the copy, as arguments of boto3."""
-    arguments: dict[str, Any] = {"ContentType": grant.content_type, "Metadata": dict(grant.metadata)}
-    if grant.content_disposition is not None:
-        arguments["ContentDisposition"] = grant.content_disposition
-    if grant.cache_control is not None:
-        arguments["CacheControl"] = grant.cache_control
+    arguments = object_arguments(grant)
     if grant.tags:
         arguments["Tagging"] = urlencode(grant.tags)
     if grant.storage_class is not None:

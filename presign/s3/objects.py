@@ -12,6 +12,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from presign.backends.backend import ListedObject, ObjectChanged, ObjectHead
 from presign.backends.failures import storage_failed
 from presign.backends.object_headers import HeaderNames
+from presign.messages import Grant
 from presign.s3.requests import CONCLUSIVE_STATUSES, BucketRequests, error_code, status_of
 from presign.signing.quoting import quote_value
 
@@ -115,8 +116,13 @@ class S3Objects:
         try:
             for page in pages.paginate(Bucket=self._requests.bucket, Prefix=prefix):
                 for listed in page.get("Contents", []):
+                    etag = listed["ETag"].strip('"')
                     yield ListedObject(
-                        key=listed["Key"], etag=listed["ETag"].strip('"'), stored_at=listed["LastModified"]
+                        key=listed["Key"],
+                        etag=etag,
+                        stored_at=listed["LastModified"],
+                        # The ETag of an object that came in parts has their number after a hyphen.
+                        began_earlier="-" in etag,
                     )
         except (BotoCoreError, ClientError) as error:
             raise self._requests.failed("LIST", error) from None
@@ -202,6 +208,16 @@ def _object_head(headers: Mapping[str, str], first_bytes: bytes | None = None) -
         unexpected_headers=unexpected,
         first_bytes=first_bytes,
     )
+
+
+def object_arguments(grant: Grant) -> dict[str, Any]:
+    """Return the type, the headers and the metadata of an object, as arguments of boto3."""
+    arguments: dict[str, Any] = {"ContentType": grant.content_type, "Metadata": dict(grant.metadata)}
+    if grant.content_disposition is not None:
+        arguments["ContentDisposition"] = grant.content_disposition
+    if grant.cache_control is not None:
+        arguments["CacheControl"] = grant.cache_control
+    return arguments
 
 
 def version_of(version_id: str | None) -> str | None:

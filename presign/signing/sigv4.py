@@ -200,11 +200,18 @@ class RequestSeriesSigner:
         """
         encoded, sorts_last = _encoded(query, self._url_signer.prefix)
         if sorts_last:
-            hashed = self._hashed_head.copy()
-            hashed.update(f"{encoded}{self._tail}".encode())
-        else:
-            merged = _merged(self._canonical_query, query, self._url_signer.prefix)
-            hashed = sha256(f"{self._head}{merged}{self._tail}".encode())
+            return self.sign_encoded(encoded)
+        merged = _merged(self._canonical_query, query, self._url_signer.prefix)
+        hashed = sha256(f"{self._head}{merged}{self._tail}".encode())
+        return f"{encoded[1:]}&{self._sent_query}{self._url_signer.sign(hashed.hexdigest())}"
+
+    def sign_encoded(self, encoded: str) -> str:
+        """Do the same for extra parameters that are percent-encoded and sorted, each after an ``&``.
+
+        Their names must sort after those of the signature, such as names that begin with a small letter.
+        """
+        hashed = self._hashed_head.copy()
+        hashed.update(f"{encoded}{self._tail}".encode())
         signature = self._url_signer.sign(hashed.hexdigest())
         return f"{encoded[1:]}{'&' if encoded else ''}{self._sent_query}{signature}"
 

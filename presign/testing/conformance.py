@@ -28,6 +28,14 @@ from presign.testing.completion_checks import (
     refuses_attributes_that_nobody_signed,
     refuses_the_token_of_another_presigner,
 )
+from presign.testing.part_checks import (
+    commits_only_whole_files,
+    finishes_an_interrupted_completion_of_parts,
+    refuses_another_part_than_was_signed,
+    refuses_other_bytes_than_were_hashed,
+    stores_a_file_in_parts,
+    verifies_a_file_that_came_in_parts,
+)
 from presign.testing.subject import Subject
 from presign.testing.ticket_checks import (
     accepts_a_valid_upload,
@@ -68,5 +76,11 @@ CHECKS: tuple[Callable[[Subject], None], ...] = (
     refuses_an_expired_ticket,
     completes_only_an_existing_upload,
     reads_and_deletes_the_named_object,
+    stores_a_file_in_parts,
+    refuses_another_part_than_was_signed,
+    refuses_other_bytes_than_were_hashed,
+    commits_only_whole_files,
+    verifies_a_file_that_came_in_parts,
+    finishes_an_interrupted_completion_of_parts,
 )
 """Every check. A backend conforms if none of them raises."""

@@ -6,8 +6,11 @@ from collections.abc import Callable
 from typing import Any
 
 from presign.backends.backend import Backend, ObjectStore
+from presign.backends.parts import PartsStore
 
-_INTERRUPTED_METHODS = frozenset({"head", "read", "delete", "publish", "unexpected_attributes"})
+_INTERRUPTED_METHODS = frozenset(
+    {"head", "read", "delete", "publish", "unexpected_attributes", "list_parts", "commit", "abort"}
+)
 
 
 class InterruptedBackend:
@@ -15,8 +18,8 @@ class InterruptedBackend:
 
     With ``after``, the storage does what call ``fail_at`` asks for, and only its answer is lost. ``before`` maps a
     method's name to an action, which runs once, before the next call of that method. ``calls`` has the names of the
-    calls so far. Only calls that a completion makes are counted. ``store`` gets the calls for objects; by default it is
-    ``backend``.
+    calls so far. Only calls that a completion makes are counted, also those to ``backend.parts``. ``store`` gets the
+    calls; by default it is ``backend``.
     """
 
     def __init__(
@@ -26,7 +29,7 @@ class InterruptedBackend:
         fail_at: int = -1,
         after: bool = False,
         failure: BaseException | None = None,
-        store: ObjectStore | None = None,
+        store: ObjectStore | PartsStore | None = None,
     ) -> None:
         self._backend: Any = backend
         self._store: Any = backend if store is None else store
@@ -39,14 +42,16 @@ class InterruptedBackend:
     @property
     def pending(self) -> InterruptedBackend:
         """Return this backend, or one for its pending store that counts the same calls."""
-        if self._backend.pending is self._backend:
-            return self
+        return self if self._backend.pending is self._backend else self._view(self._backend.pending)
+
+    @property
+    def parts(self) -> InterruptedBackend | None:
+        """Return one for the uploads in parts that counts the same calls; None if the backend has none."""
+        return None if self._backend.parts is None else self._view(self._backend.parts)
+
+    def _view(self, store: ObjectStore | PartsStore) -> InterruptedBackend:
         view = InterruptedBackend(
-            self._backend,
-            fail_at=self.fail_at,
-            after=self.after,
-            failure=self.failure,
-            store=self._backend.pending,
+            self._backend, fail_at=self.fail_at, after=self.after, failure=self.failure, store=store
         )
         view.calls, view.before = self.calls, self.before
         return view

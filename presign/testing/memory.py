@@ -172,6 +172,11 @@ class MemoryBackend:
         return True
 
     @property
+    def parts(self) -> None:
+        """None: every file comes in one request."""
+        return None
+
+    @property
     def max_upload_bytes(self) -> int:
         """The largest object that any of the clouds takes: 5 TiB."""
         return MAX_UPLOAD_BYTES

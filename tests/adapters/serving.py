@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import threading
 import traceback
+from asyncio import to_thread
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Protocol
+from unittest.mock import patch
 
 from django.core.handlers.wsgi import WSGIHandler
 from django.http import HttpRequest
@@ -28,8 +30,11 @@ from emulators.serving import serve
 from presign import Presigner, PresignError, UploadRequest
 from presign.asgi import create_app
 from presign.django import presigners as django_presigners
+from presign.django import views as django_views
 from presign.fastapi import create_router
 from presign.flask import create_blueprint
+from presign.http.async_endpoints import TIMEOUT_SECONDS, AsyncEndpoints
+from presign.http.endpoints import ANSWERS
 from tests.django import project as _project  # noqa: F401  (configures Django)
 
 if TYPE_CHECKING:
@@ -38,11 +43,23 @@ if TYPE_CHECKING:
 Decide = Callable[[str | None], str | None]
 """Returns the owner for the value of the header X-User, which stands for a session, or raises a PresignError."""
 
-Serve = Callable[[Sequence[Presigner], Decide, bool], AbstractContextManager[str]]
-"""Serves several presigners by name, and yields the URL under which their names stand.
 
-The last argument says whether Uppy's Companion mode is served too.
-"""
+class Serve(Protocol):
+    """Serves several presigners by name, and yields the URL under which their names stand.
+
+    ``companion`` says whether Uppy's Companion mode is served too, and ``timeout_seconds`` is how long a request waits
+    for the completion of a large file.
+    """
+
+    def __call__(
+        self,
+        presigners: Sequence[Presigner],
+        decide: Decide,
+        *,
+        companion: bool = False,
+        timeout_seconds: float = TIMEOUT_SECONDS,
+    ) -> AbstractContextManager[str]: ...
+
 
 STOP_SECONDS = 10
 
@@ -63,17 +80,29 @@ def serve_wsgi(app: WSGIApplication) -> Iterator[str]:
 
 
 @contextmanager
-def _asgi(presigners: Sequence[Presigner], decide: Decide, companion: bool) -> Iterator[str]:
+def _asgi(
+    presigners: Sequence[Presigner],
+    decide: Decide,
+    *,
+    companion: bool = False,
+    timeout_seconds: float = TIMEOUT_SECONDS,
+) -> Iterator[str]:
     async def authorize(request: Request) -> str | None:
         return decide(request.headers.get("x-user"))
 
-    app = create_app(presigners, authorize=authorize, companion=companion)
+    app = create_app(presigners, authorize=authorize, companion=companion, timeout_seconds=timeout_seconds)
     with serve(Starlette(routes=[Mount("/files", app)])) as url:
         yield f"{url}/files"
 
 
 @contextmanager
-def _fastapi(presigners: Sequence[Presigner], decide: Decide, companion: bool) -> Iterator[str]:
+def _fastapi(
+    presigners: Sequence[Presigner],
+    decide: Decide,
+    *,
+    companion: bool = False,
+    timeout_seconds: float = TIMEOUT_SECONDS,
+) -> Iterator[str]:
     def session(x_user: Annotated[str | None, Header()] = None) -> str | None:
         return x_user
 
@@ -81,24 +110,38 @@ def _fastapi(presigners: Sequence[Presigner], decide: Decide, companion: bool) -
         return decide(user)
 
     app = FastAPI()
-    app.include_router(create_router(presigners, authorize=authorize, companion=companion), prefix="/files")
+    router = create_router(presigners, authorize=authorize, companion=companion, timeout_seconds=timeout_seconds)
+    app.include_router(router, prefix="/files")
     with serve(app) as url:
         yield f"{url}/files"
 
 
 @contextmanager
-def _flask(presigners: Sequence[Presigner], decide: Decide, companion: bool) -> Iterator[str]:
+def _flask(
+    presigners: Sequence[Presigner],
+    decide: Decide,
+    *,
+    companion: bool = False,
+    timeout_seconds: float = TIMEOUT_SECONDS,
+) -> Iterator[str]:
     def authorize(request: FlaskRequest) -> str | None:
         return decide(request.headers.get("X-User"))
 
     app = Flask(__name__)
-    app.register_blueprint(create_blueprint(presigners, authorize=authorize, companion=companion), url_prefix="/files")
+    blueprint = create_blueprint(presigners, authorize=authorize, companion=companion, timeout_seconds=timeout_seconds)
+    app.register_blueprint(blueprint, url_prefix="/files")
     with serve_wsgi(app) as url:
         yield f"{url}/files"
 
 
 @contextmanager
-def _django(presigners: Sequence[Presigner], decide: Decide, companion: bool) -> Iterator[str]:
+def _django(
+    presigners: Sequence[Presigner],
+    decide: Decide,
+    *,
+    companion: bool = False,
+    timeout_seconds: float = TIMEOUT_SECONDS,
+) -> Iterator[str]:
     def authorize(request: HttpRequest) -> bool:
         owner = decide(request.headers.get("X-User"))
         request.user = SimpleNamespace(pk=owner, is_authenticated=True)
@@ -117,7 +160,10 @@ def _django(presigners: Sequence[Presigner], decide: Decide, companion: bool) ->
         }
         for each in presigners
     }
-    with override_settings(PRESIGN=described, ROOT_URLCONF="tests.django.project_urls", ALLOWED_HOSTS=["127.0.0.1"]):
+    with (
+        override_settings(PRESIGN=described, ROOT_URLCONF="tests.django.project_urls", ALLOWED_HOSTS=["127.0.0.1"]),
+        patch.object(django_views, "_endpoints", AsyncEndpoints(timeout_seconds=timeout_seconds)),
+    ):
         django_presigners._presigners.update({each.name: each for each in presigners})
         with serve_wsgi(WSGIHandler()) as url:
             yield f"{url}/uploads"
@@ -136,15 +182,23 @@ def serve_naively(presigners: Sequence[Presigner], decide: Decide) -> Iterator[s
             query = {"type": request.query_params.get("type"), "name": request.query_params.get("filename")}
             members: dict[str, Any] = query if request.method == "GET" else await request.json()
             decide(request.headers.get("x-user"))
-            if request.url.path.endswith("/complete"):
+            path = request.url.path
+            if path.endswith("/complete"):
                 return JSONResponse((await presigner.complete_async(members["token"])).to_dict())
+            if path.endswith("/parts"):
+                return Response(presigner.sign_parts(members["token"], members["numbers"]).to_json())
+            if path.endswith("/parts/list"):
+                return Response((await to_thread(presigner.list_parts, members["token"])).to_json())
+            if path.endswith("/abort"):
+                await to_thread(presigner.abort, members["token"])
+                return JSONResponse({})
             return JSONResponse(presigner.issue(UploadRequest.from_json(members)).to_dict())
         except PresignError as error:
             return JSONResponse({"error": error.detail}, status_code=error.status)
         except Exception:
             return PlainTextResponse(traceback.format_exc(), status_code=500)
 
-    paths = [f"/{each.name}/{name}" for each in presigners for name in ("upload", "complete", "s3/params")]
+    paths = [f"/{each.name}{name}" for each in presigners for name in (*ANSWERS, "/s3/params")]
     methods = ["GET", "POST", "PUT", "PATCH", "DELETE"]
     with serve(Starlette(routes=[Route(path, answer, methods=methods) for path in paths])) as url:
         yield url

@@ -21,14 +21,26 @@ from presign import (
     InspectedObject,
     NotYet,
     Presigner,
+    Reject,
     StoredObject,
     Unauthenticated,
     UploadPolicy,
 )
-from presign.fastapi import StoredUpload, UploadTicket, completed_upload, create_router
-from presign.http.openapi import COMPANION, COMPLETE, UPLOAD, companion_parameters, schemas
+from presign.fastapi import (
+    AbortedUpload,
+    StoredParts,
+    StoredUpload,
+    UploadInParts,
+    UploadPart,
+    UploadParts,
+    UploadTicket,
+    completed_upload,
+    create_router,
+)
+from presign.http.openapi import ABORT, COMPANION, COMPLETE, LIST_PARTS, PARTS, UPLOAD, companion_parameters, schemas
 from tests.adapters.conftest import store_png
-from tests.conftest import TOKEN_SECRET, Store
+from tests.conftest import PNG, TOKEN_SECRET, Store
+from tests.small_parts import SmallPartsBackend
 
 REQUEST = {"type": "image/png"}
 ALICE = {"X-User": "alice"}
@@ -61,10 +73,18 @@ def test_the_applications_document_describes_each_kind_with_its_own_limits(s3_re
     document = json.loads(json.dumps(app.openapi()))
     validate_openapi(document)
     assert sorted(document["paths"]) == [
-        f"/files/{kind.name}/{path}" for kind in kinds for path in ("complete", "upload")
+        f"/files/{kind.name}/{path}"
+        for kind in kinds
+        for path in ("abort", "complete", "parts", "parts/list", "upload")
     ]
     for kind in kinds:
-        for operation, model in ((UPLOAD, "UploadTicket"), (COMPLETE, "StoredUpload")):
+        for operation, model in (
+            (UPLOAD, "UploadTicket"),
+            (COMPLETE, "StoredUpload"),
+            (PARTS, "UploadParts"),
+            (LIST_PARTS, "StoredParts"),
+            (ABORT, "AbortedUpload"),
+        ):
             path = document["paths"][f"/files/{kind.name}{operation.path}"]
             assert list(path) == ["post"], "the refusal of other methods is not described"
             body = path["post"]["requestBody"]["content"]["application/json"]["schema"]
@@ -72,12 +92,13 @@ def test_the_applications_document_describes_each_kind_with_its_own_limits(s3_re
             answers = path["post"]["responses"]
             described = answers["200"]["content"]["application/json"]["schema"]
             assert described == {"$ref": f"#/components/schemas/{model}"}
+            assert answers.pop("4XX")["content"].keys() == {"application/problem+json"}
             codes = {int(status): answer["description"] for status, answer in answers.items() if status != "200"}
             assert codes == {status: ", ".join(codes) for status, codes in operation.codes.items()}
             for status in codes:
                 assert list(answers[str(status)]["content"]) == ["application/problem+json"]
     ids = [path["post"]["operationId"] for path in document["paths"].values()]
-    assert len({*ids}) == 4
+    assert len({*ids}) == 10
 
 
 def test_the_applications_document_describes_uppys_companion_mode(s3_reference: Store) -> None:
@@ -93,14 +114,29 @@ def test_the_applications_document_describes_uppys_companion_mode(s3_reference: 
             assert json.loads(json.dumps(parameter)) in described["get"]["parameters"]
         answers = described["get"]["responses"]
         assert answers["200"]["content"]["application/json"]["schema"] == {"$ref": "#/components/schemas/UploadTicket"}
-        assert {status for status in answers if status != "200"} == {str(status) for status in COMPANION.codes}
+        assert {status for status in answers if status != "200"} == {"4XX", *map(str, COMPANION.codes)}
 
 
-@pytest.mark.parametrize(("model", "name"), [(UploadTicket, "Ticket"), (StoredUpload, "StoredObject")])
+@pytest.mark.parametrize(
+    ("model", "name"),
+    [
+        (UploadTicket, "Ticket"),
+        (StoredUpload, "StoredObject"),
+        (UploadParts, "SignedParts"),
+        (StoredParts, "UploadedParts"),
+        (AbortedUpload, "AbortedUpload"),
+    ],
+)
 def test_the_models_have_the_members_of_the_contract(presigner: Presigner, model: Any, name: str) -> None:
     schema = schemas(presigner)[name]
     assert list(model.model_fields) == list(schema["properties"])
     assert model.model_json_schema() == {"title": model.__name__, **schema}
+
+
+def test_the_models_of_what_a_ticket_has_inside_have_the_members_of_the_contract(presigner: Presigner) -> None:
+    parts = schemas(presigner)["Ticket"]["properties"]["parts"]
+    assert list(UploadInParts.model_fields) == list(parts["properties"])
+    assert list(UploadPart.model_fields) == list(parts["properties"]["requests"]["items"]["properties"])
 
 
 def test_the_models_read_the_answers(presigner: Presigner) -> None:
@@ -255,6 +291,37 @@ def test_a_completion_that_hangs_is_answered_and_blocks_nothing(s3_reference: St
             assert time.monotonic() - began < 20
     finally:
         goes_on.set()
+
+
+def test_the_dependency_answers_202_while_a_large_file_is_completed(s3_reference: Store) -> None:
+    goes_on = threading.Event()
+    policy = UploadPolicy(
+        content_types={"image/png"}, max_bytes=100, prefix="public/", parts_from_bytes=20, part_bytes=100
+    )
+    presigner = Presigner(
+        backend=SmallPartsBackend(s3_reference),
+        policy=policy,
+        secret=TOKEN_SECRET,
+        inspect=lambda uploaded: Accept() if goes_on.wait(30) else Reject("too late"),
+    )
+    app = _app(presigner, _alice)
+    upload = Depends(completed_upload(presigner, authorize=_alice, timeout_seconds=0.2))
+
+    @app.put("/profile")
+    async def save(avatar: StoredObject = upload) -> str:
+        return avatar.key
+
+    with serve(app) as url, httpx.Client(base_url=url, headers=ALICE, timeout=30) as client:
+        ticket = client.post("/files/upload", json={**REQUEST, "size": len(PNG)}).json()
+        (request,) = ticket["parts"]["requests"]
+        assert httpx.put(request["url"], headers=request["headers"], content=PNG).status_code == 200
+        answers = [client.put("/profile", json={"token": ticket["token"]})]
+        assert (answers[0].status_code, answers[0].headers["retry-after"]) == (202, "1")
+        assert answers[0].json()["detail"]["code"] == "completion_pending"
+        goes_on.set()
+        while answers[-1].status_code == 202 and len(answers) < 100:
+            answers.append(client.put("/profile", json={"token": ticket["token"]}))
+    assert (answers[-1].status_code, answers[-1].json()) == (200, ticket["key"])
 
 
 @pytest.mark.parametrize("options", [{"max_threads": 0}, {"timeout_seconds": 0}])

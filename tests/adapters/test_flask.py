@@ -4,24 +4,38 @@ from __future__ import annotations
 
 import json
 import socket
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
 import pytest
-from flask import Flask, Request, Response, abort, got_request_exception, redirect, request, url_for
+from flask import (
+    Flask,
+    Request,
+    Response,
+    abort,
+    current_app,
+    g,
+    got_request_exception,
+    has_request_context,
+    redirect,
+    request,
+    url_for,
+)
 from flask_cors import CORS
 from werkzeug.exceptions import TooManyRequests as FlaskTooManyRequests
 from werkzeug.exceptions import Unauthorized
 
-from presign import ConfigurationError, Forbidden, Presigner
+from presign import Completion, ConfigurationError, Forbidden, Presigner, UploadPolicy
 from presign.flask import create_blueprint
 from presign.http.openapi import openapi
 from presign.http.request_body import MAX_BODY_BYTES
 from tests.adapters.conftest import store_png
 from tests.adapters.serving import serve_wsgi
-from tests.conftest import Store
+from tests.conftest import PNG, TOKEN_SECRET, Store
+from tests.small_parts import SmallPartsBackend
 
 REQUEST = {"type": "image/png"}
 
@@ -227,3 +241,75 @@ def test_a_refusal_is_no_failure(presigner: Presigner, reported: list[BaseExcept
 def test_a_failure_inside_is_raised_in_tests_of_the_application(presigner: Presigner) -> None:
     with pytest.raises(RuntimeError, match="the cause"):
         _post(_app(presigner, _fails, TESTING=True))
+
+
+# large files
+
+
+def _sent_in_parts(app: Flask) -> str:
+    """Upload a picture in parts, and return its ticket's token."""
+    ticket = _post(app, json={**REQUEST, "size": len(PNG)}).get_json()
+    for each in ticket["parts"]["requests"]:
+        part = PNG[20 * (each["number"] - 1) :][: each["size"]]
+        assert httpx.put(each["url"], headers=each["headers"], content=part).status_code == 200
+    token: str = ticket["token"]
+    return token
+
+
+def _in_parts(store: Store, on_complete: Callable[[Completion], None]) -> Presigner:
+    policy = UploadPolicy(
+        content_types={"image/png"}, max_bytes=100, prefix="public/", parts_from_bytes=20, part_bytes=20
+    )
+    return Presigner(backend=SmallPartsBackend(store), policy=policy, secret=TOKEN_SECRET, on_complete=on_complete)
+
+
+def test_a_large_file_is_completed_in_a_context_of_the_application_that_ends_with_the_completion(
+    s3_reference: Store,
+) -> None:
+    released, contexts, ended = threading.Event(), list[Any](), list[Any]()
+
+    def on_complete(completion: Completion) -> None:
+        assert released.wait(30)
+        contexts.append((current_app.name, has_request_context(), g.get("of_the_request")))
+        g.of_the_completion = True
+
+    app = Flask("the_application")
+    blueprint = create_blueprint(_in_parts(s3_reference, on_complete), authorize=_alice, timeout_seconds=0.2)
+    app.register_blueprint(blueprint, url_prefix="/files")
+
+    @app.before_request
+    def mark() -> None:
+        g.of_the_request = True
+
+    @app.teardown_appcontext
+    def end(error: BaseException | None) -> None:
+        if "of_the_completion" in g:
+            ended.append(error)
+
+    token = {"token": _sent_in_parts(app)}
+    _is_problem(_post(app, "/files/complete", json=token), 202, "completion_pending")
+    released.set()
+    answers = [_post(app, "/files/complete", json=token)]
+    while answers[-1].status_code == 202 and len(answers) < 100:
+        answers.append(_post(app, "/files/complete", json=token))
+    assert answers[-1].status_code == 200
+    assert contexts == [("the_application", False, None)]
+    assert ended == [None]
+
+
+def test_a_failure_of_the_application_after_a_large_file_is_reported(
+    s3_reference: Store, reported: list[BaseException]
+) -> None:
+    def on_complete(completion: Completion) -> None:
+        raise RuntimeError("the cause")
+
+    app = _app(_in_parts(s3_reference, on_complete))
+    answer = _post(app, "/files/complete", json={"token": _sent_in_parts(app)})
+    _is_problem(answer, 500, "internal")
+    assert "the cause" not in answer.text
+    assert [str(error) for error in reported] == ["the cause"]
+
+
+def test_a_limit_of_nothing_is_refused(presigner: Presigner) -> None:
+    with pytest.raises(ConfigurationError, match="timeout_seconds"):
+        create_blueprint(presigner, authorize=_alice, timeout_seconds=0)

@@ -11,11 +11,13 @@ import httpx
 ANSWER_SECONDS = 3.0
 
 
-def answer_to_unfinished(url: str, headers: Mapping[str, str], body: bytes = b"") -> httpx.Response:
-    """Send a POST that does not end, and return the JSON answer that nevertheless comes within ANSWER_SECONDS."""
+def answer_to_unfinished(
+    url: str, headers: Mapping[str, str], body: bytes = b"", *, seconds: float = ANSWER_SECONDS
+) -> httpx.Response:
+    """Send a POST that does not end, and return the JSON answer that nevertheless comes within ``seconds``."""
     parts = urlsplit(url)
     head = [f"POST {parts.path} HTTP/1.1", "Host: test", *(f"{name}: {value}" for name, value in headers.items())]
-    with socket.create_connection((parts.hostname or "", parts.port or 0), timeout=ANSWER_SECONDS) as connection:
+    with socket.create_connection((parts.hostname or "", parts.port or 0), timeout=seconds) as connection:
         connection.sendall("\r\n".join([*head, "", ""]).encode() + body)
         received = b""
         try:

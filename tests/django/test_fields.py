@@ -15,6 +15,7 @@ from django.test import RequestFactory
 
 from presign import InspectedObject, NotYet, Reject, StoredObject
 from presign.django import UploadField, UploadWidget, bind_request
+from presign.django.presigners import get_presigner
 from tests.conftest import PNG, Store
 from tests.django.conftest import Project
 from tests.django.uploading import put_file, ticket_for
@@ -84,6 +85,21 @@ def test_what_was_not_uploaded_and_what_breaks_a_rule_are_errors_of_the_field(us
     no_picture = bound(users.alice, uploaded(users.alice, b"GIF89a" + bytes(len(PNG) - 6)))
     assert not no_picture.is_valid()
     assert no_picture.errors.as_data()["photo"][0].code == "rule_violated"
+
+
+def test_a_large_file_with_missing_parts_and_one_whose_upload_has_ended_are_errors_of_the_field(
+    users: ModuleType, project: Project
+) -> None:
+    large = {"max_bytes": 10 * 1024**2, "parts_from_bytes": 5 * 1024**2}
+    project(**large)
+    token = ticket_for(users.alice, size=6 * 1024**2)["token"]
+    unfinished = bound(users.alice, token)
+    assert not unfinished.is_valid()
+    assert unfinished.errors["photo"] == ["The file has not reached the storage as a whole. Choose it again."]
+    get_presigner("photos").abort(token, owner=str(users.alice.pk))
+    aborted = bound(users.alice, token)
+    assert not aborted.is_valid()
+    assert aborted.errors["photo"] == ["The upload of the file was ended. Choose it again."]
 
 
 def test_the_reason_of_a_rejection_is_shown_and_a_check_that_has_not_ended_keeps_the_token(

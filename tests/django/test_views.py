@@ -7,12 +7,14 @@ import json
 import logging
 import threading
 from collections.abc import Callable
+from contextlib import closing
 from io import BytesIO
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import httpx
 import pytest
+from asgiref.sync import ThreadSensitiveContext
 from django.core.exceptions import PermissionDenied
 from django.core.handlers.asgi import ASGIHandler
 from django.core.handlers.wsgi import WSGIHandler
@@ -30,10 +32,14 @@ from presign.http.request_body import MAX_BODY_BYTES
 from tests.conftest import PNG, Store
 from tests.django.conftest import Project
 from tests.django.uploading import csrf_client, put_file, signed_in, ticket_for
+from tests.small_parts import SmallPartsBackend
 
 pytestmark = pytest.mark.usefixtures("project")
 UPLOAD = "/uploads/photos/upload"
 COMPLETE = "/uploads/photos/complete"
+PARTS = "/uploads/photos/parts"
+LIST_PARTS = "/uploads/photos/parts/list"
+ABORT = "/uploads/photos/abort"
 
 
 def _post(client: Any, path: str, body: object, **options: Any) -> Any:
@@ -145,7 +151,7 @@ def test_a_request_without_the_csrf_token_is_refused_although_the_session_is_val
     answer = _post(client, UPLOAD, {"type": "image/png"})
     assert (answer.status_code, answer.json()["code"]) == (403, "forbidden")
     assert "CSRF" in answer.json()["detail"]
-    for path in (UPLOAD, COMPLETE):
+    for path in (UPLOAD, COMPLETE, PARTS, LIST_PARTS, ABORT):
         assert _post(client, path, {"token": "x"}, HTTP_X_CSRFTOKEN="b" * 32).json()["code"] == "forbidden"
     assert _post(client, UPLOAD, {"type": "image/png"}, HTTP_X_CSRFTOKEN=token).status_code == 200
 
@@ -326,6 +332,83 @@ def test_the_settings_of_an_alias_are_read_once(users: ModuleType, monkeypatch: 
 
     monkeypatch.setattr(configuration, "_function", refuse)
     assert _post(client, UPLOAD, {"type": "image/png"}).status_code == 200
+
+
+def _large_ticket(user: Any, project: Project, store: Store, **hooks: Any) -> dict[str, Any]:
+    """Return a ticket of a file that came in parts, after it is stored."""
+    project(backend=lambda: SmallPartsBackend(store), prefix="public/", parts_from_bytes=10, part_bytes=20, **hooks)
+    ticket = ticket_for(user, name="cat.png")
+    for request in ticket["parts"]["requests"]:
+        start = 20 * (request["number"] - 1)
+        part = PNG[start : start + 20]
+        assert httpx.put(request["url"], headers=request["headers"], content=part).status_code == 200
+    return ticket
+
+
+@pytest.mark.parametrize("is_async", [False, True], ids=["wsgi", "asgi"])
+def test_the_completion_of_a_large_file_uses_the_database_from_a_thread_of_its_own_and_closes_its_connection(
+    users: ModuleType, project: Project, s3_reference: Store, is_async: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(views, "_endpoints", AsyncEndpoints(timeout_seconds=0.2))
+    released, threads, closed = threading.Event(), list[str](), list[str]()
+
+    def close_all() -> None:
+        closed.append(threading.current_thread().name)
+        connections.close_all()
+
+    monkeypatch.setattr(views, "connections", SimpleNamespace(close_all=close_all))
+
+    def on_complete(completion: Completion) -> None:
+        assert released.wait(20)
+        threads.append(threading.current_thread().name)
+        users.alice.__class__.objects.filter(pk=completion.owner).update(first_name=completion.name)
+
+    ticket = _large_ticket(users.alice, project, s3_reference, on_complete=on_complete)
+    answers = _answers_until_it_ends(users.alice, ticket, released, is_async=is_async)
+    assert [answers[0].status_code, answers[-1].status_code] == [202, 200], answers[-1].content
+    assert answers[0]["Retry-After"] == "1"
+    assert threads == ["presign large"]
+    assert closed == ["presign large"]
+    users.alice.refresh_from_db()
+    assert users.alice.first_name == "cat.png"
+
+
+@pytest.mark.parametrize("is_async", [False, True], ids=["wsgi", "asgi"])
+def test_for_a_large_file_a_coroutine_function_uses_the_database_also_after_the_request_has_ended(
+    users: ModuleType, project: Project, s3_reference: Store, is_async: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(views, "_endpoints", AsyncEndpoints(timeout_seconds=0.2))
+    released = threading.Event()
+    found: list[str] = []
+
+    async def on_complete(completion: Completion) -> None:
+        assert await asyncio.to_thread(released.wait, 20)
+        user = await users.alice.__class__.objects.aget(pk=completion.owner)
+        found.append(user.username)
+
+    ticket = _large_ticket(users.alice, project, s3_reference, on_complete=on_complete)
+    answers = _answers_until_it_ends(users.alice, ticket, released, is_async=is_async)
+    assert (answers[0].status_code, answers[-1].status_code) == (202, 200), answers[-1].content
+    assert found == ["alice"]
+
+
+def _answers_until_it_ends(user: Any, ticket: Any, released: threading.Event, *, is_async: bool) -> list[Any]:
+    """Ask for the completion again and again; after the first answer, release what it waits for."""
+    body = {"token": ticket["token"]}
+    client: Any = AsyncClient() if is_async else Client()
+    client.force_login(user)
+
+    async def complete_async() -> Any:
+        # Django's handler of ASGI does the same for each request; its test client does not.
+        async with ThreadSensitiveContext():
+            return await _post(client, COMPLETE, body)
+
+    answers: list[Any] = []
+    with closing(asyncio.new_event_loop()) as loop:
+        while len(answers) < 100 and (not answers or answers[-1].status_code == 202):
+            answers.append(loop.run_until_complete(complete_async()) if is_async else _post(client, COMPLETE, body))
+            released.set()
+    return answers
 
 
 def test_a_fault_of_the_server_is_logged_with_its_traceback_and_not_told(

@@ -15,7 +15,7 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 
 from emulators.s3_bucket import S3Bucket
-from emulators.s3_copying import CopyLimits
+from emulators.s3_parts import PartLimits
 from emulators.s3_reference import S3Reference
 from emulators.s3_rights import CEPH, MINIO, SEAWEEDFS, Leniency, Right
 from emulators.serving import serve
@@ -81,7 +81,7 @@ def running(**options: Any) -> Iterator[Server]:
     app = S3Reference(
         buckets={"uploads": S3Bucket(public_prefix="public/"), "kept": S3Bucket(versioned=True)},
         access_keys={key_id: HmacKey(secret="secret of " + key_id) for key_id in (OWNER, SIGNER, PUBLISHER)},
-        copy_limits=CopyLimits(largest_bytes=20, smallest_part_bytes=8),
+        part_limits=PartLimits(largest_bytes=20, smallest_part_bytes=8),
         **options,
     )
     with serve(app) as url:

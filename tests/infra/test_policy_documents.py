@@ -44,6 +44,9 @@ DOCUMENTS = {
     "verifier that publishes in parts": verifier_policy(
         ARN, "public/", pending_prefix="pending/", publish_in_parts=True
     ),
+    "verifier that sweeps parts": verifier_policy(
+        ARN, "public/", pending_prefix="pending/", allow_listing=True, sweep_parts=True
+    ),
     "signer with a maximum signature age": signer_policy(
         ARN,
         "media/originals/",
@@ -214,6 +217,31 @@ LONGEST: dict[str, Any] = {
     "allow_verification": True,
     "signature_max_age_minutes": 10080,
 }
+
+
+def test_who_sweeps_parts_lists_unfinished_uploads_and_ends_pending_ones() -> None:
+    without = verifier_policy(ARN, "public/", pending_prefix="pending/", allow_listing=True)["Statement"]
+    verify, *others = verifier_policy(ARN, "public/", pending_prefix="pending/", allow_listing=True, sweep_parts=True)[
+        "Statement"
+    ]
+    assert verify == {**without[0], "Action": [*without[0]["Action"], "s3:AbortMultipartUpload"]}
+    assert others == [
+        *without[1:],
+        {"Sid": "ListUnfinished", "Effect": "Allow", "Action": ["s3:ListBucketMultipartUploads"], "Resource": ARN},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("pending_prefix", "allow_verification", "needed"),
+    [(None, True, "a pending_prefix"), ("pending/", False, "allow_verification=True")],
+)
+def test_nobody_sweeps_parts_without_a_pending_prefix_or_verification(
+    pending_prefix: str | None, allow_verification: bool, needed: str
+) -> None:
+    with pytest.raises(ValueError, match=f"sweep_parts needs {needed}"):
+        signer_policy(
+            ARN, "public/", pending_prefix=pending_prefix, allow_verification=allow_verification, sweep_parts=True
+        )
 
 
 def test_the_largest_signer_policy_of_the_straight_way_fits_into_the_quota_for_inline_policies() -> None:

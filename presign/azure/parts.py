@@ -1,0 +1,170 @@
+"""Uploads in parts on Azure: the blocks of one blob, staged by the client, listed and committed by the server.
+
+Source: "Put Block", "Get Block List" and "Put Block List", Azure Storage REST API reference; "Scalability and
+performance targets for Blob storage".
+"""
+
+from __future__ import annotations
+
+import base64
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+from urllib.parse import quote
+
+from azure.core import MatchConditions
+from azure.core.exceptions import AzureError, ResourceNotFoundError
+from azure.storage.blob import BlobBlock, ContentSettings
+
+from presign.azure.client import error_code
+from presign.azure.container import BlobContainer, if_match
+from presign.azure.container_signer import ContainerSigner, Permission
+from presign.backends.backend import ObjectChanged
+from presign.backends.parts import KeyTaken, ListedUpload, PartLimits, PartToSign, StoredPart
+from presign.errors import ConfigurationError
+from presign.messages import Grant, GrantInParts, PartRequest, Rule
+
+_MIB = 1024 * 1024
+LIMITS = PartLimits(min_part_bytes=1, max_part_bytes=4000 * _MIB, max_parts=50_000, max_bytes=50_000 * 4000 * _MIB)
+
+_NO_HEADERS: Mapping[str, str] = {}
+_NEVER_OVERWRITE: dict[str, Any] = {"match_condition": MatchConditions.IfMissing}
+# The second one: a client has put a page blob or an append blob there, which has no blocks.
+_BLOB_EXISTS_CODES = frozenset({"BlobAlreadyExists", "InvalidBlobType"})
+_UPLOAD_ID_BYTES = 8
+# A commit puts thousands of blocks together.
+_COMMIT_SECONDS = 600.0
+
+
+class AzureParts:
+    """The PartsStore of a pending container; see presign.backends.parts.
+
+    Azure begins no upload: blocks are staged for a blob that does not exist yet. The upload's id is a random beginning
+    of its blocks' ids, so that no other upload is mistaken for it.
+
+    A block needs the permission ``w`` (write), and a signature binds neither its id nor its length. So a client can
+    stage other blocks, and can also write or commit the pending blob itself. The storage thus enforces no rule:
+    completion commits only blocks of the right sizes, and judges whatever blob it finds. An upload straight to the
+    final key is not possible, because its signature could still change the blob after completion. The identity that
+    signs needs ``.../containers/blobs/write`` for the pending container.
+
+    Azure itself deletes blocks a week after the last one was staged. It names no unfinished uploads, so a sweep has
+    nothing to end.
+    """
+
+    limits = LIMITS
+    needs_pending_key = True
+
+    def __init__(self, *, pending: BlobContainer, signer: ContainerSigner) -> None:
+        self._pending = pending
+        self._signer = signer
+
+    def enforces(self, grant: Grant) -> frozenset[Rule]:
+        """Return nothing: completion enforces every rule."""
+        return frozenset()
+
+    def checks_sha256(self, grant: Grant) -> bool:
+        """Return False: Azure checks only an MD5 or a CRC-64 that nobody signed."""
+        return False
+
+    def begin(self, grant: Grant, *, needs_sha256: bool) -> str:
+        """Return a new id, without a request."""
+        return os.urandom(_UPLOAD_ID_BYTES).hex()
+
+    def sign(
+        self, grant: GrantInParts, parts: Sequence[PartToSign], now: datetime, *, expires_in: timedelta
+    ) -> tuple[list[PartRequest], datetime]:
+        """Return a Put Block for each part; all of them have the same signature, for the pending blob."""
+        url, expires_at = self._signer.sign(_key(grant), now, Permission("w", expires_in))
+        block_url = f"{url}&comp=block&blockid="
+        requests = [
+            PartRequest(part.number, part.size, f"{block_url}{_encoded_id(grant, part.number)}", _NO_HEADERS)
+            for part in parts
+        ]
+        return requests, expires_at
+
+    def upload_url(self, grant: Grant) -> str:
+        """Return the URL of the pending blob, as browsers reach it."""
+        return self._signer.blob_url(_key(grant))
+
+    def list_parts(self, grant: GrantInParts) -> list[StoredPart]:
+        """Return the upload's blocks that are not committed; none if there are none yet, or no longer."""
+        try:
+            _, blocks = self._pending.blob(_key(grant)).get_block_list("uncommitted")
+        except ResourceNotFoundError:
+            return []
+        except AzureError as error:
+            if error_code(error) in _BLOB_EXISTS_CODES:
+                return []
+            raise self._pending.failed("Get Block List", error) from None
+        numbers = {_block_id(grant, number): number for number in range(1, grant.part_count + 1)}
+        found = [
+            StoredPart(number=numbers[block.id], size=int(block.size or 0), etag=block.id)
+            for block in blocks
+            if block.id in numbers
+        ]
+        return sorted(found, key=lambda part: part.number)
+
+    def commit(self, grant: GrantInParts, parts: Sequence[StoredPart]) -> None:
+        """Commit the blocks with Put Block List, unless there is a blob; a block is replaced by one of the same id."""
+        try:
+            self._pending.blob(_key(grant)).commit_block_list(
+                [BlobBlock(part.etag) for part in parts],
+                content_settings=ContentSettings(
+                    content_type=grant.content_type,
+                    content_disposition=grant.content_disposition,
+                    cache_control=grant.cache_control,
+                ),
+                metadata=dict(grant.metadata),
+                read_timeout=_COMMIT_SECONDS,
+                **_NEVER_OVERWRITE,
+            )
+        except AzureError as error:
+            code = error_code(error)
+            if code in _BLOB_EXISTS_CODES:
+                raise KeyTaken from None
+            if code == "InvalidBlockList":
+                raise ObjectChanged(f"the blocks of {grant.upload_key} changed meanwhile") from None
+            raise self._pending.failed("Put Block List", error) from None
+
+    def abort(self, grant: GrantInParts) -> None:
+        """Delete the blocks, unless there is a blob: commit none of them, and delete the empty blob.
+
+        Blocks that arrive later are deleted after a week.
+        """
+        blob = self._pending.blob(_key(grant))
+        try:
+            committed = blob.commit_block_list([], **_NEVER_OVERWRITE)
+        except AzureError as error:
+            if error_code(error) in _BLOB_EXISTS_CODES:
+                return
+            raise self._pending.failed("Put Block List", error) from None
+        try:
+            blob.delete_blob(delete_snapshots="include", **if_match(str(committed["etag"]).strip('"')))
+        except ResourceNotFoundError:
+            return
+        except AzureError as error:
+            raise self._pending.failed("Delete Blob", error) from None
+
+    def list_uploads(self, prefix: str) -> Iterator[ListedUpload]:
+        """Return nothing: Azure deletes blocks that nobody commits, a week after the last one."""
+        return iter(())
+
+    def sweep(self, upload: ListedUpload) -> None:
+        """Do nothing: ``list_uploads`` returns no upload."""
+
+
+def _key(grant: Grant) -> str:
+    if grant.pending_key is None:
+        raise ConfigurationError("on Azure, a file that comes in parts needs a pending key", field="pending_prefix")
+    return grant.pending_key
+
+
+def _block_id(grant: GrantInParts, number: int) -> str:
+    # All ids of a blob must have the same length.
+    return f"{grant.upload_id}-{number:06}"
+
+
+def _encoded_id(grant: GrantInParts, number: int) -> str:
+    return quote(base64.b64encode(_block_id(grant, number).encode()).decode(), safe="")
