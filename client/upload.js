@@ -18,7 +18,7 @@ import { sendFile } from "./storage.js";
  * @typedef {object} OwnUploadOptions
  * @property {string} api URL of the server that issues tickets, such as "https://app.example.com/files"
  * @property {AbortSignal} [signal] cancels requests and waits
- * @property {(progress: Progress) => void} [onProgress]
+ * @property {(progress: Progress) => void} [onProgress] called when something was sent or confirmed
  * @property {(state: State, wait?: Wait) => void} [onState] `wait` comes with "retrying"
  * @property {(ticket: Ticket) => void} [onTicket] gets each ticket before the file is sent with it
  * @property {boolean} [sha256] ask for a ticket that allows only these bytes; for files up to MAX_HASHED_BYTES

@@ -66,6 +66,7 @@ class Traffic:
     confirmed: list[int] = field(default_factory=list)
     tickets: int = 0
     listed: set[int] | None = None
+    workers: list[str] = field(default_factory=list)
     sent_since: list[int] = field(default_factory=list)
 
     def note_request(self, request: Request) -> None:
@@ -104,7 +105,8 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("bundle")
     esbuild = CLIENT / "node_modules" / "esbuild" / "bin" / "esbuild"
     options = ["--bundle", "--splitting", "--minify", "--format=esm", "--target=es2022", f"--outdir={directory}"]
-    subprocess.run([str(node()), str(esbuild), str(CLIENT / "index.js"), *options], check=True, capture_output=True)
+    entries = [str(CLIENT / name) for name in ("index.js", "hash_worker.js")]
+    subprocess.run([str(node()), str(esbuild), *entries, *options], check=True, capture_output=True)
     return directory
 
 
@@ -151,6 +153,7 @@ def traffic(page: Page) -> Traffic:
     traffic = Traffic()
     page.on("request", traffic.note_request)
     page.on("response", traffic.note_response)
+    page.on("worker", lambda worker: traffic.workers.append(urlsplit(worker.url).path))
     return traffic
 
 
@@ -168,6 +171,7 @@ def test_a_large_file_goes_in_parts_and_a_paused_one_goes_on_with_those_that_are
     _expect_stored(page, seaweedfs, film)
     _expect_only_missing_parts(traffic)
     assert traffic.tickets == 1
+    assert set(traffic.workers) == {"/client/hash_worker.js"}
     progress = page.evaluate("progress")
     assert progress == sorted(progress)
 
@@ -187,6 +191,8 @@ def test_a_reloaded_page_goes_on_with_the_upload_when_the_file_is_chosen_again(
     _expect_stored(page, seaweedfs, film)
     _expect_only_missing_parts(traffic)
     assert page.evaluate("Object.keys(localStorage)") == []
+    assert set(traffic.workers) == {"/bundle/hash_worker.js"}
+    assert page.workers == []
 
 
 def _expect_only_missing_parts(traffic: Traffic) -> None:

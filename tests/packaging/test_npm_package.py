@@ -34,6 +34,8 @@ try {
 }
 """
 
+PRINT_NAMES = "console.log(JSON.stringify(Object.keys(all)))"
+
 
 def test_the_package_holds_the_modules_their_types_and_its_license(tarball: Path) -> None:
     with tarfile.open(tarball) as archive:
@@ -53,14 +55,15 @@ def test_the_package_and_the_distribution_have_the_same_name_version_and_license
 
 @pytest.mark.parametrize("page", [ROOT / "README.md", CLIENT / "README.md"])
 def test_every_name_that_a_page_imports_is_exported(page: Path, project: Path) -> None:
-    imported = {
-        name.strip()
-        for names in re.findall(r'import \{([^}]*)\} from "[^"]*presign-uploads[^"]*"', page.read_text())
-        for name in names.split(",")
+    imports = re.findall(r'import \{([^}]*)\} from "[^"]*(presign-uploads(?:/resume)?)[^"]*"', page.read_text())
+    imported = {(name.strip(), module) for names, module in imports for name in names.split(",")}
+    exported = {
+        (name, module)
+        for module in ("presign-uploads", "presign-uploads/resume")
+        for name in json.loads(_run(project, f'import * as all from "{module}"; {PRINT_NAMES}'))
     }
-    exported = _run(project, 'import * as all from "presign-uploads"; console.log(JSON.stringify(Object.keys(all)))')
-    assert "upload" in imported
-    assert imported <= set(json.loads(exported))
+    assert ("upload", "presign-uploads") in imported
+    assert imported <= exported
 
 
 def test_an_empty_project_bundles_the_package_and_the_bundle_runs(project: Path) -> None:
