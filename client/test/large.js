@@ -141,6 +141,13 @@ export async function startLargeServers(t, plan) {
     get sent() {
       return arrivals.map(({ number }) => number).sort((one, other) => one - other);
     },
+    /** Wait until nothing arrives any more, after an upload was stopped. */
+    async settled() {
+      for (let before = -1; before !== arrivals.length;) {
+        before = arrivals.length;
+        await new Promise((resolve) => setTimeout(resolve, 100));
+      }
+    },
     get mostRunning() {
       return mostRunning;
     },

@@ -62,27 +62,40 @@ test("requests for parts are asked for in batches, as few as the server says, an
   assert.equal(asked["/parts"][0].sha256, undefined);
 });
 
+/**
+ * Hold requests until so many of them are at the storage, and for a second at most.
+ * @param {(request: number) => number} countFor returns how many, for the number of the request
+ */
+function gathering(countFor) {
+  /** @type {number[]} */
+  const together = [];
+  let running = 0;
+  const gather = async (/** @type {{request: number}} */ { request }) => {
+    together[request] = running += 1;
+    const reached = () => Math.max(...together.slice(Math.max(1, request - MAX_PARALLEL))) >= countFor(request);
+    for (const end = Date.now() + 1000; !reached() && Date.now() < end;) await new Promise((r) => setTimeout(r, 5));
+    running -= 1;
+  };
+  return { together, gather };
+}
+
 test("several parts are sent at the same time, and never more than six", async (t) => {
-  const onPart = async () => void (await new Promise((resolve) => setTimeout(resolve, 15)));
-  const { servers } = await run(t, { count: 60, atOnce: 12, onPart });
+  const { gather } = gathering((request) => (request < 20 ? 0 : MAX_PARALLEL));
+  const { servers } = await run(t, { count: 40, atOnce: 12, onPart: gather });
   assert.equal(servers.mostRunning, MAX_PARALLEL);
 });
 
 test("after failures fewer parts are sent at the same time, and after successes more again", async (t) => {
-  /** @type {number[]} */
-  const together = [];
-  let running = 0;
-  const onPart = async (/** @type {{request: number}} */ { request }) => {
-    together[request] = running += 1;
-    await new Promise((resolve) => setTimeout(resolve, 30));
-    running -= 1;
-    if (request <= 4) return { status: 503 };
+  const { together, gather } = gathering((request) => (request <= 4 ? 4 : request < 30 ? 0 : MAX_PARALLEL));
+  const onPart = async (/** @type {{request: number}} */ arrival) => {
+    await gather(arrival);
+    if (arrival.request <= 4) return { status: 503 };
   };
   const { error } = await run(t, { count: 40, atOnce: 12, onPart });
   assert.equal(error, null);
   assert.equal(Math.max(...together.slice(1, 5)), 4);
   assert.deepEqual(together.slice(5, 7), [1, 1]);
-  assert.equal(Math.max(...together.slice(-8)), MAX_PARALLEL);
+  assert.equal(Math.max(...together.slice(30)), MAX_PARALLEL);
 });
 
 /**
@@ -380,7 +393,7 @@ test("a refusal ends the other parts, and the next run sends only what is missin
   await assert.rejects(again.run(), { code: "storage_refused", token: null });
   const before = servers.sent.length;
   assert.ok(before < 60);
-  await new Promise((resolve) => setTimeout(resolve, 100));
+  await servers.settled();
   refuses = false;
   const missing = 80 - servers.uploads[0].parts.size;
   const sent = servers.sent.length;
@@ -399,7 +412,7 @@ test("an upload that was stopped goes on with what the server does not list", as
   const stopped = new Upload(file, { api: servers.api });
   await assert.rejects(stopped.run(controller.signal), { code: "cancelled" });
   await until(() => servers.uploads[0].parts.size >= 5);
-  await new Promise((resolve) => setTimeout(resolve, 50));
+  await servers.settled();
   const stored = [...servers.uploads[0].parts.keys()];
   const sent = servers.arrivals.length;
   await stopped.run();
@@ -505,7 +518,7 @@ test("a paused file keeps its parts, shows them, and goes on with the missing on
   const { state, loaded, sent: shown } = uploader.items[0];
   assert.deepEqual([state, shown], ["paused", loaded]);
   assert.ok(loaded > 0 && loaded % PART_BYTES === 0);
-  await new Promise((resolve) => setTimeout(resolve, 50));
+  await servers.settled();
   const stored = servers.uploads[0].parts.size;
   const sent = servers.arrivals.length;
   uploader.resume();

@@ -26,7 +26,7 @@ async function interrupted(t, plan = {}, { resume, file = largeFile(20) } = {}) 
   const servers = await startLargeServers(t, { atOnce: 10, onPart, ...plan });
   const { signal } = controller;
   await assert.rejects(upload(file, { api: servers.api, signal, resume }), { code: "cancelled" });
-  await new Promise((resolve) => setTimeout(resolve, 100));
+  await servers.settled();
   return { ...servers, servers, file, stored: [...servers.uploads[0].parts.keys()], sent: servers.arrivals.length };
 }
 
