@@ -128,6 +128,7 @@ def _as_json(result: SweepResult, dry_run: bool) -> bytes:
             "kept": result.kept,
             "aborted": result.aborted,
             "failed": result.failed,
+            "parts_failure": result.parts_failure,
             "dry_run": dry_run,
         }
     )

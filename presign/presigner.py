@@ -336,8 +336,10 @@ class Presigner:
         )
 
     def _issue_in_parts(self, request: UploadRequest, owner: str | None, options: UploadOptions) -> Ticket:
-        now, store = self._clock(), self._parts_store()
+        now = self._clock()
+        # First, because it refuses a size above ``max_bytes``, also where the store has no parts.
         decided = self.policy.decide(request, object_id=self._new_id(), owner=owner, options=options)
+        store = self._parts_store()
         enforced = store.enforces(decided)
         if decided.sha256 is not None and Rule.CHECKSUM not in enforced:
             self._check_hashable(decided)

@@ -14,8 +14,13 @@ TOLD = "told"
 """The line that the process writes when it tells the application; it then waits to be killed."""
 
 
-def completing_presigner(backend: Backend, on_complete: Callable[[Completion], None]) -> Presigner:
-    """Return a presigner that inspects the uploads, so that a completion has as many requests as it can have."""
+def completing_presigner(
+    backend: Backend, on_complete: Callable[[Completion], None], *, in_parts: bool = False
+) -> Presigner:
+    """Return a presigner that inspects the uploads, so that a completion has as many requests as it can have.
+
+    With ``in_parts``, its tickets are for files in parts; any such presigner completes them.
+    """
     return Presigner(
         name="interrupted",
         backend=backend,
@@ -26,6 +31,7 @@ def completing_presigner(backend: Backend, on_complete: Callable[[Completion], N
             pending_prefix=PENDING_PREFIX,
             public_read=True,
             metadata={"tenant": "7"},
+            parts_from_bytes=1 if in_parts else None,
         ),
         secret="the secret of the interrupted uploads' tokens",
         inspect=_inspect,

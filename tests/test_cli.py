@@ -155,6 +155,37 @@ def test_a_sweep_goes_by_the_age_that_the_storage_itself_reports(
     assert seaweedfs.holds(f"public/{prefix}one")
 
 
+def test_a_sweep_ends_the_uploads_in_parts_that_are_old_enough(
+    seaweedfs: Store, admin_keys: dict[str, str], prefix: str
+) -> None:
+    for key in (f"{prefix}film", f"public/{prefix}film"):
+        seaweedfs.admin.create_multipart_upload(Bucket=seaweedfs.bucket, Key=key)
+    kept = _run("sweep", _url(seaweedfs, prefix), keys=admin_keys)
+    assert (kept.returncode, kept.stdout) == (0, "Deleted 0 objects, kept 0\n")
+    time.sleep(2.5)
+    swept = _run("sweep", _url(seaweedfs, prefix), "--parts-older-than", "1s", keys=admin_keys)
+    assert (swept.returncode, swept.stdout) == (0, "Deleted 0 objects, kept 0, ended 1 unfinished\n")
+    listed = seaweedfs.admin.list_multipart_uploads(Bucket=seaweedfs.bucket).get("Uploads", [])
+    keys = {upload["Key"] for upload in listed}
+    assert f"{prefix}film" not in keys
+    assert f"public/{prefix}film" in keys
+
+
+def test_a_sweep_that_may_not_list_unfinished_uploads_says_so_and_deletes_objects(
+    seaweedfs: Store, admin_keys: dict[str, str], prefix: str
+) -> None:
+    _put(seaweedfs, f"{prefix}late")
+
+    def refuse(method: str, path: str) -> int | None:
+        return 403 if "uploads" in path.partition("?")[2] else None
+
+    with _relay(seaweedfs, ages=AGES, interfere=refuse) as endpoint_url:
+        answer = _run("sweep", _url(seaweedfs, prefix, endpoint_url=endpoint_url), keys=admin_keys)
+    assert (answer.returncode, answer.stdout) == (0, "Deleted 1 object, kept 0\n")
+    assert "Warning: unfinished uploads in parts were not ended" in answer.stderr
+    assert not seaweedfs.holds(f"{prefix}late")
+
+
 def test_a_dry_run_counts_and_deletes_nothing(seaweedfs: Store, admin_keys: dict[str, str], prefix: str) -> None:
     _put(seaweedfs, f"{prefix}late", f"{prefix}new")
     with _relay(seaweedfs, ages=AGES) as endpoint_url:
@@ -162,7 +193,14 @@ def test_a_dry_run_counts_and_deletes_nothing(seaweedfs: Store, admin_keys: dict
         answer = _run("sweep", url, "--dry-run", keys=admin_keys)
         as_json = _run("sweep", url, "--dry-run", "--json", keys=admin_keys)
     assert (answer.returncode, answer.stdout) == (0, "Would delete 1 object, kept 1\n")
-    assert json.loads(as_json.stdout) == {"deleted": 1, "kept": 1, "aborted": 0, "failed": [], "dry_run": True}
+    assert json.loads(as_json.stdout) == {
+        "deleted": 1,
+        "kept": 1,
+        "aborted": 0,
+        "failed": [],
+        "dry_run": True,
+        "parts_failure": None,
+    }
     assert seaweedfs.holds(f"{prefix}late")
 
 

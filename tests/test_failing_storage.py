@@ -9,16 +9,19 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from urllib.parse import urlencode
 
 import pytest
 
 import presign.azure.client
+import presign.azure.parts
 import presign.gcs.json_api
 import presign.gcs.objects
+import presign.gcs.parts
 import presign.gcs.rewriting
+import presign.s3.backend
 import presign.s3.session
 from emulators.azurite import ACCOUNT_KEY, ACCOUNT_NAME, Azurite
 from emulators.gcs_accounts import generate_credentials, trusted_account
@@ -51,6 +54,17 @@ FAILURES = (
     Failure(answer="stall", times=ALWAYS),
     Failure(answer="hang", done=True, times=ALWAYS),
 )
+# The others differ only in requests that a file in one request has as well.
+FAILURES_OF_PARTS = (
+    Failure(answer=500),
+    Failure(answer=503, times=ALWAYS),
+    Failure(answer=500, done=True),
+    Failure(answer=500, done=True, times=ALWAYS),
+    Failure(answer="close", done=True),
+    Failure(answer="close", times=ALWAYS),
+    Failure(answer="cut", times=ALWAYS),
+    Failure(answer="hang", done=True, times=ALWAYS),
+)
 CLOUDS = ("s3", "azure", "gcs")
 
 
@@ -62,6 +76,7 @@ class Place:
     - ``backend``: has the usual time-outs. ``impatient_backend`` has short ones.
     - ``open_anew``: opens the backend of each completion that is interrupted, if a backend's first completion has more
       requests than the next ones.
+    - ``in_parts``: whether the file comes in parts; it is so small that it has one.
     """
 
     relay: Relay
@@ -70,11 +85,17 @@ class Place:
     backend: Backend
     impatient_backend: Backend
     open_anew: Callable[[], Backend] | None
+    in_parts: bool = False
 
     def uploaded(self) -> Ticket:
         """Issue a ticket, and upload with it."""
-        ticket = completing_presigner(self.backend, _ignore).issue(png_request(size=len(PNG)), owner=None)
-        assert upload(ticket, PNG).status in (200, 201)
+        presigner = completing_presigner(self.backend, _ignore, in_parts=self.in_parts)
+        ticket = presigner.issue(png_request(size=len(PNG)), owner=None)
+        if ticket.parts is None:
+            assert upload(ticket, PNG).status in (200, 201)
+        else:
+            (part,) = ticket.parts.requests
+            assert send(Attempt(method="PUT", url=part.url, body=PNG)).status in (200, 201)
         return ticket
 
     def requests_of_a_completion(self) -> list[str]:
@@ -223,6 +244,9 @@ def _short_time_outs() -> Iterator[None]:
         patch.setattr(presign.gcs.json_api, "TIMEOUTS", both)
         patch.setattr(presign.gcs.objects, "TIMEOUTS", both)
         patch.setattr(presign.gcs.rewriting, "_REWRITE_TIMEOUTS", both)
+        patch.setattr(presign.s3.backend, "COPY_READ_TIMEOUT_SECONDS", SHORT_SECONDS)
+        patch.setattr(presign.gcs.parts, "_COMMIT_TIMEOUTS", both)
+        patch.setattr(presign.azure.parts, "_COMMIT_SECONDS", SHORT_SECONDS)
         yield
 
 
@@ -238,6 +262,17 @@ def place(request: pytest.FixtureRequest) -> Place:
 def test_a_completion_that_fails_at_any_request_ends_the_same_when_it_is_repeated(
     place: Place, failure: Failure
 ) -> None:
+    _fail_at_each_request(place, failure)
+
+
+@pytest.mark.parametrize("failure", FAILURES_OF_PARTS, ids=str)
+def test_a_completion_of_parts_that_fails_at_any_request_ends_the_same_when_it_is_repeated(
+    place: Place, failure: Failure
+) -> None:
+    _fail_at_each_request(replace(place, in_parts=True), failure)
+
+
+def _fail_at_each_request(place: Place, failure: Failure) -> None:
     for step, request in enumerate(place.requests_of_a_completion()):
         told: list[StoredObject] = []
         ticket = place.uploaded()
@@ -254,6 +289,8 @@ def test_a_completion_that_fails_at_any_request_ends_the_same_when_it_is_repeate
 
 def test_these_are_at_least_50_interruptions(place: Place) -> None:
     assert len(place.requests_of_a_completion()) * len(FAILURES) >= 50
+    in_parts = replace(place, in_parts=True)
+    assert len(in_parts.requests_of_a_completion()) * len(FAILURES_OF_PARTS) >= 50
 
 
 def test_a_failure_that_lasts_is_reported_in_time(place: Place) -> None:
@@ -267,6 +304,14 @@ def test_a_failure_that_lasts_is_reported_in_time(place: Place) -> None:
 
 
 def test_a_process_that_is_killed_at_any_request_leaves_an_upload_that_another_completes(place: Place) -> None:
+    _kill_at_each_request(place)
+
+
+def test_a_process_that_is_killed_leaves_a_file_in_parts_that_another_completes(s3: Place) -> None:
+    _kill_at_each_request(replace(s3, in_parts=True))
+
+
+def _kill_at_each_request(place: Place) -> None:
     steps = len(place.requests_of_a_completion())
     for step in range(steps + 1):
         ticket = place.uploaded()

@@ -44,6 +44,7 @@ from presign import (
     UploadPolicy,
     UploadRequest,
 )
+from presign.messages import PartsRequest
 from presign.parts import begin
 from presign.s3 import S3Backend
 from presign.s3.parts import S3Parts
@@ -176,6 +177,25 @@ def test_a_ticket_in_parts_says_who_enforces_what_and_its_json_has_the_plan(s3_r
     assert "?" not in members["url"], "a client that does not know of parts has no signature"
     assert send(Attempt(method="PUT", url=members["url"], body=FILE)).status == 403
     assert not any(text in repr(ticket) for text in ("Signature", "uploadId", ticket.token))
+
+
+def test_no_repr_of_parts_shows_what_grants_access(s3_reference: Store) -> None:
+    presigner = _presigner(s3_reference)
+    ticket = presigner.issue(_request())
+    upload_id = _upload(s3_reference, ticket)["UploadId"]
+    opened = presigner._tokens.open(ticket.token, now=ticket.now)
+    parts = presigner.backend.parts
+    assert parts is not None
+    shown = [
+        ticket.parts,
+        presigner.sign_parts(ticket.token, [1]),
+        presigner.list_parts(ticket.token),
+        opened,
+        PartsRequest.from_json({"token": ticket.token, "numbers": [1]}),
+        list(parts.list_uploads(PENDING_PREFIX)),
+    ]
+    for value in shown:
+        assert not any(secret in f"{value!r} {value}" for secret in ("Signature", upload_id, ticket.token)), value
 
 
 def test_a_ticket_for_a_small_file_is_the_same_with_and_without_parts(s3_reference: Store) -> None:
@@ -489,6 +509,19 @@ def test_a_part_of_another_size_counts_as_missing_and_a_part_too_many_is_left_ou
     assert send(_sent(_requests(presigner, ticket)[1], TAIL)).status == 200
     presigner.complete(ticket.token)
     assert _published(store, ticket) == FILE
+
+
+def test_an_empty_part_after_the_last_one_does_not_count(s3_reference: Store) -> None:
+    presigner = _presigner(s3_reference)
+    ticket = presigner.issue(_request(size=PART_BYTES))
+    (request,) = _requests(presigner, ticket)
+    assert send(_sent(request, PARTS[0])).status == 200
+    named = {**_upload(s3_reference, ticket), "PartNumber": 2}
+    url = s3_reference.admin.generate_presigned_url("upload_part", Params=named)
+    assert send(Attempt(method="PUT", url=url)).status == 200
+    assert presigner.list_parts(ticket.token).numbers == (1,)
+    presigner.complete(ticket.token)
+    assert _published(s3_reference, ticket) == PARTS[0]
 
 
 def test_of_a_part_that_is_sent_twice_the_last_one_counts_also_between_list_and_commit(store: Store) -> None:
@@ -832,6 +865,14 @@ def test_a_backend_without_parts_needs_none_for_a_policy_that_does_not_ask(s3_re
     ticket = _presigner(s3_reference, backend=backend, parts_from_bytes=None, max_bytes=2**30).issue(_request())
     assert ticket.parts is None
     _presigner(s3_reference, backend=backend, parts_from_bytes=2**31, max_bytes=2**30)
+
+
+def test_without_parts_too_a_file_above_the_maximum_is_refused_as_too_large(s3_reference: Store) -> None:
+    for changes in ({"parts": None}, {}):
+        backend = _Changed(s3_reference.backend(), **changes)
+        policy: dict[str, Any] = {"parts_from_bytes": 101 if not changes else None, "max_bytes": 100}
+        with pytest.raises(TooLarge):
+            _presigner(s3_reference, backend=backend, **policy).issue(_request(size=101))
 
 
 @pytest.mark.parametrize(

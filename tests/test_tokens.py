@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from presign import ConfigurationError, Grant, InvalidToken, TokenExpired
+from presign import ConfigurationError, Grant, GrantInParts, InvalidToken, TokenExpired
 from presign.tokens import CompletionTokens
 
 NOW = datetime(2026, 11, 23, 12, 0, 0, tzinfo=timezone.utc)
@@ -37,6 +37,19 @@ GRANT = Grant(
 def test_a_token_opens_to_the_grant_that_it_was_issued_for() -> None:
     tokens = CompletionTokens(SECRET)
     assert tokens.open(tokens.issue(GRANT, expires_at=LATER), now=NOW) == GRANT
+
+
+def test_a_token_of_a_file_in_parts_opens_to_its_upload_until_it_can_no_longer_be_resumed() -> None:
+    tokens = CompletionTokens(SECRET)
+    begun = GrantInParts.of(GRANT, upload_id="an upload/id+", part_bytes=4, needs_sha256=True, resumable_until=LATER)
+    token = tokens.issue_in_parts(begun)
+    assert tokens.open(token, now=NOW) == begun
+    with pytest.raises(TokenExpired):
+        tokens.open(token, now=LATER)
+    assert tokens.open(tokens.issue(GRANT, expires_at=LATER), now=NOW) == GRANT, "and others have no upload"
+    for changed in (token[:-1], token[1:], token.replace(".", "")):
+        with pytest.raises(InvalidToken):
+            tokens.open(changed, now=NOW)
 
 
 def test_a_token_opens_only_for_its_own_kind_and_its_own_storage() -> None:

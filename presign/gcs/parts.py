@@ -20,7 +20,7 @@ from presign.backends.failures import storage_failed, unreachable
 from presign.backends.parts import ListedUpload, NoSuchUpload, PartLimits, PartToSign, StoredPart
 from presign.backends.signature_v4_requests import SignatureV4Requests
 from presign.errors import StorageUnavailable
-from presign.gcs.json_api import CONNECT_TIMEOUT_SECONDS, RETRY_DELAY_SECONDS, TIMEOUTS
+from presign.gcs import json_api
 from presign.messages import Grant, GrantInParts, PartRequest, Rule
 from presign.signing.bucket_location import BucketLocation
 from presign.signing.per_second_cache import PerSecondCache
@@ -32,7 +32,7 @@ _RULES = frozenset({Rule.SIZE, Rule.TYPE, Rule.HEADERS})
 _NO_HEADERS: Mapping[str, str] = {}
 _OWN_LIFETIME = timedelta(seconds=60)
 # A commit puts thousands of parts together.
-_COMMIT_TIMEOUTS = (CONNECT_TIMEOUT_SECONDS, 600.0)
+_COMMIT_TIMEOUTS = (json_api.CONNECT_TIMEOUT_SECONDS, 600.0)
 _TRANSIENT_STATUSES = frozenset({408, 429, 500, 502, 503, 504})
 _PAGE = "1000"
 _CODE = re.compile(r"<Code>(\w{1,64})</Code>")
@@ -187,7 +187,7 @@ def _send(
     *,
     headers: Mapping[str, str] = _NO_HEADERS,
     body: bytes = b"",
-    timeouts: tuple[float, float] = TIMEOUTS,
+    timeouts: tuple[float, float] | None = None,
 ) -> tuple[int, str]:
     """Send a signed request, and repeat it once after a transient failure; return its status and its document.
 
@@ -199,7 +199,12 @@ def _send(
         url = urls.sign_url(bucket.location, method, key, headers, sorted(query.items()))
         try:
             response = requests.request(
-                method, url, headers=dict(headers), data=body, timeout=timeouts, allow_redirects=False
+                method,
+                url,
+                headers=dict(headers),
+                data=body,
+                timeout=timeouts or json_api.TIMEOUTS,
+                allow_redirects=False,
             )
         except requests.ConnectionError as error:
             if is_last:
@@ -210,7 +215,7 @@ def _send(
         else:
             if is_last or response.status_code not in _TRANSIENT_STATUSES:
                 return response.status_code, response.content.decode(errors="replace")
-        time.sleep(RETRY_DELAY_SECONDS)
+        time.sleep(json_api.RETRY_DELAY_SECONDS)
     raise AssertionError("the last attempt returns or raises")
 
 
