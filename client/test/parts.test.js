@@ -20,7 +20,9 @@ before(() => Object.assign(globalThis, { XMLHttpRequest: NodeXMLHttpRequest }));
 const numbersTo = (/** @type {number} */ count) => Array.from({ length: count }, (_, index) => index + 1);
 const text = (/** @type {Buffer | null} */ bytes) => bytes?.toString();
 const until = async (/** @type {() => unknown} */ holds) => {
-  while (!holds()) await new Promise((resolve) => setTimeout(resolve, 5));
+  for (const end = Date.now() + 10_000; !holds(); await new Promise((resolve) => setTimeout(resolve, 5))) {
+    assert.ok(Date.now() < end, String(holds));
+  }
 };
 
 /**
