@@ -1,5 +1,6 @@
-/** The two requests to the application's server: ask for a ticket, and complete the upload. */
+/** The requests to the application's server: ask for a ticket, and complete the upload. */
 
+import { canHash } from "./checksum.js";
 import { fromProblem, UploadError } from "./errors.js";
 import { explainNoAnswer, originsWithCors } from "./reachability.js";
 import { parseRetryAfter } from "./retry.js";
@@ -20,6 +21,9 @@ import { parseRetryAfter } from "./retry.js";
  * @typedef {ServerOptions & {api: string, signal?: AbortSignal}} RequestOptions `api` is the URL of the server
  */
 
+/** No smaller file comes in parts. */
+const MIN_BYTES_IN_PARTS = 5 * 1024 * 1024;
+
 const TIMEOUT_MS = 30_000;
 
 /** The upload is not completed yet, although fetch() calls every status from 200 to 299 a success. */
@@ -36,7 +40,8 @@ export async function requestTicket(file, sha256, options) {
   const { type, size } = file;
   // Half of a surrogate pair can be in a file's name, but not in JSON.
   const name = file.name.toWellFormed();
-  const content = { type, size, ...(name && { name }), ...(sha256 && { sha256 }) };
+  const hashes_parts = (size >= MIN_BYTES_IN_PARTS && canHash()) || undefined;
+  const content = { type, size, ...(name && { name }), ...(sha256 && { sha256 }), hashes_parts };
   const ticket = await post("/upload", content, file, options);
   if (!["POST", "PUT"].includes(ticket.method) || !URL.canParse(ticket.url)) {
     throw invalidResponse("the ticket has no valid method or no valid URL");
@@ -57,13 +62,14 @@ export async function completeUpload(token, file, options) {
 }
 
 /**
+ * Send JSON to the server and return the JSON object of its answer; throw an UploadError for a problem document.
  * @param {string} path is added to `api`
  * @param {object} content
  * @param {FileInfo} file
  * @param {RequestOptions} options
  * @returns {Promise<any>}
  */
-async function post(path, content, file, options) {
+export async function post(path, content, file, options) {
   const url = new URL(options.api.replace(/\/+$/, "") + path, pageAddress());
   const { response, body } = await exchange(url, content, options);
   if (!response.ok || response.status === STATUS_ACCEPTED) {

@@ -129,5 +129,5 @@ function toUploadError(error, signal) {
  * @param {unknown} error
  */
 export function isVerdict(error) {
-  return hasCode(error, "invalid_token", "token_expired", "not_uploaded", "rule_violated", "rejected");
+  return hasCode(error, "invalid_token", "token_expired", "not_uploaded", "upload_ended", "rule_violated", "rejected");
 }

@@ -40,6 +40,8 @@ const SERVER_CODES = [
   "invalid_token",
   "token_expired",
   "not_uploaded",
+  "parts_missing",
+  "upload_ended",
   "completion_pending",
   "rule_violated",
   "rejected",
@@ -129,9 +131,9 @@ export function hasCode(error, ...codes) {
  * @param {number | null} [retryAfter] seconds
  */
 export function fromProblem(status, problem, file, retryAfter = null) {
-  const { code: problemCode, rule, field, limit } = problem;
+  const { code: problemCode, rule, field, limit, numbers } = problem;
   const reason = String(problem.detail ?? problem.title ?? "");
-  const details = { file, status, problemCode, reason, rule, field, ...limitDetails(limit) };
+  const details = { file, status, problemCode, reason, rule, field, numbers, ...limitDetails(limit) };
   return new UploadError(serverCode(status, problemCode), { details, retryAfter });
 }
 

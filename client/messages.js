@@ -104,6 +104,8 @@ export const ENGLISH = {
     invalid_token: "This upload is not yours, or not allowed any more. Try again.",
     token_expired: "The upload took too long. Try again.",
     not_uploaded: "The server did not find the file in the storage. Try again.",
+    parts_missing: "The server did not find the whole file in the storage. Try again.",
+    upload_ended: "The storage does not have this upload any more. Try again.",
     completion_pending: "{name} is stored and will be checked, but the check takes longer than usual. Try again later.",
     rule_violated: "{name} was deleted from the storage, because it breaks a rule. Choose another file.",
     "rule_violated.size":

@@ -6,7 +6,7 @@ import { parseRetryAfter } from "./retry.js";
 
 /**
  * @typedef {import("./types.js").FileInfo} FileInfo
- * @typedef {import("./types.js").Ticket} Ticket
+ * @typedef {Pick<import("./types.js").Ticket, "method" | "url" | "fields" | "headers">} StorageRequest
  * @typedef {(loaded: number, total: number) => void} OnProgress bytes of the file
  */
 
@@ -18,9 +18,9 @@ const RESPONSE_TIMEOUT_MS = 300_000;
 const HEADERS_SET_BY_BROWSER = new Set(["content-length", "host"]);
 
 /**
- * Send the file once; throw an UploadError unless the storage accepts it.
- * @param {Ticket} ticket
- * @param {Blob} blob
+ * Send the file, or the bytes of a part with PUT, once; throw an UploadError unless the storage accepts it.
+ * @param {StorageRequest} ticket
+ * @param {Blob | ArrayBuffer} blob
  * @param {FileInfo} file for the error's details
  * @param {{signal?: AbortSignal, onProgress?: OnProgress}} [options]
  * @returns {Promise<void>}
@@ -41,8 +41,8 @@ export async function sendFile(ticket, blob, file, { signal, onProgress } = {}) 
 /**
  * Resolve when the storage responded (status > 0) or the request failed (status 0). Never reject.
  * fetch() reports no upload progress, so this uses XMLHttpRequest.
- * @param {Ticket} ticket
- * @param {Blob} blob
+ * @param {StorageRequest} ticket
+ * @param {Blob | ArrayBuffer} blob
  * @param {{signal?: AbortSignal, onProgress?: OnProgress}} options
  * @returns {Promise<{xhr: XMLHttpRequest, sentFraction: number}>} `sentFraction` of the body, from 0 to 1
  */
@@ -56,7 +56,8 @@ function transmit(ticket, blob, { signal, onProgress }) {
       sentFraction = total ? loaded / total : 0;
       timeout.restart(sentFraction < 1 ? SEND_IDLE_TIMEOUT_MS : RESPONSE_TIMEOUT_MS);
       // A form is longer than its file, so the file's own count can only be derived from the fraction.
-      onProgress?.(Math.round(sentFraction * blob.size), blob.size);
+      const size = blob instanceof ArrayBuffer ? blob.byteLength : blob.size;
+      onProgress?.(Math.round(sentFraction * size), size);
     };
     xhr.onloadend = () => {
       timeout.stop();
@@ -71,9 +72,10 @@ function transmit(ticket, blob, { signal, onProgress }) {
   });
 }
 
-/** @param {Ticket} ticket @param {Blob} blob */
+/** @param {StorageRequest} ticket @param {Blob | ArrayBuffer} blob */
 function requestBody(ticket, blob) {
   // A slice has no type, so the browser adds no Content-Type header that is missing in the ticket.
+  if (blob instanceof ArrayBuffer) return blob;
   if (ticket.method === "PUT") return blob.slice();
   const form = new FormData();
   for (const [name, value] of Object.entries(ticket.fields ?? {})) form.append(name, value);
@@ -103,13 +105,13 @@ function createTimeout(onTimeout) {
 
 /**
  * Return the error for a request without a response. The browser does not tell the cause, so each one is tested.
- * @param {Ticket} ticket
- * @param {Blob} blob
+ * @param {StorageRequest} ticket
+ * @param {Blob | ArrayBuffer} blob
  * @param {FileInfo} file
  * @param {number} sentFraction
  */
 async function explainMissingResponse(ticket, blob, file, sentFraction) {
-  const readError = await tryToRead(blob);
+  const readError = blob instanceof ArrayBuffer ? null : await tryToRead(blob);
   if (readError) return new UploadError("file_unreadable", { details: { file }, cause: readError });
   // A storage that takes bytes from this page has allowed its preflight.
   if (sentFraction > 0) originsWithCors.add(new URL(ticket.url).origin);

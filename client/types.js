@@ -12,6 +12,22 @@
  * @property {string | null} object_url null when the object is private
  * @property {Record<string, "storage" | "completion">} enforced who refuses an upload that breaks each rule
  * @property {string} token identifies the upload when the server is asked to complete it
+ * @property {TicketParts} [parts] only for a large file: the requests of its parts replace the ticket's own
+ *
+ * @typedef {object} TicketParts how a large file is cut into parts
+ * @property {number} part_size bytes of each part but the last, which has the rest
+ * @property {number} count
+ * @property {number} at_once for how many parts to ask the server at a time
+ * @property {boolean} needs_sha256 the server signs a part together with its SHA-256
+ * @property {string} resumable_until RFC 3339, UTC
+ * @property {PartRequest[]} requests of the first parts; none if `needs_sha256`
+ *
+ * @typedef {object} PartRequest
+ * @property {number} number from 1
+ * @property {number} size bytes
+ * @property {"PUT"} method
+ * @property {string} url
+ * @property {Record<string, string>} headers
  *
  * @typedef {object} StoredObject
  * @property {string} key
@@ -28,6 +44,7 @@
  * @property {string} [field] the member of the request that is wrong
  * @property {unknown} [limit] bytes for a size, a list of media types for a type
  * @property {string} [rule] the broken rule
+ * @property {number[]} [numbers] of the parts that the storage does not have
  *
  * The codes of errors. What the client finds by itself:
  * @typedef {"cancelled" | "file_unreadable" | "checksum_unavailable" | "too_large_to_hash" | "unexpected"} PageCode
@@ -39,6 +56,7 @@
  * @typedef {"unauthenticated" | "forbidden" | "too_many_requests" | "body_too_large" | "request_refused"} AccessCode
  * @typedef {"not_found" | "method_not_allowed" | "server_failed" | "credentials_unavailable"} ServiceCode
  * @typedef {"invalid_token" | "token_expired" | "not_uploaded" | "completion_pending"} CompletionCode
+ * @typedef {"parts_missing" | "upload_ended"} PartsCode
  * @typedef {"rule_violated" | "rejected" | "storage_unavailable"} VerdictCode
  *
  * What the storage's answer means; it shares "too_large", "too_small", "storage_unavailable" and "ticket_expired":
@@ -46,7 +64,7 @@
  * @typedef {"no_such_bucket" | "not_supported" | "storage_refused"} StorageCode
  *
  * @typedef {PageCode | ServerConnectionCode | StorageConnectionCode} ClientCode
- * @typedef {RequestCode | AccessCode | ServiceCode | CompletionCode | VerdictCode} ServerCode
+ * @typedef {RequestCode | AccessCode | ServiceCode | CompletionCode | PartsCode | VerdictCode} ServerCode
  * @typedef {ClientCode | ServerCode | SignedRequestCode | StorageCode} ErrorCode
  *
  * @typedef {object} FileInfo what the server and the messages are told about a file
@@ -60,6 +78,7 @@
  * @property {string[]} [allowedTypes] media types
  * @property {string} [rule] the broken rule, such as "size"
  * @property {string} [field] the member of the request that the server did not accept
+ * @property {number[]} [numbers] of the parts that the storage does not have, at most 1000
  * @property {number} [status] HTTP status
  * @property {string} [problemCode] the server's own code, when the client does not know it
  * @property {string} [storageCode] the storage's own code, such as "AccessDenied"

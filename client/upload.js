@@ -1,10 +1,11 @@
 /** The whole upload of one file: get a ticket, send the file to the storage, complete the upload. */
 
-import { completeUpload, requestTicket } from "./api.js";
+import { completeUpload, post, requestTicket } from "./api.js";
 import { sha256 } from "./checksum.js";
 import { completeWhenInspected, isVerdict, withRetries, withUploadErrors } from "./completion.js";
 import { fileInfo } from "./content_type.js";
 import { hasCode, UploadError } from "./errors.js";
+import { retry } from "./retry.js";
 import { sendFile } from "./storage.js";
 
 /**
@@ -17,11 +18,19 @@ import { sendFile } from "./storage.js";
  * @typedef {object} OwnUploadOptions
  * @property {string} api URL of the server that issues tickets, such as "https://app.example.com/files"
  * @property {AbortSignal} [signal] cancels requests and waits
- * @property {(progress: {loaded: number, total: number}) => void} [onProgress] bytes; at 0 again with each attempt
+ * @property {(progress: Progress) => void} [onProgress] called when something was sent or confirmed
  * @property {(state: State, wait?: Wait) => void} [onState] `wait` comes with "retrying"
  * @property {(ticket: Ticket) => void} [onTicket] gets each ticket before the file is sent with it
  * @property {boolean} [sha256] ask for a ticket that allows only these bytes; for files up to MAX_HASHED_BYTES
  * @property {number} [attempts] for each request, 5 by default
+ * @property {import("./resume.js").ResumeStore | false} [resume] where an unfinished upload of a large file is
+ *   remembered, so that a later page can go on with it: the browser's localStorage by default; false: nowhere
+ *
+ * @typedef {object} Progress bytes
+ * @property {number} loaded of a file in one piece: what was sent, at 0 again with each attempt; of a large file: the
+ *   parts that the storage confirmed
+ * @property {number} total
+ * @property {number} sent `loaded`, and what was sent of the parts that the storage has not confirmed
  *
  * @typedef {OwnUploadOptions & import("./api.js").ServerOptions} UploadOptions
  *
@@ -30,7 +39,11 @@ import { sendFile } from "./storage.js";
  * @typedef {object} IssuedTicket
  * @property {Ticket} ticket
  * @property {number} expiresAtMs on the clock of performance.now(), so that a wrong system clock does not matter
+ * @property {import("./parts.js").PartsUpload | null} parts of a large file
  */
+
+/** What parts.js needs. If it imported this itself, a bundler would cut the package into three files for all pages. */
+export const CORE = { completeWhenInspected, hasCode, post, retry, sendFile, UploadError };
 
 /** A ticket that expires again at once shows a wrong clock or a connection that is too slow. */
 const MAX_TICKET_RENEWALS = 1;
@@ -42,6 +55,9 @@ const MAX_TICKET_RENEWALS = 1;
  * the browser is offline, nothing is attempted, however long that is. An expired ticket is replaced once. While the
  * server inspects the file, it is asked again and again for five minutes, and this is no failed attempt.
  *
+ * A large file comes in parts, if the server says so. Then each part is repeated alone. When the upload was cancelled
+ * or failed, or the page was closed, the next upload of the same file goes on where it ended.
+ *
  * Throws an UploadError, with the code "cancelled" when the signal was aborted. If the file may be stored already, the
  * error has a `token`, with which `complete` ends the upload without sending the file again.
  * @param {Blob & {name?: string}} blob
@@ -49,7 +65,8 @@ const MAX_TICKET_RENEWALS = 1;
  * @returns {Promise<UploadResult>}
  */
 export async function upload(blob, options) {
-  return new Upload(blob, options).run(options.signal);
+  const one = new Upload(blob, options);
+  return one.run(options.signal).finally(() => one.close());
 }
 
 /**
@@ -62,24 +79,25 @@ export async function upload(blob, options) {
  * @returns {Promise<Ticket>}
  */
 export async function store(blob, options) {
-  return new Upload(blob, options).runWithoutCompletion(options.signal);
+  const one = new Upload(blob, options);
+  return one.runWithoutCompletion(options.signal).finally(() => one.close());
 }
 
 /** One upload, which goes on where it ended when it is run again: it sends no file twice that may be stored. */
 export class Upload {
   /** @type {string | null} */
-  #sha256 = null;
+  sha256 = null;
   /** @type {IssuedTicket | null} */
   #issued = null;
   /**
    * Whether the storage accepted the file; "maybe" after a request without an answer.
    * @type {"no" | "maybe" | "yes"}
    */
-  #stored = "no";
+  stored = "no";
   /** Whether the ticket got older while nothing could be sent. */
   #wasOffline = false;
   /** Whether this class may ask the server to complete, which publishes the file. */
-  #completes = true;
+  completes = true;
 
   /**
    * @param {Blob & {name?: string}} blob
@@ -97,7 +115,7 @@ export class Upload {
 
   /** The token if the storage may have the file. */
   get token() {
-    return this.#stored === "no" ? null : (this.ticket?.token ?? null);
+    return this.stored === "no" ? null : (this.ticket?.token ?? null);
   }
 
   /** The ticket that the next run uses again. */
@@ -105,8 +123,17 @@ export class Upload {
     return this.#issued?.ticket ?? null;
   }
 
-  get isStored() {
-    return this.#stored === "yes";
+  /** How many bytes the next run does not send again. */
+  get storedBytes() {
+    return this.stored === "yes" ? this.file.size : (this.#issued?.parts?.loaded ?? 0);
+  }
+
+  /**
+   * Stop going on with an upload in parts.
+   * @param {boolean} [isUnwanted] the server deletes the parts, unless the whole file is stored
+   */
+  close(isUnwanted) {
+    if (this.#issued?.parts?.close(isUnwanted)) this.#forgetTicket();
   }
 
   /**
@@ -126,7 +153,7 @@ export class Upload {
    * @returns {Promise<Ticket>}
    */
   runWithoutCompletion(signal) {
-    this.#completes = false;
+    this.completes = false;
     return this.#withToken(signal, async () => (await this.#store()).issued.ticket);
   }
 
@@ -140,7 +167,8 @@ export class Upload {
     this.options.signal = signal;
     return withUploadErrors(signal, run, (error) => {
       // A ticket is used again only if nothing is wrong with it.
-      if (isVerdict(error) || (this.#stored === "no" && error.code !== "cancelled" && !error.transient)) {
+      const isSpoiled = this.stored === "no" && !this.#issued?.parts && error.code !== "cancelled" && !error.transient;
+      if (isVerdict(error) || isSpoiled) {
         this.#forgetTicket();
       }
       error.token = this.token;
@@ -148,8 +176,9 @@ export class Upload {
   }
 
   #forgetTicket() {
+    this.#issued?.parts?.finish();
     this.#issued = null;
-    this.#stored = "no";
+    this.stored = "no";
   }
 
   /**
@@ -159,18 +188,19 @@ export class Upload {
    */
   async #store() {
     this.options.signal?.throwIfAborted();
-    if (this.options.sha256) this.#sha256 ??= await this.#hash();
-    if (this.#stored === "no" && this.#issued && hasExpired(this.#issued)) this.#forgetTicket();
+    if (this.options.sha256) this.sha256 ??= await this.#hash();
+    if (this.stored === "no" && this.#issued && hasExpired(this.#issued)) this.#forgetTicket();
     for (let renewals = 0; ;) {
-      const issued = (this.#issued ??= await withRetries("requesting", this.options, () => this.#requestTicket()));
+      const issued = (this.#issued ??= await this.#issue());
       this.#wasOffline = false;
       try {
-        if (this.#stored === "yes") return { issued, completed: null };
+        if (issued.parts) return { issued, completed: await issued.parts.run() };
+        if (this.stored === "yes") return { issued, completed: null };
         const completed = await withRetries("uploading", this.options, () => this.#send(issued));
-        this.#stored = "yes";
+        this.stored = "yes";
         return { issued, completed };
       } catch (error) {
-        if (!hasCode(error, "ticket_expired")) throw error;
+        if (!(issued.parts ? issued.parts.hasEnded(error) : hasCode(error, "ticket_expired"))) throw error;
         this.#forgetTicket();
         if (!this.#wasOffline && (renewals += 1) > MAX_TICKET_RENEWALS) throw error;
       }
@@ -185,13 +215,19 @@ export class Upload {
   }
 
   /** @returns {Promise<IssuedTicket>} */
+  async #issue() {
+    const issued = await withRetries("requesting", this.options, () => this.#requestTicket());
+    return issued.ticket.parts ? (await import("./parts.js")).openParts(CORE, this, issued) : issued;
+  }
+
+  /** @returns {Promise<IssuedTicket>} */
   async #requestTicket() {
     // The time before the request, so that the ticket is never believed to be valid for longer than it is.
     const requestedAtMs = performance.now();
-    const ticket = await requestTicket(this.file, this.#sha256, this.options);
+    const ticket = await requestTicket(this.file, this.sha256, this.options);
     const lifetimeMs = Date.parse(ticket.expires_at) - Date.parse(ticket.now);
     this.options.onTicket?.(ticket);
-    return { ticket, expiresAtMs: requestedAtMs + lifetimeMs };
+    return { ticket, expiresAtMs: requestedAtMs + lifetimeMs, parts: null };
   }
 
   /**
@@ -199,7 +235,7 @@ export class Upload {
    * @returns {Promise<StoredObject | null>} the object if the upload had to be completed to know that it is stored
    */
   async #send(issued) {
-    if (this.#stored === "maybe") {
+    if (this.stored === "maybe") {
       const answer = await this.#completeIfStored(issued);
       if (answer !== "not_uploaded") return answer;
     }
@@ -207,7 +243,7 @@ export class Upload {
     let isSent = false;
     const onProgress = (/** @type {number} */ loaded, /** @type {number} */ total) => {
       isSent = loaded === total;
-      this.options.onProgress?.({ loaded, total });
+      this.options.onProgress?.({ loaded, total, sent: loaded });
     };
     onProgress(0, this.blob.size);
     try {
@@ -216,14 +252,14 @@ export class Upload {
     } catch (error) {
       const failure = error instanceof UploadError ? error : null;
       // The request was aborted or broke while the storage's answer was on its way.
-      if (isSent && this.#completes && !failure?.details.status) this.#stored = "maybe";
+      if (isSent && this.completes && !failure?.details.status) this.stored = "maybe";
       if (!failure) throw error;
       // Each ticket has its own key, so the object is this file. An earlier response was lost: this code sent the file
       // again, or the browser did after a broken connection. Completion verifies the object.
       if (failure.code === "already_exists") return null;
       if (failure.code === "storage_refused" && hasExpired(issued)) throw new UploadError("ticket_expired");
       // Some storages refuse a second upload of the same key with a code of their own.
-      if (!this.#completes || !hasCode(error, "response_lost", "storage_refused")) throw error;
+      if (!this.completes || !hasCode(error, "response_lost", "storage_refused")) throw error;
       const answer = await this.#completeIfStored(issued);
       if (answer === "not_uploaded") throw error;
       return answer;
@@ -237,13 +273,13 @@ export class Upload {
    *   verdict yet
    */
   async #completeIfStored({ ticket }) {
-    this.#stored = "maybe";
+    this.stored = "maybe";
     try {
       return await completeUpload(ticket.token, this.file, this.options);
     } catch (error) {
       if (hasCode(error, "completion_pending")) return null;
       if (!hasCode(error, "not_uploaded")) throw error;
-      this.#stored = "no";
+      this.stored = "no";
       return "not_uploaded";
     }
   }

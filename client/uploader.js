@@ -30,7 +30,8 @@ import { Upload } from "./upload.js";
  * @property {number} id
  * @property {UploadableFile} file
  * @property {ItemState} state
- * @property {number} loaded bytes that were sent in this attempt
+ * @property {number} loaded bytes that were sent in this attempt; of a large file, those that the storage confirmed
+ * @property {number} sent `loaded`, and what was sent of the parts of a large file that are on their way
  * @property {Wait | null} wait in the state "retrying"
  * @property {Ticket | null} ticket the newest one
  * @property {UploadResult | null} result in the state "done"
@@ -144,7 +145,10 @@ export function createUploader({ concurrency = 3, check, ...uploadOptions }) {
       });
     },
 
-    /** Stop sending; a file that was being sent starts again from its first byte. @param {number} [id] */
+    /**
+     * Stop sending. A large file goes on later with the parts that are missing, any other file with its first byte.
+     * @param {number} [id]
+     */
     pause(id) {
       forEach(id, (entry) => {
         if (!hasEnded(entry.item) && entry.item.state !== "paused") stop(entry, { state: "paused" });
@@ -181,9 +185,11 @@ export function createUploader({ concurrency = 3, check, ...uploadOptions }) {
     /** Take a file out of the list; if it has not ended, it is cancelled. @param {number} [id] */
     remove(id) {
       forEach(id, (entry) => {
+        const { item, upload } = entry;
         // It leaves the list first, so that no listener can start it again.
-        entries.delete(entry.item.id);
+        entries.delete(item.id);
         stop(entry, {});
+        upload.close(hasEnded(item) ? undefined : true);
         items = null;
         emit("remove", entry.item);
       });
@@ -205,13 +211,16 @@ export function createUploader({ concurrency = 3, check, ...uploadOptions }) {
     const upload = new Upload(file, {
       ...options,
       // A new attempt begins at zero, so what an earlier one sent is not shown any more.
-      onState: (state, wait) => report({ state, wait: wait ?? null, loaded: upload.isStored ? file.size : 0 }),
-      onProgress: ({ loaded }) => report({ loaded }),
+      onState: (state, wait) => report({ state, wait: wait ?? null, loaded: upload.storedBytes }),
+      onProgress: ({ loaded, sent }) => report({ loaded, sent }),
       onTicket: (ticket) => report({ ticket }),
     });
     const id = (lastId += 1);
     /** @type {UploadItem} */
-    const item = { id, file, state: "waiting", loaded: 0, wait: null, ticket: null, result: null, error: null };
+    const item = {
+      ...{ id, file, state: "waiting", loaded: 0, sent: 0 },
+      ...{ wait: null, ticket: null, result: null, error: null },
+    };
     /** @type {Entry} */
     const entry = { item, upload, controller: null, run: Promise.resolve() };
     entries.set(id, entry);
@@ -255,7 +264,7 @@ export function createUploader({ concurrency = 3, check, ...uploadOptions }) {
         const error = /** @type {UploadError} */ (thrown);
         // Only a run that has ended knows whether the storage may have the file.
         if (entry.item.error?.code === error.code) change(entry, { error });
-        end({ state: "failed", error, loaded: 0 });
+        end({ state: "failed", error, loaded: entry.upload.storedBytes });
       }
     });
   }
@@ -265,13 +274,15 @@ export function createUploader({ concurrency = 3, check, ...uploadOptions }) {
     if (news.error) news.error.token = entry.upload.token;
     entry.controller?.abort();
     entry.controller = null;
-    change(entry, { wait: null, loaded: entry.upload.isStored ? entry.item.file.size : 0, ...news });
+    if (news.state === "cancelled") entry.upload.close(true);
+    change(entry, { wait: null, loaded: entry.upload.storedBytes, ...news });
   }
 
   /** @param {Entry} entry @param {Partial<UploadItem>} news */
   function change(entry, news) {
     if (!entries.has(entry.item.id)) return;
-    entry.item = Object.freeze({ ...entry.item, ...news });
+    const sent = news.loaded ?? entry.item.sent;
+    entry.item = Object.freeze({ ...entry.item, sent, ...news });
     isBusy ||= entry.item.state === "waiting";
     items = null;
     emit("change", entry.item);

@@ -19,7 +19,8 @@ import { createServer } from "node:http";
 /**
  * Start a server that ends with the test.
  * @param {import("node:test").TestContext} test
- * @param {(request: ReceivedRequest, number: number) => PlannedResponse} respond `number` counts requests from 1
+ * @param {(request: ReceivedRequest, number: number) => PlannedResponse | Promise<PlannedResponse>} respond `number`
+ *   counts requests from 1
  * @returns {Promise<{origin: string, requests: ReceivedRequest[]}>} `requests` without those of isReachable()
  */
 export async function startServer(test, respond) {
@@ -32,7 +33,7 @@ export async function startServer(test, respond) {
     if (method === "HEAD" && path === "/") return outgoing.end();
     const received = { method, path, headers, body: Buffer.concat(chunks) };
     requests.push(received);
-    const { status = 200, headers: own = {}, body = "", disconnect } = respond(received, requests.length);
+    const { status = 200, headers: own = {}, body = "", disconnect } = await respond(received, requests.length);
     if (disconnect) return outgoing.destroy();
     outgoing.writeHead(status, { connection: "close", ...own });
     outgoing.end(typeof body === "string" ? body : JSON.stringify(body));

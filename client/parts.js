@@ -1,0 +1,548 @@
+/**
+ * Large files: one upload in parts, several at a time, which goes on where it ended. Loaded only when it is needed.
+ *
+ * Each part is hashed if the store checks that, sent, and repeated alone. What the store has is what the server lists,
+ * never what this page remembers.
+ *
+ * A part is sent as a slice of the file, which the browser reads while it sends. Chromium needs seconds to send 16 MiB
+ * of an ArrayBuffer, and keeps what a Blob holds in memory until it collects garbage. Safari sends slices unreliably, so
+ * there parts are read into memory first, and no more of them than fit into MAX_BUFFERED_BYTES.
+ */
+
+import { release } from "./digest.js";
+import { Hasher } from "./hashing.js";
+import { recordOf } from "./resume.js";
+
+/**
+ * @typedef {import("./resume.js").UploadRecord} UploadRecord
+ * @typedef {import("./retry.js").Wait} Wait
+ * @typedef {import("./types.js").FileInfo} FileInfo
+ * @typedef {import("./types.js").PartRequest} PartRequest
+ * @typedef {import("./types.js").StoredObject} StoredObject
+ * @typedef {import("./types.js").Ticket} Ticket
+ * @typedef {import("./types.js").TicketParts} TicketParts
+ * @typedef {import("./upload.js").IssuedTicket} IssuedTicket
+ * @typedef {import("./upload.js").State} State
+ *
+ * @typedef {typeof import("./upload.js").CORE} Core what every page has loaded already
+ *
+ * @typedef {import("./upload.js").Upload} Upload
+ * @typedef {Upload["options"]} Options
+ *
+ * @typedef {object} SignedPart
+ * @property {PartRequest} request
+ * @property {number} expiresAtMs on the clock of performance.now()
+ *
+ * @typedef {object} Sending one part on its way
+ * @property {number} sent bytes
+ * @property {number} movedAtMs
+ * @property {number} storedAtMove how many parts were stored when this one moved last
+ * @property {AbortController} stall
+ */
+
+/** Browsers open six connections to one origin with HTTP/1.1. */
+export const MAX_PARALLEL = 6;
+const FIRST_PARALLEL = 4;
+const MAX_BUFFERED_BYTES = 64 * 1024 * 1024;
+
+/** How often one part gets a new request after its storage refused one. */
+const MAX_RENEWALS = 2;
+
+/** How often the server may say at the completion that parts are missing. */
+const MAX_REPAIRS = 3;
+
+/** A part is stalled if it did not move for so long, while so many others were stored. */
+const STALL_MS = 15_000;
+const STALL_PARTS = 2 * MAX_PARALLEL;
+
+/**
+ * Return the ticket of a large file as one whose parts can be sent. It is remembered for a later page. If an earlier
+ * page began an upload of this file, return that one, and end the new one.
+ * @param {Core} core
+ * @param {Upload} upload
+ * @param {IssuedTicket} issued
+ * @returns {Promise<IssuedTicket>}
+ */
+export async function openParts(core, upload, { ticket, expiresAtMs }) {
+  const plan = /** @type {TicketParts} */ (ticket.parts);
+  const record = await recordOf(upload);
+  const parts = new PartsUpload(core, upload, ticket, record);
+  try {
+    const unfinished = await record?.load();
+    if (unfinished) {
+      const earlier = new PartsUpload(core, upload, unfinished.ticket, record);
+      if (await earlier.canGoOn()) {
+        parts.abort();
+        upload.options.onTicket?.(unfinished.ticket);
+        return { ticket: unfinished.ticket, expiresAtMs: onPageClock(unfinished.until), parts: earlier };
+      }
+    }
+    const until = Date.now() + Date.parse(plan.resumable_until) - Date.parse(ticket.now);
+    await record?.save({ ticket: { ...ticket, parts: { ...plan, requests: [] } }, until });
+    parts.sign(plan.requests, expiresAtMs);
+    return { ticket, expiresAtMs: onPageClock(until), parts };
+  } catch (error) {
+    parts.abort();
+    record?.release();
+    throw error;
+  }
+}
+
+/** @param {number} ms since 1970 @returns {number} on the clock of performance.now() */
+function onPageClock(ms) {
+  return performance.now() + ms - Date.now();
+}
+
+/** The parts of one ticket. */
+export class PartsUpload {
+  /** Bytes of the parts that the store has. */
+  loaded = 0;
+  #core;
+  #upload;
+  #ticket;
+  #plan;
+  #record;
+  /** @type {Set<number>} */
+  #stored = new Set();
+  /** Parts that the server missed although it had listed them. @type {number[]} */
+  #missed = [];
+  /** @type {Map<number, SignedPart>} */
+  #signed = new Map();
+  /** The digests of the parts that need a request. @type {Map<number, string | null>} */
+  #wanted = new Map();
+  /** @type {Promise<void> | null} */
+  #asking = null;
+  /** The numbers of the parts that no lane has taken yet. @type {number[]} */
+  #queue = [];
+  /** @type {Set<Sending>} */
+  #sending = new Set();
+  /** The parts that wait for another attempt. @type {Set<number>} */
+  #waiting = new Set();
+  /** @type {State | ""} */
+  #state = "";
+  #lanes = 0;
+  #hasher = new Hasher();
+  /** Whether an earlier run may have sent parts. */
+  #hasRun = false;
+  #slots;
+
+  /**
+   * @param {Core} core
+   * @param {Upload} upload
+   * @param {Ticket} ticket
+   * @param {UploadRecord | null} record
+   */
+  constructor(core, upload, ticket, record) {
+    this.#core = core;
+    this.#upload = upload;
+    this.#ticket = ticket;
+    this.#plan = /** @type {TicketParts} */ (ticket.parts);
+    this.#record = record;
+    const { part_size, count } = this.#plan;
+    if (!(part_size > 0) || Math.ceil(upload.file.size / part_size) !== count) {
+      const reason = "the ticket's parts do not make up the file";
+      throw new core.UploadError("invalid_response", { details: { reason } });
+    }
+    const inMemory = Math.max(1, Math.floor(MAX_BUFFERED_BYTES / part_size));
+    this.#slots = new Slots(Math.min(MAX_PARALLEL, count, isSafari() ? inMemory : count));
+  }
+
+  /**
+   * Send the parts that the store does not have, and complete the upload if the page wants that.
+   * @returns {Promise<StoredObject | null>}
+   */
+  async run() {
+    const upload = this.#upload;
+    for (let repairs = 0; ; repairs += 1) {
+      if (upload.stored !== "yes") await this.#sendMissing();
+      upload.stored = "yes";
+      try {
+        const { completeWhenInspected } = this.#core;
+        const { token } = this.#ticket;
+        const stored = upload.completes ? await completeWhenInspected(token, upload.file, upload.options) : null;
+        this.finish();
+        return stored;
+      } catch (error) {
+        if (!this.#core.hasCode(error, "parts_missing") || repairs >= MAX_REPAIRS) throw error;
+        upload.stored = "no";
+        this.#missed = /** @type {import("./errors.js").UploadError} */ (error).details.numbers ?? [];
+      }
+    }
+  }
+
+  async #sendMissing() {
+    const { options } = this.#upload;
+    const failure = new AbortController();
+    const signal = options.signal ? AbortSignal.any([options.signal, failure.signal]) : failure.signal;
+    const run = { ...options, signal };
+    this.#state = "";
+    this.#waiting.clear();
+    this.#wanted.clear();
+    // The file may have changed since these parts were hashed.
+    if (this.#plan.needs_sha256) this.#signed.clear();
+    this.#announce("uploading");
+    if (this.#hasRun) await this.#retry(0, run, () => this.#list(run));
+    this.#hasRun = true;
+    this.#announce("uploading");
+    this.#queue = this.#numbers().filter((number) => !this.#stored.has(number));
+    this.#report();
+    const lanes = Array.from({ length: this.#slots.most }, () => this.#lane(run));
+    try {
+      await Promise.all(lanes);
+    } catch (error) {
+      failure.abort();
+      await Promise.allSettled(lanes);
+      throw error;
+    } finally {
+      this.#hasher.close();
+    }
+  }
+
+  /**
+   * Say whether nobody can go on with this upload, so that the file needs a new ticket.
+   * @param {unknown} error
+   */
+  hasEnded(error) {
+    const { hasCode } = this.#core;
+    // After the last part was sent, these are the server's verdict. Before, the policy or the user may have changed.
+    const isRefused = this.#upload.stored === "no" && hasCode(error, "invalid_token", "token_expired");
+    return isRefused || hasCode(error, "upload_ended");
+  }
+
+  /** Nobody will go on with this upload: it was completed, or ended. */
+  finish() {
+    this.#record?.remove();
+  }
+
+  /**
+   * Say whether this upload, which an earlier page began, still exists and is one of the same file. If it exists and is
+   * of another file, it is aborted.
+   */
+  async canGoOn() {
+    const { file, options } = this.#upload;
+    try {
+      await this.#retry(0, options, () => this.#list(options));
+    } catch (error) {
+      if (this.hasEnded(error)) return false;
+      throw error;
+    }
+    this.#hasRun = true;
+    // A file of the same name, size and time may have other bytes. One part shows most of the changes.
+    const [number, sha256] = this.#record?.remembered ?? [];
+    if (!number || !this.#stored.has(number) || !globalThis.crypto?.subtle) return true;
+    const isSame = (await this.#hash(this.#slice(number))) === sha256;
+    this.#hasher.close();
+    if (!isSame) this.abort();
+    return isSame;
+  }
+
+  /** The server deletes the parts. Nothing waits for that, and it may fail. */
+  abort() {
+    const { file, options } = this.#upload;
+    const { fetch = globalThis.fetch } = options;
+    // It goes on when the user leaves the page.
+    const lasting = (/** @type {any} */ url, /** @type {RequestInit | undefined} */ init) =>
+      fetch(url, { ...init, keepalive: true });
+    const request = { ...options, signal: undefined, fetch: lasting };
+    this.#core.post("/abort", { token: this.#ticket.token }, file, request).catch(() => {});
+  }
+
+  /**
+   * Stop going on with the upload, and abort it if it is not wanted, or if no later page can go on with it.
+   * @param {boolean} [isUnwanted]
+   * @returns {boolean} whether it was aborted; what is stored as a whole never is
+   */
+  close(isUnwanted = !this.#record) {
+    if (!isUnwanted || this.#upload.stored === "yes") {
+      this.#record?.release();
+      return false;
+    }
+    this.abort();
+    return true;
+  }
+
+  /** @param {PartRequest[]} requests @param {number} expiresAtMs on the clock of performance.now() */
+  sign(requests, expiresAtMs) {
+    for (const request of requests) this.#signed.set(request.number, { request, expiresAtMs });
+  }
+
+  /** @param {Options} run */
+  async #lane(run) {
+    this.#lanes += 1;
+    try {
+      for (let number; (number = this.#queue.shift()); ) await this.#sendPart(number, run);
+    } finally {
+      this.#lanes -= 1;
+    }
+  }
+
+  /** @param {number} number @param {Options} run */
+  async #sendPart(number, run) {
+    run.signal?.throwIfAborted();
+    const part = this.#slice(number);
+    const sha256 = this.#plan.needs_sha256 ? await this.#hash(part) : null;
+    await this.#retry(number, run, this.#attempts(number, part, sha256, run));
+    if (sha256) await this.#record?.remember(number, sha256);
+    this.#acknowledge(number);
+  }
+
+  /**
+   * Return what sends the part once, with a new request after an old one.
+   * @param {number} number
+   * @param {Blob} part
+   * @param {string | null} sha256
+   * @param {Options} run
+   */
+  #attempts(number, part, sha256, run) {
+    let isMaybeStored = false;
+    let isReadFirst = isSafari();
+    let renewals = 0;
+    return async () => {
+      for (;;) {
+        // The answer to an earlier attempt was lost: asking costs less than sending again.
+        if (isMaybeStored && (await this.#list(run)).has(number)) return;
+        const request = await this.#request(number, sha256, run);
+        try {
+          await this.#slots.use(run.signal, async () => {
+            this.#waiting.delete(number);
+            this.#announce("uploading");
+            isMaybeStored = false;
+            const body = isReadFirst ? await this.#read(part) : part;
+            await this.#transmit(request, body, run, () => (isMaybeStored = true));
+          });
+          return;
+        } catch (error) {
+          const { hasCode } = this.#core;
+          // Perhaps the browser cannot send slices of this file.
+          isReadFirst ||= !hasCode(error, "ticket_expired", "storage_unavailable");
+          const isRefused = hasCode(error, "storage_refused", "signature_refused", "checksum_mismatch");
+          if (!isRefused && !hasCode(error, "ticket_expired")) throw error;
+          isMaybeStored = false;
+          if ((renewals += 1) > MAX_RENEWALS) throw error;
+          this.#signed.delete(number);
+          // Either the bytes were damaged on the way, or the file was changed.
+          const isDamaged = sha256 && hasCode(error, "checksum_mismatch");
+          if (isDamaged && (await this.#hash(part)) !== sha256) throw this.#unreadable();
+          // A store that has no such upload any more refuses its parts. Then the server says that it has ended.
+          if (isRefused) await this.#list(run);
+        }
+      }
+    };
+  }
+
+  /**
+   * @param {PartRequest} request
+   * @param {Blob | ArrayBuffer} body
+   * @param {Options} run
+   * @param {() => void} onSent
+   */
+  async #transmit(request, body, run, onSent) {
+    const stall = new AbortController();
+    const movement = (/** @type {number} */ sent) => {
+      return { sent, movedAtMs: performance.now(), storedAtMove: this.#stored.size };
+    };
+    const sending = { stall, ...movement(0) };
+    const signal = AbortSignal.any([/** @type {AbortSignal} */ (run.signal), stall.signal]);
+    const onProgress = (/** @type {number} */ loaded, /** @type {number} */ total) => {
+      Object.assign(sending, movement(loaded));
+      if (loaded === total) onSent();
+      this.#report();
+    };
+    this.#sending.add(sending);
+    try {
+      await this.#core.sendFile({ ...request, fields: {} }, body, this.#upload.file, { signal, onProgress });
+    } finally {
+      this.#sending.delete(sending);
+      if (body instanceof ArrayBuffer) release(body);
+    }
+  }
+
+  /** @param {number} number */
+  #slice(number) {
+    const start = (number - 1) * this.#plan.part_size;
+    return this.#upload.blob.slice(start, start + this.#sizeOf(number));
+  }
+
+  /**
+   * Return the part in memory. Safari collects an ArrayBuffer sooner, and the others send a Blob faster.
+   * @param {Blob} part
+   */
+  async #read(part) {
+    const bytes = await part.arrayBuffer().catch((error) => {
+      throw this.#unreadable(error);
+    });
+    if (bytes.byteLength !== part.size) throw this.#unreadable();
+    return isSafari() ? bytes : new Blob([bytes]);
+  }
+
+  /** @param {Blob} part */
+  #hash(part) {
+    return this.#hasher.digest(part).catch((error) => {
+      throw this.#unreadable(error);
+    });
+  }
+
+  /** @param {unknown} [cause] */
+  #unreadable(cause) {
+    return new this.#core.UploadError("file_unreadable", { details: { file: this.#upload.file }, cause });
+  }
+
+  /**
+   * Return a request for a part. Lanes that need one at the same time share one question to the server.
+   * @param {number} number
+   * @param {string | null} sha256
+   * @param {Options} run
+   */
+  async #request(number, sha256, run) {
+    let signed = this.#signed.get(number);
+    if (signed && performance.now() < signed.expiresAtMs) return signed.request;
+    this.#signed.delete(number);
+    this.#wanted.set(number, sha256);
+    while (!(signed = this.#signed.get(number))) {
+      await (this.#asking ??= this.#ask(run).finally(() => (this.#asking = null)));
+    }
+    return signed.request;
+  }
+
+  /** @param {Options} run */
+  async #ask(run) {
+    const { at_once, needs_sha256 } = this.#plan;
+    const wanted = [...this.#wanted].slice(0, at_once);
+    const numbers = wanted.map(([number]) => number);
+    const sha256 = needs_sha256 ? wanted.map(([, digest]) => digest) : undefined;
+    if (!sha256) numbers.push(...this.#unsigned().slice(0, at_once - numbers.length));
+    const content = { token: this.#ticket.token, numbers, sha256 };
+    const requestedAtMs = performance.now();
+    const answer = await this.#core.post("/parts", content, this.#upload.file, run);
+    this.sign(answer.requests, requestedAtMs + Date.parse(answer.expires_at) - Date.parse(answer.now));
+    for (const number of numbers) {
+      this.#wanted.delete(number);
+      if (this.#signed.get(number)?.request.size !== this.#sizeOf(number)) {
+        const reason = `it has no request for part ${number} of ${this.#sizeOf(number)} bytes`;
+        throw new this.#core.UploadError("invalid_response", { details: { reason } });
+      }
+    }
+  }
+
+  /** The numbers of the parts that will need a request. */
+  #unsigned() {
+    return this.#queue.filter((number) => !this.#signed.has(number));
+  }
+
+  /** Take over what the store has. @param {Options} run */
+  async #list(run) {
+    const { file } = this.#upload;
+    const { numbers } = await this.#core.post("/parts/list", { token: this.#ticket.token }, file, run);
+    // While parts are being sent, the answer can be older than the latest of them.
+    this.#stored = new Set([...numbers, ...(this.#lanes ? this.#stored : [])]);
+    for (const number of this.#missed) this.#stored.delete(number);
+    this.#missed = [];
+    this.loaded = sum(Array.from(this.#stored, (number) => this.#sizeOf(number)));
+    this.#report();
+    return this.#stored;
+  }
+
+  /** @param {number} number */
+  #acknowledge(number) {
+    if (!this.#stored.has(number)) this.loaded += this.#sizeOf(number);
+    this.#stored.add(number);
+    this.#signed.delete(number);
+    this.#report();
+    const now = performance.now();
+    for (const { stall, movedAtMs, storedAtMove } of this.#sending) {
+      if (this.#stored.size - storedAtMove >= STALL_PARTS && now - movedAtMs > STALL_MS) {
+        stall.abort(new this.#core.UploadError("connection_lost"));
+      }
+    }
+  }
+
+  #report() {
+    const { file, options } = this.#upload;
+    const sent = sum(Array.from(this.#sending, (sending) => sending.sent));
+    options.onProgress?.({ loaded: this.loaded, total: file.size, sent: Math.min(file.size, this.loaded + sent) });
+  }
+
+  /**
+   * @template T
+   * @param {number} number
+   * @param {Options} run
+   * @param {() => Promise<T>} attempt
+   */
+  #retry(number, { signal, attempts }, attempt) {
+    const onWait = (/** @type {Wait} */ wait) => {
+      this.#waiting.add(number);
+      // While other parts move, the upload does not wait.
+      if (this.#waiting.size >= this.#lanes) this.#announce("retrying", wait);
+    };
+    return this.#core.retry(attempt, { signal, attempts, onWait, onOffline: () => this.#announce("offline") });
+  }
+
+  /** @param {State} state @param {Wait} [wait] */
+  #announce(state, wait) {
+    if (state === this.#state && !wait) return;
+    this.#state = state;
+    this.#upload.options.onState(state, wait);
+  }
+
+  /** @param {number} number */
+  #sizeOf(number) {
+    const { part_size } = this.#plan;
+    return Math.min(part_size, this.#upload.file.size - (number - 1) * part_size);
+  }
+
+  #numbers() {
+    return Array.from({ length: this.#plan.count }, (_, index) => index + 1);
+  }
+}
+
+/** How many parts are sent at the same time: fewer after failures, more after successes. */
+class Slots {
+  #limit;
+  #used = 0;
+  #successes = 0;
+  /** @type {(() => void)[]} */
+  #waiting = [];
+
+  /** @param {number} most */
+  constructor(most) {
+    this.most = most;
+    this.#limit = Math.min(FIRST_PARALLEL, most);
+  }
+
+  /**
+   * @param {AbortSignal | undefined} signal
+   * @param {() => Promise<void>} send
+   */
+  async use(signal, send) {
+    while (this.#used >= this.#limit) await new Promise((resolve) => this.#waiting.push(() => resolve(null)));
+    this.#used += 1;
+    try {
+      signal?.throwIfAborted();
+      await send();
+      this.#successes += 1;
+      if (this.#successes >= this.#limit) this.#change(1);
+    } catch (error) {
+      if (/** @type {{transient?: boolean}} */ (error).transient) this.#change(-1);
+      throw error;
+    } finally {
+      this.#used -= 1;
+      for (const wake of this.#waiting.splice(0)) wake();
+    }
+  }
+
+  /** @param {number} difference */
+  #change(difference) {
+    this.#limit = Math.min(this.most, Math.max(1, this.#limit + difference));
+    this.#successes = 0;
+  }
+}
+
+/** @param {number[]} values */
+function sum(values) {
+  return values.reduce((total, value) => total + value, 0);
+}
+
+/** Say whether this is Safari, which sends slices of files on a disk never, or without their bytes, now and then. */
+function isSafari() {
+  return /^Apple/.test(globalThis.navigator?.vendor ?? "");
+}

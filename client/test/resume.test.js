@@ -1,0 +1,217 @@
+import assert from "node:assert/strict";
+import { before, test } from "node:test";
+
+import { upload } from "../index.js";
+import { unfinishedUploads } from "../resume.js";
+import { largeFile, memoryResume, startLargeServers } from "./large.js";
+import { NodeXMLHttpRequest } from "./xml_http_request.js";
+
+/** @typedef {Awaited<ReturnType<typeof startLargeServers>>} Servers */
+
+const PREFIX = "presign-uploads:";
+
+before(() => Object.assign(globalThis, { XMLHttpRequest: NodeXMLHttpRequest }));
+
+/**
+ * Stop an upload after some parts, as a page that is closed does.
+ * @param {import("node:test").TestContext} t
+ * @param {Parameters<typeof startLargeServers>[1]} plan
+ * @param {{resume?: any, file?: File, count?: number}} [options]
+ */
+async function interrupted(t, plan = {}, { resume, file = largeFile(20) } = {}) {
+  const controller = new AbortController();
+  const onPart = (/** @type {any} */ { request }) => {
+    if (request === 7) controller.abort();
+  };
+  const servers = await startLargeServers(t, { atOnce: 10, onPart, ...plan });
+  const { signal } = controller;
+  await assert.rejects(upload(file, { api: servers.api, signal, resume }), { code: "cancelled" });
+  await servers.settled();
+  return { ...servers, servers, file, stored: [...servers.uploads[0].parts.keys()], sent: servers.arrivals.length };
+}
+
+/** @param {Servers} servers @param {number} sent */
+const sentSince = ({ arrivals }, sent) => arrivals.slice(sent).map(({ upload, number }) => `${upload}/${number}`);
+
+/** Give the test a localStorage as browsers have it. @param {import("node:test").TestContext} t */
+function browserStorage(t) {
+  class Items {
+    /** @param {string} key */
+    getItem(key) {
+      return Object.hasOwn(this, key) ? /** @type {any} */ (this)[key] : null;
+    }
+
+    /** @param {string} key @param {string} value */
+    setItem(key, value) {
+      Object.assign(this, { [key]: value });
+    }
+
+    /** @param {string} key */
+    removeItem(key) {
+      Reflect.deleteProperty(this, key);
+    }
+  }
+  const items = new Items();
+  Object.defineProperty(globalThis, "localStorage", { value: items, configurable: true });
+  t.after(() => Reflect.deleteProperty(globalThis, "localStorage"));
+  return items;
+}
+
+test("the next page goes on with the same file, and sends only what the server does not list", async (t) => {
+  const { store: resume, records } = memoryResume();
+  const { servers, stored, sent, api, asked, uploads, file } = await interrupted(t, {}, { resume });
+  assert.ok(stored.length > 0 && stored.length < 20);
+  assert.equal(records.size, 1);
+  /** @type {string[]} */
+  const tickets = [];
+  const again = largeFile(20);
+  const onTicket = (/** @type {{token: string}} */ { token }) => void tickets.push(token);
+  const result = await upload(again, { api, resume, onTicket });
+  assert.equal(result.key, "key-1");
+  const missing = Array.from({ length: 20 }, (_, index) => index + 1).filter((number) => !stored.includes(number));
+  assert.deepEqual(sentSince(servers, sent).sort(), missing.map((number) => `1/${number}`).sort());
+  assert.equal(uploads[0].object?.toString(), await file.text());
+  assert.deepEqual([asked["/abort"], tickets.at(-1)], [[{ token: "token-2" }], "token-1"]);
+  assert.equal(records.size, 0);
+});
+
+test("an upload whose completion nobody saw is completed again, and nothing is sent", async (t) => {
+  const { store: resume } = memoryResume();
+  const onRequest = (/** @type {string} */ path, /** @type {any} */ _, /** @type {number} */ number) =>
+    path === "/complete" && number === 1 ? { disconnect: true } : undefined;
+  const servers = await startLargeServers(t, { onRequest });
+  const closed = upload(largeFile(3), { api: servers.api, resume, attempts: 1 });
+  await assert.rejects(closed, { code: "server_unreachable", token: "token-1" });
+  const result = await upload(largeFile(3), { api: servers.api, resume });
+  assert.deepEqual([result.key, servers.sent], ["key-1", [1, 2, 3]]);
+});
+
+test("another file begins an upload of its own: by name, size, type, time or server", async (t) => {
+  const { store: resume } = memoryResume();
+  const { servers, sent, api, uploads } = await interrupted(t, {}, { resume });
+  const text = await largeFile(20).text();
+  const type = "video/mp4";
+  const others = [
+    new File([text], "other.mp4", { type, lastModified: 1 }),
+    new File([text.slice(1)], "film.mp4", { type, lastModified: 1 }),
+    new File([text], "film.mp4", { type: "video/webm", lastModified: 1 }),
+    new File([text], "film.mp4", { type, lastModified: 2 }),
+  ];
+  for (const other of others) await upload(other, { api, resume });
+  assert.deepEqual(new Set(sentSince(servers, sent).map((each) => each[0])), new Set(["2", "3", "4", "5"]));
+  assert.equal(uploads[0].isOpen, true);
+  const elsewhere = await startLargeServers(t, {});
+  await upload(largeFile(20), { api: elsewhere.api, resume });
+  assert.deepEqual([elsewhere.sent.length, elsewhere.asked["/parts/list"]], [20, []]);
+});
+
+test("a file of the same name, size and time but other bytes begins anew, and the old one is aborted", async (t) => {
+  const { store: resume } = memoryResume();
+  const { servers, sent, api, asked, uploads, file } = await interrupted(t, { needsSha256: true }, { resume });
+  const changed = new File([(await file.text()).toUpperCase()], "film.mp4", { type: "video/mp4", lastModified: 1 });
+  const result = await upload(changed, { api, resume });
+  assert.equal(result.key, "key-2");
+  assert.deepEqual(asked["/abort"], [{ token: "token-1" }]);
+  assert.equal(sentSince(servers, sent).length, 20);
+  assert.equal(uploads[1].object?.toString(), await changed.text());
+});
+
+test("the same bytes go on, where parts are hashed", async (t) => {
+  const { store: resume } = memoryResume();
+  const { servers, stored, sent, api } = await interrupted(t, { needsSha256: true }, { resume });
+  await upload(largeFile(20), { api, resume });
+  assert.equal(sentSince(servers, sent).length, 20 - stored.length);
+});
+
+test("an upload that ended meanwhile, or belongs to another user, begins anew", async (t) => {
+  for (const [status, code] of [[410, "upload_ended"], [403, "invalid_token"], [403, "token_expired"]]) {
+    const refusal = { status: Number(status), body: { code } };
+    const { store: resume, records } = memoryResume();
+    const onRequest = (/** @type {string} */ path, /** @type {any} */ { token }) =>
+      path === "/parts/list" && token === "token-1" ? refusal : undefined;
+    const { servers, sent, api, asked } = await interrupted(t, { onRequest }, { resume });
+    const result = await upload(largeFile(20), { api, resume });
+    assert.equal(result.key, "key-2");
+    assert.deepEqual([sentSince(servers, sent).length, asked["/abort"], asked["/upload"].length], [20, [], 2]);
+    assert.equal(records.size, 0);
+  }
+});
+
+test("a server that cannot say what it has keeps the upload, and the new one is aborted", async (t) => {
+  const { store: resume, records } = memoryResume();
+  let isDown = true;
+  const onRequest = (/** @type {string} */ path) => (path === "/parts/list" && isDown ? { status: 503 } : undefined);
+  const { servers, stored, sent, api, asked } = await interrupted(t, { onRequest }, { resume });
+  await assert.rejects(upload(largeFile(20), { api, resume, attempts: 1 }), { code: "server_failed" });
+  assert.deepEqual([records.size, sentSince(servers, sent)], [1, []]);
+  isDown = false;
+  await upload(largeFile(20), { api, resume });
+  assert.equal(sentSince(servers, sent).length, 20 - stored.length);
+  assert.deepEqual(asked["/abort"].map(({ token }) => token), ["token-2", "token-3"]);
+});
+
+test("a record is not used after the time until which the upload can be resumed", async (t) => {
+  const { store: resume } = memoryResume();
+  const { servers, sent, api, asked } = await interrupted(t, {}, { resume });
+  const now = Date.now();
+  t.mock.method(Date, "now", () => now + 7 * 86_400_000);
+  await upload(largeFile(20), { api, resume });
+  assert.deepEqual([sentSince(servers, sent).length, asked["/parts/list"]], [20, []]);
+});
+
+test("a file that this page or another tab is uploading begins an upload of its own", async (t) => {
+  const { store: resume, records } = memoryResume();
+  const servers = await startLargeServers(t, {});
+  const both = await Promise.all([1, 2].map(() => upload(largeFile(5), { api: servers.api, resume })));
+  assert.deepEqual(both.map(({ key }) => key).sort(), ["key-1", "key-2"]);
+  const stopped = await interrupted(t, {}, { resume });
+  const [key] = records.keys();
+  await navigator.locks.request(PREFIX + key, async () => {
+    const beside = await upload(largeFile(20), { api: stopped.api, resume });
+    assert.equal(beside.key, "key-2");
+    assert.equal(records.size, 1);
+  });
+  const after = await upload(largeFile(20), { api: stopped.api, resume });
+  assert.equal(after.key, "key-1");
+});
+
+test("an upload goes on where the browser has no locks", async (t) => {
+  const { locks } = navigator;
+  Object.defineProperty(navigator, "locks", { value: undefined, configurable: true });
+  t.after(() => Object.defineProperty(navigator, "locks", { value: locks, configurable: true }));
+  const { store: resume } = memoryResume();
+  const { api } = await interrupted(t, {}, { resume });
+  const both = await Promise.all([1, 2].map(() => upload(largeFile(20), { api, resume })));
+  assert.deepEqual(both.map(({ key }) => key).includes("key-1"), true);
+  assert.notEqual(both[0].key, both[1].key);
+});
+
+test("a store that fails ends no upload", async (t) => {
+  const fail = async () => {
+    throw new Error("the quota is used up");
+  };
+  const servers = await startLargeServers(t, {});
+  const result = await upload(largeFile(3), { api: servers.api, resume: { load: fail, save: fail, remove: fail } });
+  assert.equal(result.key, "key-1");
+});
+
+test("the browser's own storage remembers uploads, without the requests of parts, until they end", async (t) => {
+  const items = browserStorage(t);
+  const { api, servers, stored, sent } = await interrupted(t);
+  const [[key, value]] = Object.entries(items);
+  assert.ok(key.startsWith(PREFIX));
+  assert.doesNotMatch(value, /\?part=/);
+  items.setItem("another program's", "{}");
+  const [{ name, size, type, until }, ...more] = unfinishedUploads();
+  assert.deepEqual([name, size, type, more], ["film.mp4", 78, "video/mp4", []]);
+  assert.ok(until > Date.now());
+  await upload(largeFile(20), { api });
+  assert.equal(sentSince(servers, sent).length, 20 - stored.length);
+  assert.deepEqual([unfinishedUploads(), Object.keys(items)], [[], ["another program's"]]);
+});
+
+test("an upload without a store leaves nothing behind", async (t) => {
+  const items = browserStorage(t);
+  const { asked } = await interrupted(t, {}, { resume: false });
+  assert.deepEqual([Object.keys(items), asked["/abort"]], [[], [{ token: "token-1" }]]);
+});
