@@ -227,7 +227,7 @@ def _is_upload(headers: dict[str, str]) -> bool:
     return headers.get("Content-Type", "").startswith(("multipart/form-data", "image/png"))
 
 
-def test_a_client_that_sends_the_type_alone_uploads_in_the_straight_way(page: Page, straight_demo: Demo, png: Path) -> None:
+def test_a_client_that_sends_the_type_alone_stores_its_file(page: Page, straight_demo: Demo, png: Path) -> None:
     open_page(page, straight_demo)
     content = base64.b64encode(png.read_bytes()).decode()
     is_stored, url = page.evaluate(MINIMAL_CLIENT, [straight_demo.api, "image/png", content])
