@@ -2,9 +2,10 @@
 
 import { canHash, createUploader, describeError, formatBytes, MAX_HASHED_BYTES } from "../client/index.js";
 import { Announcer } from "./announcer.js";
+import { $ } from "./dom.js";
 import { filesOfDrop, filesOfInput } from "./folders.js";
 import { FileList } from "./list.js";
-import { MESSAGES, showHidden } from "./names.js";
+import { MESSAGES, revealHidden } from "./names.js";
 import { Proof } from "./proof.js";
 import { acceptedTypes, checkFile, describeLimits, loadSettings } from "./settings.js";
 import { startCountdown } from "./tickets.js";
@@ -20,7 +21,6 @@ import { describeFiles, Totals } from "./totals.js";
 /** The page stays fluent between the files of a large folder. */
 const MAX_ADDED_AT_ONCE = 50;
 
-const $ = (/** @type {string} */ id) => /** @type {HTMLElement} */ (document.getElementById(id));
 const input = /** @type {HTMLInputElement} */ ($("files"));
 const folderInput = /** @type {HTMLInputElement} */ ($("folder"));
 const checksumToggle = /** @type {HTMLInputElement} */ ($("sha256"));
@@ -121,7 +121,7 @@ function showBanner(message) {
  * @param {UploadItem | undefined} before
  */
 function sentenceOf({ file, state, error }, before) {
-  const name = showHidden(file.name || "unnamed file");
+  const name = revealHidden(file.name || "unnamed file");
   switch (state) {
     case "requesting":
     case "hashing":

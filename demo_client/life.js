@@ -1,5 +1,7 @@
 /** The states of an upload's life, as a list that fills while the upload goes on. */
 
+import { element } from "./dom.js";
+
 /**
  * @typedef {"granted" | "pending" | "stored" | "verified" | "published" | "rejected"} StepName
  * @typedef {[StepName, string]} Step a state, and what it means
@@ -85,11 +87,4 @@ function progressOf(name, index, { done, isActive }) {
   if (name === "rejected") return "failed";
   if (index < done) return "done";
   return isActive && index === done ? "current" : "open";
-}
-
-/** @param {string} tag @param {string} text */
-function element(tag, text) {
-  const made = document.createElement(tag);
-  made.textContent = text;
-  return made;
 }

@@ -9,7 +9,7 @@ const HIDDEN = /[\p{Cc}\u202a-\u202e\u2066-\u2069]/gu;
  * "a<tab>b.txt" -> "a[U+0009]b.txt"
  * @param {string} name
  */
-export function showHidden(name) {
+export function revealHidden(name) {
   return name.replaceAll(HIDDEN, (character) => `[${codePoint(character)}]`);
 }
 
@@ -24,7 +24,7 @@ export const MESSAGES = {
       const found = [...new Set(name.match(HIDDEN) ?? [])].map(codePoint);
       if (found.length === 0) return describeError(error);
       const what = found.length === 1 ? "a hidden character" : "hidden characters";
-      const shown = showHidden(shortenName(name));
+      const shown = revealHidden(shortenName(name));
       return `“${shown}” has ${what} in its name: ${found.join(", ")}. Rename the file and choose it again.`;
     },
   },

@@ -1,7 +1,8 @@
 /** What the demo proves: the server gets no byte of a file, a ticket soon expires, and somebody enforces each rule. */
 
 import { formatBytes, shortenName } from "../client/index.js";
-import { showHidden } from "./names.js";
+import { $ } from "./dom.js";
+import { revealHidden } from "./names.js";
 import { expiryText, goesThroughServer, ruleElements, targetHost, timeLeft } from "./tickets.js";
 
 /**
@@ -11,15 +12,13 @@ import { expiryText, goesThroughServer, ruleElements, targetHost, timeLeft } fro
 
 const TICK_MS = 500;
 
-const $ = (/** @type {string} */ id) => /** @type {HTMLElement} */ (document.getElementById(id));
-
 export class Proof {
   #api;
   #sentBytes;
   #requests = 0;
   #requestBytes = 0;
   #forwarded = 0;
-  /** The newest. @type {{ticket: Ticket, name: string} | null} */
+  /** With the name of its file. @type {{ticket: Ticket, name: string} | null} */
   #newest = null;
   /** @type {Ticket | null} */
   #shown = null;
@@ -68,7 +67,7 @@ export class Proof {
     $("proof-time").style.setProperty("--part", String(part));
     if (ticket === this.#shown) return;
     this.#shown = ticket;
-    $("proof-name").textContent = shortenName(showHidden(name), 40);
+    $("proof-name").textContent = shortenName(revealHidden(name), 40);
     $("proof-target").textContent = `${ticket.method} to ${targetHost(ticket)}`;
     $("proof-enforced").replaceChildren(...ruleElements(ticket));
     $("proof-empty").hidden = true;

@@ -14,7 +14,8 @@ import {
   typeName,
 } from "../client/index.js";
 import { Details } from "./details.js";
-import { MESSAGES, showHidden } from "./names.js";
+import { showButtons } from "./dom.js";
+import { MESSAGES, revealHidden } from "./names.js";
 import { forgetPreview, showPreview } from "./previews.js";
 import { Rate } from "./rate.js";
 
@@ -49,7 +50,7 @@ const STATE_TEXTS = {
 
 const ENDED_STATES = new Set(["done", "failed", "cancelled"]);
 
-/** The button that takes the focus when the other one disappears. Any other button must not be pressed by mistake. */
+/** Each takes the focus of the other. */
 const COUNTERPARTS = new Map([
   ["pause", "resume"],
   ["resume", "pause"],
@@ -119,11 +120,6 @@ export class Row {
     this.element.remove();
   }
 
-  /** Focus the row and no button in it: a key press for a button that just disappeared must not press another one. */
-  focus() {
-    this.element.focus();
-  }
-
   /** @param {string} selector */
   #find(selector) {
     const found = this.#found.get(selector) ?? /** @type {HTMLElement} */ (this.element.querySelector(selector));
@@ -133,8 +129,8 @@ export class Row {
 
   #showFile() {
     const { file } = this.#item;
-    const name = showHidden(file.name || "unnamed file");
-    const folder = this.#options.folder ? `${showHidden(this.#options.folder)}/` : "";
+    const name = revealHidden(file.name || "unnamed file");
+    const folder = this.#options.folder ? `${revealHidden(this.#options.folder)}/` : "";
     this.#find("bdi").textContent = shortenName(name, 56);
     this.#find(".folder").textContent = folder;
     this.#find(".name").title = `${folder}${name}`;
@@ -156,13 +152,14 @@ export class Row {
     if (wait) this.#retryAtMs = performance.now() + wait.seconds * 1000;
     if (result) this.#showLink(result.object_url);
     this.#find("progress").hidden = ended;
-    this.#showButtons({
+    const visible = {
       pause: !ended && state !== "paused",
       resume: state === "paused",
       cancel: !ended,
       retry: state === "cancelled" || (state === "failed" && error?.retryable === true),
       remove: ended,
-    });
+    };
+    showButtons(visible, (action) => this.#find(`[data-action="${action}"]`), COUNTERPARTS, this.element);
   }
 
   #message() {
@@ -177,18 +174,6 @@ export class Row {
   /** @param {string} message */
   #showMessage(message) {
     this.#find(".message").textContent = message;
-  }
-
-  /** @param {Record<string, boolean>} visible */
-  #showButtons(visible) {
-    const focused = /** @type {HTMLElement | null} */ (document.activeElement);
-    for (const [action, isVisible] of Object.entries(visible)) {
-      this.#find(`[data-action="${action}"]`).hidden = !isVisible;
-    }
-    if (!focused?.hidden || !this.element.contains(focused)) return;
-    const counterpart = COUNTERPARTS.get(focused.dataset.action ?? "");
-    if (counterpart && visible[counterpart]) this.#find(`[data-action="${counterpart}"]`).focus();
-    else this.focus();
   }
 
   #showProgress() {

@@ -1,6 +1,7 @@
 /** What a ticket says, as text: how long it is still valid, who enforces each rule, and where the bytes go. */
 
 import { formatDuration } from "../client/index.js";
+import { element } from "./dom.js";
 
 /** @typedef {import("../client/index.js").Ticket} Ticket */
 
@@ -69,11 +70,4 @@ export function targetHost(ticket) {
  */
 export function goesThroughServer(ticket, api) {
   return new URL(ticket.url).origin === new URL(api, location.href).origin;
-}
-
-/** @param {string} tag @param {string} text */
-function element(tag, text) {
-  const made = document.createElement(tag);
-  made.textContent = text;
-  return made;
 }

@@ -1,6 +1,7 @@
 /** All files at once: how far they are, how fast they go, and the buttons that act on all of them. */
 
 import { formatBytes, formatDuration } from "../client/index.js";
+import { $, element, showButtons } from "./dom.js";
 import { Rate } from "./rate.js";
 
 /**
@@ -9,9 +10,7 @@ import { Rate } from "./rate.js";
  * @typedef {import("../client/index.js").Totals} FileTotals
  */
 
-const $ = (/** @type {string} */ id) => /** @type {HTMLElement} */ (document.getElementById(id));
-
-/** The button that takes the focus when the other one disappears. */
+/** Each takes the focus of the other. */
 const COUNTERPARTS = new Map([
   ["pause-all", "resume-all"],
   ["resume-all", "pause-all"],
@@ -51,13 +50,14 @@ export class Totals {
     $("totals").replaceChildren(...parts(totals).map(([kind, text]) => part(kind, text)));
     $("total-figures").textContent = this.#figures(totals).join(" · ");
     const several = items.length > 1;
-    showButtons({
+    const visible = {
       "pause-all": several && active > 0,
       "resume-all": several && totals.paused > 0,
       "cancel-all": several && active + totals.paused > 0,
-      "retry-all": several && items.some(({ state, error }) => state === "failed" && error?.retryable),
+      "retry-all": several && items.some(({ state, error }) => state === "failed" && error?.retryable === true),
       clear: several && totals.done + totals.cancelled > 0,
-    });
+    };
+    showButtons(visible, $, COUNTERPARTS, $("uploads-title"));
   }
 
   /** @param {FileTotals} totals @returns {string[]} */
@@ -96,17 +96,7 @@ function parts({ waiting, running, paused, done, failed, cancelled }) {
 
 /** @param {string} kind @param {string} text */
 function part(kind, text) {
-  const span = document.createElement("span");
+  const span = element("span", text);
   span.dataset.kind = kind;
-  span.textContent = text;
   return span;
-}
-
-/** @param {Record<string, boolean>} visible by id */
-function showButtons(visible) {
-  const focused = /** @type {HTMLElement | null} */ (document.activeElement);
-  for (const [id, isVisible] of Object.entries(visible)) $(id).hidden = !isVisible;
-  if (!focused?.hidden || !Object.hasOwn(visible, focused.id)) return;
-  const counterpart = COUNTERPARTS.get(focused.id) ?? "";
-  (visible[counterpart] ? $(counterpart) : $("uploads-title")).focus();
 }

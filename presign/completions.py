@@ -1,4 +1,4 @@
-"""What the completions of one presigner share: the keys on which they work, and what they know already."""
+"""What the completions of one presigner share: the keys that are being completed, and the objects already hashed."""
 
 from __future__ import annotations
 

@@ -4,6 +4,7 @@ import AwsS3 from "@uppy/aws-s3";
 import Uppy from "@uppy/core";
 
 import { post } from "./api.js";
+import { connectPage, report } from "./uppy_page.js";
 
 const uppy = new Uppy({ autoProceed: true });
 const tokens = new Map();
@@ -42,14 +43,4 @@ uppy.on("upload-success", (file) => completions.set(file.id, complete(file)));
 // An upload counts as done when it is completed.
 uppy.addPostProcessor((ids) => Promise.all(ids.map((id) => completions.get(id))));
 
-function report(text) {
-  document.querySelector("#results").append(Object.assign(document.createElement("li"), { textContent: text }));
-}
-
-uppy.on("complete", ({ successful, failed }) => report(`${successful.length} stored, ${failed.length} failed`));
-uppy.on("upload-error", (file, error) => report(`${file.name}: ${error.message}`));
-uppy.on("progress", (percent) => (document.querySelector("progress").value = percent));
-document.querySelector("#cancel").onclick = () => uppy.cancelAll();
-document.querySelector("#files").onchange = ({ target }) => {
-  uppy.addFiles([...target.files].map((data) => ({ data, name: data.name, type: data.type })));
-};
+connectPage(uppy);

@@ -125,7 +125,10 @@ class MemoryBackend:
         self._store(UploadAttempt.of(ticket, content))
 
     def download(self, url: str) -> bytes:
-        """Return the bytes to which ``Presigner.sign_download`` gave a URL; raises RefusedByStorage."""
+        """Return the bytes to which ``Presigner.sign_download`` gave a URL.
+
+        Raises RefusedByStorage if nobody signed the URL, if it has expired, or if there is no such object.
+        """
         path, _, query = url.partition("?")
         key = self._key_at(path)
         given = dict(parse_qsl(query))
@@ -349,7 +352,7 @@ class MemoryBackend:
         return hmac.compare_digest(signature.encode(), self._signature(text).encode())
 
     def _new_etag(self) -> str:
-        # Unlike an MD5, it is new for every object, so a replaced object is always found out.
+        # Unlike an MD5, it is new for every object, so an object that was replaced by equal bytes is noticed too.
         return f"{next(self._etags):016x}"
 
 

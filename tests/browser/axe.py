@@ -33,7 +33,7 @@ _CONFIGURE = """axe.configure({
         },
     }],
 })"""
-# The contrast is measured as it stays, not in the middle of a change.
+# Colours that are changing at the moment have another contrast than those that stay.
 _STILL = """(async () => {
     for (const animation of document.getAnimations()) animation.finish();
     await new Promise((resolve) => requestAnimationFrame(() => requestAnimationFrame(resolve)));

@@ -1,4 +1,4 @@
-"""The FastAPI example on SeaweedFS, in the test's process, with more routes for the pages of the browser tests."""
+"""The FastAPI example on SeaweedFS, in the test's process; a test adds routes for its own pages."""
 
 from __future__ import annotations
 

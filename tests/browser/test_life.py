@@ -19,8 +19,8 @@ INSPECTING = {"code": "completion_pending", "detail": "the inspection of the upl
 REJECTED = {"code": "rejected", "detail": "the scanner found Eicar-Test-Signature"}
 PENDING_WAY = ["granted", "pending", "verified", "published"]
 STRAIGHT_WAY = ["granted", "stored", "verified"]
-# The article's client: it sends the type alone, and neither a size nor a report when the file is stored.
-SEEDS_CLIENT = """async ([api, type, content]) => {
+# The shortest client: it sends the type alone, no size, and does not complete the upload.
+MINIMAL_CLIENT = """async ([api, type, content]) => {
     const file = new File([Uint8Array.from(atob(content), (c) => c.charCodeAt(0))], "cat.png", { type });
     const answer = await fetch(`${api}/upload`, {
         method: "POST",
@@ -227,10 +227,10 @@ def _is_upload(headers: dict[str, str]) -> bool:
     return headers.get("Content-Type", "").startswith(("multipart/form-data", "image/png"))
 
 
-def test_the_seeds_own_client_keeps_working_in_the_straight_way(page: Page, straight_demo: Demo, png: Path) -> None:
+def test_a_client_that_sends_the_type_alone_stores_its_file(page: Page, straight_demo: Demo, png: Path) -> None:
     open_page(page, straight_demo)
     content = base64.b64encode(png.read_bytes()).decode()
-    is_stored, url = page.evaluate(SEEDS_CLIENT, [straight_demo.api, "image/png", content])
+    is_stored, url = page.evaluate(MINIMAL_CLIENT, [straight_demo.api, "image/png", content])
     assert is_stored
     read = httpx.get(url)
     assert (read.content, read.headers["content-type"]) == (png.read_bytes(), "image/png")

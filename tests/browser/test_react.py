@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from playwright.sync_api import Locator, Page, Request, expect
-from starlette.responses import HTMLResponse, Response
+from starlette.responses import FileResponse, Response
 
 from emulators.npm_packages import install, node
 from emulators.serving import serve
@@ -28,8 +28,6 @@ MAX_LINES = {"use_uploads.js": 30, "app.jsx": 60, "main.jsx": 60}
 FILE_BYTES = 1_000_000
 SLOW_BYTES_PER_SECOND = 400_000
 END_SECONDS = 30.0
-PAGE = """<!doctype html><meta charset="utf-8"><title>React</title><link rel="icon" href="data:,">
-<div id="root"></div><script type="module" src="/script.js"></script>"""
 # The same as main.jsx, with a count of how often React runs an effect, and a way to take the component away.
 UNMOUNTABLE = """
 import { StrictMode, useEffect } from "react";
@@ -86,8 +84,8 @@ def _bundle(main: str) -> str:
 def _open_example(page: Page, store: Store, directory: Path, main: str) -> Iterator[None]:
     script = _bundle(main)
     with fastapi_example(store, directory) as app:
-        app.add_route("/page", lambda request: HTMLResponse(PAGE))
-        app.add_route("/script.js", lambda request: Response(script, media_type="text/javascript"))
+        app.add_route("/page", lambda request: FileResponse(EXAMPLE / "index.html"))
+        app.add_route("/dist/main.js", lambda request: Response(script, media_type="text/javascript"))
         with serve(app) as url, allowed_by(store, url):
             page.goto(f"{url}/page")
             assert sign_in(page) == 200
