@@ -112,7 +112,8 @@ async function exchange(url, content, { signal, headers, credentials = "same-ori
  * @param {AbortSignal} [signal]
  * @returns {Promise<T>}
  */
-export function unlessAborted(value, signal) {
+export async function unlessAborted(value, signal) {
+  signal?.throwIfAborted();
   const aborted = new Promise((_, reject) => signal?.addEventListener("abort", () => reject(signal.reason)));
   return /** @type {Promise<T>} */ (Promise.race([value, aborted]));
 }
