@@ -262,6 +262,7 @@ export function createUploader({ concurrency = 3, check, ...uploadOptions }) {
         end({ state: "done", result, loaded: entry.item.file.size });
       } catch (thrown) {
         const error = /** @type {UploadError} */ (thrown);
+        error.token ??= entry.upload.token;
         // Only a run that has ended knows whether the storage may have the file.
         if (entry.item.error?.code === error.code) change(entry, { error });
         end({ state: "failed", error, loaded: entry.upload.storedBytes });
