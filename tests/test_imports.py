@@ -14,6 +14,7 @@ PACKAGE = ROOT / "presign"
 # Each room may import the rooms before it, and nothing after it.
 ORDER = (
     "installation",
+    "uploading",
     "errors",
     "signing",
     "media_types",
@@ -52,7 +53,7 @@ SDKS = {
     "pydantic": {"fastapi"},
     "flask": {"flask"},
     "werkzeug": {"flask"},
-    "click": {"cli"},
+    "click": {"cli", "uploading"},
     "django": {"django"},
     "asgiref": {"django"},
     "storages": set[str](),
