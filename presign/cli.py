@@ -1,7 +1,7 @@
 """The command line: ``presign sweep`` deletes the uploads that nobody completed, ``presign upload`` uploads a file.
 
-Exit codes of ``sweep``: 0 all is well; 1 some objects could not be deleted; 2 the command or a setting is wrong, or the storage is
-not available.
+Exit codes of ``sweep``: 0 all is well; 1 some objects could not be deleted; 2 the command or a setting is wrong, or the
+storage is not available.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ _FORWARDING_SECONDS = 30
 # These belong to one connection, so the relay sends its own.
 _OF_THE_CONNECTION = frozenset({"connection", "keep-alive", "transfer-encoding", "content-length"})
 _END_OF_HEADERS = b"\r\n\r\n"
-_REASONS = {500: "Internal Server Error", 503: "Service Unavailable"}
+_REASONS = {200: "OK", 500: "Internal Server Error", 503: "Service Unavailable"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +31,7 @@ class Failure:
     - ``times``: how many requests in a row fail. An SDK repeats a failed request, so a failure that lasts has many.
     """
 
-    answer: Literal[500, 503, "close", "cut headers", "cut", "stall", "hang"]
+    answer: Literal[200, 500, 503, "close", "cut headers", "cut", "stall", "hang"]
     done: bool = False
     times: int = 1
 
@@ -142,7 +142,7 @@ class _Handler(BaseHTTPRequestHandler):
         match failure.answer:
             case "cut headers":
                 self.wfile.write(answer[: answer.index(b"\r\n") + 2])
-            case 500 | 503:
+            case 200 | 500 | 503:
                 self.wfile.write(self._failed(failure.answer))
                 return
             case "cut" | "stall" if not answer.endswith(_END_OF_HEADERS):

@@ -134,14 +134,17 @@ class Api:
 
     def complete(self, token: str) -> dict[str, Any] | Pending:
         """Ask the server to verify and publish what is stored; return the stored object."""
-        return self._post_once_more("/complete", token)
+        stored = self._post_long("/complete", token)
+        if not isinstance(stored, Pending):
+            _text(stored, "key")
+        return stored
 
     def abort(self, token: str) -> None:
         """End an upload in parts; the store deletes them."""
-        if isinstance(self._post_once_more("/abort", token), Pending):
+        if isinstance(self._post_long("/abort", token), Pending):
             raise UploadFailed("the upload is being completed, so it cannot be ended now")
 
-    def _post_once_more(self, path: str, token: str) -> dict[str, Any] | Pending:
+    def _post_long(self, path: str, token: str) -> dict[str, Any] | Pending:
         answer = self._send(path, {"token": token})
         if answer.status == _COMPLETION_PENDING:
             return Pending(retry_after_seconds=answer.retry_after_seconds or _PENDING_SECONDS)

@@ -41,8 +41,8 @@ _GO_ON = "To go on, run the same command again; to end the upload, run it with -
     "headers",
     metavar='"NAME: VALUE"',
     multiple=True,
-    help="Send this header to the server, never to the storage; repeatable. Other users of this machine can see options, "
-    f"so give secrets in {HEADERS_VARIABLE} (one header a line) or in a file.",
+    help="Send this header to the server, never to the storage; repeatable. Other users of this machine can see "
+    f"options, so give secrets in {HEADERS_VARIABLE} (one header a line) or in a file.",
 )
 @click.option("--header-file", type=click.File("r"), help="Send the headers in this file, one a line.")
 @click.option("--type", "content_type", metavar="TYPE", help="The media type; by default that of the file's name.")
@@ -100,34 +100,35 @@ def upload(
     if name is None:
         # A name that is no text in this system's encoding is none in JSON.
         name = path.name.encode("utf-8", "replace").decode()
-    with _progress(path, is_shown=not quiet and not abort and sys.stderr.isatty()) as on_progress:
-        try:
-            running = Upload(
-                path,
-                api=api,
-                headers=_read_headers(headers, header_file),
-                content_type=content_type or mimetypes.guess_type(name)[0] or "application/octet-stream",
-                name=name,
-                hash_file=hash_file,
-                parallel=parallel,
-                allow_http=allow_http,
-                state_folder=state_folder,
-                on_note=lambda note: None if quiet else click.echo(note, err=True),
-                on_progress=on_progress,
-            )
-        except UploadFailed as error:
-            raise click.BadParameter(str(error), param_hint="--api") from None
-        if abort:
-            _end(running, quiet=quiet)
-            return
-        stored = _run(running)
+    shows_progress = not quiet and sys.stderr.isatty()
+    try:
+        running = Upload(
+            path,
+            api=api,
+            headers=_read_headers(headers, header_file),
+            content_type=content_type or mimetypes.guess_type(name)[0] or "application/octet-stream",
+            name=name,
+            hash_file=hash_file,
+            parallel=parallel,
+            allow_http=allow_http,
+            state_folder=state_folder,
+            # A note must not stand behind the bar, in the same line.
+            on_note=lambda note: None if quiet else click.echo(f"\n{note}" if shows_progress else note, err=True),
+        )
+    except UploadFailed as error:
+        raise click.BadParameter(str(error), param_hint="--api") from None
+    if abort:
+        _end(running, quiet=quiet)
+        return
+    stored = _run(running, path if shows_progress else None)
     result = stored.get("object_url") or stored.get("key")
     click.echo(orjson.dumps(stored) if as_json else printable(str(result)))
 
 
-def _run(running: Upload) -> dict[str, Any]:
+def _run(running: Upload, shown_path: Path | None) -> dict[str, Any]:
     try:
-        return running.run()
+        with _progress(shown_path) as on_progress:
+            return running.run(on_progress)
     except UploadFailed as error:
         click.echo(f"Error: {error}", err=True)
         _say_how_to_go_on(running)
@@ -178,9 +179,9 @@ def _read_headers(given: Sequence[str], file: Any) -> dict[str, str]:
 
 
 @contextmanager
-def _progress(path: Path, *, is_shown: bool) -> Iterator[Callable[[int], None]]:
-    """Yield what shows how many bytes of the file were sent."""
-    if not is_shown:
+def _progress(path: Path | None) -> Iterator[Callable[[int], None]]:
+    """Yield what shows how many bytes of the file were sent; without a path, it shows nothing."""
+    if path is None:
         yield lambda _: None
         return
     with click.progressbar(length=path.stat().st_size, label=printable(path.name), file=sys.stderr) as bar:

@@ -167,8 +167,8 @@ class PartsSender:
                 backoff_seconds = random.uniform(0.5, 1) * 2 ** (attempt - 1)  # noqa: S311  (no secret)
                 if self._stop.wait(max(wait_seconds, backoff_seconds)):
                     raise Stopped
-            # The answer may have been lost, and asking costs less than sending again. If the upload is gone, the storage
-            # refuses its parts, and the server says so here.
+            # The answer may have been lost, and asking costs less than sending again. If the upload is gone, the
+            # storage refuses its parts, and the server says so here.
             _, stored = self._api.list_parts(self._token, file_size=self._source.size)
             if request.number in stored:
                 return

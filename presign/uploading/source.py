@@ -76,8 +76,8 @@ class SourceFile:
     ) -> Iterator[Body]:
         """Yield the body of a request: ``before``, ``size`` bytes of the file from ``start``, and ``after``.
 
-        As soon as ``stop`` is set, the next read raises Stopped, which ends the request. ``on_read`` gets how many bytes
-        of the file were read so far.
+        As soon as ``stop`` is set, the next read raises Stopped, which ends the request. ``on_read`` gets how many
+        bytes of the file were read so far.
         """
         with self._open() as file:
             yield Body(file, start, size, before, after, stop or threading.Event(), on_read or _ignore)

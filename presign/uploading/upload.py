@@ -29,11 +29,11 @@ class Upload:
     - ``parallel``: how many parts are sent at a time.
     - ``allow_http``: permit addresses without TLS that are not on this machine.
     - ``state_folder``: where the tokens of unfinished uploads are kept.
-    - ``on_note``: gets sentences for people. ``on_progress``: gets how many bytes are stored or on their way.
+    - ``on_note``: gets sentences for people.
 
     Memory does not grow with the file. Raises UploadFailed for an ``api`` that cannot be one.
 
-        Upload(Path("film.mp4"), api="https://app.example.com/files", content_type="video/mp4", ...).run()
+        Upload(Path("film.mp4"), api="https://app.example.com/files", content_type="video/mp4", ...).run(print)
     """
 
     def __init__(
@@ -49,7 +49,6 @@ class Upload:
         allow_http: bool,
         state_folder: Path,
         on_note: Callable[[str], None],
-        on_progress: Callable[[int], None],
     ) -> None:
         self._path = path
         self._content_type = content_type
@@ -63,7 +62,7 @@ class Upload:
         self._api = Api(api, headers, self._connections)
         self._state = StateFile(state_folder, api=api, path=path.resolve())
         self._on_note = on_note
-        self._on_progress = on_progress
+        self._on_progress: Callable[[int], None] = lambda _: None
         self._done_bytes = 0
 
     @property
@@ -71,12 +70,14 @@ class Upload:
         """Whether another run would go on with what is stored already."""
         return self._state.load() is not None
 
-    def run(self) -> dict[str, Any]:
+    def run(self, on_progress: Callable[[int], None]) -> dict[str, Any]:
         """Upload the file, or go on with the upload of an earlier run, and return the stored object.
 
-        Raises UploadFailed. What is stored stays for another run, unless the server has refused the file, or the file
-        has changed meanwhile.
+        ``on_progress`` gets how many bytes of the file are stored or, if it is not sent in parts, on their way.
+        Raises UploadFailed. What is stored then stays for another run, unless the server has refused the file, or the
+        file has changed meanwhile.
         """
+        self._on_progress = on_progress
         source = SourceFile.of(self._path)
         sha256 = source.sha256(0, source.size) if self._hash_file else None
         try:
@@ -183,7 +184,8 @@ class Upload:
                 break
             except (StorageRefused, NotReachable) as failure:
                 source.check_unchanged()
-                # The answer may have been lost, and some storages refuse what they have. Asking costs less than sending.
+                # The answer may have been lost, and some storages refuse what they have already. Asking costs less
+                # than sending.
                 stored = self._complete_if_stored(ticket)
                 if isinstance(stored, Pending):
                     break
