@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import orjson
 
-from presign.uploading.connections import BUSY_STATUSES, Answer, Connections
+from presign.uploading.connections import BUSY_STATUSES, FIRST_CONTACT, PATIENT, Answer, Connections
 from presign.uploading.errors import NotReachable, Refused, UploadFailed
 
 _HASHES_FROM_BYTES = 5 * 1024**2
@@ -163,7 +163,7 @@ class Api:
                 "Accept": "application/json, application/problem+json",
             },
             body=orjson.dumps(content),
-            repeat=True,
+            retries=FIRST_CONTACT if path == "/upload" else PATIENT,
         )
         if 200 <= answer.status <= 299:
             return answer

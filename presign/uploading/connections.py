@@ -34,10 +34,9 @@ MAX_RETRY_AFTER_SECONDS = 300
 _CONNECT_SECONDS = 30
 _ANSWER_SECONDS = 60
 _BLOCK_BYTES = 64 * 1024
-_RETRIES = Retry(
-    total=5,
-    # An address that is not right should not take long to say so.
-    connect=3,
+
+PATIENT = Retry(
+    total=6,
     # Certificates do not become valid.
     other=0,
     # Every request of the contract can be repeated.
@@ -48,7 +47,13 @@ _RETRIES = Retry(
     retry_after_max=MAX_RETRY_AFTER_SECONDS,
     raise_on_status=False,
 )
-_NO_RETRIES = Retry(total=0, status_forcelist=(), raise_on_status=False, respect_retry_after_header=False)
+"""Send a request again up to six times; the waits take half a minute, or as long as the server asks."""
+
+FIRST_CONTACT = PATIENT.new(connect=2)
+"""The same, but an address where nobody listens says so at once."""
+
+ONCE = Retry(total=0, status_forcelist=(), raise_on_status=False, respect_retry_after_header=False)
+"""Send a request once; the caller repeats it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +69,7 @@ class Answer:
         """The seconds that the server asks to wait, from 0 to 300."""
         header = self.headers.get("Retry-After")
         try:
-            seconds = _RETRIES.parse_retry_after(header) if header else 0
+            seconds = PATIENT.parse_retry_after(header) if header else 0
         except HTTPError:
             return 0
         return min(max(0.0, seconds), MAX_RETRY_AFTER_SECONDS)
@@ -85,12 +90,12 @@ class Connections:
         self._pools: dict[str | None, PoolManager] = {}
 
     def send(
-        self, method: Literal["POST", "PUT"], url: str, *, headers: dict[str, str], body: bytes | Body, repeat: bool
+        self, method: Literal["POST", "PUT"], url: str, *, headers: dict[str, str], body: bytes | Body, retries: Retry
     ) -> Answer:
         """Send a request and return the answer, whatever its status is.
 
-        With ``repeat``, a request that fails or that a busy server refuses is sent again, up to five times, and waits
-        as long as the server asks. Raises NotReachable without an answer, and UploadFailed for a forbidden address.
+        ``retries`` says how often it is sent again after a failure or by a server that is busy. Raises NotReachable
+        without an answer, and UploadFailed for a forbidden address.
         """
         self.check(url)
         try:
@@ -100,7 +105,7 @@ class Connections:
                 redirect=False,
                 body=body,
                 headers={"User-Agent": "presign-uploads", **headers, "Content-Length": str(len(body))},
-                retries=_RETRIES if repeat else _NO_RETRIES,
+                retries=retries,
             )
         except HTTPError as error:
             # The text of the error has the address, which grants access.

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from presign.uploading.api import Api, PartRequest, Plan
-from presign.uploading.connections import BUSY_STATUSES, Connections
+from presign.uploading.connections import BUSY_STATUSES, ONCE, Connections
 from presign.uploading.errors import NotReachable, StorageRefused, UploadFailed
 from presign.uploading.source import SourceFile, Stopped
 from presign.uploading.storage import headers_of, storage_code
@@ -180,6 +180,6 @@ class PartsSender:
         start, size = self._plan.start_of(request.number), self._size_of(request.number)
         with self._source.body(start, size, stop=self._stop) as body:
             answer = self._connections.send(
-                "PUT", request.url, headers=headers_of(request.headers), body=body, repeat=False
+                "PUT", request.url, headers=headers_of(request.headers), body=body, retries=ONCE
             )
         return answer.status, storage_code(answer.body), answer.retry_after_seconds

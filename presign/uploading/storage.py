@@ -7,7 +7,7 @@ import secrets
 from collections.abc import Callable, Mapping
 
 from presign.uploading.api import Ticket
-from presign.uploading.connections import BUSY_STATUSES, Connections
+from presign.uploading.connections import BUSY_STATUSES, ONCE, Connections
 from presign.uploading.errors import NotReachable, StorageRefused
 from presign.uploading.source import SourceFile
 
@@ -25,7 +25,7 @@ def send_file(ticket: Ticket, source: SourceFile, connections: Connections, on_r
         before, after = _form_around_file(ticket.fields, boundary)
         headers = {"Content-Type": f"multipart/form-data; boundary={boundary}"}
     with source.body(0, source.size, before=before, after=after, on_read=on_read) as body:
-        answer = connections.send(ticket.method, ticket.url, headers=headers, body=body, repeat=False)
+        answer = connections.send(ticket.method, ticket.url, headers=headers, body=body, retries=ONCE)
     if answer.status in BUSY_STATUSES:
         raise NotReachable(f"the storage cannot serve now ({answer.status})")
     if not 200 <= answer.status <= 299:

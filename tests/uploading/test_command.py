@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta, timezone
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from demo_server.storages.local_storage import PENDING_PREFIX
-from presign import Accept, Presigner, Reject, Unauthenticated, UploadPolicy
+from presign import Accept, Presigner, Reject, Unauthenticated, UploadPolicy, UploadRequest
 from tests.adapters.serving import ADAPTERS
 from tests.conftest import PNG, TOKEN_SECRET, Store
 from tests.failing_relay import Failure, Relay, run_relay
@@ -145,6 +146,8 @@ def storage(seaweedfs: Store) -> Iterator[Relay]:
 def api(seaweedfs: Store, storage: Relay) -> Iterator[Relay]:
     """The application's server as the clients see it: files from 5 MiB on come in parts."""
     presigner = _presigner(seaweedfs, backend=seaweedfs.backend(endpoint_url=storage.url))
+    # The first upload in parts has more requests, because the backend finds out what the storage checks.
+    presigner.abort(presigner.issue(UploadRequest(content_type="image/png", size=PART_BYTES, hashes_parts=True)).token)
     with ADAPTERS["asgi"]([presigner], _decide) as url, run_relay(url) as relay:
         relay.url += "/files/videos"
         yield relay
@@ -181,8 +184,7 @@ def _unfinished(store: Store) -> list[str]:
 # What is stored
 
 
-@pytest.mark.parametrize("adapter", ADAPTERS)
-@pytest.mark.parametrize("method", ["post", "put"])
+@pytest.mark.parametrize(("adapter", "method"), [("asgi", "post"), ("flask", "put")])
 def test_a_small_file_is_stored_with_either_kind_of_ticket(
     seaweedfs: Store, client: Client, adapter: str, method: str
 ) -> None:
@@ -450,8 +452,7 @@ def test_a_type_that_the_policy_does_not_allow_is_refused_with_the_reason(api: R
     client.write(PNG)
     answer = client.run(api.url, "--type", "text/plain")
     assert (answer.returncode, answer.stdout) == (1, "")
-    assert "415 type_not_allowed" in answer.stderr
-    assert "text/plain" in answer.stderr
+    assert "'type' must be one of image/png (415 type_not_allowed)" in answer.stderr
 
 
 def test_a_file_that_the_server_rejects_is_forgotten(seaweedfs: Store, client: Client) -> None:
@@ -477,7 +478,7 @@ def test_a_storage_that_refuses_the_upload_is_named(seaweedfs: Store, client: Cl
     late = Presigner(
         name="videos",
         backend=seaweedfs.backend(),
-        policy=UploadPolicy(content_types={"image/png"}, prefix="public/", pending_prefix=PENDING_PREFIX),
+        policy=UploadPolicy(content_types={"image/png"}, max_bytes=1000, prefix="public/"),
         secret=TOKEN_SECRET,
         # Signed so long ago that the storage refuses it, and by this clock it is valid.
         clock=lambda: datetime.now(timezone.utc) - timedelta(hours=1),
@@ -689,7 +690,7 @@ def _self_signed(folder: Path) -> Path:
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
     now = datetime.now(timezone.utc)
-    address = x509.IPAddress(__import__("ipaddress").ip_address("127.0.0.1"))
+    address = x509.IPAddress(ip_address("127.0.0.1"))
     certificate = (
         x509.CertificateBuilder()
         .subject_name(name)
@@ -733,13 +734,12 @@ def test_memory_does_not_grow_with_the_file(seaweedfs: Store, client: Client) ->
 
 
 def test_a_terminal_shows_progress_and_quiet_does_not(seaweedfs: Store, api: Relay, client: Client) -> None:
-    pty = pytest.importorskip("pty")
     client.write(LARGE)
     shown = []
-    for options in ([], ["--quiet"]):
-        script = f"import pty, sys; sys.exit(pty.spawn({[*COMMAND, 'upload', str(client.file), '--api', api.url, *options]!r}) >> 8)"
-        assert pty
-        answer = client.run(api.url, command=(sys.executable, "-c", script))
+    for options in ((), ("--quiet",)):
+        # The arguments that the client adds are those of the command, and the outer process has a terminal for it.
+        script = f"import pty, sys; sys.exit(pty.spawn([*{COMMAND!r}, *sys.argv[1:]]) >> 8)"
+        answer = client.run(api.url, *options, command=(sys.executable, "-c", script))
         assert answer.returncode == 0
         shown.append(answer.stdout)
     assert "film.png" in shown[0]
