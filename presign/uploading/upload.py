@@ -202,8 +202,6 @@ class Upload:
     def _complete_if_stored(self, ticket: Ticket) -> dict[str, Any] | Pending | None:
         try:
             return self._api.complete(ticket.token)
-        except NotReachable:
-            return None
         except Refused as refusal:
             if refusal.is_verdict:
                 raise

@@ -42,7 +42,7 @@ ROOMS = {
     "fastapi": {"asgi", "fastapi"},
     "flask": {"flask"},
     "django": {"django"},
-    "cli": {"cli"},
+    "cli": {"cli", "uploading"},
 }
 # presign.testing is for a test suite, which has pytest. Importing __main__ runs nothing, but shows nothing either.
 NEITHER = {"testing", "__main__"}

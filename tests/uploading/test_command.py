@@ -425,6 +425,29 @@ def test_a_small_file_that_did_not_arrive_is_sent_again(
     assert _stored(seaweedfs, client.run(api.url)) == PNG
 
 
+@pytest.mark.parametrize("content", [PNG, LARGE], ids=["small", "large"])
+@pytest.mark.parametrize(("answered", "reason"), [("close", "broke the connection"), (503, "503")])
+def test_a_storage_that_fails_for_long_ends_the_command_without_its_signed_addresses(
+    seaweedfs: Store, client: Client, content: bytes, answered: Any, reason: str
+) -> None:
+    script = (
+        "from presign.__main__ import main; from presign.uploading import parts, upload; "
+        "parts.ATTEMPTS = upload.ATTEMPTS = 1; main()"
+    )
+    client.write(content)
+    with run_relay(seaweedfs.endpoint_url) as storage:
+        backend = seaweedfs.backend(endpoint_url=storage.url, upload_method="put")
+        with ADAPTERS["asgi"]([_presigner(seaweedfs, backend=backend)], _decide) as url:
+            # Only what the client sends: the server's own requests have no signature in their address.
+            storage.arm(Failure(answer=answered, times=1000, only="X-Amz-Signature"), at=0)
+            answer = client.run(f"{url}/videos", command=(sys.executable, "-c", script))
+            assert (answer.returncode, answer.stdout) == (1, "")
+            assert reason in answer.stderr
+            assert ("To go on, run the same command again" in answer.stderr) is (content == LARGE)
+            storage.disarm()
+            assert _stored(seaweedfs, client.run(f"{url}/videos")) == content
+
+
 def test_a_completion_that_takes_long_is_asked_again(seaweedfs: Store, client: Client) -> None:
     with run_relay("http://127.0.0.1:9") as idle:
         asked = idle
