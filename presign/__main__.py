@@ -6,13 +6,13 @@ import sys
 
 
 def main() -> None:
-    """Run the command line and exit; without click, exit with a sentence that names the extra to install."""
+    """Run the command line and exit; without click or urllib3, exit with a sentence that names the extra to install."""
     try:
         from presign.cli import main as run
     except ModuleNotFoundError as error:
-        if error.name != "click":
+        if error.name not in {"click", "urllib3"}:
             raise
-        sys.stderr.write('The command line of presign needs click: pip install "presign-uploads[cli]"\n')
+        sys.stderr.write(f'The command line of presign needs {error.name}: pip install "presign-uploads[cli]"\n')
         sys.exit(2)
     run()
 

@@ -1,7 +1,7 @@
-"""The command line: ``presign sweep`` deletes the uploads that nobody completed.
+"""The command line: ``presign sweep`` deletes the uploads that nobody completed, ``presign upload`` uploads a file.
 
-Exit codes: 0 all is well; 1 some objects could not be deleted; 2 the command or a setting is wrong, or the storage is
-not available.
+Exit codes of ``sweep``: 0 all is well; 1 some objects could not be deleted; 2 the command or a setting is wrong, or the
+storage is not available.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from presign.policy import DEFAULT_MAX_EXPIRES_IN
 from presign.presigner import COMPLETION_WINDOW
 from presign.sweeping import SweepResult
 from presign.sweeping import sweep as sweep_store
+from presign.uploading.command import upload
 
 DEFAULT_OLDER_THAN = "26h"
 DEFAULT_PARTS_OLDER_THAN = "8d"
@@ -43,11 +44,14 @@ def _read_duration(context: click.Context, parameter: click.Parameter, value: st
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 def main() -> None:
-    """Work on the storage where presign stores uploads.
+    """Work on the storage where presign stores uploads, or upload a file as a browser does.
 
-    The credentials are those that the provider's own SDK finds, for example in AWS_ACCESS_KEY_ID and
+    The storage's credentials are those that the provider's own SDK finds, for example in AWS_ACCESS_KEY_ID and
     AWS_SECRET_ACCESS_KEY.
     """
+
+
+main.add_command(upload)
 
 
 @main.command()

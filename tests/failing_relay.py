@@ -17,7 +17,7 @@ _FORWARDING_SECONDS = 30
 # These belong to one connection, so the relay sends its own.
 _OF_THE_CONNECTION = frozenset({"connection", "keep-alive", "transfer-encoding", "content-length"})
 _END_OF_HEADERS = b"\r\n\r\n"
-_REASONS = {500: "Internal Server Error", 503: "Service Unavailable"}
+_REASONS = {200: "OK", 500: "Internal Server Error", 503: "Service Unavailable"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,11 +29,13 @@ class Failure:
       "cut"), never sends the rest of that body ("stall"), or never answers.
     - ``done``: whether the storage did what was asked, so that only its answer is lost. The cuts and "stall" imply it.
     - ``times``: how many requests in a row fail. An SDK repeats a failed request, so a failure that lasts has many.
+    - ``only``: a text in the targets of the requests that count; the others are forwarded.
     """
 
-    answer: Literal[500, 503, "close", "cut headers", "cut", "stall", "hang"]
+    answer: Literal[200, 500, 503, "close", "cut headers", "cut", "stall", "hang"]
     done: bool = False
     times: int = 1
+    only: str = ""
 
     def __str__(self) -> str:
         answered = f"{self.answer}{' when done' if self.done else ''}"
@@ -76,10 +78,10 @@ class Relay:
     def next_failure(self, request: str) -> tuple[Failure | None, threading.Event, threading.Event]:
         """Count a request; return how it fails, and the events that say so and that end its hanging."""
         with self._lock:
-            number = len(self.requests)
-            self.requests.append(request)
             failure = self._failure
-            if failure is None or not self._at <= number < self._at + failure.times:
+            number = sum(failure.only in each for each in self.requests) if failure is not None else 0
+            self.requests.append(request)
+            if failure is None or failure.only not in request or not self._at <= number < self._at + failure.times:
                 return None, self.reached, self._released
             self.failed += 1
             return failure, self.reached, self._released
@@ -142,7 +144,7 @@ class _Handler(BaseHTTPRequestHandler):
         match failure.answer:
             case "cut headers":
                 self.wfile.write(answer[: answer.index(b"\r\n") + 2])
-            case 500 | 503:
+            case 200 | 500 | 503:
                 self.wfile.write(self._failed(failure.answer))
                 return
             case "cut" | "stall" if not answer.endswith(_END_OF_HEADERS):

@@ -335,8 +335,9 @@ def test_the_command_and_the_module_are_the_same() -> None:
     assert 'presign = "presign.__main__:main"' in (ROOT / "pyproject.toml").read_text()
 
 
-def test_without_click_a_sentence_names_the_extra() -> None:
-    script = "import sys; sys.modules['click'] = None; from presign.__main__ import main; main()"
+@pytest.mark.parametrize("package", ["click", "urllib3"])
+def test_without_its_packages_a_sentence_names_the_extra(package: str) -> None:
+    script = f"import sys; sys.modules['{package}'] = None; from presign.__main__ import main; main()"
     answer = _run("sweep", "--help", keys={}, command=(sys.executable, "-c", script))
     assert (answer.returncode, answer.stdout) == (2, "")
-    assert answer.stderr == 'The command line of presign needs click: pip install "presign-uploads[cli]"\n'
+    assert answer.stderr == f'The command line of presign needs {package}: pip install "presign-uploads[cli]"\n'

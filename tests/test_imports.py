@@ -15,6 +15,7 @@ PACKAGE = ROOT / "presign"
 ORDER = (
     "installation",
     "progress",
+    "uploading",
     "errors",
     "signing",
     "media_types",
@@ -54,7 +55,8 @@ SDKS = {
     "pydantic": {"fastapi"},
     "flask": {"flask"},
     "werkzeug": {"flask"},
-    "click": {"cli"},
+    "click": {"cli", "uploading"},
+    "urllib3": {"uploading", "gcs"},
     "django": {"django"},
     "asgiref": {"django"},
     "storages": set[str](),
@@ -113,6 +115,11 @@ def test_a_module_imports_only_rooms_before_its_own_and_no_cloud(module: str) ->
 @pytest.mark.parametrize("module", [name for name in MODULES if _room(name) in CLOUDS])
 def test_a_cloud_imports_only_what_every_cloud_shares(module: str) -> None:
     assert {_room(name) for name in _own(module)} <= {*ROOMS_OF_A_CLOUD, _room(module)}
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_only_the_command_line_imports_the_client_of_the_http_contract(module: str) -> None:
+    assert _room(module) in {"uploading", "cli"} or "uploading" not in {_room(name) for name in _own(module)}
 
 
 @pytest.mark.parametrize("package", sorted(path.parent.name for path in PACKAGE.glob("*/__init__.py")))

@@ -1,0 +1,772 @@
+"""`presign upload`, as a process of its own, against real servers: the adapters of the HTTP contract, and SeaweedFS."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import signal
+import ssl
+import stat
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import datetime, timedelta, timezone
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from demo_server.storages.local_storage import PENDING_PREFIX
+from presign import Accept, Presigner, Reject, Unauthenticated, UploadPolicy, UploadRequest
+from tests.adapters.serving import ADAPTERS
+from tests.conftest import PNG, TOKEN_SECRET, Store
+from tests.failing_relay import Failure, Relay, run_relay
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+MEBIBYTE = 1024**2
+PART_BYTES = 5 * MEBIBYTE
+LARGE = PNG.ljust(PART_BYTES, b"a") + b"b" * PART_BYTES + b"c" * 2 * MEBIBYTE
+SECRET = "the-session-of-alice"
+WAIT_SECONDS = 60
+# A shell that starts the tests in the background lets its children ignore SIGINT.
+COMMAND = (
+    sys.executable,
+    "-c",
+    "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+    "from presign.__main__ import main; import sys; sys.argv[0] = 'presign'; main()",
+)
+
+
+def _decide(user: str | None) -> str:
+    if user != SECRET:
+        raise Unauthenticated("sign in to upload")
+    return "alice"
+
+
+def _presigner(store: Store, *, backend: Any = None, inspect: Any = None, **policy: Any) -> Presigner:
+    rules: dict[str, Any] = {
+        "content_types": {"image/png"},
+        "max_bytes": 100 * MEBIBYTE,
+        "prefix": "public/",
+        "pending_prefix": PENDING_PREFIX,
+        "parts_from_bytes": PART_BYTES,
+        "part_bytes": PART_BYTES,
+        "public_read": True,
+    }
+    return Presigner(
+        name="videos",
+        backend=backend or store.backend(),
+        policy=UploadPolicy(**rules | policy),
+        secret=TOKEN_SECRET,
+        inspect=inspect,
+    )
+
+
+class Client:
+    """The command with one file and one state folder; it fails the test if an output has a secret."""
+
+    def __init__(self, folder: Path) -> None:
+        self.file = folder / "film.png"
+        self.states = folder / "states"
+        self.environment = {"PRESIGN_HEADERS": f"X-User: {SECRET}"}
+
+    def write(self, content: bytes) -> None:
+        self.file.write_bytes(content)
+
+    def run(self, api: str, *options: str, command: tuple[str, ...] = COMMAND) -> subprocess.CompletedProcess[str]:
+        process = self.start(api, *options, command=command)
+        try:
+            return self.end(process)
+        finally:
+            process.kill()
+            process.wait()
+
+    def start(self, api: str, *options: str, command: tuple[str, ...] = COMMAND) -> subprocess.Popen[str]:
+        names = [name for name in os.environ if name.lower().endswith("_proxy") or name.startswith("PRESIGN")]
+        environment = {name: value for name, value in os.environ.items() if name not in names}
+        return subprocess.Popen(
+            [*command, "upload", str(self.file), "--api", api, "--state", str(self.states), *options],
+            cwd=ROOT,
+            env={**environment, **self.environment},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def end(self, process: subprocess.Popen[str]) -> subprocess.CompletedProcess[str]:
+        stdout, stderr = process.communicate(timeout=WAIT_SECONDS)
+        output = stdout + stderr
+        assert "Traceback" not in output, output
+        for secret in (SECRET, "Signature", "X-Amz", "policy", *(state["token"] for state in self.saved())):
+            assert secret not in output, output
+        return subprocess.CompletedProcess(process.args, process.returncode, stdout, stderr)
+
+    def saved(self) -> list[Any]:
+        return [json.loads(path.read_bytes()) for path in self.states.glob("*")] if self.states.exists() else []
+
+    @contextmanager
+    def hanging(self, api: str, relay: Relay, *options: str, at: int) -> Iterator[subprocess.Popen[str]]:
+        """Start the command, and yield it when request number ``at`` of the relay hangs."""
+        relay.arm(Failure(answer="hang", times=1000), at=at)
+        process = self.start(api, *options)
+        try:
+            assert relay.reached.wait(WAIT_SECONDS)
+            yield process
+        finally:
+            process.kill()
+            process.communicate()
+            relay.disarm()
+
+
+@pytest.fixture
+def client(tmp_path: Path) -> Client:
+    return Client(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def storage(seaweedfs: Store) -> Iterator[Relay]:
+    """The storage as the clients see it."""
+    with run_relay(seaweedfs.endpoint_url) as relay:
+        yield relay
+
+
+@pytest.fixture(scope="module")
+def api(seaweedfs: Store, storage: Relay) -> Iterator[Relay]:
+    """The application's server as the clients see it: files from 5 MiB on come in parts."""
+    presigner = _presigner(seaweedfs, backend=seaweedfs.backend(endpoint_url=storage.url))
+    # The first upload in parts has more requests, because the backend finds out what the storage checks.
+    presigner.abort(presigner.issue(UploadRequest(content_type="image/png", size=PART_BYTES, hashes_parts=True)).token)
+    with ADAPTERS["asgi"]([presigner], _decide) as url, run_relay(url) as relay:
+        relay.url += "/files/videos"
+        yield relay
+
+
+@pytest.fixture(autouse=True)
+def _forwarding(request: pytest.FixtureRequest) -> None:
+    for name in {"api", "storage"} & set(request.fixturenames):
+        request.getfixturevalue(name).disarm()
+
+
+def _parts_sent(storage: Relay) -> list[int]:
+    numbers = [re.search(r"[?&]partNumber=([0-9]+)", each) for each in storage.requests if each.startswith("PUT")]
+    return sorted(int(number[1]) for number in numbers if number)
+
+
+def _paths(api: Relay) -> list[str]:
+    return [request.rpartition("/videos/")[2] for request in api.requests]
+
+
+def _stored(store: Store, answer: subprocess.CompletedProcess[str]) -> bytes:
+    """Return the object whose address the command has printed, and delete it."""
+    assert answer.returncode == 0, answer.stderr
+    [key] = re.findall(rf"/{store.bucket}/(public/[^/\s]+)\n$", answer.stdout)
+    content: bytes = store.admin.get_object(Bucket=store.bucket, Key=key)["Body"].read()
+    store.admin.delete_object(Bucket=store.bucket, Key=key)
+    return content
+
+
+def _unfinished(store: Store) -> list[str]:
+    return [each["UploadId"] for each in store.admin.list_multipart_uploads(Bucket=store.bucket).get("Uploads", [])]
+
+
+# What is stored
+
+
+@pytest.mark.parametrize(("adapter", "method"), [("asgi", "post"), ("flask", "put")])
+def test_a_small_file_is_stored_with_either_kind_of_ticket(
+    seaweedfs: Store, client: Client, adapter: str, method: str
+) -> None:
+    client.write(PNG * 20)
+    with ADAPTERS[adapter]([_presigner(seaweedfs, backend=seaweedfs.backend(upload_method=method))], _decide) as url:
+        answer = client.run(f"{url}/videos/", "--sha256")
+    assert answer.stderr == ""
+    assert _stored(seaweedfs, answer) == PNG * 20
+    assert client.saved() == []
+
+
+@pytest.mark.parametrize("adapter", ADAPTERS)
+def test_a_large_file_is_stored_in_parts(seaweedfs: Store, client: Client, adapter: str) -> None:
+    client.write(LARGE)
+    with ADAPTERS[adapter]([_presigner(seaweedfs)], _decide) as url:
+        answer = client.run(f"{url}/videos", "--json")
+    assert (answer.returncode, answer.stderr) == (0, "")
+    stored = json.loads(answer.stdout)
+    assert (stored["size"], stored["type"]) == (len(LARGE), "image/png")
+    content = seaweedfs.admin.get_object(Bucket=seaweedfs.bucket, Key=stored["key"])["Body"].read()
+    assert hashlib.sha256(content).digest() == hashlib.sha256(LARGE).digest()
+    seaweedfs.admin.delete_object(Bucket=seaweedfs.bucket, Key=stored["key"])
+    assert client.saved() == []
+
+
+def test_parts_that_the_store_does_not_hash_are_sent_with_the_requests_of_the_ticket(
+    s3_reference: Store, client: Client
+) -> None:
+    class NotHashing:
+        """The parts of a backend whose store checks no digests."""
+
+        def __init__(self, parts: Any) -> None:
+            self._parts = parts
+
+        def __getattr__(self, name: str) -> Any:
+            return (lambda _: False) if name == "checks_sha256" else getattr(self._parts, name)
+
+    class Backend(type(s3_reference.backend())):  # type: ignore[misc]  # the class of the backend
+        @property
+        def parts(self) -> Any:
+            return NotHashing(super().parts)
+
+    backend = s3_reference.backend()
+    backend.__class__ = Backend
+    client.write(LARGE)
+    with (
+        ADAPTERS["asgi"]([_presigner(s3_reference, backend=backend)], _decide) as url,
+        run_relay(url) as relay,
+    ):
+        answer = client.run(f"{relay.url}/files/videos", "--parallel", "2")
+        assert _paths(relay) == ["upload", "complete"]
+    assert _stored(s3_reference, answer) == LARGE
+
+
+def test_without_a_public_address_the_key_is_printed(seaweedfs: Store, client: Client) -> None:
+    client.write(PNG)
+    with ADAPTERS["asgi"]([_presigner(seaweedfs, public_read=False)], _decide) as url:
+        answer = client.run(f"{url}/videos", "--name", "other.png")
+    assert answer.returncode == 0, answer.stderr
+    assert seaweedfs.holds(answer.stdout.strip())
+    assert answer.stdout.startswith("public/")
+
+
+# What goes on
+
+
+def test_a_killed_upload_goes_on_with_the_parts_that_the_store_lacks(
+    seaweedfs: Store, api: Relay, storage: Relay, client: Client
+) -> None:
+    client.write(LARGE)
+    # The first request begins the upload.
+    with client.hanging(api.url, storage, "--parallel", "1", at=2) as process:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        [state] = client.states.iterdir()
+        assert stat.S_IMODE(state.stat().st_mode) == 0o600
+        assert stat.S_IMODE(client.states.stat().st_mode) == 0o700
+    answer = client.run(api.url)
+    assert answer.stderr == "Going on: 1 of 3 parts are stored already\n"
+    assert _parts_sent(storage) == [2, 3]
+    assert _stored(seaweedfs, answer) == LARGE
+    assert client.saved() == []
+
+
+def test_an_interruption_says_how_to_go_on_and_abort_ends_the_upload(
+    seaweedfs: Store, api: Relay, storage: Relay, client: Client
+) -> None:
+    client.write(LARGE)
+    before = _unfinished(seaweedfs)
+    with client.hanging(api.url, storage, at=2) as process:
+        process.send_signal(signal.SIGINT)
+        answer = client.end(process)
+    assert (answer.returncode, answer.stdout) == (130, "")
+    assert answer.stderr.startswith("Interrupted\nTo go on, run the same command again")
+    assert len(_unfinished(seaweedfs)) == len(before) + 1
+    ended = client.run(api.url, "--abort")
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "", "The upload is ended\n")
+    assert _unfinished(seaweedfs) == before
+    again = client.run(api.url, "--abort")
+    assert (again.returncode, again.stdout) == (1, "")
+    assert "no unfinished upload" in again.stderr
+
+
+def test_a_changed_file_is_uploaded_anew_and_what_was_stored_of_it_is_deleted(
+    seaweedfs: Store, api: Relay, storage: Relay, client: Client
+) -> None:
+    client.write(LARGE)
+    before = _unfinished(seaweedfs)
+    with client.hanging(api.url, storage, "--parallel", "1", at=2) as process:
+        process.kill()
+    changed = LARGE[:-1] + b"!"
+    client.write(changed)
+    answer = client.run(api.url)
+    assert answer.stderr == "The file changed after its upload had begun, so it is uploaded anew\n"
+    assert _parts_sent(storage) == [1, 2, 3]
+    assert _stored(seaweedfs, answer) == changed
+    assert _unfinished(seaweedfs) == before
+
+
+def test_a_file_that_changes_during_its_upload_is_not_stored(
+    seaweedfs: Store, api: Relay, storage: Relay, client: Client
+) -> None:
+    client.write(LARGE)
+    before = _unfinished(seaweedfs)
+    with client.hanging(api.url, storage, at=2) as process:
+        client.write(LARGE + b"more")
+        storage.disarm()
+        answer = client.end(process)
+    assert (answer.returncode, answer.stdout) == (1, "")
+    assert "the file was changed after its upload had begun" in answer.stderr
+    assert client.saved() == []
+    assert _unfinished(seaweedfs) == before
+
+
+def test_another_type_begins_a_new_upload(seaweedfs: Store, api: Relay, storage: Relay, client: Client) -> None:
+    client.write(LARGE)
+    with client.hanging(api.url, storage, "--name", "other.png", at=2) as process:
+        process.kill()
+    answer = client.run(api.url)
+    assert answer.stderr == "The upload of this file began with another type, name or SHA-256, so it is uploaded anew\n"
+    assert _stored(seaweedfs, answer) == LARGE
+
+
+def test_an_upload_that_the_store_has_ended_begins_anew(
+    seaweedfs: Store, api: Relay, storage: Relay, client: Client
+) -> None:
+    client.write(LARGE)
+    with client.hanging(api.url, storage, at=1) as process:
+        process.kill()
+    for each in seaweedfs.admin.list_multipart_uploads(Bucket=seaweedfs.bucket)["Uploads"]:
+        seaweedfs.admin.abort_multipart_upload(Bucket=seaweedfs.bucket, Key=each["Key"], UploadId=each["UploadId"])
+    answer = client.run(api.url)
+    assert answer.stderr == "The earlier upload of this file has ended, so it is uploaded anew\n"
+    assert _stored(seaweedfs, answer) == LARGE
+
+
+# What is lost on the way
+
+
+@pytest.mark.parametrize(("content", "complete_at"), [(PNG, 1), (LARGE, 2)], ids=["small", "large"])
+def test_no_byte_is_sent_again_after_a_lost_completion(
+    seaweedfs: Store, api: Relay, storage: Relay, client: Client, content: bytes, complete_at: int
+) -> None:
+    client.write(content)
+    with client.hanging(api.url, api, at=complete_at) as process:
+        process.kill()
+    storage.disarm()
+    answer = client.run(api.url)
+    assert _stored(seaweedfs, answer) == content
+    assert _paths(api) == (["complete"] if content == PNG else ["parts/list", "complete"])
+    sent = [each for each in storage.requests if each.startswith("POST") or "X-Amz-Expires" in each]
+    assert [each for each in sent if "uploadId=" not in each or "partNumber=" in each] == []
+
+
+@pytest.mark.parametrize("answered", ["close", 503])
+def test_the_completion_is_asked_again_if_its_answer_was_lost(
+    seaweedfs: Store, api: Relay, storage: Relay, client: Client, answered: Any
+) -> None:
+    client.write(LARGE)
+    api.arm(Failure(answer=answered, done=True), at=2)
+    answer = client.run(api.url)
+    assert _stored(seaweedfs, answer) == LARGE
+    assert _paths(api) == ["upload", "parts", "complete", "complete"]
+    assert _parts_sent(storage) == [1, 2, 3]
+
+
+@pytest.mark.parametrize("failure", [Failure(answer="close", done=True), Failure(answer=503, done=True)], ids=str)
+def test_a_part_whose_answer_was_lost_is_not_sent_again(
+    seaweedfs: Store, api: Relay, storage: Relay, client: Client, failure: Failure
+) -> None:
+    client.write(LARGE)
+    storage.arm(failure, at=2)
+    answer = client.run(api.url)
+    assert storage.failed == 1
+    assert _parts_sent(storage) == [1, 2, 3]
+    assert _stored(seaweedfs, answer) == LARGE
+
+
+@pytest.mark.parametrize("failure", [Failure(answer="close", times=2), Failure(answer=500)], ids=str)
+def test_a_part_that_did_not_arrive_is_sent_again(
+    seaweedfs: Store, api: Relay, storage: Relay, client: Client, failure: Failure
+) -> None:
+    client.write(LARGE)
+    storage.arm(failure, at=1)
+    answer = client.run(api.url)
+    assert len(_parts_sent(storage)) == 3 + failure.times
+    assert _stored(seaweedfs, answer) == LARGE
+
+
+def test_parts_that_the_storage_only_pretended_to_take_are_sent_after_the_completion_missed_them(
+    seaweedfs: Store, api: Relay, storage: Relay, client: Client
+) -> None:
+    client.write(LARGE)
+    storage.arm(Failure(answer=200), at=1)
+    answer = client.run(api.url)
+    assert answer.stderr == "The storage lacks 1 of 3 parts, which are sent again\n"
+    assert len(_parts_sent(storage)) == 4
+    assert _paths(api) == ["upload", "parts", "complete", "parts", "complete"]
+    assert _stored(seaweedfs, answer) == LARGE
+
+
+@pytest.mark.parametrize("failure", [Failure(answer="close", done=True), Failure(answer=503, done=True)], ids=str)
+def test_a_small_file_whose_answer_was_lost_is_completed_and_not_sent_again(
+    seaweedfs: Store, api: Relay, storage: Relay, client: Client, failure: Failure
+) -> None:
+    client.write(PNG)
+    storage.arm(failure, at=0)
+    answer = client.run(api.url)
+    assert _stored(seaweedfs, answer) == PNG
+    assert _paths(api) == ["upload", "complete"]
+
+
+def test_a_small_file_that_did_not_arrive_is_sent_again(
+    seaweedfs: Store, api: Relay, storage: Relay, client: Client
+) -> None:
+    client.write(PNG)
+    storage.arm(Failure(answer="close"), at=0)
+    assert _stored(seaweedfs, client.run(api.url)) == PNG
+
+
+@pytest.mark.parametrize("content", [PNG, LARGE], ids=["small", "large"])
+@pytest.mark.parametrize(("answered", "reason"), [("close", "broke the connection"), (503, "503")])
+def test_a_storage_that_fails_for_long_ends_the_command_without_its_signed_addresses(
+    seaweedfs: Store, client: Client, content: bytes, answered: Any, reason: str
+) -> None:
+    script = (
+        "from presign.__main__ import main; from presign.uploading import parts, upload; "
+        "parts.ATTEMPTS = upload.ATTEMPTS = 1; main()"
+    )
+    client.write(content)
+    with run_relay(seaweedfs.endpoint_url) as storage:
+        backend = seaweedfs.backend(endpoint_url=storage.url, upload_method="put")
+        with ADAPTERS["asgi"]([_presigner(seaweedfs, backend=backend)], _decide) as url:
+            # Only what the client sends: the server's own requests have no signature in their address.
+            storage.arm(Failure(answer=answered, times=1000, only="X-Amz-Signature"), at=0)
+            answer = client.run(f"{url}/videos", command=(sys.executable, "-c", script))
+            assert (answer.returncode, answer.stdout) == (1, "")
+            assert reason in answer.stderr
+            assert ("To go on, run the same command again" in answer.stderr) is (content == LARGE)
+            storage.disarm()
+            assert _stored(seaweedfs, client.run(f"{url}/videos")) == content
+
+
+def test_a_completion_that_takes_long_is_asked_again(seaweedfs: Store, client: Client) -> None:
+    with run_relay("http://127.0.0.1:9") as idle:
+        asked = idle
+
+    def inspect(_: Any) -> Accept:
+        deadline = time.monotonic() + WAIT_SECONDS
+        while _paths(asked).count("complete") < 2:
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        return Accept()
+
+    client.write(LARGE)
+    presigner = _presigner(seaweedfs, inspect=inspect)
+    with ADAPTERS["asgi"]([presigner], _decide, timeout_seconds=0.2) as url, run_relay(url) as asked:
+        answer = client.run(f"{asked.url}/files/videos")
+        assert _paths(asked).count("complete") >= 2
+    assert answer.stderr == "The file is stored, and the server verifies it\n"
+    assert _stored(seaweedfs, answer) == LARGE
+
+
+# What is refused
+
+
+def test_a_type_that_the_policy_does_not_allow_is_refused_with_the_reason(api: Relay, client: Client) -> None:
+    client.write(PNG)
+    answer = client.run(api.url, "--type", "text/plain")
+    assert (answer.returncode, answer.stdout) == (1, "")
+    assert "'type' must be one of image/png (415 type_not_allowed)" in answer.stderr
+
+
+def test_a_file_that_the_server_rejects_is_forgotten(seaweedfs: Store, client: Client) -> None:
+    client.write(LARGE)
+    presigner = _presigner(seaweedfs, inspect=lambda _: Reject("the picture is too dark"))
+    with ADAPTERS["asgi"]([presigner], _decide) as url:
+        answer = client.run(f"{url}/videos")
+    assert answer.returncode == 1
+    assert "the picture is too dark (422 rejected)" in answer.stderr
+    assert "To go on" not in answer.stderr
+    assert client.saved() == []
+
+
+def test_a_file_that_is_not_what_its_type_says_is_refused(api: Relay, client: Client) -> None:
+    client.write(b"this is no picture")
+    answer = client.run(api.url)
+    assert answer.returncode == 1
+    assert "422 rule_violated" in answer.stderr
+
+
+def test_a_storage_that_refuses_the_upload_is_named(seaweedfs: Store, client: Client) -> None:
+    client.write(PNG)
+    late = Presigner(
+        name="videos",
+        backend=seaweedfs.backend(),
+        policy=UploadPolicy(content_types={"image/png"}, max_bytes=1000, prefix="public/"),
+        secret=TOKEN_SECRET,
+        # Signed so long ago that the storage refuses it, and by this clock it is valid.
+        clock=lambda: datetime.now(timezone.utc) - timedelta(hours=1),
+    )
+    with ADAPTERS["asgi"]([late], _decide) as url:
+        answer = client.run(f"{url}/videos")
+    assert (answer.returncode, answer.stdout) == (1, "")
+    assert "the storage refused the upload: 403 AccessDenied" in answer.stderr
+
+
+def test_without_the_header_the_server_says_to_sign_in(api: Relay, client: Client) -> None:
+    client.write(PNG)
+    client.environment = {}
+    answer = client.run(api.url)
+    assert (answer.returncode, answer.stdout) == (1, "")
+    assert "sign in to upload (401 unauthenticated)" in answer.stderr
+
+
+@pytest.mark.parametrize("given", ["option", "file"])
+def test_headers_also_come_from_options_and_from_a_file(
+    seaweedfs: Store, api: Relay, client: Client, tmp_path: Path, given: str
+) -> None:
+    client.write(PNG)
+    client.environment = {"PRESIGN_HEADERS": "X-User: nobody"}
+    headers = tmp_path / "headers"
+    headers.write_text(f"x-other: 1\n\nX-User:{SECRET}  \n")
+    options = ["--header", f"X-User: {SECRET}"] if given == "option" else ["--header-file", str(headers)]
+    assert _stored(seaweedfs, client.run(api.url, *options)) == PNG
+
+
+@pytest.mark.parametrize(
+    "header",
+    [f"{SECRET}", f": {SECRET}", f"X User: {SECRET}", f"X: {SECRET}\u20ac", f"X: {SECRET}\r\nY: 1", f"Host: {SECRET}"],
+)
+def test_a_header_that_is_not_one_is_refused_and_not_repeated(api: Relay, client: Client, header: str) -> None:
+    client.write(PNG)
+    answer = client.run(api.url, "--header", header)
+    assert (answer.returncode, answer.stdout) == (2, "")
+    assert "header" in answer.stderr
+    assert api.requests == []
+
+
+@pytest.mark.parametrize(
+    ("api_url", "reason"),
+    [
+        ("http://192.0.2.1/files", "has no TLS"),
+        ("ftp://127.0.0.1/files", "it must be https://HOST/PATH"),
+        ("https://user:hunter2@127.0.0.1/files", "without a user"),
+        ("https://127.0.0.1/files?key=hunter2", "a query"),
+        ("files", "it must be https://HOST/PATH"),
+    ],
+)
+def test_an_address_that_cannot_be_used_is_refused_and_not_repeated(client: Client, api_url: str, reason: str) -> None:
+    client.write(PNG)
+    answer = client.run(api_url)
+    assert (answer.returncode, answer.stdout) == (2, "")
+    assert reason in re.sub(r"\s+", " ", answer.stderr)
+    assert "hunter2" not in answer.stderr
+
+
+def test_a_missing_file_is_a_wrong_command(api: Relay, client: Client) -> None:
+    answer = client.run(api.url)
+    assert (answer.returncode, answer.stdout) == (2, "")
+    assert "there is no such file" in answer.stderr
+
+
+def test_a_file_is_not_sent_to_a_storage_without_tls_on_another_machine(s3_reference: Store, client: Client) -> None:
+    client.write(PNG)
+    backend = s3_reference.backend(endpoint_url="http://192.0.2.1", allow_http=True)
+    with ADAPTERS["asgi"]([_presigner(s3_reference, backend=backend)], _decide) as url:
+        answer = client.run(f"{url}/videos")
+    assert (answer.returncode, answer.stdout) == (1, "")
+    assert "http://192.0.2.1 has no TLS" in answer.stderr
+
+
+# Servers that are not presign's
+
+
+Handle = Callable[[BaseHTTPRequestHandler, bytes], tuple[int, dict[str, str], bytes]]
+
+
+@contextmanager
+def _server(handle: Handle, context: ssl.SSLContext | None = None) -> Iterator[str]:
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            status, headers, answer = handle(self, body)
+            self.send_response(status)
+            for name, value in {**headers, "Content-Length": str(len(answer))}.items():
+                self.send_header(name, value)
+            self.end_headers()
+            self.wfile.write(answer)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    class Server(ThreadingHTTPServer):
+        def handle_error(self, *_: object) -> None:
+            """Say nothing of a client that refuses the certificate."""
+
+    with Server(("127.0.0.1", 0), Handler) as server:
+        if context is not None:
+            server.socket = context.wrap_socket(server.socket, server_side=True)
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
+        thread.start()
+        try:
+            yield f"{'https' if context else 'http'}://127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def test_an_answer_that_repeats_secrets_or_changes_the_terminal_is_printed_without_them(client: Client) -> None:
+    client.write(PNG)
+
+    def handle(request: BaseHTTPRequestHandler, _: bytes) -> tuple[int, dict[str, str], bytes]:
+        detail = f"\x1b[2Jno, {request.headers['x-user']}\n\u202e!"
+        return 403, {}, json.dumps({"code": "forbidden\x07", "detail": detail}).encode()
+
+    with _server(handle) as url:
+        answer = client.run(url)
+    assert answer.returncode == 1
+    assert answer.stderr == "Error: the server refused the request: ?[2Jno, (secret)??! (403 forbidden?)\n"
+
+
+def test_a_redirect_is_not_followed_so_no_header_goes_elsewhere(client: Client) -> None:
+    client.write(PNG)
+    seen: list[str] = []
+
+    def elsewhere(request: BaseHTTPRequestHandler, _: bytes) -> tuple[int, dict[str, str], bytes]:
+        seen.append(request.headers["x-user"])
+        return 200, {}, b"{}"
+
+    with _server(elsewhere) as other, _server(lambda *_: (307, {"Location": f"{other}/upload"}, b"")) as url:
+        answer = client.run(url)
+    assert answer.returncode == 1
+    assert "it redirects to another address" in answer.stderr
+    assert seen == []
+
+
+@pytest.mark.parametrize("body", [b"<html>", b"[]", b"{}", b'{"now": "2026", "expires_at": 1}'])
+def test_an_answer_of_another_server_ends_the_command(client: Client, body: bytes) -> None:
+    client.write(PNG)
+    with _server(lambda *_: (200, {}, body)) as url:
+        answer = client.run(url)
+    assert (answer.returncode, answer.stdout) == (1, "")
+    assert "the server's answer is not one of presign" in answer.stderr
+
+
+def test_a_busy_server_is_asked_again_after_the_time_that_it_names(client: Client) -> None:
+    client.write(PNG)
+    times: list[float] = []
+
+    def handle(*_: Any) -> tuple[int, dict[str, str], bytes]:
+        times.append(time.monotonic())
+        busy = (429, {"Retry-After": "1"}, b"")
+        return busy if len(times) == 1 else (403, {}, b'{"code": "forbidden", "detail": "no"}')
+
+    with _server(handle) as url:
+        assert client.run(url).returncode == 1
+    first, second = times
+    assert second - first >= 1
+
+
+def test_a_server_that_does_not_listen_is_named(client: Client) -> None:
+    client.write(PNG)
+    answer = client.run("http://127.0.0.1:9")
+    assert (answer.returncode, answer.stdout) == (1, "")
+    assert "http://127.0.0.1:9 does not accept connections" in answer.stderr
+
+
+def test_a_proxy_of_the_environment_is_used(client: Client) -> None:
+    client.write(PNG)
+    paths: list[str] = []
+
+    def handle(request: BaseHTTPRequestHandler, _: bytes) -> tuple[int, dict[str, str], bytes]:
+        paths.append(request.path)
+        assert request.headers["Proxy-Authorization"] == "Basic dTpw"
+        return 403, {}, b'{"code": "forbidden", "detail": "no"}'
+
+    with _server(handle) as url:
+        client.environment["http_proxy"] = url.replace("://", "://u:p@")
+        assert "403 forbidden" in client.run("http://files.invalid/x", "--allow-http").stderr
+    assert paths == ["http://files.invalid/x/upload"]
+
+
+def test_a_certificate_that_no_authority_signed_is_refused(client: Client, tmp_path: Path) -> None:
+    client.write(PNG)
+    asked: list[bytes] = []
+
+    def handle(_: BaseHTTPRequestHandler, body: bytes) -> tuple[int, dict[str, str], bytes]:
+        asked.append(body)
+        return 403, {}, b'{"code": "forbidden", "detail": "no"}'
+
+    certificate = _self_signed(tmp_path)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    with _server(handle, context) as url:
+        refused = client.run(url)
+        assert asked == []
+        client.environment["SSL_CERT_FILE"] = str(certificate)
+        trusted = client.run(url)
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert "cannot be trusted" in refused.stderr
+    assert "403 forbidden" in trusted.stderr
+
+
+def _self_signed(folder: Path) -> Path:
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
+    now = datetime.now(timezone.utc)
+    address = x509.IPAddress(ip_address("127.0.0.1"))
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([address]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    private = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    path = folder / "certificate.pem"
+    path.write_bytes(private + certificate.public_bytes(serialization.Encoding.PEM))
+    return path
+
+
+# What a person and a machine see
+
+
+def test_memory_does_not_grow_with_the_file(seaweedfs: Store, client: Client) -> None:
+    script = (
+        "import sys, tracemalloc; from presign.__main__ import main; from presign.uploading import Upload\n"
+        "run = Upload.run\n"
+        "def measured(*arguments):\n"
+        "    tracemalloc.start()\n"
+        "    try: return run(*arguments)\n"
+        "    finally: print(tracemalloc.get_traced_memory()[1], file=sys.stderr)\n"
+        "Upload.run = measured\n"
+        "main()"
+    )
+    content = PNG.ljust(40 * MEBIBYTE, b"\0")
+    client.write(content)
+    with ADAPTERS["asgi"]([_presigner(seaweedfs)], _decide) as url:
+        answer = client.run(f"{url}/videos", "--parallel", "2", command=(sys.executable, "-c", script))
+    assert hashlib.sha256(_stored(seaweedfs, answer)).digest() == hashlib.sha256(content).digest()
+    assert MEBIBYTE < int(answer.stderr) < PART_BYTES
+
+
+def test_a_terminal_shows_progress_and_quiet_does_not(seaweedfs: Store, api: Relay, client: Client) -> None:
+    client.write(LARGE)
+    shown = []
+    for options in ((), ("--quiet",)):
+        # The arguments that the client adds are those of the command, and the outer process has a terminal for it.
+        script = f"import pty, sys; sys.exit(pty.spawn([*{COMMAND!r}, *sys.argv[1:]]) >> 8)"
+        answer = client.run(api.url, *options, command=(sys.executable, "-c", script))
+        assert answer.returncode == 0
+        shown.append(answer.stdout)
+    assert "film.png" in shown[0]
+    assert "100%" in shown[0]
+    assert "100%" not in shown[1]
+    for output in shown:
+        assert _stored(seaweedfs, subprocess.CompletedProcess([], 0, output.replace("\r\n", "\n"), ""))
