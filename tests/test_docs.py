@@ -165,9 +165,10 @@ def test_the_policy_of_the_page_about_large_files_lets_them_come_in_parts(s3_ref
         presigner.issue(UploadRequest(content_type="video/mp4"))
 
 
-def test_the_page_about_the_command_shows_its_help() -> None:
-    (shown,) = re.findall(r"<!-- output: presign sweep --help -->\n```text\n(.*?)```", PAGES["cli.md"], re.DOTALL)
-    assert shown == CliRunner().invoke(command, ["sweep", "--help"], prog_name="presign", terminal_width=80).output
+@pytest.mark.parametrize("name", command.commands)
+def test_the_page_about_the_command_shows_its_help(name: str) -> None:
+    (shown,) = re.findall(rf"<!-- output: presign {name} --help -->\n```text\n(.*?)```", PAGES["cli.md"], re.DOTALL)
+    assert shown == CliRunner().invoke(command, [name, "--help"], prog_name="presign", terminal_width=80).output
 
 
 def test_each_test_that_the_page_about_threats_names_exists() -> None:
