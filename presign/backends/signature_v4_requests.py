@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Literal
 
 from presign.backends.backend import SignedUpload
 from presign.backends.object_headers import HeaderNames
+from presign.backends.parts import PartToSign
 from presign.backends.settings import check_texts
 from presign.errors import ConfigurationError
 from presign.messages import Grant, PartRequest
@@ -87,17 +88,25 @@ class SignatureV4Requests:
         return SignedUpload("PUT", url, headers, {}, signers.expires_at)
 
     def sign_parts(
-        self, key: str, upload_id: str, parts: Sequence[tuple[int, int, Mapping[str, str]]], signers: Signers
+        self,
+        key: str,
+        upload_id: str,
+        parts: Sequence[PartToSign],
+        signers: Signers,
+        *,
+        checksum_headers: Callable[[str], Mapping[str, str]] | None = None,
     ) -> list[PartRequest]:
-        """Return the PUTs that send parts of one upload; each of ``parts`` is a number, a size and extra headers.
+        """Return the PUTs that send parts of one upload.
 
-        Number, upload, size and headers are signed. Headers have names in lower case.
+        Number, upload and size are signed, and so are the headers that ``checksum_headers`` returns for the SHA-256 of
+        a part, with names in lower case. Without it, no checksum is sent.
         """
         series: dict[int, RequestSeriesSigner] = {}
         location, quoted_key = self._location, quote_path(key)
         object_url, encoded_upload = f"{location.base_url}{quoted_key}", f"&uploadId={quote_value(upload_id)}"
         requests = []
-        for number, size, headers in parts:
+        for number, size, digest in parts:
+            headers = _NOTHING if digest is None or checksum_headers is None else checksum_headers(digest)
             if headers or len(parts) == 1:
                 query = (("partNumber", str(number)), ("uploadId", upload_id))
                 signed = {**headers, "content-length": str(size)}

@@ -103,8 +103,7 @@ class GcsParts:
         """Return signed PUTs that bind the upload, the number and the exact length."""
         bucket = self._bucket_of(grant)
         signers = bucket.signers.get(now, expires_in)
-        described = [(part.number, part.size, _NO_HEADERS) for part in parts]
-        return bucket.requests.sign_parts(grant.upload_key, grant.upload_id, described, signers), signers.expires_at
+        return bucket.requests.sign_parts(grant.upload_key, grant.upload_id, parts, signers), signers.expires_at
 
     def upload_url(self, grant: Grant) -> str:
         """Return the URL of the object that the upload will make, as browsers reach it."""

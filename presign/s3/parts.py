@@ -33,7 +33,6 @@ LIMITS = PartLimits(
 
 _CHECKSUM_HEADER = "x-amz-checksum-sha256"
 _RULES = frozenset({Rule.SIZE, Rule.TYPE, Rule.HEADERS, Rule.CREATE_ONLY})
-_NO_HEADERS: Mapping[str, str] = {}
 # Answers to a part that was replaced after it was listed, and to two commits at once.
 _CHANGED_CODES = frozenset({"InvalidPart", "ConditionalRequestConflict", "OperationAborted"})
 
@@ -101,11 +100,9 @@ class S3Parts:
     ) -> tuple[list[PartRequest], datetime]:
         """Return presigned PUTs that bind the upload, the number, the exact length and, if given, the SHA-256."""
         signers = self._signers_at(now, expires_in)
-        described = [
-            (part.number, part.size, _NO_HEADERS if part.sha256 is None else {_CHECKSUM_HEADER: _base64(part.sha256)})
-            for part in parts
-        ]
-        requests = self._browser_requests.sign_parts(grant.upload_key, grant.upload_id, described, signers)
+        requests = self._browser_requests.sign_parts(
+            grant.upload_key, grant.upload_id, parts, signers, checksum_headers=_checksum_headers
+        )
         return requests, signers.expires_at
 
     def upload_url(self, grant: Grant) -> str:
@@ -245,6 +242,10 @@ class S3Parts:
                 return True
             raise self._requests.failed("UPLOAD PART", error) from None
         return False
+
+
+def _checksum_headers(digest: str) -> dict[str, str]:
+    return {_CHECKSUM_HEADER: _base64(digest)}
 
 
 def _base64(digest: str) -> str:
