@@ -2,6 +2,7 @@
 
 import { formatBytes, formatDuration } from "../client/index.js";
 import { Rate } from "./rate.js";
+import { showBar } from "./row.js";
 
 /**
  * @typedef {import("../client/index.js").Uploader} Uploader
@@ -22,6 +23,8 @@ export class Totals {
   #rate = new Rate();
   /** Bytes that left this browser, those of broken attempts included. */
   #sent = 0;
+  /** Bytes of which this page knows that they arrived: for the speed. */
+  #confirmed = 0;
   /** @type {Map<number, UploadItem>} */
   #previous = new Map();
 
@@ -42,12 +45,13 @@ export class Totals {
     const { totals, items } = this.#uploader;
     const active = totals.running + totals.waiting;
     if (totals.running === 0) this.#rate.reset();
-    else this.#rate.add(this.#sent, performance.now());
+    else this.#rate.add(this.#confirmed, performance.now());
     $("uploads").hidden = items.length === 0;
     $("steps").hidden = items.length > 0;
     document.body.classList.toggle("has-files", items.length > 0);
     const bar = /** @type {HTMLProgressElement} */ ($("total-progress"));
-    bar.value = totals.total ? Math.floor((totals.loaded / totals.total) * 100) : 0;
+    const { loaded, total } = totals;
+    showBar(bar, total ? Math.floor((loaded / total) * 100) : 0, total ? (loaded + inFlight(items)) / total : 0);
     $("totals").replaceChildren(...parts(totals).map(([kind, text]) => part(kind, text)));
     $("total-figures").textContent = this.#figures(totals).join(" · ");
     const several = items.length > 1;
@@ -73,8 +77,23 @@ export class Totals {
   #count(item) {
     const previous = this.#previous.get(item.id);
     this.#previous.set(item.id, item);
-    if (item.state === "uploading" && previous) this.#sent += Math.max(0, item.loaded - previous.loaded);
+    if (item.state !== "uploading" || !previous) return;
+    const loaded = Math.max(0, item.loaded - previous.loaded);
+    const sent = Math.max(0, item.sent - previous.sent);
+    if (item.ticket?.parts) {
+      // A part that is confirmed was on its way before. All others were stored by an earlier run.
+      this.#sent += Math.max(0, sent - loaded);
+      this.#confirmed += Math.max(0, loaded - sent);
+    } else {
+      this.#sent += loaded;
+      this.#confirmed += loaded;
+    }
   }
+}
+
+/** The bytes of parts that were sent and are not confirmed. @param {readonly UploadItem[]} items */
+function inFlight(items) {
+  return items.reduce((bytes, { state, sent, loaded }) => (state === "uploading" ? bytes + sent - loaded : bytes), 0);
 }
 
 /**

@@ -202,12 +202,12 @@ test("the browser's own storage remembers uploads, without the requests of parts
   assert.ok(key.startsWith(PREFIX));
   assert.doesNotMatch(value, /\?part=/);
   items.setItem("another program's", "{}");
-  const [{ name, size, type, until }, ...more] = unfinishedUploads();
+  const [{ name, size, type, until }, ...more] = await unfinishedUploads();
   assert.deepEqual([name, size, type, more], ["film.mp4", 78, "video/mp4", []]);
   assert.ok(until > Date.now());
   await upload(largeFile(20), { api });
   assert.equal(sentSince(servers, sent).length, 20 - stored.length);
-  assert.deepEqual([unfinishedUploads(), Object.keys(items)], [[], ["another program's"]]);
+  assert.deepEqual([await unfinishedUploads(), Object.keys(items)], [[], ["another program's"]]);
 });
 
 test("an upload without a store leaves nothing behind", async (t) => {
