@@ -1,8 +1,6 @@
 /** The speed of an upload, measured over the last seconds. */
 
 const WINDOW_MS = 5000;
-/** Parts are confirmed as a whole and one after another, so the window grows until it holds such a moment. */
-const MAX_WINDOW_MS = 60_000;
 const MIN_MEASURED_MS = 800;
 
 export class Rate {
@@ -17,12 +15,7 @@ export class Rate {
   add(loaded, atMs) {
     if (loaded < (this.#samples.at(-1)?.loaded ?? 0)) this.reset();
     this.#samples.push({ atMs, loaded });
-    while (this.#samples.length > 2 && this.#isOutside(this.#samples[1], loaded, atMs)) this.#samples.shift();
-  }
-
-  /** @param {{atMs: number, loaded: number}} sample @param {number} loaded @param {number} atMs */
-  #isOutside(sample, loaded, atMs) {
-    return atMs - sample.atMs > (sample.loaded < loaded ? WINDOW_MS : MAX_WINDOW_MS);
+    while (this.#samples.length > 2 && atMs - this.#samples[1].atMs > WINDOW_MS) this.#samples.shift();
   }
 
   /** Forget all measurements: what is sent from now on has a speed of its own. */

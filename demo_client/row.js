@@ -205,14 +205,15 @@ export class Row {
     showBar(/** @type {HTMLProgressElement} */ (this.#find("progress")), percent, file.size ? sent / file.size : 0);
     if (state === "uploading") {
       this.#isSending ||= !ticket?.parts || sent > loaded;
-      if (this.#isSending) this.#rate.add(loaded, performance.now());
+      // The parts on their way are most of what a slow line carries, so the speed is that of all bytes that leave.
+      if (this.#isSending) this.#rate.add(sent, performance.now());
     }
     this.#find(".figures").textContent = this.#figures(percent).join(" · ");
   }
 
   /** @param {number} percent @returns {string[]} */
   #figures(percent) {
-    const { state, loaded, ticket, file, error } = this.#item;
+    const { state, loaded, sent, ticket, file, error } = this.#item;
     if (state !== "uploading") {
       const isKept = ticket?.parts && loaded > 0 && STOPPED_STATES.has(state) && error?.retryable !== false;
       return isKept ? [`${percent} % stored`] : [];
@@ -220,7 +221,7 @@ export class Row {
     if (loaded === file.size) return ["100 %", "waiting for the storage"];
     const { bytesPerSecond } = this.#rate;
     if (bytesPerSecond === null) return [`${percent} %`];
-    const left = formatDuration((file.size - loaded) / bytesPerSecond);
+    const left = formatDuration((file.size - sent) / bytesPerSecond);
     return [`${percent} %`, `${formatBytes(Math.round(bytesPerSecond))}/s`, `${left} left`];
   }
 

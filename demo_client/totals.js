@@ -23,8 +23,6 @@ export class Totals {
   #rate = new Rate();
   /** Bytes that left this browser, those of broken attempts included. */
   #sent = 0;
-  /** Bytes of which this page knows that they arrived: for the speed. */
-  #confirmed = 0;
   /** @type {Map<number, UploadItem>} */
   #previous = new Map();
 
@@ -45,15 +43,16 @@ export class Totals {
     const { totals, items } = this.#uploader;
     const active = totals.running + totals.waiting;
     if (totals.running === 0) this.#rate.reset();
-    else this.#rate.add(this.#confirmed, performance.now());
+    else this.#rate.add(this.#sent, performance.now());
     $("uploads").hidden = items.length === 0;
     $("steps").hidden = items.length > 0;
     document.body.classList.toggle("has-files", items.length > 0);
     const bar = /** @type {HTMLProgressElement} */ ($("total-progress"));
     const { loaded, total } = totals;
-    showBar(bar, total ? Math.floor((loaded / total) * 100) : 0, total ? (loaded + inFlight(items)) / total : 0);
+    const sent = loaded + inFlight(items);
+    showBar(bar, total ? Math.floor((loaded / total) * 100) : 0, total ? sent / total : 0);
     $("totals").replaceChildren(...parts(totals).map(([kind, text]) => part(kind, text)));
-    $("total-figures").textContent = this.#figures(totals).join(" · ");
+    $("total-figures").textContent = this.#figures(totals, sent).join(" · ");
     const several = items.length > 1;
     showButtons({
       "pause-all": several && active > 0,
@@ -64,13 +63,13 @@ export class Totals {
     });
   }
 
-  /** @param {FileTotals} totals @returns {string[]} */
-  #figures({ loaded, total, running }) {
+  /** @param {FileTotals} totals @param {number} sent bytes @returns {string[]} */
+  #figures({ loaded, total, running }, sent) {
     const { bytesPerSecond } = this.#rate;
     const size = loaded === total ? formatBytes(total) : `${formatBytes(loaded)} of ${formatBytes(total)}`;
     if (running === 0 || bytesPerSecond === null) return total ? [size] : [];
     const rate = `${formatBytes(Math.round(bytesPerSecond))}/s`;
-    return loaded === total ? [size, rate] : [size, rate, `${formatDuration((total - loaded) / bytesPerSecond)} left`];
+    return loaded === total ? [size, rate] : [size, rate, `${formatDuration((total - sent) / bytesPerSecond)} left`];
   }
 
   /** @param {UploadItem} item */
@@ -79,15 +78,8 @@ export class Totals {
     this.#previous.set(item.id, item);
     if (item.state !== "uploading" || !previous) return;
     const loaded = Math.max(0, item.loaded - previous.loaded);
-    const sent = Math.max(0, item.sent - previous.sent);
-    if (item.ticket?.parts) {
-      // A part that is confirmed was on its way before. All others were stored by an earlier run.
-      this.#sent += Math.max(0, sent - loaded);
-      this.#confirmed += Math.max(0, loaded - sent);
-    } else {
-      this.#sent += loaded;
-      this.#confirmed += loaded;
-    }
+    // Of a file in parts, more is stored without being sent only if an earlier run has sent it.
+    this.#sent += item.ticket?.parts ? Math.max(0, item.sent - previous.sent - loaded) : loaded;
   }
 }
 
