@@ -66,8 +66,8 @@ export function timeLeft(ticket) {
 export function expiryText(ticket) {
   const { seconds } = timeLeft(ticket);
   if (seconds === 0) return "Expired: it allows nothing any more";
-  if (ticket.parts) return `Can go on for ${formatDuration(seconds)}, until ${formatMoment(Date.now() + seconds * 1000)}`;
-  return `Expires in ${formatDuration(seconds)}`;
+  if (!ticket.parts) return `Expires in ${formatDuration(seconds)}`;
+  return `Can go on until ${formatMoment(Date.now() + seconds * 1000)} (${formatDuration(seconds)})`;
 }
 
 /** Return a day and a time, in the user's time zone. @param {number} ms since 1970 */

@@ -152,7 +152,7 @@ def test_a_bar_shows_what_is_stored_and_lighter_what_was_sent_and_a_paused_file_
     expect_state(row, "done")
     assert set(traffic.parts) == set(HELD)
     _expect_counted(page, traffic, "16 MiB")
-    expiry = re.compile(rf"^Can go on for .+, {UNTIL}$")
+    expiry = re.compile(rf"^Can go on {UNTIL} \(\d+ days \d+ h\)$")
     expect(page.get_by_test_id("proof-expiry")).to_have_text(expiry)
     expect(row.get_by_test_id("expiry")).to_have_text(expiry)
     expect(page.get_by_test_id("proof")).to_contain_text("in 4 parts of 5 MiB")
