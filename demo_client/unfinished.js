@@ -25,6 +25,8 @@ export class Unfinished {
   #isHidden = false;
   /** By token, those that are shown. @type {Map<string, HTMLElement>} */
   #rows = new Map();
+  /** The tokens of those that are being discarded, so that a double click does no harm. @type {Set<string>} */
+  #discarded = new Set();
   /** What the user is asked to choose. @type {UnfinishedUpload | null} */
   #wanted = null;
   /** @type {Promise<void>} */
@@ -43,7 +45,8 @@ export class Unfinished {
 
   /** Show what is unfinished now. */
   refresh() {
-    this.#turn = this.#turn.then(() => this.#refresh());
+    // Where the browser gives the page no localStorage, nothing is remembered.
+    this.#turn = this.#turn.then(() => this.#refresh()).catch(() => {});
   }
 
   async #refresh() {
@@ -66,6 +69,7 @@ export class Unfinished {
 
   #hide() {
     this.#isHidden = true;
+    this.#showNotice("");
     this.#show();
     this.#actions.focusElsewhere();
   }
@@ -124,10 +128,14 @@ export class Unfinished {
 
   /** @param {UnfinishedUpload} upload */
   async #discard(upload) {
+    const { token } = upload.ticket;
+    if (this.#discarded.has(token)) return;
+    this.#discarded.add(token);
     const name = `“${showHidden(shortenName(upload.name))}”`;
     const outcome = await discardUpload(upload, { fetch: this.#actions.fetch });
+    this.#discarded.delete(token);
     if (outcome === "busy") return this.#showNotice(`Another tab goes on with ${name}. Cancel the upload there.`);
-    this.#remove(upload.ticket.token);
+    this.#remove(token);
     this.#actions.say(`The unfinished upload of ${name} is discarded.`);
     if (outcome === "aborted") return;
     const date = formatMoment(upload.until);

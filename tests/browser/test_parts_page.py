@@ -118,7 +118,10 @@ def _expect_counted(page: Page, traffic: Traffic, sent: str) -> None:
     proof = page.get_by_test_id("proof")
     expect(page.get_by_test_id("proof-sent")).to_have_text(sent)
     expect(page.get_by_test_id("proof-forwarded")).to_have_text("0 bytes")
-    expect(proof).to_contain_text(f"only {len(traffic.requests)} requests with {sum(traffic.requests) / 1024:.1f} KiB")
+    expect(proof).to_contain_text(f"only {len(traffic.requests)} requests with ")
+    shown = re.search(r"requests with ([\d.]+) KiB of JSON", str(proof.text_content()))
+    assert shown
+    assert float(shown[1]) == pytest.approx(sum(traffic.requests) / 1024, abs=0.06)
 
 
 def test_a_bar_shows_what_is_stored_and_lighter_what_was_sent_and_a_paused_file_keeps_what_is_stored(
