@@ -26,14 +26,16 @@ export function formatDifferentBytes(one, other) {
 }
 
 /**
- * 75 -> "1 min 15 s". Less than a second is "1 s".
+ * 75 -> "1 min 15 s". Less than a second is "1 s". From two days on, days are counted.
  * @param {number} seconds
  */
 export function formatDuration(seconds) {
   const whole = Math.max(1, Math.round(seconds));
   if (whole < 60) return `${whole} s`;
   if (whole < 3600) return `${Math.floor(whole / 60)} min ${whole % 60} s`;
-  return `${Math.floor(whole / 3600)} h ${Math.floor((whole % 3600) / 60)} min`;
+  const hours = Math.floor(whole / 3600);
+  if (hours < 48) return `${hours} h ${Math.floor((whole % 3600) / 60)} min`;
+  return `${Math.floor(hours / 24)} days ${hours % 24} h`;
 }
 
 /**

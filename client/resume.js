@@ -18,6 +18,9 @@
  * @property {number} until when the upload can no longer be resumed, in milliseconds since 1970
  * @property {Ticket} ticket without the requests of its parts
  * @property {[number, string] | null} digest the number and the SHA-256 of a part that was sent
+ * @property {string | null} sha256 of the whole file, if its ticket allows only these bytes
+ *
+ * @typedef {import("./api.js").ServerOptions} ServerOptions
  *
  * @typedef {object} ResumeStore where records are kept, by a key of one line of text
  * @property {(key: string) => unknown} load returns a record, or nothing, or a promise of it
@@ -28,6 +31,10 @@
  */
 
 const PREFIX = "presign-uploads:";
+const TIMEOUT_MS = 30_000;
+
+/** The server's codes for an upload with which nobody can go on. */
+const ENDED_CODES = ["upload_ended", "token_expired"];
 
 /** Keeps records in the browser's localStorage, for all pages of the origin. @type {ResumeStore} */
 export const localResume = {
@@ -37,16 +44,91 @@ export const localResume = {
 };
 
 /**
- * Return the unfinished uploads that this browser remembers, so that a page can ask for their files again.
+ * Return the unfinished uploads that this browser remembers, so that a page can ask for their files again. An upload that
+ * a page goes on with at this moment is not among them.
  *
  * The page cannot open a file by itself: it asks the user to choose the file again, and uploads it as any other file.
- * @returns {UnfinishedUpload[]}
+ * @returns {Promise<UnfinishedUpload[]>}
  */
-export function unfinishedUploads() {
-  const keys = Object.keys(localStorage).filter((key) => key.startsWith(PREFIX));
+export async function unfinishedUploads() {
+  const { held = [] } = (await globalThis.navigator?.locks?.query()) ?? {};
+  const busy = new Set([...held.map(({ name }) => name), ...Array.from(claimed, (key) => PREFIX + key)]);
+  const keys = Object.keys(localStorage).filter((key) => key.startsWith(PREFIX) && !busy.has(key));
   /** @type {UnfinishedUpload[]} */
   const records = keys.map((key) => JSON.parse(localStorage.getItem(key) ?? "null"));
   return records.filter((record) => record?.until > Date.now());
+}
+
+/**
+ * Ask the server how much of an unfinished upload is stored.
+ * @param {UnfinishedUpload} upload
+ * @param {ServerOptions} [options]
+ * @returns {Promise<{hasEnded: boolean, stored: number | null}>} `hasEnded`: nobody, or only another user, can go on with
+ *   it; `stored` in bytes, null if the server does not say
+ */
+export async function statusOf(upload, options) {
+  const { isOk, content } = await ask(upload, "/parts/list", options);
+  if (!isOk) {
+    const isOver = ENDED_CODES.includes(content.code);
+    if (isOver) localResume.remove(keyOf(upload));
+    // The token of another user is invalid for this one only, so its record stays.
+    return { hasEnded: isOver || content.code === "invalid_token", stored: null };
+  }
+  const { size } = upload;
+  const { part_size, count } = /** @type {import("./types.js").TicketParts} */ (upload.ticket.parts);
+  const sizes = content.numbers.map((/** @type {number} */ number) =>
+    number === count ? size - (count - 1) * part_size : part_size,
+  );
+  return { hasEnded: false, stored: sizes.reduce((/** @type {number} */ sum, /** @type {number} */ one) => sum + one, 0) };
+}
+
+/**
+ * Forget an unfinished upload, and let the server delete its parts.
+ * @param {UnfinishedUpload} upload
+ * @param {ServerOptions} [options]
+ * @returns {Promise<"aborted" | "forgotten" | "busy">} "forgotten": the server could not be told, and deletes the parts
+ *   only after `until`; "busy": another tab goes on with the upload, so nothing was done
+ */
+export async function discardUpload(upload, options) {
+  const key = keyOf(upload);
+  const release = await claim(key);
+  if (!release) return "busy";
+  try {
+    localResume.remove(key);
+    return (await ask(upload, "/abort", options)).isOk ? "aborted" : "forgotten";
+  } finally {
+    release();
+  }
+}
+
+/**
+ * Send an upload's token to the server. It never fails. This file imports nothing, so that bundlers do not cut it in two.
+ * @param {UnfinishedUpload} upload
+ * @param {string} path
+ * @param {ServerOptions} [options]
+ * @returns {Promise<{isOk: boolean, content: any}>}
+ */
+async function ask({ api, ticket }, path, { headers, credentials = "same-origin", fetch = globalThis.fetch } = {}) {
+  try {
+    const sent = new Headers(typeof headers === "function" ? await headers() : headers);
+    sent.set("Content-Type", "application/json");
+    sent.set("Accept", "application/json, application/problem+json");
+    const response = await fetch(api + path, {
+      method: "POST",
+      headers: sent,
+      credentials,
+      body: JSON.stringify({ token: ticket.token }),
+      signal: AbortSignal.timeout(TIMEOUT_MS),
+    });
+    return { isOk: response.ok, content: await response.json() };
+  } catch {
+    return { isOk: false, content: {} };
+  }
+}
+
+/** @param {Pick<UnfinishedUpload, "api" | "name" | "type" | "size" | "lastModified" | "sha256">} upload */
+function keyOf({ api, name, type, size, lastModified, sha256 }) {
+  return JSON.stringify([api, name, type, size, lastModified, ...(sha256 ? [sha256] : [])]);
 }
 
 /**
@@ -59,7 +141,7 @@ export async function recordOf({ blob, file, options, sha256 }) {
   if (!store || !file.name || lastModified === undefined) return null;
   const api = new URL(options.api, globalThis.location?.href).href.replace(/\/+$/, "");
   const { name, type, size } = file;
-  const key = JSON.stringify([api, name, type, size, lastModified, ...(sha256 ? [sha256] : [])]);
+  const key = keyOf({ api, name, type, size, lastModified, sha256 });
   const release = await claim(key);
   if (!release) return null;
   /** @type {UnfinishedUpload | null} */
@@ -86,7 +168,7 @@ export async function recordOf({ blob, file, options, sha256 }) {
 
     /** @param {{ticket: Ticket, until: number}} upload */
     save(upload) {
-      record = { name, type, size, lastModified, api, digest: null, ...upload };
+      record = { name, type, size, lastModified, api, sha256, digest: null, ...upload };
       return save();
     },
 

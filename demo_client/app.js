@@ -8,8 +8,9 @@ import { FileList } from "./list.js";
 import { MESSAGES, revealHidden } from "./names.js";
 import { Proof } from "./proof.js";
 import { acceptedTypes, checkFile, describeLimits, loadSettings } from "./settings.js";
-import { startCountdown } from "./tickets.js";
+import { goesOn, startCountdown } from "./tickets.js";
 import { describeFiles, Totals } from "./totals.js";
+import { Unfinished } from "./unfinished.js";
 
 /**
  * @typedef {import("../client/index.js").Uploader} Uploader
@@ -71,14 +72,23 @@ function startUploader(settings) {
     }),
     () => totals.show(),
   );
+  const unfinished = new Unfinished(settings.api, {
+    fetch: (...request) => proof.fetch(...request),
+    onFile: (file, { sha256 }) => started.add([file], { sha256: sha256 !== null }),
+    say: (sentence) => announcer.say(sentence),
+    focusElsewhere: () => (started.items.length > 0 ? $("uploads-title") : input).focus(),
+  });
   /** @type {Map<number, UploadItem>} */
   const previous = new Map();
   started.on("change", (item) => {
     const before = previous.get(item.id);
     previous.set(item.id, item);
     if (item.ticket && item.ticket !== before?.ticket) {
-      startCountdown(item.ticket);
+      // Before it sends, a file in parts has bytes only if an earlier page sent them.
+      const isFromEarlierPage = item.state === "requesting" && item.loaded > 0;
+      startCountdown(item.ticket, { previous: before?.ticket ?? null, goesOn: isFromEarlierPage });
       proof.addTicket(item);
+      if (item.ticket.parts) unfinished.refresh();
     }
     const sentence = item.state === before?.state ? "" : sentenceOf(item, before);
     if (sentence) announcer.say(sentence);
@@ -87,6 +97,7 @@ function startUploader(settings) {
   started.on("remove", (item) => {
     previous.delete(item.id);
     list.remove(item, input);
+    if (item.ticket?.parts) unfinished.refresh();
   });
   uploader = started;
   return started;
@@ -120,12 +131,14 @@ function showBanner(message) {
  * @param {UploadItem} item
  * @param {UploadItem | undefined} before
  */
-function sentenceOf({ file, state, error }, before) {
+function sentenceOf({ file, state, error, ticket }, before) {
   const name = revealHidden(file.name || "unnamed file");
   switch (state) {
     case "requesting":
     case "hashing":
       return before?.state === "waiting" ? `Uploading ${name}.` : "";
+    case "uploading":
+      return before?.state === "requesting" && goesOn(ticket) ? `${name} goes on with what is missing.` : "";
     case "inspecting":
       return before?.state === "verifying" ? `${name} waits for the inspection.` : "";
     case "offline":

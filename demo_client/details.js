@@ -1,7 +1,7 @@
 /** What happens to one file: the states of its upload, who enforces each rule, and what its ticket says. */
 
 import { ALL_STEPS, showLife, STORED_STEPS, TICKET_STEPS } from "./life.js";
-import { expiryText, goesThroughServer, ruleElements, targetHost } from "./tickets.js";
+import { expiryText, goesThroughServer, partsText, ruleElements, targetHost } from "./tickets.js";
 
 /**
  * @typedef {import("../client/index.js").Ticket} Ticket
@@ -43,6 +43,8 @@ export class Details {
     const isRejected = item.state === "failed" && REJECTIONS.has(item.error?.code ?? "");
     this.#countSteps(item, isRejected);
     if (item.ticket && item.ticket !== this.#ticket) this.#showTicket(item.ticket, item.file.size);
+    const parts = partsText(item);
+    if (parts) this.#find(".parts").textContent = parts;
     const life = {
       hasPendingPlace: this.#options.hasPendingPlace,
       done: this.#steps,
@@ -76,9 +78,10 @@ export class Details {
   }
 
   /** @param {UploadItem} item @param {boolean} isRejected */
-  #countSteps({ state, ticket, loaded }, isRejected) {
-    // The uploader keeps the bytes of a file that waits or was stopped only if it is stored.
-    const isKept = loaded > 0 && (state === "waiting" || state === "paused" || state === "cancelled");
+  #countSteps({ state, ticket, loaded, file }, isRejected) {
+    // The uploader keeps the bytes of a file that waits or was stopped only if they are stored.
+    const isStored = loaded > 0 && loaded === file.size;
+    const isKept = isStored && (state === "waiting" || state === "paused" || state === "cancelled");
     if (state === "done") this.#steps = ALL_STEPS;
     else if (STORED_STATES.has(state) || isRejected || isKept) this.#steps = STORED_STEPS;
     else if (state === "waiting" || state === "requesting" || state === "hashing") this.#steps = 0;
@@ -92,6 +95,7 @@ export class Details {
     this.#find(".expiry").textContent = expiryText(ticket);
     this.#find(".target").textContent = targetHost(ticket);
     this.#find(".key").textContent = ticket.key;
+    for (const name of [".parts", ".parts-term"]) this.#find(name).hidden = !ticket.parts;
     this.#find(".forwarded").textContent = goesThroughServer(ticket, this.#options.api) ? String(size) : "0";
     this.#find(".facts").hidden = false;
   }

@@ -1,9 +1,9 @@
 /** What the demo proves: the server gets no byte of a file, a ticket soon expires, and somebody enforces each rule. */
 
-import { formatBytes, shortenName } from "../client/index.js";
+import { formatBytes, formatDuration, shortenName } from "../client/index.js";
 import { $ } from "./dom.js";
 import { revealHidden } from "./names.js";
-import { expiryText, goesThroughServer, ruleElements, targetHost, timeLeft } from "./tickets.js";
+import { expiryText, goesThroughServer, ruleElements, targetText, timeLeft } from "./tickets.js";
 
 /**
  * @typedef {import("../client/index.js").Ticket} Ticket
@@ -62,13 +62,14 @@ export class Proof {
   #showTicket({ ticket, name }) {
     const { seconds, part } = timeLeft(ticket);
     $("proof-expiry").textContent = expiryText(ticket);
-    $("proof-line-expiry").textContent = seconds > 0 ? `${seconds} s left` : "expired";
+    $("proof-line-expiry").textContent = seconds > 0 ? `${formatDuration(seconds)} left` : "expired";
     $("proof-ticket").dataset.expired = String(seconds === 0);
     $("proof-time").style.setProperty("--part", String(part));
     if (ticket === this.#shown) return;
     this.#shown = ticket;
     $("proof-name").textContent = shortenName(revealHidden(name), 40);
-    $("proof-target").textContent = `${ticket.method} to ${targetHost(ticket)}`;
+    $("proof-target").textContent = targetText(ticket);
+    $("proof-parts").hidden = !ticket.parts;
     $("proof-enforced").replaceChildren(...ruleElements(ticket));
     $("proof-empty").hidden = true;
     $("proof-ticket").hidden = false;

@@ -18,6 +18,7 @@ import { showButtons } from "./dom.js";
 import { MESSAGES, revealHidden } from "./names.js";
 import { forgetPreview, showPreview } from "./previews.js";
 import { Rate } from "./rate.js";
+import { goesOn } from "./tickets.js";
 
 /**
  * @typedef {import("../client/index.js").ItemState} ItemState
@@ -48,6 +49,9 @@ const STATE_TEXTS = {
   cancelled: "Cancelled",
 };
 
+/** In these states, a file in parts stays stored as far as it is, and says how far. */
+const STOPPED_STATES = new Set(["waiting", "paused", "retrying", "offline", "failed"]);
+
 const ENDED_STATES = new Set(["done", "failed", "cancelled"]);
 
 /** Each takes the focus of the other. */
@@ -61,6 +65,8 @@ export class Row {
   #item;
   #details;
   #rate = new Rate();
+  /** Whether this run sends; before, a file in parts only learns what earlier runs have stored. */
+  #isSending = false;
   /** @type {ItemState | null} */
   #shownState = null;
   /** @type {import("../client/index.js").Wait | null} */
@@ -148,6 +154,7 @@ export class Row {
     const ended = ENDED_STATES.has(state);
     this.element.dataset.state = state;
     this.#rate.reset();
+    this.#isSending = false;
     this.#showMessage(this.#message());
     if (wait) this.#retryAtMs = performance.now() + wait.seconds * 1000;
     if (result) this.#showLink(result.object_url);
@@ -163,10 +170,11 @@ export class Row {
   }
 
   #message() {
-    const { state, wait, error, loaded } = this.#item;
+    const { state, wait, error, loaded, ticket } = this.#item;
     if (state === "failed" && error) return describeError(error, MESSAGES);
     if (state === "retrying" && wait) return describeRetry(wait);
     if (state === "done" && this.#options.hasPendingPlace) return "Verified and published";
+    if (state === "uploading" && goesOn(ticket)) return "Going on with what is missing";
     if (state === "cancelled" && loaded > 0) return "Cancelled. The file may be in the storage already.";
     return STATE_TEXTS[state];
   }
@@ -177,22 +185,28 @@ export class Row {
   }
 
   #showProgress() {
-    const { state, loaded, file } = this.#item;
+    const { state, loaded, sent, ticket, file } = this.#item;
     const percent = state === "done" ? 100 : file.size ? Math.floor((loaded / file.size) * 100) : 0;
-    const bar = /** @type {HTMLProgressElement} */ (this.#find("progress"));
-    if (bar.value !== percent) bar.value = percent;
-    if (state === "uploading") this.#rate.add(loaded, performance.now());
+    showBar(/** @type {HTMLProgressElement} */ (this.#find("progress")), percent, file.size ? sent / file.size : 0);
+    if (state === "uploading") {
+      this.#isSending ||= !ticket?.parts || sent > loaded;
+      // The parts on their way are most of what a slow line carries, so the speed is that of all bytes that leave.
+      if (this.#isSending) this.#rate.add(sent, performance.now());
+    }
     this.#find(".figures").textContent = this.#figures(percent).join(" · ");
   }
 
   /** @param {number} percent @returns {string[]} */
   #figures(percent) {
-    const { state, loaded, file } = this.#item;
-    if (state !== "uploading") return [];
+    const { state, loaded, sent, ticket, file, error } = this.#item;
+    if (state !== "uploading") {
+      const isKept = ticket?.parts && loaded > 0 && STOPPED_STATES.has(state) && error?.retryable !== false;
+      return isKept ? [`${percent} % stored`] : [];
+    }
     if (loaded === file.size) return ["100 %", "waiting for the storage"];
     const { bytesPerSecond } = this.#rate;
     if (bytesPerSecond === null) return [`${percent} %`];
-    const left = formatDuration((file.size - loaded) / bytesPerSecond);
+    const left = formatDuration((file.size - sent) / bytesPerSecond);
     return [`${percent} %`, `${formatBytes(Math.round(bytesPerSecond))}/s`, `${left} left`];
   }
 
@@ -230,4 +244,16 @@ export class Row {
     }
     setTimeout(() => (label.textContent = "Copy link"), 2000);
   }
+}
+
+/**
+ * Show what is stored, and lighter behind it what was sent and is not confirmed.
+ * @param {HTMLProgressElement} bar
+ * @param {number} percent stored
+ * @param {number} sent from 0 to 1
+ */
+export function showBar(bar, percent, sent) {
+  if (bar.value !== percent) bar.value = percent;
+  const shown = sent.toFixed(3);
+  if (bar.style.getPropertyValue("--sent") !== shown) bar.style.setProperty("--sent", shown);
 }

@@ -1,6 +1,6 @@
 /** What a ticket says, as text: how long it is still valid, who enforces each rule, and where the bytes go. */
 
-import { formatDuration } from "../client/index.js";
+import { formatBytes, formatDuration } from "../client/index.js";
 import { element } from "./dom.js";
 
 /** @typedef {import("../client/index.js").Ticket} Ticket */
@@ -20,13 +20,37 @@ const ENFORCER_TEXTS = {
   completion: "The server, when the upload is completed",
 };
 
-/** When each ticket expires, on the clock of performance.now(), so that a wrong system clock does not matter. */
+const MOMENT = new Intl.DateTimeFormat("en-GB", {
+  day: "numeric",
+  month: "short",
+  hour: "2-digit",
+  minute: "2-digit",
+});
+
+/**
+ * When each ticket expires, on the clock of performance.now(), so that a wrong system clock does not matter.
+ * @type {WeakMap<Ticket, {endMs: number, lifetimeMs: number, goesOn: boolean}>}
+ */
 const expiries = new WeakMap();
 
-/** Begin the countdown of a ticket that just arrived. @param {Ticket} ticket */
-export function startCountdown(ticket) {
-  const lifetimeMs = Date.parse(ticket.expires_at) - Date.parse(ticket.now);
-  if (!expiries.has(ticket)) expiries.set(ticket, { endMs: performance.now() + lifetimeMs, lifetimeMs });
+/**
+ * Begin the countdown of a ticket that just arrived. That of a file in parts lasts as long as the upload can go on.
+ * @param {Ticket} ticket
+ * @param {{previous: Ticket | null, goesOn: boolean}} context the ticket that the file had before, and whether the new
+ *   one is of an upload that an earlier page began
+ */
+export function startCountdown(ticket, { previous, goesOn }) {
+  if (expiries.has(ticket)) return;
+  const lastMs = Date.parse(ticket.parts?.resumable_until ?? ticket.expires_at);
+  // An earlier page's ticket is old, and the file's previous one tells the server's time now.
+  const nowMs = Math.max(Date.parse(ticket.now), previous ? Date.parse(previous.now) : 0);
+  const lifetimeMs = lastMs - Date.parse(ticket.now);
+  expiries.set(ticket, { endMs: performance.now() + lastMs - nowMs, lifetimeMs, goesOn });
+}
+
+/** Say whether an earlier page began the upload. @param {Ticket | null} ticket */
+export function goesOn(ticket) {
+  return ticket !== null && expiries.get(ticket)?.goesOn === true;
 }
 
 /**
@@ -42,7 +66,35 @@ export function timeLeft(ticket) {
 /** @param {Ticket} ticket */
 export function expiryText(ticket) {
   const { seconds } = timeLeft(ticket);
-  return seconds > 0 ? `Expires in ${formatDuration(seconds)}` : "Expired: it allows nothing any more";
+  if (seconds === 0) return "Expired: it allows nothing any more";
+  if (!ticket.parts) return `Expires in ${formatDuration(seconds)}`;
+  return `Can go on until ${formatMoment(Date.now() + seconds * 1000)} (${formatDuration(seconds)})`;
+}
+
+/** Return a day and a time, in the user's time zone. @param {number} ms since 1970 */
+export function formatMoment(ms) {
+  return MOMENT.format(ms);
+}
+
+/**
+ * "PUT to storage.example.com, in 4 parts of 5 MiB"
+ * @param {Ticket} ticket
+ */
+export function targetText(ticket) {
+  const { parts } = ticket;
+  if (!parts) return `${ticket.method} to ${targetHost(ticket)}`;
+  const count = parts.count === 1 ? "1 part" : `${parts.count} parts`;
+  return `PUT to ${targetHost(ticket)}, in ${count} of ${formatBytes(parts.part_size)}`;
+}
+
+/**
+ * "3 of 4 stored, 5 MiB each"
+ * @param {import("../client/index.js").UploadItem} item of a file in parts
+ */
+export function partsText({ ticket, loaded }) {
+  if (!ticket?.parts) return "";
+  const { count, part_size } = ticket.parts;
+  return `${Math.ceil(loaded / part_size)} of ${count} stored, ${formatBytes(part_size)} each`;
 }
 
 /**

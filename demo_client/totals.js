@@ -3,6 +3,7 @@
 import { formatBytes, formatDuration } from "../client/index.js";
 import { $, element, showButtons } from "./dom.js";
 import { Rate } from "./rate.js";
+import { showBar } from "./row.js";
 
 /**
  * @typedef {import("../client/index.js").Uploader} Uploader
@@ -46,9 +47,11 @@ export class Totals {
     $("steps").hidden = items.length > 0;
     document.body.classList.toggle("has-files", items.length > 0);
     const bar = /** @type {HTMLProgressElement} */ ($("total-progress"));
-    bar.value = totals.total ? Math.floor((totals.loaded / totals.total) * 100) : 0;
+    const { loaded, total } = totals;
+    const sent = loaded + inFlight(items);
+    showBar(bar, total ? Math.floor((loaded / total) * 100) : 0, total ? sent / total : 0);
     $("totals").replaceChildren(...parts(totals).map(([kind, text]) => part(kind, text)));
-    $("total-figures").textContent = this.#figures(totals).join(" · ");
+    $("total-figures").textContent = this.#figures(totals, sent).join(" · ");
     const several = items.length > 1;
     const visible = {
       "pause-all": several && active > 0,
@@ -60,21 +63,29 @@ export class Totals {
     showButtons(visible, $, COUNTERPARTS, $("uploads-title"));
   }
 
-  /** @param {FileTotals} totals @returns {string[]} */
-  #figures({ loaded, total, running }) {
+  /** @param {FileTotals} totals @param {number} sent bytes @returns {string[]} */
+  #figures({ loaded, total, running }, sent) {
     const { bytesPerSecond } = this.#rate;
     const size = loaded === total ? formatBytes(total) : `${formatBytes(loaded)} of ${formatBytes(total)}`;
     if (running === 0 || bytesPerSecond === null) return total ? [size] : [];
     const rate = `${formatBytes(Math.round(bytesPerSecond))}/s`;
-    return loaded === total ? [size, rate] : [size, rate, `${formatDuration((total - loaded) / bytesPerSecond)} left`];
+    return loaded === total ? [size, rate] : [size, rate, `${formatDuration((total - sent) / bytesPerSecond)} left`];
   }
 
   /** @param {UploadItem} item */
   #count(item) {
     const previous = this.#previous.get(item.id);
     this.#previous.set(item.id, item);
-    if (item.state === "uploading" && previous) this.#sent += Math.max(0, item.loaded - previous.loaded);
+    if (item.state !== "uploading" || !previous) return;
+    const loaded = Math.max(0, item.loaded - previous.loaded);
+    // Of a file in parts, more is stored without being sent only if an earlier run has sent it.
+    this.#sent += item.ticket?.parts ? Math.max(0, item.sent - previous.sent - loaded) : loaded;
   }
+}
+
+/** The bytes of parts that were sent and are not confirmed. @param {readonly UploadItem[]} items */
+function inFlight(items) {
+  return items.reduce((bytes, { state, sent, loaded }) => (state === "uploading" ? bytes + sent - loaded : bytes), 0);
 }
 
 /**

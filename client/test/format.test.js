@@ -17,6 +17,7 @@ test("two sizes that differ by one byte have different texts", () => {
 
 test("a duration is shown in two units at most, and is never zero", () => {
   const durations = { 0: "1 s", 59.4: "59 s", 75: "1 min 15 s", 3600: "1 h 0 min", 7260: "2 h 1 min" };
+  Object.assign(durations, { 172_740: "47 h 59 min", 172_800: "2 days 0 h", 604_799: "6 days 23 h" });
   for (const [seconds, text] of Object.entries(durations)) assert.equal(formatDuration(Number(seconds)), text);
 });
 

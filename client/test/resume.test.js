@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { before, test } from "node:test";
 
 import { upload } from "../index.js";
-import { unfinishedUploads } from "../resume.js";
+import { discardUpload, statusOf, unfinishedUploads } from "../resume.js";
 import { largeFile, memoryResume, startLargeServers } from "./large.js";
 import { NodeXMLHttpRequest } from "./xml_http_request.js";
 
@@ -16,16 +16,16 @@ before(() => Object.assign(globalThis, { XMLHttpRequest: NodeXMLHttpRequest }));
  * Stop an upload after some parts, as a page that is closed does.
  * @param {import("node:test").TestContext} t
  * @param {Parameters<typeof startLargeServers>[1]} plan
- * @param {{resume?: any, file?: File, count?: number}} [options]
+ * @param {{resume?: any, file?: File, sha256?: boolean}} [options]
  */
-async function interrupted(t, plan = {}, { resume, file = largeFile(20) } = {}) {
+async function interrupted(t, plan = {}, { resume, sha256, file = largeFile(20) } = {}) {
   const controller = new AbortController();
   const onPart = (/** @type {any} */ { request }) => {
     if (request === 7) controller.abort();
   };
   const servers = await startLargeServers(t, { atOnce: 10, onPart, ...plan });
   const { signal } = controller;
-  await assert.rejects(upload(file, { api: servers.api, signal, resume }), { code: "cancelled" });
+  await assert.rejects(upload(file, { api: servers.api, signal, resume, sha256 }), { code: "cancelled" });
   await servers.settled();
   return { ...servers, servers, file, stored: [...servers.uploads[0].parts.keys()], sent: servers.arrivals.length };
 }
@@ -202,12 +202,76 @@ test("the browser's own storage remembers uploads, without the requests of parts
   assert.ok(key.startsWith(PREFIX));
   assert.doesNotMatch(value, /\?part=/);
   items.setItem("another program's", "{}");
-  const [{ name, size, type, until }, ...more] = unfinishedUploads();
+  const [{ name, size, type, until }, ...more] = await unfinishedUploads();
   assert.deepEqual([name, size, type, more], ["film.mp4", 78, "video/mp4", []]);
   assert.ok(until > Date.now());
   await upload(largeFile(20), { api });
   assert.equal(sentSince(servers, sent).length, 20 - stored.length);
-  assert.deepEqual([unfinishedUploads(), Object.keys(items)], [[], ["another program's"]]);
+  assert.deepEqual([await unfinishedUploads(), Object.keys(items)], [[], ["another program's"]]);
+});
+
+test("the server says how much of an unfinished upload is stored, the shorter last part included", async (t) => {
+  browserStorage(t);
+  /** @type {(string | null)[]} */
+  const sent = [];
+  const { uploads } = await interrupted(t);
+  const [unfinished] = await unfinishedUploads();
+  const { parts } = uploads[0];
+  parts.clear();
+  for (const number of [1, 3, 20]) parts.set(number, Buffer.alloc(number === 20 ? 2 : 4));
+  const fetch = (/** @type {any} */ url, /** @type {RequestInit | undefined} */ init) => {
+    sent.push(new Headers(init?.headers).get("x-csrf"));
+    return globalThis.fetch(url, init);
+  };
+  const status = await statusOf(unfinished, { fetch, headers: async () => ({ "x-csrf": "1" }) });
+  assert.deepEqual(status, { hasEnded: false, stored: 10 });
+  assert.deepEqual(sent, ["1"]);
+});
+
+test("an upload that has ended is forgotten, and one of another user or of a silent server is not", async (t) => {
+  const items = browserStorage(t);
+  /** @type {import("./servers.js").PlannedResponse | undefined} */
+  let planned;
+  await interrupted(t, { onRequest: (path) => (path === "/parts/list" ? planned : undefined) });
+  const [unfinished] = await unfinishedUploads();
+  planned = { status: 503, body: {} };
+  assert.deepEqual(await statusOf(unfinished), { hasEnded: false, stored: null });
+  planned = { status: 400, body: { code: "invalid_token" } };
+  assert.deepEqual(await statusOf(unfinished), { hasEnded: true, stored: null });
+  assert.equal(Object.keys(items).length, 1);
+  planned = { status: 410, body: { code: "upload_ended" } };
+  assert.deepEqual(await statusOf(unfinished), { hasEnded: true, stored: null });
+  assert.deepEqual(Object.keys(items), []);
+});
+
+for (const sha256 of [false, true]) {
+  const kind = sha256 ? "whose ticket allows only its bytes " : "";
+  test(`a discarded upload ${kind}is forgotten, and aborted at the server`, async (t) => {
+    const items = browserStorage(t);
+    const { asked, uploads } = await interrupted(t, {}, { sha256 });
+    const [unfinished] = await unfinishedUploads();
+    assert.equal(await discardUpload(unfinished), "aborted");
+    assert.deepEqual([Object.keys(items), asked["/abort"], uploads[0].isOpen], [[], [{ token: "token-1" }], false]);
+  });
+}
+
+test("a discarded upload of which the server cannot be told is forgotten", async (t) => {
+  const items = browserStorage(t);
+  await interrupted(t);
+  const [unfinished] = await unfinishedUploads();
+  assert.equal(await discardUpload(unfinished, { fetch: () => Promise.reject(new TypeError("offline")) }), "forgotten");
+  assert.deepEqual(Object.keys(items), []);
+});
+
+test("an upload that goes on is not called unfinished, and cannot be discarded", async (t) => {
+  const items = browserStorage(t);
+  const { api, asked, servers } = await interrupted(t);
+  const [unfinished] = await unfinishedUploads();
+  const going = upload(largeFile(20), { api });
+  while (asked["/parts/list"].length === 0) await new Promise((resolve) => setTimeout(resolve, 1));
+  assert.deepEqual([await unfinishedUploads(), await discardUpload(unfinished)], [[], "busy"]);
+  assert.equal((await going).key, "key-1");
+  assert.deepEqual([Object.keys(items), servers.uploads[0].isOpen], [[], false]);
 });
 
 test("an upload without a store leaves nothing behind", async (t) => {
