@@ -186,8 +186,8 @@ export class Row {
 
   #showProgress() {
     const { state, loaded, sent, ticket, file } = this.#item;
-    const percent = state === "done" ? 100 : file.size ? Math.floor((loaded / file.size) * 100) : 0;
-    showBar(/** @type {HTMLProgressElement} */ (this.#find("progress")), percent, file.size ? sent / file.size : 0);
+    const percent = state === "done" ? 100 : percentOf(loaded, file.size);
+    showBar(/** @type {HTMLProgressElement} */ (this.#find("progress")), percent, percentOf(sent, file.size));
     if (state === "uploading") {
       this.#isSending ||= !ticket?.parts || sent > loaded;
       // The parts on their way are most of what a slow line carries, so the speed is that of all bytes that leave.
@@ -249,11 +249,15 @@ export class Row {
 /**
  * Show what is stored, and lighter behind it what was sent and is not confirmed.
  * @param {HTMLProgressElement} bar
- * @param {number} percent stored
- * @param {number} sent from 0 to 1
+ * @param {number} stored per cent
+ * @param {number} sent per cent
  */
-export function showBar(bar, percent, sent) {
-  if (bar.value !== percent) bar.value = percent;
-  const shown = sent.toFixed(3);
-  if (bar.style.getPropertyValue("--sent") !== shown) bar.style.setProperty("--sent", shown);
+export function showBar(bar, stored, sent) {
+  if (bar.value !== stored) bar.value = stored;
+  if (bar.style.getPropertyValue("--sent") !== String(sent)) bar.style.setProperty("--sent", String(sent));
+}
+
+/** Return whole per cent: 100 only for all. @param {number} bytes @param {number} total */
+export function percentOf(bytes, total) {
+  return total ? Math.floor((bytes / total) * 100) : 0;
 }

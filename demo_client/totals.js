@@ -3,7 +3,7 @@
 import { formatBytes, formatDuration } from "../client/index.js";
 import { $, element, showButtons } from "./dom.js";
 import { Rate } from "./rate.js";
-import { showBar } from "./row.js";
+import { percentOf, showBar } from "./row.js";
 
 /**
  * @typedef {import("../client/index.js").Uploader} Uploader
@@ -49,7 +49,7 @@ export class Totals {
     const bar = /** @type {HTMLProgressElement} */ ($("total-progress"));
     const { loaded, total } = totals;
     const sent = loaded + inFlight(items);
-    showBar(bar, total ? Math.floor((loaded / total) * 100) : 0, total ? sent / total : 0);
+    showBar(bar, percentOf(loaded, total), percentOf(sent, total));
     $("totals").replaceChildren(...parts(totals).map(([kind, text]) => part(kind, text)));
     $("total-figures").textContent = this.#figures(totals, sent).join(" · ");
     const several = items.length > 1;
