@@ -1,7 +1,8 @@
 """The private parts of SDKs that presign uses: two of botocore's, none of Azure's and none of Google's.
 
-If a test here fails, an SDK changed. presign still works, because each use has a public way to fall back on, which the
-tests of the cloud's package prove.
+If a test of an SDK fails here, the SDK changed. presign still works, because each use has a public way to fall back on,
+which the tests of the cloud's package prove. Flask's proxies have one method whose name looks private, and which Flask's
+documentation tells applications to use.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import boto3
 import botocore
+import flask
 import google.auth.iam
 import pytest
 from botocore.credentials import RefreshableCredentials
@@ -19,7 +21,7 @@ from botocore.httpsession import URLLib3Session
 
 PACKAGE = Path(__file__).resolve().parent.parent / "presign"
 # The module that may name private attributes of an SDK, and the attributes that it names.
-ALLOWED = {"s3/session.py": {"_endpoint", "_expiry_time"}}
+ALLOWED = {"s3/session.py": {"_endpoint", "_expiry_time"}, "flask.py": {"_get_current_object"}}
 
 
 def test_botocore_clients_still_have_their_connections_in_a_private_attribute() -> None:
@@ -39,6 +41,15 @@ def test_botocore_credentials_still_have_their_expiry_in_a_private_attribute() -
         f"botocore {botocore.__version__} moved RefreshableCredentials._expiry_time: presign.s3.session._expiry now "
         "assumes ten minutes, and tickets of a longer life are shortened"
     )
+
+
+def test_flask_still_gives_the_application_behind_its_proxy() -> None:
+    app = flask.Flask("application")
+    with app.app_context():
+        get_application = getattr(flask.current_app, "_get_current_object", lambda: None)
+        assert get_application() is app, (
+            "flask changed current_app._get_current_object: presign.flask can complete no large file any more"
+        )
 
 
 def test_the_tests_can_replace_the_address_of_sign_blob() -> None:

@@ -15,6 +15,7 @@ import httpx
 import pytest
 
 from emulators.ports import free_port
+from presign.http.request_body import MAX_BODY_BYTES
 from tests.adapters.unfinished import answer_to_unfinished
 from tests.conftest import PNG, Store
 from tests.demo_process import environment
@@ -146,7 +147,7 @@ def test_another_user_cannot_complete_an_upload(application: Application) -> Non
 def test_a_body_without_a_length_is_limited_on_this_server_too(application: Application) -> None:
     with application.visitor("alice", "wonderland") as alice:
         headers = {"Content-Type": "application/json"}
-        answer = alice.post("/files/upload", content=iter([b" " * 10_000] * 3), headers=headers)
+        answer = alice.post("/files/upload", content=iter([b" " * 10_000] * (MAX_BODY_BYTES // 10_000 + 1)), headers=headers)
         assert (answer.status_code, answer.json()["code"]) == (413, "body_too_large")
         body = iter([b'{"type": ', b'"image/png"}'])
         assert alice.post("/files/upload", content=body, headers=headers).status_code == 200
