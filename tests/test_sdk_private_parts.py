@@ -1,8 +1,8 @@
 """The private parts of SDKs that presign uses: two of botocore's, none of Azure's and none of Google's.
 
 If a test of an SDK fails here, the SDK changed. presign still works, because each use has a public way to fall back on,
-which the tests of the cloud's package prove. Flask's proxies have one method whose name looks private, and which Flask's
-documentation tells applications to use.
+which the tests of the cloud's package prove. Flask's proxies have one method whose name looks private, and which
+Flask's documentation tells applications to use.
 """
 
 from __future__ import annotations

@@ -147,7 +147,8 @@ def test_another_user_cannot_complete_an_upload(application: Application) -> Non
 def test_a_body_without_a_length_is_limited_on_this_server_too(application: Application) -> None:
     with application.visitor("alice", "wonderland") as alice:
         headers = {"Content-Type": "application/json"}
-        answer = alice.post("/files/upload", content=iter([b" " * 10_000] * (MAX_BODY_BYTES // 10_000 + 1)), headers=headers)
+        too_much = iter([b" " * 10_000] * (MAX_BODY_BYTES // 10_000 + 1))
+        answer = alice.post("/files/upload", content=too_much, headers=headers)
         assert (answer.status_code, answer.json()["code"]) == (413, "body_too_large")
         body = iter([b'{"type": ', b'"image/png"}'])
         assert alice.post("/files/upload", content=body, headers=headers).status_code == 200
