@@ -172,8 +172,7 @@ class Presigner:
             _check_owner(owner)
         if options is not _NO_OPTIONS:
             self._check_options(options)
-        size = request.size
-        if size is not None and size >= self._parts_from_bytes and self._in_parts.includes(size, request.sha256):
+        if self.comes_in_parts(request):
             return self._issue_in_parts(request, owner, options)
         if request.parts_digest is not None:
             raise InvalidRequest(
@@ -329,12 +328,14 @@ class Presigner:
 
     def comes_in_parts(self, request: UploadRequest) -> bool:
         """Say whether the file of this request comes in parts, if the policy allows it."""
-        return self._in_parts.includes(request.size, request.sha256)
+        size = request.size
+        # Most files are small, and a ticket for one costs microseconds.
+        return size is not None and size >= self._parts_from_bytes and self._in_parts.includes(size, request.sha256)
 
     @property
     def parts_from_bytes(self) -> int | None:
         """The size from which on a file comes in parts, or None if no file that the policy allows does."""
-        return self._parts_from_bytes if self._parts_from_bytes <= self.policy.max_bytes else None
+        return self._parts_from_bytes if self.takes_parts else None
 
     def sweep(self, *, dry_run: bool = False) -> SweepResult:
         """Delete the pending uploads that can no longer be completed. Raises StorageUnavailable.

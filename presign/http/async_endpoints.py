@@ -105,10 +105,15 @@ class AsyncEndpoints:
 
         async def upload(body: bytes, owner: str | None) -> bytes:
             request = UploadRequest.from_json(body)
-            issue = partial(presigner.issue, request, owner=owner)
-            if presigner.issuing_does_io(request) and not presigner.backend.signing_does_io:
-                return (await self.in_storage_thread(issue)).to_json()
-            return (await self._signed(presigner, issue)).to_json()
+            if not presigner.issuing_does_io(request):
+                try:
+                    return presigner.issue(request, owner=owner).to_json()
+                except CredentialsExpired:
+                    # A thread can wait until they are renewed; the event loop must not.
+                    pass
+            calls_the_storage = presigner.comes_in_parts(request) and not presigner.backend.signing_does_io
+            in_thread = self.in_storage_thread if calls_the_storage else self.in_upload_thread
+            return (await in_thread(partial(presigner.issue, request, owner=owner))).to_json()
 
         return upload
 
@@ -116,7 +121,13 @@ class AsyncEndpoints:
         """Return what answers ``POST /parts``; it needs no thread, unless signing does I/O."""
 
         async def sign(body: bytes, owner: str | None) -> bytes:
-            return await self._signed(presigner, partial(answer_parts, presigner, body, owner))
+            if not presigner.backend.signing_does_io:
+                try:
+                    return answer_parts(presigner, body, owner)
+                except CredentialsExpired:
+                    # As for a ticket.
+                    pass
+            return await self.in_upload_thread(partial(answer_parts, presigner, body, owner))
 
         return sign
 
@@ -132,15 +143,6 @@ class AsyncEndpoints:
             return (await self.complete(presigner, token, owner)).to_json()
 
         return complete
-
-    async def _signed(self, presigner: Presigner, call: Callable[[], T]) -> T:
-        if not presigner.backend.signing_does_io:
-            try:
-                return call()
-            except CredentialsExpired:
-                # A thread can wait until they are renewed; the event loop must not.
-                pass
-        return await self.in_upload_thread(call)
 
 
 async def _result(future: Future[T], seconds: float, late: PresignError) -> T:
