@@ -5,11 +5,11 @@ from __future__ import annotations
 import base64
 import hashlib
 import secrets
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from functools import partial
-from typing import Any
 from urllib.parse import urlsplit
 
 from presign.errors import (
@@ -20,7 +20,7 @@ from presign.errors import (
 )
 from presign.messages import Completion, StoredObject, Ticket, UploadRequest
 from presign.presigner import Presigner
-from presign.testing.interruption import InterruptedBackend
+from presign.testing.interruption import interrupt_each_step
 from presign.testing.requests import UploadAttempt
 from presign.testing.subject import (
     BODY,
@@ -40,8 +40,6 @@ from presign.testing.subject import (
     stored_bytes,
 )
 
-# More than any backend needs for one completion.
-_MAX_STEPS = 12
 _MAX_AGE = timedelta(minutes=5)
 
 
@@ -181,37 +179,20 @@ def finishes_an_interrupted_completion(subject: Subject) -> None:
 
 def interrupt_completions(subject: Subject) -> int:
     """Interrupt one completion before and one after each of its steps; return how many were interrupted."""
-    interruptions = 0
-    for step in range(_MAX_STEPS):
-        for after in (False, True):
-            if not _interrupt(subject, step, after=after):
-                return interruptions
-            interruptions += 1
-    return interruptions
 
+    def upload() -> Ticket:
+        ticket = make_presigner(subject).issue(make_request(subject, size=len(BODY)))
+        require_accepted(subject, UploadAttempt.of(ticket, BODY))
+        return ticket
 
-def _interrupt(subject: Subject, step: int, *, after: bool) -> bool:
-    """Interrupt a completion, repeat it, and require the same end; return False if it has no such step."""
-    told: list[Completion] = []
-    backend: Any = InterruptedBackend(
-        subject.backend, fail_at=step, after=after, failure=StorageUnavailable("interrupted on purpose")
-    )
-    ticket = make_presigner(subject).issue(make_request(subject, size=len(BODY)))
-    require_accepted(subject, UploadAttempt.of(ticket, BODY))
-    try:
-        make_presigner(replace(subject, backend=backend), on_complete=told.append).complete(ticket.token)
-    except StorageUnavailable:
-        is_interrupted = True
-    else:
-        is_interrupted = False
-    presigner = make_presigner(subject, on_complete=told.append)
-    stored = presigner.complete(ticket.token)
-    require(presigner.complete(ticket.token) == stored, "a repeated completion returns another object")
-    require(_published_bytes(subject, stored) == BODY, "an interrupted completion published other bytes")
-    require(not is_stored(subject, ticket), "an interrupted completion left the upload")
-    require({each.stored for each in told} == {stored}, f"the application was told {told}")
-    delete_upload(subject, ticket)
-    return is_interrupted
+    def check(ticket: Ticket, stored: StoredObject) -> None:
+        require(_published_bytes(subject, stored) == BODY, "an interrupted completion published other bytes")
+        require(not is_stored(subject, ticket), "an interrupted completion left the upload")
+
+    def telling(subject: Subject, tell: Callable[[Completion], None]) -> Presigner:
+        return make_presigner(subject, on_complete=tell)
+
+    return interrupt_each_step(subject, upload=upload, make_presigner=telling, check=check)
 
 
 def detects_a_replaced_object(subject: Subject) -> None:

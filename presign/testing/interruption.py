@@ -1,12 +1,20 @@
-"""A backend whose calls fail at a chosen step, as if the process had ended or the storage had failed there."""
+"""Completions that fail at a chosen step, as if the process had ended or the storage had failed there."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from presign.backends.backend import Backend, ObjectStore
 from presign.backends.parts import PartsStore
+from presign.errors import StorageUnavailable
+from presign.messages import Completion, StoredObject, Ticket
+from presign.presigner import Presigner
+from presign.testing.subject import Subject, delete_upload, require
+
+# More than any backend needs for one completion.
+_MAX_STEPS = 14
 
 _INTERRUPTED_METHODS = frozenset(
     {"head", "read", "delete", "publish", "unexpected_attributes", "list_parts", "commit", "abort"}
@@ -75,3 +83,41 @@ class InterruptedBackend:
             return result
 
         return call
+
+
+def interrupt_each_step(
+    subject: Subject,
+    *,
+    upload: Callable[[], Ticket],
+    make_presigner: Callable[[Subject, Callable[[Completion], None]], Presigner],
+    check: Callable[[Ticket, StoredObject], None],
+) -> int:
+    """Interrupt completions before and after each of their steps, and repeat each; return how many were interrupted.
+
+    ``upload`` stores a file. ``make_presigner`` makes one for a subject, which tells the function that it is given.
+    Raises AssertionError, as ``check`` does, if a repeated completion does not end as an uninterrupted one.
+    """
+    interruptions = 0
+    for step in range(_MAX_STEPS):
+        for after in (False, True):
+            ticket = upload()
+            told: list[Completion] = []
+            backend: Any = InterruptedBackend(
+                subject.backend, fail_at=step, after=after, failure=StorageUnavailable("interrupted on purpose")
+            )
+            try:
+                make_presigner(replace(subject, backend=backend), told.append).complete(ticket.token)
+            except StorageUnavailable:
+                is_interrupted = True
+            else:
+                is_interrupted = False
+            presigner = make_presigner(subject, told.append)
+            stored = presigner.complete(ticket.token)
+            require(presigner.complete(ticket.token) == stored, "a repeated completion returns another object")
+            check(ticket, stored)
+            require({each.stored for each in told} == {stored}, f"the application was told {told}")
+            delete_upload(subject, ticket)
+            if not is_interrupted:
+                return interruptions
+            interruptions += 1
+    return interruptions

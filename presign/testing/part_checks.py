@@ -7,13 +7,12 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 from functools import partial
-from typing import Any
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
-from presign.errors import InvalidToken, PartsMissing, RuleViolated, StorageUnavailable, UploadEnded
-from presign.messages import Completion, PartRequest, PartsDigest, Rule, Ticket, UploadRequest
+from presign.errors import InvalidToken, PartsMissing, RuleViolated, UploadEnded
+from presign.messages import Completion, PartRequest, PartsDigest, Rule, StoredObject, Ticket, UploadRequest
 from presign.presigner import Presigner
-from presign.testing.interruption import InterruptedBackend
+from presign.testing.interruption import interrupt_each_step
 from presign.testing.requests import UploadAttempt
 from presign.testing.subject import (
     CONTENT_TYPE,
@@ -28,8 +27,6 @@ from presign.testing.subject import (
     require_refused,
 )
 
-# More than any backend needs for one completion.
-_MAX_STEPS = 14
 # Azure's parameters of a block.
 _UNSIGNED_PARAMETERS = frozenset({"comp", "blockid"})
 _TAIL = b"the last part is smaller"
@@ -193,37 +190,23 @@ def finishes_an_interrupted_completion_of_parts(subject: Subject) -> None:
 
 def interrupt_completions_of_parts(subject: Subject) -> int:
     """Interrupt one completion before and one after each of its steps; return how many were interrupted."""
-    interruptions = 0
-    for step in range(_MAX_STEPS):
-        for after in (False, True):
-            if not _interrupt(subject, step, after=after):
-                return interruptions
-            interruptions += 1
-    return interruptions
+    body = _body(subject)
 
+    def upload() -> Ticket:
+        presigner = _presigner(subject)
+        ticket = _issue(presigner, body)
+        for number, part in enumerate(_parts_of(subject, body), start=1):
+            require_accepted(subject, _attempt(presigner, ticket, number, part))
+        return ticket
 
-def _interrupt(subject: Subject, step: int, *, after: bool) -> bool:
-    told: list[Completion] = []
-    backend: Any = InterruptedBackend(
-        subject.backend, fail_at=step, after=after, failure=StorageUnavailable("interrupted on purpose")
-    )
-    presigner, body = _presigner(subject, on_complete=told.append), _body(subject)
-    ticket = _issue(presigner, body)
-    for number, part in enumerate(_parts_of(subject, body), start=1):
-        require_accepted(subject, _attempt(presigner, ticket, number, part))
-    try:
-        _presigner(replace(subject, backend=backend), on_complete=told.append).complete(ticket.token)
-    except StorageUnavailable:
-        is_interrupted = True
-    else:
-        is_interrupted = False
-    stored = presigner.complete(ticket.token)
-    require(presigner.complete(ticket.token) == stored, "a repeated completion returns another object")
-    require(_published(subject, ticket) == body, "an interrupted completion published other bytes")
-    require(subject.store.head(subject.upload_key(ticket)) is None, "an interrupted completion left the upload")
-    require({each.stored for each in told} == {stored}, f"the application was told {told}")
-    delete_upload(subject, ticket)
-    return is_interrupted
+    def check(ticket: Ticket, stored: StoredObject) -> None:
+        require(_published(subject, ticket) == body, "an interrupted completion published other bytes")
+        require(subject.store.head(subject.upload_key(ticket)) is None, "an interrupted completion left the upload")
+
+    def telling(subject: Subject, tell: Callable[[Completion], None]) -> Presigner:
+        return _presigner(subject, on_complete=tell)
+
+    return interrupt_each_step(subject, upload=upload, make_presigner=telling, check=check)
 
 
 def _presigner(
