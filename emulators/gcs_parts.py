@@ -16,7 +16,7 @@ from xml.sax.saxutils import escape
 from starlette.responses import Response
 
 from emulators.gcs_bucket import GcsPart, GcsStore, GcsUpload, Target
-from emulators.multipart_documents import list_document, named_parts, page_size, part_number, whole_number
+from emulators.multipart_documents import list_document, named_parts, part_number, parts_page, uploads_page
 from emulators.received_request import ReceivedRequest, Refusal, xml_answer
 
 
@@ -72,20 +72,8 @@ def list_parts(received: ReceivedRequest, target: Target, *, store: GcsStore, id
     """Return one page of the parts, in the order of their numbers."""
     store.require(identity, "listParts", target)
     upload = _find(received, target)
-    size = page_size(received.parameter("max-parts"), "max-parts")
-    marker = whole_number(received.parameter("part-number-marker") or "0", "part-number-marker")
-    left = [number for number in sorted(upload.parts) if number > marker]
-    page = left[:size]
-    elements = {
-        "Bucket": target.name,
-        "Key": target.key,
-        "UploadId": received.parameter("uploadId") or "",
-        "StorageClass": "STANDARD",
-        "PartNumberMarker": str(marker),
-        "NextPartNumberMarker": str(page[-1] if page else 0),
-        "MaxParts": str(size),
-        "IsTruncated": "true" if len(left) > len(page) else "false",
-    }
+    page, of_page = parts_page(received, upload.parts)
+    elements = {"Bucket": target.name, "Key": target.key, **of_page}
     parts = "".join(
         f"<Part><PartNumber>{number}</PartNumber><LastModified>{_time(upload.parts[number])}</LastModified>"
         f"<ETag>{escape(upload.parts[number].etag)}</ETag><Size>{len(upload.parts[number].body)}</Size></Part>"
@@ -99,24 +87,9 @@ def list_uploads(received: ReceivedRequest, target: Target, *, store: GcsStore, 
     store.require(identity, "listUploads", target)
     if received.parameter("delimiter") is not None:
         raise Refusal(501, "NotImplemented", "Delimiters are not part of this server.")
-    prefix = received.parameter("prefix") or ""
-    size = page_size(received.parameter("max-uploads"), "max-uploads")
-    after = (received.parameter("key-marker") or "", received.parameter("upload-id-marker") or "")
     uploads = target.bucket.uploads
-    found = sorted((upload.key, name) for name, upload in uploads.items() if upload.key.startswith(prefix))
-    left = [each for each in found if (each > after if after[1] else each[0] > after[0])]
-    page = left[:size]
-    last_key, last_id = page[-1] if page else ("", "")
-    elements = {
-        "Bucket": target.name,
-        "Prefix": prefix,
-        "KeyMarker": after[0],
-        "UploadIdMarker": after[1],
-        "NextKeyMarker": last_key,
-        "NextUploadIdMarker": last_id,
-        "MaxUploads": str(size),
-        "IsTruncated": "true" if len(left) > len(page) else "false",
-    }
+    page, of_page = uploads_page(received, {name: upload.key for name, upload in uploads.items()})
+    elements = {"Bucket": target.name, **of_page}
     listed = "".join(
         f"<Upload><Key>{escape(key)}</Key><UploadId>{name}</UploadId><StorageClass>STANDARD</StorageClass>"
         f"<Initiated>{uploads[name].initiated.strftime('%Y-%m-%dT%H:%M:%S.%fZ')}</Initiated></Upload>"

@@ -6,7 +6,7 @@ Sources: Amazon S3 API Reference, "CompleteMultipartUpload", "ListParts"; Cloud 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from xml.sax.saxutils import escape
 
@@ -63,12 +63,55 @@ def list_document(root: str, elements: Mapping[str, str], repeated: str) -> Resp
     return Response(document, media_type="application/xml")
 
 
-def page_size(text: str | None, name: str) -> int:
+def parts_page(received: ReceivedRequest, numbers: Iterable[int]) -> tuple[list[int], dict[str, str]]:
+    """The part numbers that a list of parts shows, and what it says of its page."""
+    size = _page_size(received.parameter("max-parts"), "max-parts")
+    marker = _whole_number(received.parameter("part-number-marker") or "0", "part-number-marker")
+    left = [number for number in sorted(numbers) if number > marker]
+    page = left[:size]
+    elements = {
+        "UploadId": received.parameter("uploadId") or "",
+        "StorageClass": "STANDARD",
+        "PartNumberMarker": str(marker),
+        "NextPartNumberMarker": str(page[-1] if page else 0),
+        "MaxParts": str(size),
+        "IsTruncated": "true" if len(left) > len(page) else "false",
+    }
+    return page, elements
+
+
+def uploads_page(
+    received: ReceivedRequest, keys: Mapping[str, str], text: Callable[[str], str] = str
+) -> tuple[list[tuple[str, str]], dict[str, str]]:
+    """The keys and ids of the uploads that a list shows, in the order of their keys, and what it says of its page.
+
+    `keys` has the key of each upload by its id; `text` is how the document writes a key.
+    """
+    prefix = received.parameter("prefix") or ""
+    size = _page_size(received.parameter("max-uploads"), "max-uploads")
+    after = (received.parameter("key-marker") or "", received.parameter("upload-id-marker") or "")
+    found = sorted((key, upload_id) for upload_id, key in keys.items() if key.startswith(prefix))
+    left = [each for each in found if (each > after if after[1] else each[0] > after[0])]
+    page = left[:size]
+    last_key, last_id = page[-1] if page else ("", "")
+    elements = {
+        "Prefix": text(prefix),
+        "KeyMarker": text(after[0]),
+        "UploadIdMarker": after[1],
+        "NextKeyMarker": text(last_key),
+        "NextUploadIdMarker": last_id,
+        "MaxUploads": str(size),
+        "IsTruncated": "true" if len(left) > len(page) else "false",
+    }
+    return page, elements
+
+
+def _page_size(text: str | None, name: str) -> int:
     """How many entries a list has at most."""
-    return LARGEST_PAGE if text is None else min(whole_number(text, name), LARGEST_PAGE)
+    return LARGEST_PAGE if text is None else min(_whole_number(text, name), LARGEST_PAGE)
 
 
-def whole_number(text: str, name: str) -> int:
+def _whole_number(text: str, name: str) -> int:
     """The number that a parameter gives."""
     if not re.fullmatch("[0-9]{1,9}", text):
         raise Refusal(400, "InvalidArgument", f"{name} must be a whole number.")

@@ -21,7 +21,7 @@ from xml.sax.saxutils import escape
 from starlette.responses import Response
 
 from emulators.body_digest import base64_or_empty
-from emulators.multipart_documents import list_document, named_parts, page_size, part_number, whole_number
+from emulators.multipart_documents import list_document, named_parts, part_number, parts_page, uploads_page
 from emulators.received_request import ReceivedRequest, Refusal, percent_encoded, xml_answer
 from emulators.s3_bucket import (
     MultipartUpload,
@@ -110,19 +110,11 @@ def list_parts(received: ReceivedRequest, target: Target, *, caller: Caller) -> 
     """Return one page of the parts, in the order of their numbers."""
     caller.require("ListMultipartUploadParts", target.name, target.key)
     upload = find_upload(received, target)
-    size = page_size(received.parameter("max-parts"), "max-parts")
-    marker = whole_number(received.parameter("part-number-marker") or "0", "part-number-marker")
-    left = [number for number in sorted(upload.parts) if number > marker]
-    page = left[:size]
+    page, of_page = parts_page(received, upload.parts)
     elements = {
         "Bucket": target.name,
         "Key": target.key,
-        "UploadId": received.parameter("uploadId") or "",
-        "StorageClass": "STANDARD",
-        "PartNumberMarker": str(marker),
-        "NextPartNumberMarker": str(page[-1] if page else 0),
-        "MaxParts": str(size),
-        "IsTruncated": "true" if len(left) > len(page) else "false",
+        **of_page,
         **({"ChecksumAlgorithm": upload.algorithm.upper(), "ChecksumType": "COMPOSITE"} if upload.algorithm else {}),
     }
     parts = "".join(_listed_part(number, upload.parts[number]) for number in page)
@@ -132,28 +124,16 @@ def list_parts(received: ReceivedRequest, target: Target, *, caller: Caller) -> 
 def list_uploads(received: ReceivedRequest, target: Target, *, caller: Caller) -> Response:
     """Return one page of the uploads that have begun and not ended, in the order of their keys' bytes."""
     caller.require("ListBucketMultipartUploads", target.name)
-    prefix, encoding = received.parameter("prefix") or "", received.parameter("encoding-type")
-    size = page_size(received.parameter("max-uploads"), "max-uploads")
-    after = (received.parameter("key-marker") or "", received.parameter("upload-id-marker") or "")
-    found = sorted(
-        (upload.key, upload_id) for upload_id, upload in target.bucket.uploads.items() if upload.key.startswith(prefix)
-    )
-    left = [each for each in found if (each > after if after[1] else each[0] > after[0])]
-    page = left[:size]
-    last_key, last_id = page[-1] if page else ("", "")
+    encoding = received.parameter("encoding-type")
 
     def text(value: str) -> str:
         return percent_encoded(value, keep_slashes=True) if encoding == "url" else value
 
+    keys = {upload_id: upload.key for upload_id, upload in target.bucket.uploads.items()}
+    page, of_page = uploads_page(received, keys, text)
     elements = {
         "Bucket": target.name,
-        "Prefix": text(prefix),
-        "KeyMarker": text(after[0]),
-        "UploadIdMarker": after[1],
-        "NextKeyMarker": text(last_key),
-        "NextUploadIdMarker": last_id,
-        "MaxUploads": str(size),
-        "IsTruncated": "true" if len(left) > len(page) else "false",
+        **of_page,
         **({"EncodingType": encoding} if encoding else {}),
     }
     uploads = "".join(
