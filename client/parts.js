@@ -226,7 +226,6 @@ export class PartsUpload {
       if (this.hasEnded(error)) return false;
       throw error;
     }
-    this.#hasRun = true;
     // A file of the same name, size and time may have other bytes. One part shows most of the changes.
     const [number, sha256] = this.#record?.remembered ?? [];
     if (!number || !this.#stored.has(number) || !globalThis.crypto?.subtle) return true;
