@@ -56,7 +56,7 @@ import { Upload } from "./upload.js";
  * @property {UploadItem} item
  * @property {Upload} upload
  * @property {AbortController | null} controller of the run that goes on
- * @property {Promise<void>} run settled when the last run ended
+ * @property {Promise<void>} lastRun settled when the last run ended
  *
  * @typedef {ReturnType<typeof createUploader>} Uploader
  */
@@ -207,7 +207,7 @@ export function createUploader({ concurrency = 3, check, ...uploadOptions }) {
 
   /** @param {UploadableFile} file @param {FileOptions} options @returns {Entry} */
   function enter(file, options) {
-    const report = (/** @type {Partial<UploadItem>} */ news) => entry.controller && change(entry, news);
+    const report = (/** @type {Partial<UploadItem>} */ changes) => entry.controller && change(entry, changes);
     const upload = new Upload(file, {
       ...options,
       // A new attempt begins at zero, so what an earlier one sent is not shown any more.
@@ -222,7 +222,7 @@ export function createUploader({ concurrency = 3, check, ...uploadOptions }) {
       ...{ wait: null, ticket: null, result: null, error: null },
     };
     /** @type {Entry} */
-    const entry = { item, upload, controller: null, run: Promise.resolve() };
+    const entry = { item, upload, controller: null, lastRun: Promise.resolve() };
     entries.set(id, entry);
     change(entry, {});
     startNext();
@@ -247,15 +247,15 @@ export function createUploader({ concurrency = 3, check, ...uploadOptions }) {
   function run(entry) {
     const controller = new AbortController();
     const { signal } = controller;
-    const end = (/** @type {Partial<UploadItem>} */ news) => {
+    const end = (/** @type {Partial<UploadItem>} */ changes) => {
       if (signal.aborted) return;
       entry.controller = null;
-      change(entry, { wait: null, ...news });
+      change(entry, { wait: null, ...changes });
       startNext();
     };
     entry.controller = controller;
     // A run that was stopped may still end its last request.
-    entry.run = entry.run.then(async () => {
+    entry.lastRun = entry.lastRun.then(async () => {
       try {
         await withUploadErrors(signal, () => unlessAborted(check?.(entry.upload.file), signal));
         const result = await entry.upload.run(signal);
@@ -270,20 +270,20 @@ export function createUploader({ concurrency = 3, check, ...uploadOptions }) {
     });
   }
 
-  /** @param {Entry} entry @param {Partial<UploadItem>} news */
-  function stop(entry, news) {
-    if (news.error) news.error.token = entry.upload.token;
+  /** @param {Entry} entry @param {Partial<UploadItem>} changes */
+  function stop(entry, changes) {
+    if (changes.error) changes.error.token = entry.upload.token;
     entry.controller?.abort();
     entry.controller = null;
-    if (news.state === "cancelled") entry.upload.close(true);
-    change(entry, { wait: null, loaded: entry.upload.storedBytes, ...news });
+    if (changes.state === "cancelled") entry.upload.close(true);
+    change(entry, { wait: null, loaded: entry.upload.storedBytes, ...changes });
   }
 
-  /** @param {Entry} entry @param {Partial<UploadItem>} news */
-  function change(entry, news) {
+  /** @param {Entry} entry @param {Partial<UploadItem>} changes */
+  function change(entry, changes) {
     if (!entries.has(entry.item.id)) return;
-    const sent = news.loaded ?? entry.item.sent;
-    entry.item = Object.freeze({ ...entry.item, sent, ...news });
+    const sent = changes.loaded ?? entry.item.sent;
+    entry.item = Object.freeze({ ...entry.item, sent, ...changes });
     isBusy ||= entry.item.state === "waiting";
     items = null;
     emit("change", entry.item);
