@@ -32,10 +32,8 @@ from presign.http.async_endpoints import MAX_THREADS, AsyncEndpoints
 from presign.http.request_body import MAX_BODY_BYTES
 from tests.adapters.serving import ADAPTERS
 from tests.conftest import PNG, TOKEN_SECRET, Store
-from tests.small_parts import SmallPartsBackend
+from tests.small_parts import PART_BYTES, POLICY, SmallPartsBackend
 
-MEBIBYTE = 1024**2
-PART_BYTES = 5 * MEBIBYTE
 ALICE = {"X-User": "alice"}
 SMALL = 20
 TINY = PNG.ljust(50, b"\0")
@@ -46,19 +44,11 @@ def _owner(user: str | None) -> str | None:
 
 
 def _presigner(store: Store, *, backend: Any = None, **options: Any) -> Presigner:
-    policy: dict[str, Any] = {
-        "content_types": {"image/png"},
-        "max_bytes": 100 * MEBIBYTE,
-        "prefix": "public/",
-        "pending_prefix": PENDING_PREFIX,
-        "parts_from_bytes": PART_BYTES,
-        "part_bytes": PART_BYTES,
-    }
     hooks = {name: options.pop(name) for name in ("inspect", "on_complete") if name in options}
     return Presigner(
         name="videos",
         backend=backend or store.backend(),
-        policy=UploadPolicy(**policy | options),
+        policy=UploadPolicy(**POLICY | options),
         secret=TOKEN_SECRET,
         **hooks,
     )

@@ -27,15 +27,15 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from demo_server.storages.local_storage import PENDING_PREFIX
 from presign import Accept, Presigner, Reject, Unauthenticated, UploadPolicy, UploadRequest
 from tests.adapters.serving import ADAPTERS
 from tests.conftest import PNG, TOKEN_SECRET, Store
 from tests.failing_relay import Failure, Relay, run_relay
+from tests.small_parts import MEBIBYTE, PART_BYTES, POLICY
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-MEBIBYTE = 1024**2
-PART_BYTES = 5 * MEBIBYTE
+
+
 LARGE = PNG.ljust(PART_BYTES, b"a") + b"b" * PART_BYTES + b"c" * 2 * MEBIBYTE
 SECRET = "the-session-of-alice"
 WAIT_SECONDS = 60
@@ -55,19 +55,10 @@ def _decide(user: str | None) -> str:
 
 
 def _presigner(store: Store, *, backend: Any = None, inspect: Any = None, **policy: Any) -> Presigner:
-    rules: dict[str, Any] = {
-        "content_types": {"image/png"},
-        "max_bytes": 100 * MEBIBYTE,
-        "prefix": "public/",
-        "pending_prefix": PENDING_PREFIX,
-        "parts_from_bytes": PART_BYTES,
-        "part_bytes": PART_BYTES,
-        "public_read": True,
-    }
     return Presigner(
         name="videos",
         backend=backend or store.backend(),
-        policy=UploadPolicy(**rules | policy),
+        policy=UploadPolicy(**POLICY | {"public_read": True} | policy),
         secret=TOKEN_SECRET,
         inspect=inspect,
     )
