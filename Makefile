@@ -48,7 +48,7 @@ lint: $(VENV)/.dev ## Check style and types
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/python -m mypy
-	cd infra && ../$(BIN)/python -m mypy --strict .
+	MYPYPATH=infra $(BIN)/python -m mypy infra examples/pulumi_*/*.py
 	$(BIN)/python -m emulators.npm_packages client check
 
 docs: $(VENV)/.dev ## Build the documentation site, strictly, into docs/_build
@@ -88,7 +88,7 @@ lock: $(VENV)/.dev ## Pin the newest versions that pyproject.toml allows
 	$(COMPILE) --extra s3 --extra starlette --group demo --constraints requirements-dev.lock pyproject.toml --output-file requirements-demo.lock
 
 clean: ## Remove everything that these targets installed or wrote, except the demo's uploads
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis infra/.venv infra/.mypy_cache \
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis infra/.venv \
 		bench/express/node_modules client/node_modules client/types emulators/azurite_package/node_modules docs/_build \
 		examples/browser/node_modules tests/browser/uppy5/node_modules tests/browser/axe_package/node_modules \
 		examples/react/node_modules

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import pulumi
 
-from env_file import bucket_address, env_file_text
-from stack_settings import read_settings
-from upload_bucket import UploadBucket
-from upload_signer import UploadSigner
+from presign_infra.aws import UploadBucket, UploadSigner
+from presign_infra.aws.settings import read_settings
+from presign_infra.env_file import bucket_address, env_file_text
 
 settings = read_settings()
 

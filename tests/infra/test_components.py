@@ -9,12 +9,11 @@ from pathlib import Path
 import pytest
 
 from tests.infra.boto3_cloud import Boto3Cloud
-from tests.infra.pulumi_program import INFRA, PROVISIONING_PAGE, run_program
+from tests.infra.pulumi_program import INFRA, PROVISIONING_PAGE, ROOT, run_program
 
 PROGRAM = """
 import pulumi
-from upload_bucket import UploadBucket
-from upload_signer import UploadSigner
+from presign_infra.aws import UploadBucket, UploadSigner
 
 avatars = UploadBucket("avatars", allowed_origins=["https://app.example.com"], public_prefix="avatars/")
 scans = UploadBucket("scans", allowed_origins=["https://app.example.com"], public_read=False, protect=False)
@@ -32,9 +31,8 @@ pulumi.export("nothing", [role_policy.verifier_access_key_id, users.policy_arn, 
 
 
 def other_program(directory: Path, source: str) -> Path:
-    """Write a program with the code ``source`` and copies of the components into ``directory``."""
-    for module in ("policies.py", "upload_bucket.py", "upload_signer.py"):
-        shutil.copy(INFRA / module, directory)
+    """Write a program with the code ``source`` into ``directory``, beside the package of the components."""
+    shutil.copytree(INFRA / "presign_infra", directory / "presign_infra")
     (directory / "__main__.py").write_text(source, encoding="utf-8")
     return directory
 
@@ -66,12 +64,17 @@ def test_another_program_can_use_several_of_each_component(tmp_path: Path, moto_
     assert [rule["Filter"]["Prefix"] for rule in rules] == ["", "pending/"]
 
 
-def test_the_example_of_the_page_about_provisioning_runs(tmp_path: Path, moto_cloud: Boto3Cloud) -> None:
+def test_the_example_that_the_page_about_provisioning_shows_runs(tmp_path: Path, moto_cloud: Boto3Cloud) -> None:
+    source = (ROOT / "examples" / "pulumi_aws" / "__main__.py").read_text(encoding="utf-8")
     page = PROVISIONING_PAGE.read_text(encoding="utf-8")
-    example = re.search(r"<!-- example: pulumi -->\n```python\n(.*?)```", page, re.DOTALL)
-    assert example
-    run = run_program(other_program(tmp_path, example[1]), moto_cloud)
+    shown = re.search(r"<!-- example: pulumi -->\n```python\n(.*?)```", page, re.DOTALL)
+    assert shown
+    assert source.endswith(f'"""\n\n{shown[1]}')
+    run = run_program(other_program(tmp_path, source), moto_cloud)
     assert {"avatars-bucket", "avatars-policy", "avatars-signer-policy"} <= set(run.resources)
+    assert (
+        run.outputs["signerPolicy"] == moto_cloud.iam.get_policy(PolicyArn=run.outputs["signerPolicy"])["Policy"]["Arn"]
+    )
 
 
 @pytest.mark.parametrize(
@@ -116,6 +119,6 @@ def test_the_example_of_the_page_about_provisioning_runs(tmp_path: Path, moto_cl
 def test_a_component_refuses_arguments_that_make_no_sense(
     tmp_path: Path, moto_cloud: Boto3Cloud, call: str, message: str
 ) -> None:
-    source = f"from upload_bucket import UploadBucket\nfrom upload_signer import UploadSigner\n{call}\n"
+    source = f"from presign_infra.aws import UploadBucket, UploadSigner\n{call}\n"
     with pytest.raises(ValueError, match=message):
         run_program(other_program(tmp_path, source), moto_cloud)

@@ -17,7 +17,7 @@ import httpx
 import pytest
 from botocore.exceptions import ClientError
 
-from infra.policies import local_signer_policy
+from infra.presign_infra.s3_policies import local_signer_policy
 from tests.infra.boto3_cloud import Boto3Cloud
 from tests.infra.conftest import SeaweedFSWithTls, cloud_on
 from tests.infra.pulumi_program import INFRA

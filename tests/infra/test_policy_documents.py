@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from infra.policies import (
+from infra.presign_infra.s3_policies import (
     LONGEST_BUCKET_ARN,
     bucket_policy,
     cors_rules,

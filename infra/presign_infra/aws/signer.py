@@ -10,7 +10,7 @@ from typing import Any
 import pulumi
 from pulumi_aws import iam
 
-import policies
+from presign_infra import s3_policies as policies
 
 
 class UploadSigner(pulumi.ComponentResource):

@@ -9,7 +9,7 @@ from typing import Any
 import pulumi
 from pulumi_aws import s3
 
-import policies
+from presign_infra import s3_policies as policies
 
 
 class UploadBucket(pulumi.ComponentResource):
