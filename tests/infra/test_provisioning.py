@@ -15,7 +15,8 @@ import pytest
 from botocore.exceptions import ClientError
 from pulumi.runtime.mocks import MockResourceArgs
 
-from tests.infra.boto3_cloud import Boto3Cloud, NotApplied
+from tests.infra.boto3_cloud import Boto3Cloud
+from tests.infra.engine.provider import NotApplied
 from tests.infra.pulumi_program import INFRA, ProgramRun, run_program
 
 ORIGINS = ["https://app.example.com", "http://localhost:8080"]
@@ -628,7 +629,7 @@ def test_an_unsupported_resource_type_fails_the_run(tmp_path: Path, moto_cloud: 
         (
             "aws:s3/bucketCorsConfiguration:BucketCorsConfiguration",
             {"corsRules": [{"allowedOrigins": ["*"], "allowedMethods": ["GET"], "allowedHeader": ["*"]}]},
-            "allowedHeader",
+            "AllowedHeader",
         ),
     ],
 )
