@@ -34,8 +34,11 @@ signer = UploadSigner(
     publish_in_parts=settings.publish_in_parts,
     signature_max_age_minutes=settings.signature_max_age_minutes,
     create_user=settings.create_user,
+    roles=settings.signer_roles,
+    verifier_roles=settings.verifier_roles,
     access_key_generation=settings.access_key_generation,
     keep_previous_access_key=settings.keep_previous_access_key,
+    protect=settings.protect,
     tags=settings.tags,
 )
 

@@ -107,15 +107,8 @@ class SettingsReader:
 
         ``allow_any_key`` is the setting that the message about ``*`` names.
         """
-        origins = self.json(key)
-        if not isinstance(origins, list) or not all(isinstance(origin, str) for origin in origins):
-            self.add_problem(
-                key,
-                "must be a list of origins; set each of them with "
-                f"pulumi config set --path '{self.name(key)}[0]' https://app.example.com",
-            )
-            return ()
-        if not origins:
+        origins = self.strings(key, example="https://app.example.com")
+        if not origins and not self.has_problem(key):
             self.add_problem(key, "must name at least one origin")
         for origin in origins:
             if origin == "*":
@@ -127,7 +120,19 @@ class SettingsReader:
                     )
             elif problem := _origin_problem(origin):
                 self.add_problem(key, f'{problem}; it has "{origin}"')
-        return tuple(origins)
+        return origins
+
+    def strings(self, key: str, *, example: str) -> tuple[str, ...]:
+        """Return the list of strings of ``key``; ``example`` is what an error message shows as one of them."""
+        strings = self.json(key)
+        if not isinstance(strings, list) or not all(isinstance(string, str) for string in strings):
+            self.add_problem(
+                key,
+                "must be a list of texts; set each of them with "
+                f"pulumi config set --path '{self.name(key)}[0]' {example}",
+            )
+            return ()
+        return tuple(strings)
 
     def string_map(self, key: str) -> Mapping[str, str]:
         """Return the map of names to strings of ``key``, such as tags."""

@@ -181,6 +181,8 @@ class _Bucket(_Resource):
     def delete(self, identifier: str, inputs: Values, outputs: Values) -> None:
         # As in the AWS provider, the state decides, which has what the last `up` applied.
         if outputs.get("forceDestroy"):
+            # moto takes the condition of the statement that refuses plain http for fulfilled.
+            self.s3.delete_bucket_policy(Bucket=identifier)
             for entry in self.s3.list_objects_v2(Bucket=identifier).get("Contents", []):
                 self.s3.delete_object(Bucket=identifier, Key=entry["Key"])
         self.s3.delete_bucket(Bucket=identifier)
@@ -306,7 +308,7 @@ class _BucketPolicy(_Resource):
 
 
 class _User(_Resource):
-    inputs = ("name", "tags")
+    inputs = ("name", "forceDestroy", "tags")
     named_by = "name"
     computed = ("arn",)
 
@@ -329,6 +331,19 @@ class _User(_Resource):
         return {}
 
     def delete(self, identifier: str, inputs: Values, outputs: Values) -> None:
+        keys = self.iam.list_access_keys(UserName=identifier)["AccessKeyMetadata"]
+        if keys and not outputs.get("forceDestroy"):
+            raise ClientError(
+                {
+                    "Error": {
+                        "Code": "DeleteConflict",
+                        "Message": "Cannot delete entity, must delete access keys first.",
+                    }
+                },
+                "DeleteUser",
+            )
+        for key in keys:
+            self.iam.delete_access_key(UserName=identifier, AccessKeyId=key["AccessKeyId"])
         self.iam.delete_user(UserName=identifier)
 
 

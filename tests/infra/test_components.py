@@ -41,7 +41,8 @@ def test_another_program_can_use_several_of_each_component(tmp_path: Path, moto_
     run = run_program(other_program(tmp_path, PROGRAM), moto_cloud)
     assert run.outputs["avatars"].startswith("avatars-bucket-")
     assert run.outputs["policy"].startswith("arn:aws:iam::")
-    assert {name for name, resource in run.resources.items() if resource.protect} == {"avatars-bucket"}
+    protected = {name for name, resource in run.resources.items() if resource.protect}
+    assert protected == {name for name, resource in run.resources.items() if resource.parent == "avatars"}
     assert {resource.parent for name, resource in run.resources.items() if name.startswith("avatars-signer-")} == {
         "avatars-signer"
     }
@@ -55,10 +56,10 @@ def test_another_program_can_use_several_of_each_component(tmp_path: Path, moto_
     assert {name for name, resource in run.resources.items() if resource.parent == "users"} == {
         "users-user",
         "users-policy",
-        "users-access-key-1",
+        "users-access-key-odd",
         "users-verifier-user",
         "users-verifier-policy",
-        "users-verifier-access-key-1",
+        "users-verifier-access-key-odd",
     }
     rules = moto_cloud.s3.get_bucket_lifecycle_configuration(Bucket=run.outputs["avatars"])["Rules"]
     assert [rule["Filter"]["Prefix"] for rule in rules] == ["", "pending/"]
@@ -110,6 +111,14 @@ def test_the_example_that_the_page_about_provisioning_shows_runs(tmp_path: Path,
             "publish_in_parts needs a pending_prefix",
         ),
         ('UploadSigner("s", bucket_arn="arn:aws:s3:::b", prefix="up/", signature_max_age_minutes=0)', "at least 1"),
+        (
+            'UploadSigner("s", bucket_arn="arn:aws:s3:::b", prefix="up/", roles=["app"])',
+            "roles and verifier_roles need create_user=False",
+        ),
+        (
+            'UploadSigner("s", bucket_arn="arn:aws:s3:::b", prefix="up/", create_user=False, verifier_roles=["app"])',
+            "verifier_roles need separate_verifier=True",
+        ),
         (
             'UploadSigner("s", bucket_arn="arn:aws:s3:::b", prefix="up/", keep_previous_access_key=True)',
             "access_key_generation of at least 2",

@@ -277,7 +277,21 @@ MUTANTS = [
         file="presign_infra/aws/bucket.py",
         old="opts=pulumi.ResourceOptions(parent=self, protect=protect),",
         new="opts=pulumi.ResourceOptions(parent=self),",
-        caught_by=provisioning.test_only_the_bucket_is_protected_by_default,
+        caught_by=provisioning.test_by_default_everything_but_the_access_keys_is_protected,
+    ),
+    Mutant(
+        name="the settings of the bucket are not protected",
+        file="presign_infra/aws/bucket.py",
+        old="child_options = pulumi.ResourceOptions(parent=self, protect=protect, deleted_with=bucket)",
+        new="child_options = pulumi.ResourceOptions(parent=self, deleted_with=bucket)",
+        caught_by=provisioning.test_by_default_everything_but_the_access_keys_is_protected,
+    ),
+    Mutant(
+        name="the users are not protected",
+        file="__main__.py",
+        old="    keep_previous_access_key=settings.keep_previous_access_key,\n    protect=settings.protect,\n",
+        new="    keep_previous_access_key=settings.keep_previous_access_key,\n",
+        caught_by=provisioning.test_by_default_everything_but_the_access_keys_is_protected,
     ),
     Mutant(
         name="a CORS method is missing",
@@ -347,8 +361,8 @@ MUTANTS = [
     Mutant(
         name="a resource is not a child of its component",
         file="presign_infra/aws/signer.py",
-        old='iam.User(f"{name}-user", tags=tags, opts=child_options)',
-        new='iam.User(f"{name}-user", tags=tags)',
+        old='iam.User(f"{name}-user", force_destroy=True, tags=tags, opts=protected)',
+        new='iam.User(f"{name}-user", force_destroy=True, tags=tags, opts=pulumi.ResourceOptions(protect=protect))',
         caught_by=provisioning.test_every_resource_is_a_child_of_its_component,
     ),
 ]

@@ -126,7 +126,7 @@ def test_the_program_creates_the_documented_resources_and_no_others(stack: Deplo
         "uploads-signer": "presign:aws:UploadSigner",
         "uploads-signer-user": "aws:iam/user:User",
         "uploads-signer-policy": "aws:iam/userPolicy:UserPolicy",
-        "uploads-signer-access-key-1": "aws:iam/accessKey:AccessKey",
+        "uploads-signer-access-key-odd": "aws:iam/accessKey:AccessKey",
     }
 
 
@@ -147,8 +147,10 @@ def test_all_settings_of_the_bucket_wait_for_the_bucket(stack: DeployedStack) ->
         assert stack.run.resources[f"uploads-{name}"].dependencies == {"uploads-bucket"}
 
 
-def test_only_the_bucket_is_protected_by_default(stack: DeployedStack) -> None:
-    assert {name for name, resource in stack.run.resources.items() if resource.protect} == {"uploads-bucket"}
+def test_by_default_everything_but_the_access_keys_is_protected(stack: DeployedStack) -> None:
+    components = {"uploads", "uploads-signer"}
+    unprotected = {name for name, resource in stack.run.resources.items() if not resource.protect}
+    assert unprotected == {*components, "uploads-signer-access-key-odd"}
 
 
 def test_with_protect_off_no_resource_is_protected(moto_cloud: Boto3Cloud) -> None:
@@ -516,7 +518,7 @@ def test_tags_are_on_the_bucket_and_on_the_user(moto_cloud: Boto3Cloud) -> None:
 
 def test_rotation_creates_a_second_access_key_that_works_while_the_first_is_kept(moto_cloud: Boto3Cloud) -> None:
     stack = deploy(moto_cloud, {"accessKeyGeneration": 2, "keepPreviousAccessKey": True})
-    assert access_key_resources(stack) == {"uploads-signer-access-key-1", "uploads-signer-access-key-2"}
+    assert access_key_resources(stack) == {"uploads-signer-access-key-odd", "uploads-signer-access-key-even"}
     assert len(access_key_ids(stack)) == 2
     assert stack.run.outputs["accessKeyId"] in access_key_ids(stack)
     with iam_enforced(stack):
@@ -526,14 +528,14 @@ def test_rotation_creates_a_second_access_key_that_works_while_the_first_is_kept
 def test_the_rotation_replaces_the_verifiers_access_key_as_well(moto_cloud: Boto3Cloud) -> None:
     stack = deploy(moto_cloud, {"accessKeyGeneration": 2, "keepPreviousAccessKey": True, "separateVerifier": True})
     assert access_key_resources(stack) == {
-        f"uploads-signer{role}-access-key-{generation}" for role in ("", "-verifier") for generation in (1, 2)
+        f"uploads-signer{role}-access-key-{slot}" for role in ("", "-verifier") for slot in ("odd", "even")
     }
     assert stack.run.outputs["verifierAccessKeyId"] in access_key_ids(stack, stack.verifier_user)
 
 
 def test_after_the_rotation_only_the_new_access_key_is_left(moto_cloud: Boto3Cloud) -> None:
     stack = deploy(moto_cloud, {"accessKeyGeneration": 2})
-    assert access_key_resources(stack) == {"uploads-signer-access-key-2"}
+    assert access_key_resources(stack) == {"uploads-signer-access-key-even"}
 
 
 def test_iam_allows_the_access_key_to_upload_verify_publish_and_delete(stack: DeployedStack) -> None:

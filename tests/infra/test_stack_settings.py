@@ -83,8 +83,8 @@ def problems(config: Mapping[str, Any]) -> list[str]:
         ({"allowListing": "maybe"}, 'presign:allowListing must be true or false; it is "maybe"'),
         ({"allowedOrigins": ["*"]}, f'{ORIGIN_KEY} must not be "*"'),
         ({"allowedOrigins": []}, f"{ORIGIN_KEY} must name at least one origin"),
-        ({"allowedOrigins": "https://app.example.com"}, f"{ORIGIN_KEY} must be a list of origins"),
-        ({"allowedOrigins": [8080]}, f"{ORIGIN_KEY} must be a list of origins"),
+        ({"allowedOrigins": "https://app.example.com"}, f"{ORIGIN_KEY} must be a list of texts; set each of them with"),
+        ({"allowedOrigins": [8080]}, f"{ORIGIN_KEY} must be a list of texts; set each of them with"),
         ({"allowedOrigins": ["https://app.example.com/"]}, f"{ORIGIN_KEY} must have origins without a path"),
         ({"allowedOrigins": ["https://app.example.com/up"]}, f"{ORIGIN_KEY} must have origins without a path"),
         ({"allowedOrigins": ["https://app.example.com?a"]}, f"{ORIGIN_KEY} must have origins without a path"),
@@ -196,6 +196,8 @@ def test_the_page_about_provisioning_names_every_setting_with_its_default() -> N
         "publicPrefix": "`public/`",
         "pendingPrefix": "`pending/`",
         "allowedOrigins": "`http://localhost:8080`",
+        "signerRoles": "none",
+        "verifierRoles": "none",
         "tags": "none",
     }
     assert documented == {key: f"`{json.dumps(default)}`" for key, default in defaults.items()} | in_words
@@ -204,6 +206,8 @@ def test_the_page_about_provisioning_names_every_setting_with_its_default() -> N
         "public/",
         "pending/",
         ["http://localhost:8080"],
+        [],
+        [],
         {},
     ]
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pulumi
-from pulumi_aws import s3
+from pulumi_aws import get_partition_output, s3
 
 from presign_infra import s3_policies as policies
 
@@ -26,7 +26,7 @@ class UploadBucket(pulumi.ComponentResource):
     - ``bucket_name``: by default, Pulumi chooses a unique name, so a new bucket can replace this one at any time.
     - ``force_destroy``: deleting the bucket also deletes its objects. Without it, AWS refuses to delete a bucket that
       has objects.
-    - ``protect``: the engine refuses to delete the bucket. Its rules can still be changed.
+    - ``protect``: the engine refuses to delete the bucket and its settings, which can still be changed.
 
     Raises ValueError for a prefix, two prefixes, origins or a number of days that cannot work.
     """
@@ -57,7 +57,6 @@ class UploadBucket(pulumi.ComponentResource):
         if pending_prefix is not None:
             policies.require_separate_prefixes(pending_prefix, public_prefix)
         super().__init__("presign:aws:UploadBucket", name, {}, opts)
-        child_options = pulumi.ResourceOptions(parent=self)
 
         bucket = s3.Bucket(
             f"{name}-bucket",
@@ -66,6 +65,14 @@ class UploadBucket(pulumi.ComponentResource):
             tags=tags,
             opts=pulumi.ResourceOptions(parent=self, protect=protect),
         )
+
+        # The first preview knows the name, but not what AWS returns. So it can show policies with an ARN from the name.
+        partition = get_partition_output(opts=pulumi.InvokeOutputOptions(parent=self)).partition
+        arn = pulumi.Output.format("arn:{0}:s3:::{1}", partition, bucket.bucket)
+
+        # The settings go with the bucket, and not before it. So they stay if AWS refuses to delete the bucket, which it
+        # does while the bucket has objects.
+        child_options = pulumi.ResourceOptions(parent=self, protect=protect, deleted_with=bucket)
 
         # This turns ACLs off, so only policies decide who may read an object.
         ownership = s3.BucketOwnershipControls(
@@ -86,11 +93,13 @@ class UploadBucket(pulumi.ComponentResource):
         s3.BucketPolicy(
             f"{name}-policy",
             bucket=bucket.bucket,
-            policy=bucket.arn.apply(
+            policy=arn.apply(
                 lambda arn: json.dumps(policies.bucket_policy(arn, public_prefix, public_read=public_read))
             ),
             # AWS blocks public policies on every new bucket. So the policy must wait until this block is replaced.
-            opts=pulumi.ResourceOptions(parent=self, depends_on=[access_block, ownership]),
+            opts=pulumi.ResourceOptions.merge(
+                child_options, pulumi.ResourceOptions(depends_on=[access_block, ownership])
+            ),
         )
 
         s3.BucketServerSideEncryptionConfiguration(
@@ -136,7 +145,7 @@ class UploadBucket(pulumi.ComponentResource):
         )
 
         self.bucket = bucket.bucket
-        self.arn = bucket.arn
+        self.arn = arn
         self.region = bucket.region
         self.register_outputs({"bucket": self.bucket, "arn": self.arn, "region": self.region})
 

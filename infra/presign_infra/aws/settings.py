@@ -19,6 +19,8 @@ _MAX_SIGNATURE_AGE_MINUTES = 7 * 24 * 60
 _BUCKET_NAME = re.compile(r"[a-z0-9][a-z0-9-]{1,61}[a-z0-9]", re.ASCII)
 _RESERVED_BUCKET_NAMES = re.compile(r"(xn--|sthree-|amzn-s3-demo-).*|.*(-s3alias|--ol-s3|--x-s3|--table-s3)", re.ASCII)
 
+_ROLE_NAME = re.compile(r"[A-Za-z0-9+=,.@_-]{1,64}", re.ASCII)
+
 _KEYS = (
     "bucketName",
     "publicPrefix",
@@ -33,6 +35,8 @@ _KEYS = (
     "allowListing",
     "publishInParts",
     "createUser",
+    "signerRoles",
+    "verifierRoles",
     "accessKeyGeneration",
     "keepPreviousAccessKey",
     "signatureMaxAgeMinutes",
@@ -59,6 +63,8 @@ class Settings:
     allow_listing: bool
     publish_in_parts: bool
     create_user: bool
+    signer_roles: tuple[str, ...]
+    verifier_roles: tuple[str, ...]
     access_key_generation: int
     keep_previous_access_key: bool
     signature_max_age_minutes: int | None
@@ -86,6 +92,16 @@ def read_settings() -> Settings:
             "separateVerifier",
             "must be false while allowVerification is false, because the verifier would have no rights",
         )
+    create_user = reader.boolean("createUser")
+    signer_roles, verifier_roles = _roles(reader, "signerRoles"), _roles(reader, "verifierRoles")
+    for key in (key for key, roles in (("signerRoles", signer_roles), ("verifierRoles", verifier_roles)) if roles):
+        if create_user:
+            reader.add_problem(key, "must be empty while createUser is true, because the program then creates users")
+    if verifier_roles and not separate_verifier:
+        reader.add_problem(
+            "verifierRoles",
+            "must be empty while separateVerifier is false, because the roles in signerRoles then verify, too",
+        )
     publish_in_parts = reader.boolean("publishInParts")
     public_prefix = _prefix(reader, "publicPrefix")
     pending_prefix = _pending_prefix(reader, "pendingPrefix", public_prefix=public_prefix)
@@ -109,7 +125,9 @@ def read_settings() -> Settings:
         separate_verifier=separate_verifier,
         allow_listing=reader.boolean("allowListing"),
         publish_in_parts=publish_in_parts,
-        create_user=reader.boolean("createUser"),
+        create_user=create_user,
+        signer_roles=signer_roles,
+        verifier_roles=verifier_roles,
         access_key_generation=generation,
         keep_previous_access_key=keep_previous,
         # Every key needs a default, or the engine asks for a value. So 0 means "no limit" here.
@@ -188,6 +206,20 @@ def _check_length_of_policies(reader: SettingsReader, settings: Settings) -> Non
             )
     except ValueError as error:
         reader.add_line(str(error))
+
+
+def _roles(reader: SettingsReader, key: str) -> tuple[str, ...]:
+    roles = reader.strings(key, example="my-application")
+    for role in roles:
+        if not _ROLE_NAME.fullmatch(role):
+            reader.add_problem(
+                key,
+                "must have names of roles, which are the last part of their ARNs: 1 to 64 ASCII letters, digits and "
+                f'+=,.@_- alone; one is "{role[:200]}"',
+            )
+    if len(set(roles)) < len(roles):
+        reader.add_problem(key, "must name each role once")
+    return roles
 
 
 def _tags(reader: SettingsReader, key: str) -> Mapping[str, str]:

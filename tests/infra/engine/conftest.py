@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
+from urllib.request import Request, urlopen
 
 import pytest
 
@@ -23,6 +24,13 @@ def engine() -> Path:
     if found is None:
         pytest.skip("`pulumi` is neither on PATH nor built by `make test-engine`: the program is not run by the engine")
     return found
+
+
+@pytest.fixture
+def moto_cloud(moto_url: str) -> Boto3Cloud:
+    """A cloud without anything that other tests left in it."""
+    urlopen(Request(f"{moto_url}/moto-api/reset", method="POST")).close()
+    return Boto3Cloud(moto_url)
 
 
 @pytest.fixture

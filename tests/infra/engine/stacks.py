@@ -26,6 +26,7 @@ class EngineStack:
     the stack's settings as Pulumi.test.yaml has them, with a namespace. The Python language host is not needed: the
     program runs in this process, as an inline program of the Automation API. ``home`` is a folder for the engine.
 
+    ``outputs`` are those of the last ``up``, and ``secret_outputs`` are the names of the secret ones.
     An operation that fails raises ``automation.CommandError``, whose text has what the engine printed.
     """
 
@@ -34,7 +35,7 @@ class EngineStack:
     ) -> None:
         self.project = project
         settings = yaml.safe_load((project / "Pulumi.yaml").read_text(encoding="utf-8"))
-        self._program = project / settings.get("main", ".")
+        self.program = project / settings.get("main", ".")
         self.state = home / "state"
         self.state.mkdir(parents=True)
         # The Automation API wants the command in a folder of this name.
@@ -45,9 +46,12 @@ class EngineStack:
             "PULUMI_BACKEND_URL": self.state.as_uri(),
             "PULUMI_CONFIG_PASSPHRASE": "rehearsal",
             "PULUMI_SKIP_UPDATE_CHECK": "true",
+            "PULUMI_DIY_BACKEND_DISABLE_CHECKPOINT_BACKUPS": "true",
             "PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION": "true",
             **providers,
         }
+        self.outputs: dict[str, Any] = {}
+        self.secret_outputs: set[str] = set()
         self.configure(config)
         self._stack = automation.create_stack(
             "test",
@@ -70,14 +74,17 @@ class EngineStack:
 
     def preview(self) -> tuple[dict[str, int], str]:
         """Return what ``pulumi preview --diff`` would change, and what it prints."""
-        with own_modules(self._program):
+        with own_modules(self.program):
             result = self._stack.preview(diff=True, color="never")
         return _counts(result.change_summary), result.stdout
 
     def up(self) -> dict[str, int]:
         """Run ``pulumi up``; return how many resources each operation changed."""
-        with own_modules(self._program):
-            return _counts(self._stack.up(color="never").summary.resource_changes)
+        with own_modules(self.program):
+            result = self._stack.up(color="never")
+        self.outputs = {name: output.value for name, output in result.outputs.items()}
+        self.secret_outputs = {name for name, output in result.outputs.items() if output.secret}
+        return _counts(result.summary.resource_changes)
 
     def refresh(self) -> dict[str, int]:
         """Run ``pulumi refresh``; return how many resources were found changed or gone."""
@@ -86,14 +93,6 @@ class EngineStack:
     def destroy(self) -> dict[str, int]:
         """Run ``pulumi destroy --skip-preview``; return how many resources were deleted."""
         return _counts(self._stack.destroy(color="never").summary.resource_changes)
-
-    def outputs(self) -> dict[str, Any]:
-        """Return the stack's outputs."""
-        return {name: output.value for name, output in self._stack.outputs().items()}
-
-    def secret_outputs(self) -> set[str]:
-        """Return the names of the outputs that are secret."""
-        return {name for name, output in self._stack.outputs().items() if output.secret}
 
     def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run ``pulumi`` with ``arguments`` in the project's folder, and return what it printed."""
@@ -121,7 +120,7 @@ class EngineStack:
     def _run_program(self) -> None:
         # The language host hands all settings over in this variable; the Automation API keeps them in the SDK.
         with mock.patch.dict(os.environ, {"PULUMI_CONFIG": json.dumps(CONFIG.get())}):
-            runpy.run_path(str(self._program), run_name="__main__")
+            runpy.run_path(str(self.program), run_name="__main__")
 
 
 def copy_project(source: Path, program: Path, directory: Path) -> Path:
