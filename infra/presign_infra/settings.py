@@ -33,11 +33,12 @@ class BadSettings(pulumi.RunError):
 class SettingsReader:
     """Converts the engine's strings into typed values, and collects the problems that it finds.
 
-    ``keys`` are all keys that the program knows. A method returns a value of the right type for a wrong setting, too,
-    so that all problems can be found in one run; ``raise_problems`` then stops the program.
+    ``keys`` are all keys that the program knows, and ``provider`` is the namespace of its cloud, such as ``aws``. A
+    method returns a value of the right type for a wrong setting, too, so that all problems can be found in one run;
+    ``raise_problems`` then stops the program.
     """
 
-    def __init__(self, keys: Sequence[str]) -> None:
+    def __init__(self, keys: Sequence[str], *, provider: str) -> None:
         project = pulumi.Config()
         self.namespace = project.name
         self._values = {key: value for key in keys if (value := project.get(key)) is not None}
@@ -50,6 +51,12 @@ class SettingsReader:
                 closest = get_close_matches(key, keys, n=1)
                 self.add_problem(
                     key, "is not a setting of this program" + (f"; did you mean {closest[0]}?" if closest else "")
+                )
+            elif namespace not in {self.namespace, provider, "pulumi"}:
+                meant = self.namespace if key in keys else provider
+                self.add_line(
+                    f"{name} has a namespace that this program does not read; its namespaces are {self.namespace} and "
+                    f"{provider}. Did you mean {meant}:{key}? Remove the other one with pulumi config rm {name}"
                 )
 
     def name(self, key: str) -> str:
@@ -135,16 +142,27 @@ class SettingsReader:
         return tuple(strings)
 
     def string_map(self, key: str) -> Mapping[str, str]:
-        """Return the map of names to strings of ``key``, such as tags."""
-        strings = self.json(key)
-        if not isinstance(strings, dict) or not all(isinstance(value, str) for value in strings.values()):
+        """Return the map of names to strings of ``key``, such as tags.
+
+        ``pulumi config set --path`` stores ``42`` as a number and ``true`` as a boolean. Here, they are the texts that
+        were given. A number with a point is refused, because 1.10 would become 1.1.
+        """
+        values = self.json(key)
+        if not isinstance(values, dict):
             self.add_problem(
                 key,
-                "must map names to strings; set each of them with "
+                "must map names to texts; set each of them with "
                 f"pulumi config set --path '{self.name(key)}.team' media",
             )
             return {}
-        return strings
+        for name, value in values.items():
+            if not isinstance(value, str | int):
+                self.add_problem(
+                    key,
+                    f'must map names to texts; the value of "{name[:128]}" is none. Write it with quotes into the '
+                    f"stack's file, Pulumi.{pulumi.get_stack()}.yaml",
+                )
+        return {name: value if isinstance(value, str) else json.dumps(value) for name, value in values.items()}
 
 
 def _origin_problem(origin: str) -> str | None:

@@ -516,6 +516,13 @@ def test_tags_are_on_the_bucket_and_on_the_user(moto_cloud: Boto3Cloud) -> None:
     assert sorted(stack.cloud.iam.list_user_tags(UserName=stack.signer_user)["Tags"], key=str) == expected
 
 
+def test_numbers_and_booleans_become_the_texts_of_tags(moto_cloud: Boto3Cloud) -> None:
+    """``pulumi config set --path tags.floor 5`` stores a number."""
+    stack = deploy(moto_cloud, {"tags": {"floor": 5, "billed": True}})
+    tags = {tag["Key"]: tag["Value"] for tag in stack.cloud.s3.get_bucket_tagging(Bucket=stack.bucket)["TagSet"]}
+    assert tags == {"floor": "5", "billed": "true"}
+
+
 def test_rotation_creates_a_second_access_key_that_works_while_the_first_is_kept(moto_cloud: Boto3Cloud) -> None:
     stack = deploy(moto_cloud, {"accessKeyGeneration": 2, "keepPreviousAccessKey": True})
     assert access_key_resources(stack) == {"uploads-signer-access-key-odd", "uploads-signer-access-key-even"}

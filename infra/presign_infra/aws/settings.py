@@ -77,7 +77,7 @@ class Settings:
 
 def read_settings() -> Settings:
     """Return the settings of the running stack; raise BadSettings with all problems that they have."""
-    reader = SettingsReader(_KEYS)
+    reader = SettingsReader(_KEYS, provider="aws")
     generation = reader.whole_number("accessKeyGeneration", minimum=1, maximum=1_000_000)
     keep_previous = reader.boolean("keepPreviousAccessKey")
     if keep_previous and generation == 1:
@@ -244,6 +244,6 @@ def _s3_endpoint(reader: SettingsReader) -> str | None:
     try:
         s3_endpoints = [endpoint["s3"] for endpoint in json.loads(endpoints) if endpoint.get("s3")]
     except (ValueError, TypeError, AttributeError, KeyError):
-        reader.add_line("aws:endpoints must be a list of maps, as in Pulumi.local.yaml")
+        reader.add_line("aws:endpoints must be a list of maps, as in infra/Pulumi.local.yaml")
         return None
     return str(s3_endpoints[0]) if s3_endpoints else None

@@ -53,14 +53,15 @@ class EngineStack:
         self.outputs: dict[str, Any] = {}
         self.secret_outputs: set[str] = set()
         self.configure(config)
+        # Without these variables, asking the command for its version would write a log into the user's home.
+        with mock.patch.dict(os.environ, self.environment):
+            command = automation.PulumiCommand(root=str(home))
         self._stack = automation.create_stack(
             "test",
             project_name=settings["name"],
             program=self._run_program,
             opts=automation.LocalWorkspaceOptions(
-                work_dir=str(project),
-                env_vars=self.environment,
-                pulumi_command=automation.PulumiCommand(root=str(home)),
+                work_dir=str(project), env_vars=self.environment, pulumi_command=command
             ),
         )
 

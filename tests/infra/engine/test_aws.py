@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from collections.abc import Callable, Sequence
 from typing import Any
 from uuid import uuid4
@@ -226,6 +227,10 @@ def test_a_protected_stack_loses_nothing_when_somebody_destroys_it_without_a_pre
     assert access_keys(moto_cloud) == {key}
     assert user_policies(moto_cloud)
 
+    # The engine forgot the access key, which is still valid.
+    assert stack.up() == {"create": 1}
+    assert access_keys(moto_cloud) == {key, stack.outputs["accessKeyId"]}
+
 
 def test_a_bucket_with_objects_keeps_its_protections_when_it_cannot_be_destroyed(
     aws_stack: MakeStack, moto_cloud: Boto3Cloud
@@ -247,6 +252,38 @@ def test_a_bucket_with_objects_keeps_its_protections_when_it_cannot_be_destroyed
     stack.up()
     stack.destroy()
     assert bucket not in {entry["Name"] for entry in moto_cloud.s3.list_buckets()["Buckets"]}
+
+
+def test_a_number_that_the_command_line_stores_becomes_the_text_of_a_tag(
+    aws_stack: MakeStack, moto_cloud: Boto3Cloud
+) -> None:
+    stack = aws_stack()
+    assert stack.command("config", "set", "--path", "tags.floor", "5", "--stack", "test").returncode == 0
+    stack.up()
+    assert moto_cloud.s3.get_bucket_tagging(Bucket=stack.outputs["bucket"])["TagSet"] == [
+        {"Key": "floor", "Value": "5"}
+    ]
+
+
+def test_a_wrong_setting_stops_the_engine_before_any_resource(aws_stack: MakeStack, moto_cloud: Boto3Cloud) -> None:
+    stack = aws_stack()
+    stack.configure({"presing:publicRead": False})
+    with pytest.raises(automation.CommandError, match=r"Did you mean presign:publicRead\?") as error:
+        stack.up()
+    assert "Traceback" not in str(error.value)
+    assert not moto_cloud.s3.list_buckets()["Buckets"]
+
+
+def test_the_stack_for_a_local_server_leaves_the_files_of_the_repository_as_they_are(aws_stack: MakeStack) -> None:
+    stack = aws_stack()
+    source = stack.program / "Pulumi.local.yaml"
+    before = source.read_bytes()
+    shutil.copy(source, stack.project)
+    for arguments in (["stack", "init", "local"], ["stack", "rm", "local", "--yes"]):
+        ended = stack.command(*arguments)
+        assert ended.returncode == 0, ended.stderr
+    assert not (stack.project / source.name).exists()
+    assert source.read_bytes() == before
 
 
 def access_keys(cloud: Boto3Cloud) -> set[str]:
