@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
+from zipfile import ZipFile
 
 import pytest
 
@@ -71,7 +74,21 @@ def test_the_example_that_the_page_about_provisioning_shows_runs(tmp_path: Path,
     shown = re.search(r"<!-- example: pulumi -->\n```python\n(.*?)```", page, re.DOTALL)
     assert shown
     assert source.endswith(f'"""\n\n{shown[1]}')
-    run = run_program(other_program(tmp_path, source), moto_cloud)
+    program = tmp_path / "program"
+    program.mkdir()
+    (program / "__main__.py").write_text(source, encoding="utf-8")
+    # The package as pip would install it, and not the folder that it is built from.
+    subprocess.run(
+        [sys.executable, "-m", "hatchling", "build", "--target", "wheel", "--directory", str(tmp_path)],
+        cwd=INFRA,
+        check=True,
+        capture_output=True,
+    )
+    (wheel,) = tmp_path.glob("presign_infra-*.whl")
+    with ZipFile(wheel) as archive:
+        archive.extractall(program)
+    assert (program / "presign_infra" / "py.typed").exists()
+    run = run_program(program, moto_cloud)
     assert {"avatars-bucket", "avatars-policy", "avatars-signer-policy"} <= set(run.resources)
     assert (
         run.outputs["signerPolicy"] == moto_cloud.iam.get_policy(PolicyArn=run.outputs["signerPolicy"])["Policy"]["Arn"]
