@@ -127,7 +127,12 @@ def commits_only_whole_files(subject: Subject) -> None:
     require_accepted(subject, _attempt(presigner, ticket, 1, first))
     presigner.abort(ticket.token)
     presigner.abort(ticket.token)
-    _require_ended(presigner, ticket)
+    for call in (presigner.complete, presigner.list_parts):
+        require_raises(UploadEnded, partial(call, ticket.token), "a call for an aborted upload")
+    unsent = _issue(presigner, body)
+    presigner.abort(unsent.token)
+    for call in (presigner.complete, presigner.list_parts):
+        require_raises(UploadEnded, partial(call, unsent.token), "a call for an upload that was aborted without a part")
     require(subject.backend.head(ticket.key) is None, "an aborted upload was published")
 
 
