@@ -317,6 +317,33 @@ def test_missing_parts_are_named_and_one_that_is_sent_twice_counts_as_it_came_la
     assert backend.objects[presigner.complete(ticket.token).key].content == FILM
 
 
+def test_a_part_that_is_replaced_after_it_was_listed_is_committed_as_it_is_now() -> None:
+    backend = MemoryBackend()
+    presigner = _presigner(backend, policy=IN_PARTS)
+    ticket = _issued_in_parts(presigner)
+    assert ticket.parts is not None
+    backend.upload(ticket, FILM[:-1] + b"!")
+    last = ticket.parts.requests[2]
+    replacing: Any = InterruptedBackend(backend)
+    replacing.before["commit"] = lambda: backend.upload_part(last, FILM[80:])
+    stored = _presigner(replacing, policy=IN_PARTS).complete(ticket.token)
+    assert replacing.calls.count("commit") == 2
+    assert backend.objects[stored.key].content == FILM
+
+
+def test_a_commit_never_overwrites_an_object() -> None:
+    backend = MemoryBackend()
+    policy = IN_PARTS | {"pending_prefix": None, "create_only": True}
+    presigner = _presigner(backend, policy=policy, new_id=lambda: "0" * 32)
+    first, second = _issued_in_parts(presigner), _issued_in_parts(presigner)
+    assert first.enforced[Rule.CREATE_ONLY] == "storage"
+    backend.upload(first, FILM)
+    backend.upload(second, FILM[:-1] + b"!")
+    stored = presigner.complete(first.token)
+    assert presigner.complete(second.token) == stored
+    assert backend.objects[stored.key].content == FILM
+
+
 @pytest.mark.parametrize(
     ("content", "status"),
     [(FILM + b"!", 403), (FILM[:-1], 403), (FILM[:-1] + b"!", 400)],
@@ -346,6 +373,13 @@ def test_a_part_is_refused_after_its_time_after_an_abort_and_elsewhere() -> None
     request = ticket.parts.requests[2]
     with pytest.raises(RefusedByStorage, match="nobody signed"):
         other.upload_part(request, FILM[80:])
+    for url in (
+        f"{request.url}&partNumber=1",
+        f"{request.url}&size=13",
+        request.url.replace("partNumber=3", "partNumber=2"),
+    ):
+        with pytest.raises(RefusedByStorage, match="nobody signed"):
+            backend.upload_part({**request.to_dict(), "url": url}, FILM[80:])
     with pytest.raises(RefusedByStorage, match="no such bucket"):
         MemoryBackend(name="elsewhere").upload_part(request, FILM[80:])
     with pytest.raises(RefusedByStorage, match="exactly the headers"):

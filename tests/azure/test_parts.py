@@ -336,6 +336,21 @@ def test_a_sweep_never_deletes_a_blob_that_was_committed_after_it_listed_the_blo
     assert account.anonymous_get("public", ticket.key).body == FILE
 
 
+def test_a_blob_to_which_a_block_was_staged_later_is_no_unfinished_upload(account: RunningAccount) -> None:
+    presigner = _presigner(account)
+    ticket = _issue(presigner)
+    _send_file(account, ticket)
+    backend: Any = InterruptedBackend(
+        account.publishing_backend(), fail_at=2, failure=StorageUnavailable("interrupted on purpose")
+    )
+    with pytest.raises(StorageUnavailable):
+        _presigner(account, backend=backend).complete(ticket.token)
+    assert account.send(_attempts(ticket)[1]).status == 201
+    parts = account.publishing_backend().parts
+    assert parts is not None
+    assert list(parts.list_uploads("pending/")) == []
+
+
 def test_blocks_with_ids_of_the_clients_own_are_left_to_azure(account: RunningAccount) -> None:
     presigner = _presigner(account)
     ticket = _issue(presigner)
