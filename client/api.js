@@ -34,14 +34,15 @@ const STATUS_ACCEPTED = 202;
  * @param {FileInfo} file
  * @param {string | null} sha256 hexadecimal
  * @param {RequestOptions} options
+ * @param {object} [parts] what the client has decided of the file's parts
  * @returns {Promise<Ticket>}
  */
-export async function requestTicket(file, sha256, options) {
+export async function requestTicket(file, sha256, options, parts) {
   const { type, size } = file;
   // Half of a surrogate pair can be in a file's name, but not in JSON.
   const name = file.name.toWellFormed();
   const hashes_parts = (size >= MIN_BYTES_IN_PARTS && canHash()) || undefined;
-  const content = { type, size, ...(name && { name }), ...(sha256 && { sha256 }), hashes_parts };
+  const content = { type, size, ...(name && { name }), ...(sha256 && { sha256 }), hashes_parts, ...parts };
   const ticket = await post("/upload", content, file, options);
   if (!["POST", "PUT"].includes(ticket.method) || !URL.canParse(ticket.url)) {
     throw invalidResponse("the ticket has no valid method or no valid URL");

@@ -43,6 +43,7 @@ import { recordOf } from "./resume.js";
 /** Browsers open six connections to one origin with HTTP/1.1. */
 export const MAX_PARALLEL = 6;
 const FIRST_PARALLEL = 4;
+const MIN_BYTES_IN_PARTS = 5 * 1024 * 1024;
 const MAX_BUFFERED_BYTES = 64 * 1024 * 1024;
 
 /** How often one part gets a new request after its storage refused one. */
@@ -68,14 +69,10 @@ export async function openParts(core, upload, { ticket, expiresAtMs }) {
   const record = await recordOf(upload);
   const parts = new PartsUpload(core, upload, ticket, record);
   try {
-    const unfinished = await record?.load();
-    if (unfinished) {
-      const earlier = new PartsUpload(core, upload, unfinished.ticket, record);
-      if (await earlier.canGoOn()) {
-        parts.abort();
-        upload.options.onTicket?.(unfinished.ticket);
-        return { ticket: unfinished.ticket, expiresAtMs: onPageClock(unfinished.until), parts: earlier };
-      }
+    const earlier = await unfinishedOf(core, upload, record);
+    if (earlier) {
+      parts.abort();
+      return earlier;
     }
     const until = Date.now() + Date.parse(plan.resumable_until) - Date.parse(ticket.now);
     await record?.save({ ticket: { ...ticket, parts: { ...plan, requests: [] } }, until });
@@ -86,6 +83,54 @@ export async function openParts(core, upload, { ticket, expiresAtMs }) {
     record?.release();
     throw error;
   }
+}
+
+/**
+ * Return the upload of this file that an earlier page began, if somebody can go on with it.
+ * @param {Core} core
+ * @param {Upload} upload
+ * @param {UploadRecord | null} record
+ * @returns {Promise<IssuedTicket | null>}
+ */
+async function unfinishedOf(core, upload, record) {
+  const { ticket, until } = (await record?.load()) ?? {};
+  if (!ticket || !until) return null;
+  const parts = new PartsUpload(core, upload, ticket, record);
+  if (upload.options.digest && !ticket.enforced.checksum) {
+    parts.abort();
+    return null;
+  }
+  if (!(await parts.canGoOn())) return null;
+  upload.options.onTicket?.(ticket);
+  return { ticket, expiresAtMs: onPageClock(until), parts };
+}
+
+/**
+ * Return a ticket that allows only this file's bytes: by the digests of its parts, or by its SHA-256 if it comes in one
+ * request. If an earlier page began an upload with such a ticket, return that one, and hash nothing.
+ * @param {Core} core
+ * @param {Upload} upload
+ * @returns {Promise<IssuedTicket>}
+ */
+export async function issueForDigest(core, upload) {
+  const record = await recordOf(upload);
+  const earlier = await unfinishedOf(core, upload, record).catch((error) => {
+    record?.release();
+    throw error;
+  });
+  if (earlier) return earlier;
+  await record?.remove();
+  if (upload.file.size >= MIN_BYTES_IN_PARTS && globalThis.crypto?.subtle) {
+    const { hashParts } = await import("./parts_digest.js");
+    const parts = await hashParts(core, upload, new Hasher());
+    try {
+      return await upload.issue(parts);
+    } catch (error) {
+      if (/** @type {import("./errors.js").UploadError} */ (error).details?.field !== "parts_digest") throw error;
+    }
+  }
+  await upload.hash();
+  return upload.issue();
 }
 
 /** @param {number} ms since 1970 @returns {number} on the clock of performance.now() */
@@ -279,7 +324,8 @@ export class PartsUpload {
   async #sendPart(number, run) {
     run.signal?.throwIfAborted();
     const part = this.#slice(number);
-    const sha256 = this.#plan.needs_sha256 ? await this.#hash(part) : null;
+    const known = this.#upload.digests[number - 1];
+    const sha256 = this.#plan.needs_sha256 ? (known ?? (await this.#hash(part))) : null;
     await this.#retry(number, run, this.#attempts(number, part, sha256, run));
     if (sha256) await this.#record?.remember(number, sha256);
     this.#acknowledge(number);

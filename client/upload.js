@@ -22,6 +22,7 @@ import { sendFile } from "./storage.js";
  * @property {(state: State, wait?: Wait) => void} [onState] `wait` comes with "retrying"
  * @property {(ticket: Ticket) => void} [onTicket] gets each ticket before the file is sent with it
  * @property {boolean} [sha256] ask for a ticket that allows only these bytes; for files up to MAX_HASHED_BYTES
+ * @property {boolean} [digest] the same for files of any size, by the digests of their parts; the file is read twice
  * @property {number} [attempts] for each request, 5 by default
  * @property {import("./resume.js").ResumeStore | false} [resume] where an unfinished upload of a large file is
  *   remembered, so that a later page can go on with it: the browser's localStorage by default; false: nowhere
@@ -31,6 +32,7 @@ import { sendFile } from "./storage.js";
  *   parts that the storage confirmed
  * @property {number} total
  * @property {number} sent `loaded`, and what was sent of the parts that the storage has not confirmed
+ * @property {number} [hashed] in the state "hashing", of a file whose parts are hashed
  *
  * @typedef {OwnUploadOptions & import("./api.js").ServerOptions} UploadOptions
  *
@@ -87,6 +89,8 @@ export async function store(blob, options) {
 export class Upload {
   /** @type {string | null} */
   sha256 = null;
+  /** The SHA-256 of all parts, if the ticket is for their digest. @type {string[]} */
+  digests = [];
   /** @type {IssuedTicket | null} */
   #issued = null;
   /**
@@ -188,7 +192,7 @@ export class Upload {
    */
   async #store() {
     this.options.signal?.throwIfAborted();
-    if (this.options.sha256) this.sha256 ??= await this.#hash();
+    if (this.options.sha256) await this.hash();
     if (this.stored === "no" && this.#issued && hasExpired(this.#issued)) this.#forgetTicket();
     for (let renewals = 0; ;) {
       const issued = (this.#issued ??= await this.#issue());
@@ -207,24 +211,32 @@ export class Upload {
     }
   }
 
-  async #hash() {
+  /** Let the next ticket allow only the bytes with the file's SHA-256. */
+  async hash() {
+    if (this.sha256) return;
     this.options.onState("hashing", undefined);
     const digest = await sha256(this.blob, this.file);
     this.options.signal?.throwIfAborted();
-    return digest;
+    this.sha256 = digest;
   }
 
   /** @returns {Promise<IssuedTicket>} */
   async #issue() {
-    const issued = await withRetries("requesting", this.options, () => this.#requestTicket());
-    return issued.ticket.parts ? (await import("./parts.js")).openParts(CORE, this, issued) : issued;
+    const load = () => import("./parts.js");
+    const issued = this.options.digest ? await (await load()).issueForDigest(CORE, this) : await this.issue();
+    return issued.ticket.parts && !issued.parts ? (await load()).openParts(CORE, this, issued) : issued;
   }
 
-  /** @returns {Promise<IssuedTicket>} */
-  async #requestTicket() {
+  /** @param {object} [parts] what was decided of the file's parts */
+  issue(parts) {
+    return withRetries("requesting", this.options, () => this.#requestTicket(parts));
+  }
+
+  /** @param {object} [parts] @returns {Promise<IssuedTicket>} */
+  async #requestTicket(parts) {
     // The time before the request, so that the ticket is never believed to be valid for longer than it is.
     const requestedAtMs = performance.now();
-    const ticket = await requestTicket(this.file, this.sha256, this.options);
+    const ticket = await requestTicket(this.file, this.sha256, this.options, parts);
     const lifetimeMs = Date.parse(ticket.expires_at) - Date.parse(ticket.now);
     this.options.onTicket?.(ticket);
     return { ticket, expiresAtMs: requestedAtMs + lifetimeMs, parts: null };

@@ -12,6 +12,7 @@ from urllib.parse import parse_qsl
 
 from emulators.cors import CorsRule
 from emulators.received_request import ReceivedRequest, Refusal
+from emulators.s3_lifecycle import LifecycleRule
 
 STORED_HEADERS = ("cache-control", "content-disposition", "content-encoding", "content-language", "expires")
 METADATA_PREFIX = "x-amz-meta-"
@@ -109,6 +110,7 @@ class S3Bucket:
     versioned: bool = False
     versions: dict[str, dict[str, S3Object | None]] = field(default_factory=dict)
     uploads: dict[str, MultipartUpload] = field(default_factory=dict)
+    lifecycle: tuple[LifecycleRule, ...] = ()
 
     def new_version_id(self) -> str | None:
         return secrets.token_urlsafe(24) if self.versioned else None

@@ -34,6 +34,7 @@ from emulators.s3_bucket import (
     xml_time,
 )
 from emulators.s3_checksums import CHECKSUMS, BodyChecks, checksum_headers
+from emulators.s3_lifecycle import abort_headers
 from emulators.s3_rights import Caller, Leniency
 
 
@@ -60,6 +61,7 @@ def create_upload(received: ReceivedRequest, target: Target, *, caller: Caller, 
     )
     elements = {"Bucket": target.name, "Key": target.key, "UploadId": upload_id}
     answer = xml_answer("InitiateMultipartUploadResult", elements, status=200)
+    answer.headers.update(abort_headers(target.bucket.lifecycle, target.key, now))
     if algorithm:
         answer.headers.update({"x-amz-checksum-algorithm": algorithm, "x-amz-checksum-type": "COMPOSITE"})
     return answer

@@ -264,13 +264,14 @@ def _is_stored_and_completed(post: Any) -> None:
 
 # The test client of FastAPI prefers a newer version of httpx.
 @pytest.mark.filterwarnings("ignore:Using .httpx. with .starlette.testclient. is deprecated")
-def test_the_example_of_an_applications_test_passes_without_a_network(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_examples_of_an_applications_tests_pass_without_a_network(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: Any) -> None:
         raise AssertionError("the network was used")
 
     monkeypatch.setattr(socket.socket, "connect", refuse)
     module = _run("testing")
     module.test_a_picture_is_stored()
+    _run("testing large files")
 
 
 @pytest.mark.usefixtures("_bucket_of_the_example")

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta, timezone
+from functools import partial
 from typing import Any
 
 import pytest
@@ -18,18 +19,21 @@ from presign import (
     InspectedObject,
     NotUploaded,
     ObjectChanged,
+    PartsMissing,
     Presigner,
     Reject,
     Rejected,
     Rule,
     RuleViolated,
+    SignedParts,
     StorageUnavailable,
     Ticket,
+    UploadEnded,
     UploadOptions,
     UploadPolicy,
 )
 from presign.flask import create_blueprint
-from presign.testing import InterruptedBackend, MemoryBackend, RefusedByStorage
+from presign.testing import InterruptedBackend, MemoryBackend, RefusedByStorage, SignParts
 from tests.conftest import PNG, PNG_SHA256, TOKEN_SECRET, png_request
 
 
@@ -254,6 +258,176 @@ def test_the_test_client_of_flask_uploads_without_a_server() -> None:
     backend.upload(ticket, PNG)
     stored = client.post("/files/complete", json={"token": ticket["token"]}).get_json()
     assert backend.objects[stored["key"]].content == PNG
+
+
+# Large files
+
+
+FILM = PNG.ljust(40, b"a") + b"b" * 40 + b"the last part"
+IN_PARTS: dict[str, Any] = {"parts_from_bytes": 81, "part_bytes": 40, "max_bytes": 1000}
+
+
+def _issued_in_parts(presigner: Presigner, **request: Any) -> Ticket:
+    ticket = presigner.issue(png_request(size=len(FILM), **request))
+    assert ticket.parts is not None
+    return ticket
+
+
+def _sign(presigner: Presigner, ticket: Ticket) -> SignParts:
+    return partial(presigner.sign_parts, ticket.token)
+
+
+@pytest.mark.parametrize("hashes_parts", [False, True], ids=["", "hashed"])
+def test_a_large_file_comes_in_parts_and_is_seen_by_nobody_before_its_completion(hashes_parts: bool) -> None:
+    backend = MemoryBackend()
+    presigner = _presigner(backend, policy=IN_PARTS)
+    ticket = _issued_in_parts(presigner, hashes_parts=hashes_parts)
+    backend.upload(ticket, FILM, sign_parts=_sign(presigner, ticket))
+    assert presigner.list_parts(ticket.token).numbers == (1, 2, 3)
+    assert backend.objects == {}
+    stored = presigner.complete(ticket.token)
+    assert backend.objects[stored.key].content == FILM
+    assert list(backend.objects) == [stored.key]
+    assert presigner.complete(ticket.token) == stored
+
+
+def test_a_ticket_without_the_requests_of_all_parts_needs_somebody_who_asks_for_them() -> None:
+    backend = MemoryBackend()
+    presigner = _presigner(backend, policy=IN_PARTS | {"part_bytes": 5})
+    many = presigner.issue(png_request(size=len(FILM)))
+    with pytest.raises(ConfigurationError, match="part 9 of the file; give sign_parts"):
+        backend.upload(many, FILM)
+    backend.upload(many, FILM, sign_parts=_sign(presigner, many))
+    assert backend.objects[presigner.complete(many.token).key].content == FILM
+
+
+def test_missing_parts_are_named_and_one_that_is_sent_twice_counts_as_it_came_last() -> None:
+    backend = MemoryBackend()
+    presigner = _presigner(backend, policy=IN_PARTS)
+    ticket = _issued_in_parts(presigner)
+    assert ticket.parts is not None
+    first, second, last = ticket.parts.requests
+    backend.upload_part(first, FILM[:40])
+    backend.upload_part(last, FILM[80:])
+    with pytest.raises(PartsMissing) as caught:
+        presigner.complete(ticket.token)
+    assert caught.value.numbers == (2,)
+    backend.upload_part(second, b"c" * 40)
+    backend.upload_part(second.to_dict(), FILM[40:80])
+    assert backend.objects[presigner.complete(ticket.token).key].content == FILM
+
+
+def test_a_part_that_is_replaced_after_it_was_listed_is_committed_as_it_is_now() -> None:
+    backend = MemoryBackend()
+    presigner = _presigner(backend, policy=IN_PARTS)
+    ticket = _issued_in_parts(presigner)
+    assert ticket.parts is not None
+    backend.upload(ticket, FILM[:-1] + b"!")
+    last = ticket.parts.requests[2]
+    replacing: Any = InterruptedBackend(backend)
+    replacing.before["commit"] = lambda: backend.upload_part(last, FILM[80:])
+    stored = _presigner(replacing, policy=IN_PARTS).complete(ticket.token)
+    assert replacing.calls.count("commit") == 2
+    assert backend.objects[stored.key].content == FILM
+
+
+def test_a_commit_never_overwrites_an_object() -> None:
+    backend = MemoryBackend()
+    policy = IN_PARTS | {"pending_prefix": None, "create_only": True}
+    presigner = _presigner(backend, policy=policy, new_id=lambda: "0" * 32)
+    first, second = _issued_in_parts(presigner), _issued_in_parts(presigner)
+    assert first.enforced[Rule.CREATE_ONLY] == "storage"
+    backend.upload(first, FILM)
+    backend.upload(second, FILM[:-1] + b"!")
+    stored = presigner.complete(first.token)
+    assert presigner.complete(second.token) == stored
+    assert backend.objects[stored.key].content == FILM
+
+
+@pytest.mark.parametrize(
+    ("content", "status"),
+    [(FILM + b"!", 403), (FILM[:-1], 403), (FILM[:-1] + b"!", 400)],
+    ids=["a byte more", "a byte less", "other bytes than were hashed"],
+)
+def test_parts_that_were_not_signed_are_refused(content: bytes, status: int) -> None:
+    backend = MemoryBackend()
+    presigner = _presigner(backend, policy=IN_PARTS)
+    ticket = _issued_in_parts(presigner, hashes_parts=True)
+    right = hashlib.sha256(FILM[80:]).hexdigest()
+
+    def sign(numbers: Sequence[int], *, sha256: Sequence[str] | None) -> SignedParts:
+        return presigner.sign_parts(ticket.token, numbers, sha256=[right] if numbers == [3] else sha256)
+
+    with pytest.raises(RefusedByStorage) as caught:
+        backend.upload(ticket, content, sign_parts=sign)
+    assert caught.value.status == status
+    assert presigner.list_parts(ticket.token).numbers == (1, 2)
+
+
+def test_a_part_is_refused_after_its_time_after_an_abort_and_elsewhere() -> None:
+    clock = Clock()
+    backend, other = MemoryBackend(clock=clock), MemoryBackend(clock=clock)
+    presigner = _presigner(backend, policy=IN_PARTS, clock=clock)
+    ticket = _issued_in_parts(presigner)
+    assert ticket.parts is not None
+    request = ticket.parts.requests[2]
+    with pytest.raises(RefusedByStorage, match="nobody signed"):
+        other.upload_part(request, FILM[80:])
+    for url in (
+        f"{request.url}&partNumber=1",
+        f"{request.url}&size=13",
+        request.url.replace("partNumber=3", "partNumber=2"),
+    ):
+        with pytest.raises(RefusedByStorage, match="nobody signed"):
+            backend.upload_part({**request.to_dict(), "url": url}, FILM[80:])
+    with pytest.raises(RefusedByStorage, match="no such bucket"):
+        MemoryBackend(name="elsewhere").upload_part(request, FILM[80:])
+    with pytest.raises(RefusedByStorage, match="exactly the headers"):
+        backend.upload_part({**request.to_dict(), "headers": {"x-memory-tags": "a"}}, FILM[80:])
+    clock.now = ticket.expires_at
+    with pytest.raises(RefusedByStorage, match="expired"):
+        backend.upload_part(request, FILM[80:])
+    (again,) = presigner.sign_parts(ticket.token, [3]).requests
+    presigner.abort(ticket.token)
+    with pytest.raises(RefusedByStorage, match="no such upload"):
+        backend.upload_part(again, FILM[80:])
+    with pytest.raises(UploadEnded):
+        presigner.complete(ticket.token)
+
+
+def test_a_sweep_ends_what_nobody_finished_by_the_storages_clock() -> None:
+    clock = Clock()
+    backend = MemoryBackend(clock=clock)
+    presigner = _presigner(backend, policy=IN_PARTS, clock=clock)
+    ticket = _issued_in_parts(presigner)
+    clock.now += timedelta(days=7, hours=23)
+    assert presigner.sweep().aborted == 0
+    clock.now += timedelta(hours=2)
+    assert presigner.sweep().aborted == 1
+    clock.now -= timedelta(days=2)
+    with pytest.raises(UploadEnded):
+        presigner.complete(ticket.token)
+
+
+def test_the_test_client_of_flask_uploads_a_large_file_without_a_server() -> None:
+    backend = MemoryBackend()
+    app = Flask("application")
+    presigner = _presigner(backend, policy=IN_PARTS)
+    app.register_blueprint(create_blueprint(presigner, authorize=lambda request: "user-7"), url_prefix="/files")
+    client = app.test_client()
+
+    def ask(path: str, body: Mapping[str, Any]) -> Any:
+        return client.post(f"/files/{path}", json=body).get_json()
+
+    ticket = ask("upload", {"type": "image/png", "size": len(FILM), "hashes_parts": True})
+    token = {"token": ticket["token"]}
+
+    def sign(numbers: Sequence[int], *, sha256: Sequence[str] | None) -> Any:
+        return ask("parts", {**token, "numbers": numbers, "sha256": sha256})
+
+    backend.upload(ticket, FILM, sign_parts=sign)
+    assert ask("parts/list", token)["numbers"] == [1, 2, 3]
+    assert backend.objects[ask("complete", token)["key"]].content == FILM
 
 
 def test_a_storage_that_fails_at_one_step_is_answered_with_the_error_and_works_again() -> None:

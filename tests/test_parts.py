@@ -20,11 +20,13 @@ from hypothesis import strategies as st
 
 from demo_server.storages.local_storage import BUCKET, PENDING_PREFIX, REGION
 from emulators.s3_bucket import S3Bucket, UploadedPart
+from emulators.s3_lifecycle import LifecycleRule
 from emulators.s3_reference import S3Reference
 from emulators.s3_rights import CEPH, MINIO, Leniency, Right
 from emulators.serving import serve
 from emulators.signature_v4 import HmacKey
 from emulators.wire import Attempt, send
+from infra.policies import lifecycle_rules
 from presign import (
     Accept,
     CompletionPending,
@@ -1089,6 +1091,51 @@ def test_a_sweep_that_may_not_list_unfinished_uploads_deletes_objects_and_says_s
 
 def _denied() -> Iterator[Any]:
     raise StorageUnavailable("LIST MULTIPART UPLOADS: AccessDenied")
+
+
+# When a lifecycle rule ends an upload
+
+
+@pytest.mark.parametrize(
+    ("pending_prefix", "key", "days"),
+    [(PENDING_PREFIX, f"{PENDING_PREFIX}x", 7), (None, "public/x", 7)],
+)
+def test_the_rules_of_the_pulumi_program_give_every_upload_a_date_at_which_it_ends(
+    pending_prefix: str | None, key: str, days: int
+) -> None:
+    with _reference() as (bucket, backend):
+        assert backend.parts.abort_date(key) is None, "without a rule there is no date"
+        rules = lifecycle_rules(days, pending_prefix=pending_prefix, expire_pending_after_days=9)
+        bucket.lifecycle = tuple(map(LifecycleRule.of, rules))
+        date = backend.parts.abort_date(key)
+        assert date is not None
+        until = date - datetime.now(timezone.utc)
+        assert timedelta(days=days) <= until + timedelta(minutes=5)
+        assert until <= timedelta(days=days + 1)
+        assert bucket.uploads == {}
+
+
+@pytest.mark.parametrize(
+    "changes", [{"Filter": {"Prefix": "elsewhere/"}}, {"Status": "Disabled"}], ids=["another prefix", "disabled"]
+)
+def test_a_rule_that_does_not_match_gives_no_date(changes: dict[str, Any]) -> None:
+    with _reference() as (bucket, backend):
+        (rule,) = lifecycle_rules(7, pending_prefix=None, expire_pending_after_days=9)
+        bucket.lifecycle = (LifecycleRule.of(rule | changes),)
+        assert backend.parts.abort_date(f"{PENDING_PREFIX}x") is None
+
+
+def test_a_store_that_keeps_a_rule_and_does_not_say_its_date_is_one_that_does_not_say(seaweedfs: Store) -> None:
+    (rule,) = lifecycle_rules(7, pending_prefix=None, expire_pending_after_days=9)
+    configuration: Any = {"Rules": [rule]}
+    seaweedfs.admin.put_bucket_lifecycle_configuration(Bucket=seaweedfs.bucket, LifecycleConfiguration=configuration)
+    try:
+        parts: Any = seaweedfs.backend().parts
+        assert parts.abort_date(f"{PENDING_PREFIX}x") is None
+    finally:
+        seaweedfs.admin.delete_bucket_lifecycle(Bucket=seaweedfs.bucket)
+    uploads = seaweedfs.admin.list_multipart_uploads(Bucket=seaweedfs.bucket, Prefix=f"{PENDING_PREFIX}x")
+    assert uploads.get("Uploads", []) == []
 
 
 # What a presigner refuses when it is built

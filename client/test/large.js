@@ -13,6 +13,8 @@ import { startServer } from "./servers.js";
  * @typedef {object} StoredUpload
  * @property {Map<number, Buffer>} parts
  * @property {number} size
+ * @property {number} partBytes
+ * @property {string} [digest] of the parts, if the ticket allows only these bytes
  * @property {boolean} isOpen
  * @property {Buffer | null} object what was completed
  *
@@ -77,12 +79,13 @@ export async function startLargeServers(t, plan) {
 
   const sign = (/** @type {number} */ upload, /** @type {number[]} */ numbers, /** @type {string[]} */ sha256 = []) =>
     numbers.map((number, index) => {
-      const size = Math.min(partBytes, uploads[upload - 1].size - (number - 1) * partBytes);
+      const { partBytes, size: total } = uploads[upload - 1];
+      const size = Math.min(partBytes, total - (number - 1) * partBytes);
       const url = `${storage.origin}/key-${upload}?part=${number}&size=${size}`;
       return { number, size, method: "PUT", url, headers: needsSha256 ? { "x-sha256": sha256[index] } : {} };
     });
   const times = { now: NOW, expires_at: new Date(Date.parse(NOW) + lifetimeMs).toISOString() };
-  const planOf = (/** @type {number} */ size) => ({
+  const planOf = (/** @type {StoredUpload} */ { size, partBytes }) => ({
     part_size: partBytes,
     count: Math.ceil(size / partBytes),
     at_once: atOnce,
@@ -96,14 +99,18 @@ export async function startLargeServers(t, plan) {
     const planned = onRequest?.(path, content, asked[path].length);
     if (planned) return planned;
     if (path === "/upload") {
-      const upload = uploads.push({ parts: new Map(), size: content.size, isOpen: true, object: null });
-      const count = Math.min(atOnce, Math.ceil(content.size / partBytes));
+      const { size, part_size = partBytes, parts_digest } = content;
+      const begun = { parts: new Map(), size, partBytes: part_size, digest: parts_digest?.sha256, object: null };
+      const upload = uploads.push({ ...begun, isOpen: true });
+      const plan = planOf(uploads[upload - 1]);
+      const count = Math.min(atOnce, plan.count);
+      const enforced = parts_digest ? { ...ENFORCED, checksum: "completion" } : ENFORCED;
       const first = Array.from({ length: count }, (_, index) => index + 1);
       return {
         body: {
           ...{ method: "PUT", url: `${storage.origin}/key-${upload}`, fields: {}, headers: {} },
-          ...{ ...times, key: `key-${upload}`, object_url: null, enforced: ENFORCED, token: `token-${upload}` },
-          parts: { ...planOf(content.size), requests: needsSha256 ? [] : sign(upload, first) },
+          ...{ ...times, key: `key-${upload}`, object_url: null, enforced, token: `token-${upload}` },
+          parts: { ...plan, requests: needsSha256 ? [] : sign(upload, first) },
         },
       };
     }
@@ -116,16 +123,21 @@ export async function startLargeServers(t, plan) {
       return { body: {} };
     }
     if (path === "/parts") return { body: { ...times, requests: sign(number, content.numbers, content.sha256) } };
-    const { count } = planOf(upload.size);
+    const { count } = planOf(upload);
     const all = Array.from({ length: count }, (_, index) => index + 1);
     if (path === "/parts/list") {
       if (!upload.isOpen && !upload.object) return ended;
       const numbers = upload.object ? all : all.filter((each) => upload.parts.has(each));
-      return { body: { size: upload.size, ...planOf(upload.size), numbers } };
+      return { body: { size: upload.size, ...planOf(upload), numbers } };
     }
     if (!upload.isOpen && !upload.object) return ended;
     const missing = upload.object ? [] : all.filter((each) => !upload.parts.has(each));
     if (missing.length) return { status: 409, body: { code: "parts_missing", numbers: missing } };
+    const digests = Array.from(upload.object ? [] : all, (each) => sha256(/** @type {Buffer} */ (upload.parts.get(each))));
+    if (upload.digest && digests.length && sha256(Buffer.concat(digests)).toString("hex") !== upload.digest) {
+      upload.isOpen = false;
+      return { status: 422, body: { code: "rule_violated", rule: "checksum" } };
+    }
     upload.object ??= Buffer.concat(all.map((each) => /** @type {Buffer} */ (upload.parts.get(each))));
     upload.isOpen = false;
     return { body: { ...STORED, key: `key-${number}`, size: upload.object.length } };
@@ -152,6 +164,11 @@ export async function startLargeServers(t, plan) {
       return mostRunning;
     },
   };
+}
+
+/** @param {Buffer} bytes */
+function sha256(bytes) {
+  return createHash("sha256").update(bytes).digest();
 }
 
 /**

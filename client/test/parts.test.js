@@ -370,6 +370,55 @@ test("an upload that the storage does not have any more begins anew once", async
   }
 });
 
+test("an upload whose token expires, or is not accepted any more, while it is sent begins anew once", async (t) => {
+  for (const code of ["token_expired", "invalid_token"]) {
+    const onRequest = (/** @type {string} */ path, /** @type {any} */ { token }) =>
+      path === "/parts" && token === "token-1" ? { status: 403, body: { code } } : undefined;
+    const { result, asked, uploads, file } = await run(t, { count: 5, atOnce: 3, onRequest });
+    assert.deepEqual([result?.key, asked["/upload"].length], ["key-2", 2]);
+    assert.equal(text(uploads[1].object), await file.text());
+    const always = (/** @type {string} */ path) => (path === "/parts" ? { status: 403, body: { code } } : undefined);
+    const second = await run(t, { count: 5, atOnce: 3, onRequest: always });
+    assert.deepEqual([second.error?.code, second.asked["/upload"].length], [code, 2]);
+    assert.ok(second.uploads.every(({ object }) => object === null));
+  }
+});
+
+test("of 10,000 parts only those are sent that the server does not list", async (t) => {
+  const count = 10_000;
+  const { store: resume } = memoryResume();
+  const controller = new AbortController();
+  let isDown = true;
+  const onPart = () => {
+    controller.abort();
+    return isDown ? { status: 503 } : undefined;
+  };
+  const servers = await startLargeServers(t, { atOnce: 8, onPart });
+  const { api, uploads } = servers;
+  const file = largeFile(count);
+  await assert.rejects(upload(file, { api, resume, signal: controller.signal }), { code: "cancelled" });
+  await servers.settled();
+  const bytes = Buffer.from(await file.arrayBuffer());
+  const missing = [1, 5_000, count];
+  for (const number of numbersTo(count)) {
+    const part = bytes.subarray((number - 1) * PART_BYTES, number * PART_BYTES);
+    if (!missing.includes(number)) uploads[0].parts.set(number, part);
+  }
+  const earlier = servers.arrivals.length;
+  isDown = false;
+  const result = await upload(largeFile(count), { api, resume });
+  const sent = servers.arrivals.slice(earlier).map(({ number }) => number);
+  assert.deepEqual([result.key, sent.sort((one, other) => one - other)], ["key-1", missing]);
+  assert.ok(uploads[0].object?.equals(bytes));
+});
+
+test("a file of no bytes comes in one request, and is refused as too small by most policies", async (t) => {
+  const tooSmall = { status: 422, body: { code: "too_small", field: "size", limit: 1 } };
+  const { error, asked, arrivals } = await run(t, { file: new File([], "film.mp4"), onRequest: () => tooSmall });
+  assert.deepEqual([error?.code, error?.details.file?.size], ["too_small", 0]);
+  assert.deepEqual([asked["/upload"], arrivals], [[{ type: "video/mp4", size: 0, name: "film.mp4" }], []]);
+});
+
 test("an upload that has ended at its completion begins anew once", async (t) => {
   const ended = { status: 410, body: { code: "upload_ended" } };
   const onRequest = (/** @type {string} */ path, /** @type {any} */ { token }) =>

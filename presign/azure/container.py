@@ -18,6 +18,12 @@ from presign.backends.failures import check_clock, storage_failed
 from presign.backends.lazy_client import LazyClient
 from presign.errors import StorageUnavailable
 
+ENDED_SUFFIX = ".ended"
+"""What the name of a pending blob has at its end if it is the mark of an ended upload in parts."""
+
+BLOB_EXISTS_CODES = frozenset({"BlobAlreadyExists", "InvalidBlobType"})
+"""The codes if there is a blob already. The second one: a client has put a page blob or an append blob there."""
+
 _PRECONDITION_FAILED = 412
 _ARCHIVE_TIER = "Archive"
 # The tiers that a client may choose. Premium accounts report tiers of their own, which nobody chooses.
@@ -128,12 +134,46 @@ class BlobContainer:
             self._delete_version(key, version)
 
     def list_objects(self, prefix: str) -> Iterator[ListedObject]:
-        """Return the blobs whose names begin with ``prefix``, without snapshots and previous versions."""
+        """Return the blobs whose names begin with ``prefix``, without snapshots and previous versions.
+
+        The mark of an ended upload is kept as long as an upload in parts, because it is as old as the end.
+        """
         try:
             for blob in self._client.get().get_container_client(self.container).list_blobs(name_starts_with=prefix):
-                yield ListedObject(key=blob.name, etag=_plain_etag(blob.etag), stored_at=blob.last_modified)
+                yield ListedObject(
+                    key=blob.name,
+                    etag=_plain_etag(blob.etag),
+                    stored_at=blob.last_modified,
+                    began_earlier=blob.name.endswith(ENDED_SUFFIX),
+                )
         except AzureError as error:
             raise self.failed("List Blobs", error) from None
+
+    def list_uncommitted(self, prefix: str) -> Iterator[str]:
+        """Return the names that begin with ``prefix`` and have blocks, but no blob.
+
+        In a listing, they lack everything that a blob has, such as a content type ("List Blobs", "Uncommitted blobs in
+        the response").
+        """
+        container = self._client.get().get_container_client(self.container)
+        try:
+            for blob in container.list_blobs(name_starts_with=prefix, include=["uncommittedblobs"]):
+                if not blob.content_settings.content_type:
+                    yield blob.name
+        except AzureError as error:
+            raise self.failed("List Blobs", error) from None
+
+    def mark_ended(self, key: str) -> None:
+        """Remember that the upload to ``key`` has ended; do nothing if that is remembered already."""
+        try:
+            self.blob(f"{key}{ENDED_SUFFIX}").upload_blob(b"", match_condition=MatchConditions.IfMissing)
+        except AzureError as error:
+            if error_code(error) not in BLOB_EXISTS_CODES:
+                raise self.failed("Put Blob", error) from None
+
+    def is_marked_ended(self, key: str) -> bool:
+        """Say whether ``mark_ended`` was called for ``key``, and no sweep has deleted the mark since."""
+        return self.head(f"{key}{ENDED_SUFFIX}") is not None
 
     def find_snapshot(self, key: str) -> str | None:
         """Return the time of one snapshot of the blob, or None if it has none. One request."""

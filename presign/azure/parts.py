@@ -1,15 +1,16 @@
 """Uploads in parts on Azure: the blocks of one blob, staged by the client, listed and committed by the server.
 
-Source: "Put Block", "Get Block List" and "Put Block List", Azure Storage REST API reference; "Scalability and
-performance targets for Blob storage".
+Source: "Put Block", "Get Block List", "Put Block List" and "List Blobs", Azure Storage REST API reference;
+"Scalability and performance targets for Blob storage".
 """
 
 from __future__ import annotations
 
 import base64
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from datetime import datetime, timedelta
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import datetime, timedelta, timezone
 from typing import Any
 from urllib.parse import quote
 
@@ -18,10 +19,10 @@ from azure.core.exceptions import AzureError, ResourceNotFoundError
 from azure.storage.blob import BlobBlock, ContentSettings
 
 from presign.azure.client import error_code
-from presign.azure.container import BlobContainer, if_match
+from presign.azure.container import BLOB_EXISTS_CODES, BlobContainer, if_match, is_precondition_failure
 from presign.azure.container_signer import ContainerSigner, Permission
 from presign.backends.backend import ObjectChanged
-from presign.backends.parts import KeyTaken, ListedUpload, PartLimits, PartToSign, StoredPart
+from presign.backends.parts import KeyTaken, ListedUpload, NoSuchUpload, PartLimits, PartToSign, StoredPart
 from presign.errors import ConfigurationError
 from presign.messages import Grant, GrantInParts, PartRequest, Rule
 
@@ -30,9 +31,9 @@ LIMITS = PartLimits(min_part_bytes=1, max_part_bytes=4000 * _MIB, max_parts=50_0
 
 _NO_HEADERS: Mapping[str, str] = {}
 _NEVER_OVERWRITE: dict[str, Any] = {"match_condition": MatchConditions.IfMissing}
-# The second one: a client has put a page blob or an append blob there, which has no blocks.
-_BLOB_EXISTS_CODES = frozenset({"BlobAlreadyExists", "InvalidBlobType"})
-_UPLOAD_ID_BYTES = 8
+_RANDOM_BYTES = 8
+# The second in which the upload began, its random bytes, and the number of the part.
+_BLOCK_ID = re.compile(r"(([0-9a-f]{8})[0-9a-f]{16})-[0-9]{6}", re.ASCII)
 # A commit puts thousands of blocks together.
 _COMMIT_SECONDS = 600.0
 
@@ -40,8 +41,10 @@ _COMMIT_SECONDS = 600.0
 class AzureParts:
     """The PartsStore of a pending container; see presign.backends.parts.
 
-    Azure begins no upload: blocks are staged for a blob that does not exist yet. The upload's id is a random beginning
-    of its blocks' ids, so that no other upload is mistaken for it.
+    Azure begins no upload: blocks are staged for a blob that does not exist yet. The upload's id is the beginning of
+    its blocks' ids: the time, so that a sweep knows their age, and random bytes, so that no other upload is mistaken
+    for it. Azure also knows no end. So an abort leaves a mark, an empty blob beside the pending one, which a sweep
+    deletes.
 
     A block needs the permission ``w`` (write), and a signature binds neither its id nor its length. So a client can
     stage other blocks, and can also write or commit the pending blob itself. The storage thus enforces no rule:
@@ -49,17 +52,19 @@ class AzureParts:
     final key is not possible, because its signature could still change the blob after completion. The identity that
     signs needs ``.../containers/blobs/write`` for the pending container.
 
-    Azure itself deletes blocks a week after the last one was staged. It names no unfinished uploads, so a sweep has
-    nothing to end.
+    Azure itself deletes blocks a week after the last one was staged. A sweep can end an upload earlier.
     """
 
     limits = LIMITS
     needs_pending_key = True
     answers_with_etag = False
 
-    def __init__(self, *, pending: BlobContainer, signer: ContainerSigner) -> None:
+    def __init__(
+        self, *, pending: BlobContainer, signer: ContainerSigner, clock: Callable[[], datetime] | None = None
+    ) -> None:
         self._pending = pending
         self._signer = signer
+        self._clock = clock or _utc_now
 
     def enforces(self, grant: Grant) -> frozenset[Rule]:
         """Return nothing: completion enforces every rule."""
@@ -75,7 +80,7 @@ class AzureParts:
 
     def begin(self, grant: Grant, *, needs_sha256: bool) -> str:
         """Return a new id, without a request."""
-        return os.urandom(_UPLOAD_ID_BYTES).hex()
+        return f"{int(self._clock().timestamp()):08x}{os.urandom(_RANDOM_BYTES).hex()}"
 
     def sign(
         self, grant: GrantInParts, parts: Sequence[PartToSign], now: datetime, *, expires_in: timedelta
@@ -94,15 +99,13 @@ class AzureParts:
         return self._signer.blob_url(_key(grant))
 
     def list_parts(self, grant: GrantInParts) -> list[StoredPart]:
-        """Return the upload's blocks that are not committed; none if there are none yet, or no longer."""
-        try:
-            _, blocks = self._pending.blob(_key(grant)).get_block_list("uncommitted")
-        except ResourceNotFoundError:
-            return []
-        except AzureError as error:
-            if error_code(error) in _BLOB_EXISTS_CODES:
-                return []
-            raise self._pending.failed("Get Block List", error) from None
+        """Return the upload's blocks that are not committed; none if there are none yet, or no longer.
+
+        Raises NoSuchUpload after an abort, also if blocks were staged since.
+        """
+        blocks = self._uncommitted_blocks(_key(grant))
+        if self._pending.is_marked_ended(_key(grant)):
+            raise NoSuchUpload
         numbers = {_block_id(grant, number): number for number in range(1, grant.part_count + 1)}
         found = [
             StoredPart(number=numbers[block.id], size=int(block.size or 0), etag=block.id)
@@ -127,22 +130,58 @@ class AzureParts:
             )
         except AzureError as error:
             code = error_code(error)
-            if code in _BLOB_EXISTS_CODES:
+            if code in BLOB_EXISTS_CODES:
                 raise KeyTaken from None
             if code == "InvalidBlockList":
                 raise ObjectChanged(f"the blocks of {grant.upload_key} changed meanwhile") from None
             raise self._pending.failed("Put Block List", error) from None
 
     def abort(self, grant: GrantInParts) -> None:
-        """Delete the blocks, unless there is a blob: commit none of them, and delete the empty blob.
+        """Mark the upload as ended, and delete its blocks, unless there is a blob.
 
-        Blocks that arrive later are deleted after a week.
+        Blocks that arrive later are never committed, and are deleted after a week.
         """
-        blob = self._pending.blob(_key(grant))
+        if self._pending.head(_key(grant)) is not None:
+            return
+        # First: an abort that is interrupted must not look like an upload of no bytes.
+        self._pending.mark_ended(_key(grant))
+        self._discard(_key(grant))
+
+    def list_uploads(self, prefix: str) -> Iterator[ListedUpload]:
+        """Return the uploads that have blocks and no blob.
+
+        Their age is that of the newest upload that the blocks' ids name. A client can stage blocks with other ids;
+        those alone are left to Azure.
+        """
+        for key in self._pending.list_uncommitted(prefix):
+            ids = [found for block in self._uncommitted_blocks(key) if (found := _BLOCK_ID.fullmatch(block.id or ""))]
+            if ids:
+                newest = max(ids, key=lambda found: found[2])
+                started_at = datetime.fromtimestamp(int(newest[2], 16), timezone.utc)
+                yield ListedUpload(key=key, upload_id=newest[1], started_at=started_at)
+
+    def sweep(self, upload: ListedUpload) -> None:
+        """Delete the blocks, unless there is a blob by now."""
+        self._discard(upload.key)
+
+    def _uncommitted_blocks(self, key: str) -> list[BlobBlock]:
+        try:
+            _, blocks = self._pending.blob(key).get_block_list("uncommitted")
+        except ResourceNotFoundError:
+            return []
+        except AzureError as error:
+            if error_code(error) in BLOB_EXISTS_CODES:
+                return []
+            raise self._pending.failed("Get Block List", error) from None
+        return list(blocks)
+
+    def _discard(self, key: str) -> None:
+        """Delete the blocks unless there is a blob: commit none of them, and delete the empty blob and no other."""
+        blob = self._pending.blob(key)
         try:
             committed = blob.commit_block_list([], **_NEVER_OVERWRITE)
         except AzureError as error:
-            if error_code(error) in _BLOB_EXISTS_CODES:
+            if error_code(error) in BLOB_EXISTS_CODES:
                 return
             raise self._pending.failed("Put Block List", error) from None
         try:
@@ -150,14 +189,13 @@ class AzureParts:
         except ResourceNotFoundError:
             return
         except AzureError as error:
-            raise self._pending.failed("Delete Blob", error) from None
+            # A client has replaced the empty blob. Completion or the next sweep deletes what is there.
+            if not is_precondition_failure(error):
+                raise self._pending.failed("Delete Blob", error) from None
 
-    def list_uploads(self, prefix: str) -> Iterator[ListedUpload]:
-        """Return nothing: Azure deletes blocks that nobody commits, a week after the last one."""
-        return iter(())
 
-    def sweep(self, upload: ListedUpload) -> None:
-        """Do nothing: ``list_uploads`` returns no upload."""
+def _utc_now() -> datetime:
+    return datetime.now(timezone.utc)
 
 
 def _key(grant: Grant) -> str:

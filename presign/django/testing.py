@@ -17,6 +17,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from django.conf import settings
@@ -47,8 +48,9 @@ class MemoryUploads:
         if the settings do not allow the upload.
         """
         request = UploadRequest(content_type=content_type, size=len(content), name=name)
-        ticket = get_presigner(self.alias).issue(request, owner=owner_of_user(user))
-        self.backend.upload(ticket, content)
+        presigner, owner = get_presigner(self.alias), owner_of_user(user)
+        ticket = presigner.issue(request, owner=owner)
+        self.backend.upload(ticket, content, sign_parts=partial(presigner.sign_parts, ticket.token, owner=owner))
         return ticket.token
 
 

@@ -161,15 +161,31 @@ class S3Parts:
         """Abort an upload that ``list_uploads`` returned, with the same identity."""
         self._abort(self._sweeper, upload.key, upload.upload_id)
 
+    def abort_date(self, key: str) -> datetime | None:
+        """Return when a lifecycle rule of the bucket would abort an upload to ``key`` that begins now.
+
+        Returns None if no rule does, or if the store does not say: only Amazon S3 is known to answer it. This begins an
+        upload, and aborts it. Raises StorageUnavailable.
+        """
+        created = self._create(key, {}, named=False)
+        self._abort(self._requests, key, created["UploadId"])
+        date: datetime | None = created.get("AbortDate")
+        return date
+
     def _begin(self, key: str, arguments: Mapping[str, Any], *, named: bool) -> str:
+        upload_id: str = self._create(key, arguments, named=named)["UploadId"]
+        return upload_id
+
+    def _create(self, key: str, arguments: Mapping[str, Any], *, named: bool) -> Mapping[str, Any]:
         client: Any = self._requests.client
         algorithm = {"ChecksumAlgorithm": "SHA256"} if named else {}
         try:
-            created = client.create_multipart_upload(Bucket=self._requests.bucket, Key=key, **arguments, **algorithm)
+            created: Mapping[str, Any] = client.create_multipart_upload(
+                Bucket=self._requests.bucket, Key=key, **arguments, **algorithm
+            )
         except (BotoCoreError, ClientError) as error:
             raise self._requests.failed("CREATE MULTIPART UPLOAD", error) from None
-        upload_id: str = created["UploadId"]
-        return upload_id
+        return created
 
     def _list_parts(self, key: str, upload_id: str) -> list[StoredPart]:
         pages = self._requests.client.get_paginator("list_parts")

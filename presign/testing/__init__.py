@@ -2,7 +2,8 @@
 
 from presign.testing.conformance import CHECKS
 from presign.testing.interruption import InterruptedBackend
-from presign.testing.memory import MemoryBackend, MemoryObject, RefusedByStorage
+from presign.testing.memory import MemoryBackend, MemoryObject, SignParts
+from presign.testing.refusals import RefusedByStorage
 from presign.testing.requests import UploadAttempt
 from presign.testing.subject import Subject
 
@@ -12,6 +13,7 @@ __all__ = [
     "MemoryBackend",
     "MemoryObject",
     "RefusedByStorage",
+    "SignParts",
     "Subject",
     "UploadAttempt",
 ]

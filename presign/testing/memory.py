@@ -18,12 +18,12 @@ import hashlib
 import hmac
 import secrets
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from itertools import count
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import parse_qsl, quote, unquote, urlencode
 
 import orjson
@@ -38,9 +38,12 @@ from presign.backends.backend import (
     SignedUpload,
 )
 from presign.backends.object_headers import HeaderNames
+from presign.backends.parts import KeyTaken, PartsStore
 from presign.errors import ConfigurationError
-from presign.messages import Grant, Rule, Ticket
+from presign.messages import Grant, PartRequest, Rule, SignedParts, Ticket
 from presign.progress import ReportBytes, ignore_bytes
+from presign.testing.memory_parts import MemoryParts
+from presign.testing.refusals import RefusedByStorage
 from presign.testing.requests import UploadAttempt
 
 MAX_UPLOAD_BYTES = 5 * 1024**4
@@ -54,12 +57,11 @@ _DATE, _SHA256, _POLICY, _SIGNATURE = "x-memory-date", "x-memory-sha256", "polic
 _PUBLISH_OPTIONS: frozenset[PublishOption] = frozenset({"tags", "storage_class"})
 
 
-class RefusedByStorage(Exception):
-    """The storage refuses a request; the message says why, and ``status`` is the status of its answer."""
+class SignParts(Protocol):
+    """A function that asks for the requests of parts, such as ``Presigner.sign_parts`` with a token."""
 
-    def __init__(self, reason: str, *, status: int) -> None:
-        super().__init__(f"{reason} (status {status})")
-        self.status = status
+    def __call__(self, numbers: Sequence[int], *, sha256: Sequence[str] | None) -> SignedParts | Mapping[str, Any]:
+        """Return the requests of the parts with these numbers; ``sha256`` has their digests if they are needed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,8 +82,9 @@ class MemoryObject:
 class MemoryBackend:
     """A bucket in memory that is as strict as a storage can be: it enforces every rule of a ticket itself.
 
-    Tickets are POST forms for an address that does not exist; ``upload`` does what a browser does with one. Nothing is
-    public: ``download`` reads what ``Presigner.sign_download`` signed.
+    Tickets are POST forms for an address that does not exist; ``upload`` does what a browser does with one. A large
+    file comes in parts, as on S3, but its parts may be as small as a test wants them. Nothing is public: ``download``
+    reads what ``Presigner.sign_download`` signed.
 
     - ``name``: the bucket's name. Tokens are bound to it, as they are to that of a real bucket.
     - ``clock``: the storage's clock, which returns an aware datetime. Give the presigner the same one.
@@ -106,6 +109,7 @@ class MemoryBackend:
         self._lock = threading.Lock()
         self._objects: dict[str, MemoryObject] = {}
         self._etags = count(1)
+        self._parts = MemoryParts(base_url=self._base_url, clock=clock, sign=self._signature, put=self._put)
 
     def __repr__(self) -> str:
         return f"MemoryBackend(name={self._bucket!r})"
@@ -117,12 +121,52 @@ class MemoryBackend:
         """What is stored, by key, always as it is now; uploads that are not completed are among it."""
         return MappingProxyType(self._objects)
 
-    def upload(self, ticket: Ticket | SignedUpload | Mapping[str, Any], content: bytes) -> None:
+    def upload(
+        self,
+        ticket: Ticket | SignedUpload | Mapping[str, Any],
+        content: bytes,
+        *,
+        sign_parts: SignParts | None = None,
+    ) -> None:
         """Store ``content`` as a browser does; raises RefusedByStorage if the ticket does not allow exactly that.
 
-        ``ticket`` may also be the JSON of ``POST /upload``, as an application's own test client returns it.
+        ``ticket`` may also be the JSON of ``POST /upload``, as an application's own test client returns it. If it is
+        one for a file in parts, all parts are sent. ``sign_parts`` asks for the requests that the ticket does not have,
+        and returns what ``Presigner.sign_parts`` or ``POST /parts`` answers: for example,
+        ``partial(presigner.sign_parts, ticket.token)``.
+
+        Raises ConfigurationError if it is needed, and missing.
         """
-        self._store(UploadAttempt.of(ticket, content))
+        members = ticket if isinstance(ticket, Mapping) else ticket.to_dict() if isinstance(ticket, Ticket) else {}
+        plan = members.get("parts")
+        if plan is None:
+            self._store(UploadAttempt.of(ticket, content))
+            return
+        requests = {each["number"]: each for each in plan["requests"]}
+        for number in range(1, plan["count"] + 1):
+            start = (number - 1) * plan["part_size"]
+            # Bytes too many are part of the last one, which is then refused.
+            part = content[start : start + plan["part_size"] if number < plan["count"] else None]
+            request = requests.get(number)
+            if request is None:
+                if sign_parts is None:
+                    raise ConfigurationError(
+                        f"the ticket has no request for part {number} of the file; give sign_parts, which asks for it",
+                        field="sign_parts",
+                    )
+                request = _only(sign_parts([number], sha256=[_sha256(part)] if plan["needs_sha256"] else None))
+            self.upload_part(request, part)
+
+    def upload_part(self, request: PartRequest | Mapping[str, Any], content: bytes) -> None:
+        """Store one part as a browser does; raises RefusedByStorage if ``request`` does not allow exactly that.
+
+        ``request`` is one of those in a ticket's ``parts``, or of those that ``Presigner.sign_parts`` returns, or its
+        JSON.
+        """
+        members = request if isinstance(request, Mapping) else request.to_dict()
+        self._parts.store(
+            UploadAttempt(method="PUT", url=members["url"], headers=members["headers"], fields={}, body=content)
+        )
 
     def download(self, url: str) -> bytes:
         """Return the bytes to which ``Presigner.sign_download`` gave a URL.
@@ -148,7 +192,10 @@ class MemoryBackend:
             if attempt.method == "GET":
                 self.download(attempt.url)
                 return 200
-            self._store(attempt)
+            if attempt.method == "PUT":
+                self._parts.store(attempt)
+            else:
+                self._store(attempt)
         except RefusedByStorage as refusal:
             return refusal.status
         return 201
@@ -176,9 +223,9 @@ class MemoryBackend:
         return True
 
     @property
-    def parts(self) -> None:
-        """None: every file comes in one request."""
-        return None
+    def parts(self) -> PartsStore:
+        """What stores large files in parts."""
+        return self._parts
 
     @property
     def max_upload_bytes(self) -> int:
@@ -300,6 +347,21 @@ class MemoryBackend:
             self._objects[grant.key] = published
         return _head(published)
 
+    def _put(self, grant: Grant, content: bytes) -> None:
+        """Store the object of an upload in parts; raises KeyTaken if there is one under its key."""
+        with self._lock:
+            if grant.upload_key in self._objects:
+                raise KeyTaken
+            self._objects[grant.upload_key] = MemoryObject(
+                content=content,
+                content_type=grant.content_type,
+                etag=self._new_etag(),
+                stored_at=self._clock(),
+                content_disposition=grant.content_disposition,
+                cache_control=grant.cache_control,
+                metadata=dict(grant.metadata),
+            )
+
     # --- How it judges a request --------------------------------------------------------------------------------------
 
     def _store(self, attempt: UploadAttempt) -> None:
@@ -358,6 +420,14 @@ class MemoryBackend:
 
 def _download_text(key: str, signed: Mapping[str, str]) -> str:
     return orjson.dumps(["GET", key, signed], option=orjson.OPT_SORT_KEYS).decode()
+
+
+def _only(signed: SignedParts | Mapping[str, Any]) -> PartRequest | Mapping[str, Any]:
+    """Return the one request in the answer to a question for one part."""
+    requests: Any = signed.requests if isinstance(signed, SignedParts) else signed["requests"]
+    request: PartRequest | Mapping[str, Any]
+    (request,) = requests
+    return request
 
 
 def _sha256(content: bytes) -> str:

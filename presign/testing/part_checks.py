@@ -43,7 +43,7 @@ def stores_a_file_in_parts(subject: Subject) -> None:
             require(presigner.list_parts(ticket.token).numbers == tuple(range(1, number)), "another list of parts")
             require_accepted(subject, _attempt(presigner, ticket, number, part))
         url = UploadAttempt.of(ticket, b"").object_url(subject.upload_key(ticket))
-        status = download(url).send(subject.ssl_context)
+        status = subject.send(download(url))
         require(status in REFUSALS, f"the storage answered {status} to somebody who reads an unfinished upload")
         stored = presigner.complete(ticket.token)
         require((stored.size, stored.content_type) == (len(body), CONTENT_TYPE), f"stored as {stored}")
@@ -63,7 +63,7 @@ def refuses_another_part_than_was_signed(subject: Subject) -> None:
     attempt = _attempt(presigner, ticket, 2, _TAIL)
     at_storage = ticket.enforced[Rule.SIZE] == "storage"
     for number, changed in ((2, _TAIL[:-1]), (2, _TAIL + b"!"), (2, b""), (1, whole[:-1])):
-        status = _attempt(presigner, ticket, number, changed).send(subject.ssl_context)
+        status = subject.send(_attempt(presigner, ticket, number, changed))
         require(
             status in REFUSALS or not at_storage,
             f"the storage answered {status} to part {number} with {len(changed)} bytes",
@@ -127,7 +127,12 @@ def commits_only_whole_files(subject: Subject) -> None:
     require_accepted(subject, _attempt(presigner, ticket, 1, first))
     presigner.abort(ticket.token)
     presigner.abort(ticket.token)
-    _require_ended(presigner, ticket)
+    for call in (presigner.complete, presigner.list_parts):
+        require_raises(UploadEnded, partial(call, ticket.token), "a call for an aborted upload")
+    unsent = _issue(presigner, body)
+    presigner.abort(unsent.token)
+    for call in (presigner.complete, presigner.list_parts):
+        require_raises(UploadEnded, partial(call, unsent.token), "a call for an upload that was aborted without a part")
     require(subject.backend.head(ticket.key) is None, "an aborted upload was published")
 
 

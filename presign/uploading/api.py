@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,7 +14,7 @@ import orjson
 from presign.uploading.connections import BUSY_STATUSES, FIRST_CONTACT, PATIENT, Answer, Connections
 from presign.uploading.errors import NotReachable, Refused, UploadFailed
 
-_HASHES_FROM_BYTES = 5 * 1024**2
+HASHES_FROM_BYTES = 5 * 1024**2
 """No store has smaller parts, so the request for a smaller file says nothing of parts."""
 
 _COMPLETION_PENDING = 202
@@ -45,6 +46,19 @@ class Plan:
     def start_of(self, number: int) -> int:
         """Return where a part begins in the file, in bytes; numbers count from 1."""
         return (number - 1) * self.part_size
+
+
+@dataclass(frozen=True, kw_only=True)
+class HashedParts:
+    """The SHA-256 of every part of a file that is cut into parts of ``part_size`` bytes, in hexadecimal digits."""
+
+    part_size: int
+    digests: tuple[str, ...] = field(repr=False)
+
+    @property
+    def sha256(self) -> str:
+        """The digest that a ticket can be bound to: the SHA-256 of the parts' digests, one after another."""
+        return hashlib.sha256(b"".join(map(bytes.fromhex, self.digests))).hexdigest()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,18 +106,25 @@ class Api:
         self._headers = headers
         self._connections = connections
 
-    def issue(self, *, content_type: str, size: int, name: str, sha256: str | None) -> Ticket:
-        """Ask for a ticket for one file."""
+    def issue(
+        self, *, content_type: str, size: int, name: str, sha256: str | None, hashed: HashedParts | None = None
+    ) -> Ticket:
+        """Ask for a ticket for one file. With ``sha256`` or ``hashed``, it allows only these bytes."""
         content: dict[str, Any] = {"type": content_type, "size": size, "name": name}
         if sha256 is not None:
             content["sha256"] = sha256
-        if size >= _HASHES_FROM_BYTES:
+        if size >= HASHES_FROM_BYTES:
             content["hashes_parts"] = True
+        if hashed is not None:
+            content["part_size"] = hashed.part_size
+            content["parts_digest"] = {"part_size": hashed.part_size, "sha256": hashed.sha256}
         asked_at = time.monotonic()
         members = self._post("/upload", content)
         deadline = asked_at + _lifetime_seconds(members)
         parts = members.get("parts")
         plan = Plan.of(parts, file_size=size) if isinstance(parts, dict) else None
+        if hashed is not None and (plan is None or plan.part_size != hashed.part_size):
+            raise _not_of_the_contract("its parts are not those that were hashed")
         return Ticket(
             method=_one_of(members, "method", ("POST", "PUT")),
             url=_text(members, "url"),
@@ -176,6 +197,7 @@ def _refusal(answer: Answer, secrets: Sequence[str | None]) -> UploadFailed:
     except UploadFailed:
         problem = {}
     code, detail = problem.get("code"), problem.get("detail")
+    field_name, limit = problem.get("field"), problem.get("limit")
     if answer.status in BUSY_STATUSES:
         return NotReachable(f"the server cannot serve now ({answer.status}); run the same command again later")
     if 300 <= answer.status <= 399:
@@ -190,6 +212,8 @@ def _refusal(answer: Answer, secrets: Sequence[str | None]) -> UploadFailed:
         status=answer.status,
         code=code if isinstance(code, str) else "",
         numbers=tuple(_numbers(problem)),
+        field=field_name if isinstance(field_name, str) else "",
+        limit=limit if type(limit) is int else None,
     )
 
 

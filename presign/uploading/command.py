@@ -9,8 +9,9 @@ import mimetypes
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,13 @@ _GO_ON = "To go on, run the same command again; to end the upload, run it with -
     "--sha256", "hash_file", is_flag=True, help="Let the server allow only the bytes with this file's SHA-256."
 )
 @click.option(
+    "--digest",
+    "hash_parts",
+    is_flag=True,
+    help="The same, by the digests of the parts if the file comes in parts. The file is read and hashed before it is "
+    "sent, a second or two for each GiB.",
+)
+@click.option(
     "--parallel",
     type=click.IntRange(1, _MAX_PARALLEL),
     default=_DEFAULT_PARALLEL,
@@ -77,6 +85,7 @@ def upload(
     content_type: str | None,
     name: str | None,
     hash_file: bool,
+    hash_parts: bool,
     parallel: int,
     state_folder: Path,
     abort: bool,
@@ -97,6 +106,8 @@ def upload(
     """
     if not abort and not path.is_file():
         raise click.BadParameter("there is no such file", param_hint="FILE")
+    if hash_file and hash_parts:
+        raise click.UsageError("give one of --sha256 and --digest")
     if name is None:
         # A name that is no text in this system's encoding is none in JSON.
         name = path.name.encode("utf-8", "replace").decode()
@@ -109,6 +120,7 @@ def upload(
             content_type=content_type or mimetypes.guess_type(name)[0] or "application/octet-stream",
             name=name,
             hash_file=hash_file,
+            hash_parts=hash_parts,
             parallel=parallel,
             allow_http=allow_http,
             state_folder=state_folder,
@@ -127,8 +139,9 @@ def upload(
 
 def _run(running: Upload, shown_path: Path | None) -> dict[str, Any]:
     try:
-        with _progress(shown_path) as on_progress:
-            return running.run(on_progress)
+        with ExitStack() as stack:
+            bars = _Bars(shown_path, stack)
+            return running.run(partial(bars.show, "Uploading"), partial(bars.show, "Hashing"))
     except UploadFailed as error:
         click.echo(f"Error: {error}", err=True)
         _say_how_to_go_on(running)
@@ -178,12 +191,28 @@ def _read_headers(given: Sequence[str], file: Any) -> dict[str, str]:
     return headers
 
 
-@contextmanager
-def _progress(path: Path | None) -> Iterator[Callable[[int], None]]:
-    """Yield what shows how many bytes of the file were sent; without a path, it shows nothing."""
-    if path is None:
-        yield lambda _: None
-        return
-    with click.progressbar(length=path.stat().st_size, label=printable(path.name), file=sys.stderr) as bar:
+class _Bars:
+    """Bars on the terminal, one after another: how many bytes of the file at ``path`` were hashed, and how many sent.
+
+    Without a path, nothing is shown.
+    """
+
+    def __init__(self, path: Path | None, stack: ExitStack) -> None:
+        self._path = path
+        self._stack = stack
+        self._shown: str | None = None
+        self._bar: Any = None
+
+    def show(self, doing: str, done_bytes: int) -> None:
+        """Show ``done_bytes`` on the bar of what the command is doing."""
+        if self._path is None:
+            return
+        if doing != self._shown:
+            self._stack.close()
+            label = f"{doing} {printable(self._path.name)}"
+            self._bar = self._stack.enter_context(
+                click.progressbar(length=self._path.stat().st_size, label=label, file=sys.stderr)
+            )
+            self._shown = doing
         # A request that is repeated begins at 0 again.
-        yield lambda done_bytes: bar.update(done_bytes - bar.pos)
+        self._bar.update(done_bytes - self._bar.pos)

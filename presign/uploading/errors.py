@@ -21,14 +21,26 @@ class UploadFailed(Exception):
 class Refused(UploadFailed):
     """The application's server refused a request with this ``status`` and ``code``.
 
-    ``numbers`` are the parts that the storage lacks, for the code ``parts_missing``.
+    ``numbers`` are the parts that the storage lacks, for the code ``parts_missing``. ``field`` is the member of the
+    request that was refused, or empty; ``limit`` is the number that the server wants there, if it named one.
     """
 
-    def __init__(self, detail: str, *, status: int, code: str, numbers: tuple[int, ...] = ()) -> None:
+    def __init__(
+        self,
+        detail: str,
+        *,
+        status: int,
+        code: str,
+        numbers: tuple[int, ...] = (),
+        field: str = "",
+        limit: int | None = None,
+    ) -> None:
         super().__init__(f"the server refused the request: {printable(detail)} ({status} {printable(code)})")
         self.status = status
         self.code = code
         self.numbers = numbers
+        self.field = field
+        self.limit = limit
 
     @property
     def has_ended(self) -> bool:

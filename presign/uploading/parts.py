@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 
 from presign.uploading.api import Api, PartRequest, Plan
 from presign.uploading.connections import BUSY_STATUSES, ONCE, Connections
-from presign.uploading.errors import NotReachable, StorageRefused, UploadFailed
+from presign.uploading.errors import FileChanged, NotReachable, StorageRefused, UploadFailed
 from presign.uploading.source import SourceFile, Stopped
 from presign.uploading.storage import headers_of, storage_code
 
@@ -27,7 +27,7 @@ class PartsSender:
 
     The calling thread hashes and asks for signatures, a few parts ahead of those that are sent. A part is read from the
     file while it is sent, so no part is ever in memory as a whole. ``on_progress`` gets the bytes that the storage has
-    confirmed, in the calling thread.
+    confirmed, in the calling thread. ``digests`` are the SHA-256 of all parts if they were computed before.
     """
 
     def __init__(
@@ -40,6 +40,7 @@ class PartsSender:
         plan: Plan,
         parallel: int,
         on_progress: Callable[[int], None],
+        digests: Sequence[str] = (),
     ) -> None:
         self._api = api
         self._connections = connections
@@ -48,6 +49,7 @@ class PartsSender:
         self._plan = plan
         self._parallel = parallel
         self._on_progress = on_progress
+        self._digests = digests
         self._ready: queue.Queue[PartRequest | None] = queue.Queue(maxsize=plan.at_once)
         self._stop = threading.Event()
         self._lock = threading.Lock()
@@ -117,7 +119,7 @@ class PartsSender:
         digests = []
         for number in numbers:
             self._check()
-            digests.append(self._source.sha256(self._plan.start_of(number), self._size_of(number)))
+            digests.append(self._digests[number - 1] if self._digests else self._hashed(number))
         return self._api.sign_parts(self._token, numbers, digests)
 
     def _size_of(self, number: int) -> int:
@@ -159,7 +161,7 @@ class PartsSender:
                 failure, is_busy = error, True
             if not is_busy:
                 renewals += 1
-                self._source.check_unchanged()
+                self._check_unchanged(request.number)
             if attempt == ATTEMPTS or renewals > _MAX_RENEWALS:
                 raise failure
             if is_busy:
@@ -175,6 +177,15 @@ class PartsSender:
             if not is_busy:
                 [request] = self._sign([request.number])
         raise AssertionError("the last attempt returns or raises")
+
+    def _check_unchanged(self, number: int) -> None:
+        """Raise FileChanged if the file, or the bytes of this part, are not those that were hashed."""
+        self._source.check_unchanged()
+        if self._digests and self._hashed(number) != self._digests[number - 1]:
+            raise FileChanged("the file was changed after it was hashed; run the command again to upload it anew")
+
+    def _hashed(self, number: int) -> str:
+        return self._source.sha256(self._plan.start_of(number), self._size_of(number))
 
     def _send_once(self, request: PartRequest) -> tuple[int, str, float]:
         start, size = self._plan.start_of(request.number), self._size_of(request.number)

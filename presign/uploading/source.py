@@ -50,9 +50,12 @@ class SourceFile:
             raise FileChanged("the file is gone; its upload cannot go on") from None
         self._check(status)
 
-    def sha256(self, start: int, size: int) -> str:
-        """Return the hexadecimal SHA-256 of ``size`` bytes from ``start``; never more than 1 MiB is in memory."""
-        digest = hashlib.sha256()
+    def sha256(self, start: int, size: int, *, on_read: Callable[[int], None] | None = None) -> str:
+        """Return the hexadecimal SHA-256 of ``size`` bytes from ``start``; never more than 1 MiB is in memory.
+
+        ``on_read`` gets how many bytes of the file lie before the place up to which it was read.
+        """
+        digest, report = hashlib.sha256(), on_read or _ignore
         with self._open() as file:
             file.seek(start)
             while size:
@@ -61,6 +64,8 @@ class SourceFile:
                     raise _changed()
                 digest.update(block)
                 size -= len(block)
+                start += len(block)
+                report(start)
         return digest.hexdigest()
 
     @contextmanager

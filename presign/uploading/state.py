@@ -24,7 +24,8 @@ class Unfinished:
     """An upload that began and was not completed.
 
     ``size``, ``mtime_ns``, ``content_type``, ``name`` and ``sha256`` are those of the file and of the request. With
-    ``in_parts`` false, the whole file is stored, and only its completion is missing.
+    ``in_parts`` false, the whole file is stored, and only its completion is missing. ``digests`` are the SHA-256 of all
+    parts, if the ticket is bound to them.
     """
 
     token: str = field(repr=False)
@@ -34,6 +35,7 @@ class Unfinished:
     name: str
     sha256: str | None
     in_parts: bool
+    digests: tuple[str, ...] = field(default=(), repr=False)
 
 
 class StateFile:
@@ -52,7 +54,8 @@ class StateFile:
         try:
             members = orjson.loads(self._path.read_bytes())
             version = members.pop("version")
-            return Unfinished(**members) if version == _VERSION else None
+            digests = tuple(members.pop("digests", ()))
+            return Unfinished(**members, digests=digests) if version == _VERSION else None
         except FileNotFoundError:
             return None
         except OSError as error:

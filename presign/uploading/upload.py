@@ -9,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from presign.uploading.api import Api, PartRequest, Pending, Plan, Ticket
+from presign.uploading.api import HASHES_FROM_BYTES, Api, HashedParts, PartRequest, Pending, Plan, Ticket
 from presign.uploading.connections import Connections
 from presign.uploading.errors import FileChanged, NotReachable, Refused, StorageRefused, UploadFailed
 from presign.uploading.parts import ATTEMPTS, PartsSender
@@ -17,6 +17,9 @@ from presign.uploading.source import SourceFile
 from presign.uploading.state import StateFile, Unfinished
 from presign.uploading.storage import send_file
 
+_PART_BYTES = 16 * 1024**2
+_MAX_PARTS = 10_000
+_MEBIBYTE = 1024**2
 _MAX_REPAIRS = 3
 _MAX_COMPLETION_SECONDS = 1800.0
 
@@ -25,7 +28,8 @@ class Upload:
     """The upload of the file at ``path`` to the application's server at ``api``.
 
     - ``headers``: go with every request to that server, and never to the storage.
-    - ``hash_file``: ask for a ticket that allows only these bytes.
+    - ``hash_file``: ask for a ticket that allows only these bytes, by the file's SHA-256.
+    - ``hash_parts``: the same, by the digests of the parts if the file comes in parts. They are hashed once.
     - ``parallel``: how many parts are sent at a time.
     - ``allow_http``: permit addresses without TLS that are not on this machine.
     - ``state_folder``: where the tokens of unfinished uploads are kept.
@@ -45,6 +49,7 @@ class Upload:
         content_type: str,
         name: str,
         hash_file: bool,
+        hash_parts: bool,
         parallel: int,
         allow_http: bool,
         state_folder: Path,
@@ -54,6 +59,7 @@ class Upload:
         self._content_type = content_type
         self._name = name
         self._hash_file = hash_file
+        self._hash_parts = hash_parts
         self._parallel = parallel
         self._connections = Connections(parallel=parallel, allow_http=allow_http)
         self._connections.check(api)
@@ -62,7 +68,8 @@ class Upload:
         self._api = Api(api, headers, self._connections)
         self._state = StateFile(state_folder, api=api, path=path.resolve())
         self._on_note = on_note
-        self._on_progress: Callable[[int], None] = lambda _: None
+        self._on_progress: Callable[[int], None] = _ignore
+        self._on_hashed: Callable[[int], None] = _ignore
         self._done_bytes = 0
 
     @property
@@ -70,16 +77,17 @@ class Upload:
         """Whether another run would go on with what is stored already."""
         return self._state.load() is not None
 
-    def run(self, on_progress: Callable[[int], None]) -> dict[str, Any]:
+    def run(self, on_progress: Callable[[int], None], on_hashed: Callable[[int], None] | None = None) -> dict[str, Any]:
         """Upload the file, or go on with the upload of an earlier run, and return the stored object.
 
         ``on_progress`` gets how many bytes of the file are stored or, if it is not sent in parts, on their way.
+        Before that, ``on_hashed`` gets how many are hashed, if the ticket shall allow only these bytes.
         Raises UploadFailed. What is stored then stays for another run, unless the server has refused the file, or the
         file has changed meanwhile.
         """
-        self._on_progress = on_progress
+        self._on_progress, self._on_hashed = on_progress, on_hashed or _ignore
         source = SourceFile.of(self._path)
-        sha256 = source.sha256(0, source.size) if self._hash_file else None
+        sha256 = self._sha256(source) if self._hash_file else None
         try:
             stored = self._go_on(source, sha256) or self._begin(source, sha256)
         except FileChanged:
@@ -129,13 +137,17 @@ class Upload:
         missing = [number for number in range(1, plan.count + 1) if number not in stored]
         self._done_bytes = min(source.size, len(stored) * plan.part_size)
         self._on_progress(self._done_bytes)
-        return self._send_parts(source, token, plan, missing, ())
+        if len(unfinished.digests) not in {0, plan.count}:
+            raise UploadFailed("the state of the upload has other parts than the server; end the upload with --abort")
+        return self._send_parts(source, token, plan, missing, digests=unfinished.digests)
 
     def _difference(self, unfinished: Unfinished, source: SourceFile, sha256: str | None) -> str | None:
         if (unfinished.size, unfinished.mtime_ns) != (source.size, source.mtime_ns):
             return "The file changed after its upload had begun"
-        asked = (unfinished.content_type, unfinished.name, unfinished.sha256)
-        if asked != (self._content_type, self._name, sha256):
+        is_hashed_alike = (
+            bool(unfinished.sha256 or unfinished.digests) if self._hash_parts else unfinished.sha256 == sha256
+        )
+        if not is_hashed_alike or (unfinished.content_type, unfinished.name) != (self._content_type, self._name):
             return "The upload of this file began with another type, name or SHA-256"
         return None
 
@@ -148,21 +160,61 @@ class Upload:
         self._state.remove()
 
     def _begin(self, source: SourceFile, sha256: str | None) -> dict[str, Any]:
-        ticket = self._issue(source, sha256)
+        hashed = None
+        if self._hash_parts:
+            ticket, sha256, hashed = self._issue_for_hashed_parts(source)
+        else:
+            ticket = self._issue(source, sha256)
         if ticket.plan is None:
             return self._send_whole(source, sha256, ticket)
+        digests = () if hashed is None else hashed.digests
         try:
-            self._remember(source, sha256, ticket)
+            self._remember(source, sha256, ticket, digests)
         except UploadFailed:
             with suppress(UploadFailed):
                 self._api.abort(ticket.token)
             raise
-        return self._send_parts(source, ticket.token, ticket.plan, range(1, ticket.plan.count + 1), ticket.requests)
+        numbers = range(1, ticket.plan.count + 1)
+        return self._send_parts(source, ticket.token, ticket.plan, numbers, ticket.requests, digests=digests)
 
-    def _issue(self, source: SourceFile, sha256: str | None) -> Ticket:
-        return self._api.issue(content_type=self._content_type, size=source.size, name=self._name, sha256=sha256)
+    def _issue(self, source: SourceFile, sha256: str | None, hashed: HashedParts | None = None) -> Ticket:
+        return self._api.issue(
+            content_type=self._content_type, size=source.size, name=self._name, sha256=sha256, hashed=hashed
+        )
 
-    def _remember(self, source: SourceFile, sha256: str | None, ticket: Ticket) -> None:
+    def _issue_for_hashed_parts(self, source: SourceFile) -> tuple[Ticket, str | None, HashedParts | None]:
+        """Return a ticket that allows only these bytes, and the digests for which it was issued.
+
+        A server that takes no such parts names their size, and the file is hashed again. A server that takes none at
+        all gets the SHA-256 of the whole file.
+        """
+        part_size = max(_PART_BYTES, -(-source.size // (_MAX_PARTS * _MEBIBYTE)) * _MEBIBYTE)
+        for is_last in (False, True) if source.size >= HASHES_FROM_BYTES else ():
+            hashed = self._hashed_parts(source, part_size)
+            try:
+                return self._issue(source, None, hashed), None, hashed
+            except Refused as refusal:
+                if refusal.field == "parts_digest":
+                    break
+                if refusal.field != "part_size" or not refusal.limit or is_last:
+                    raise
+                part_size = refusal.limit
+        sha256 = self._sha256(source)
+        return self._issue(source, sha256), sha256, None
+
+    def _hashed_parts(self, source: SourceFile, part_size: int) -> HashedParts:
+        starts = range(0, source.size, part_size)
+        return HashedParts(
+            part_size=part_size,
+            digests=tuple(
+                source.sha256(start, min(part_size, source.size - start), on_read=self._on_hashed) for start in starts
+            ),
+        )
+
+    def _sha256(self, source: SourceFile) -> str:
+        return source.sha256(0, source.size, on_read=self._on_hashed)
+
+    def _remember(self, source: SourceFile, sha256: str | None, ticket: Ticket, digests: tuple[str, ...] = ()) -> None:
         self._state.save(
             Unfinished(
                 token=ticket.token,
@@ -172,6 +224,7 @@ class Upload:
                 name=self._name,
                 sha256=sha256,
                 in_parts=ticket.plan is not None,
+                digests=digests,
             )
         )
 
@@ -208,7 +261,14 @@ class Upload:
             return None
 
     def _send_parts(
-        self, source: SourceFile, token: str, plan: Plan, numbers: Sequence[int], requests: Sequence[PartRequest]
+        self,
+        source: SourceFile,
+        token: str,
+        plan: Plan,
+        numbers: Sequence[int],
+        requests: Sequence[PartRequest] = (),
+        *,
+        digests: Sequence[str],
     ) -> dict[str, Any]:
         for repairs in range(_MAX_REPAIRS + 1):
             if numbers:
@@ -220,6 +280,7 @@ class Upload:
                     plan=plan,
                     parallel=self._parallel,
                     on_progress=self._count,
+                    digests=digests,
                 ).send(numbers, requests)
             source.check_unchanged()
             try:
@@ -250,3 +311,7 @@ class Upload:
             if time.monotonic() + stored.retry_after_seconds > until:
                 raise NotReachable("the server has not verified the file within half an hour")
             time.sleep(stored.retry_after_seconds)
+
+
+def _ignore(_: int) -> None:
+    pass

@@ -100,6 +100,11 @@ class RunningAccount:
     def blobs(self, container: str = "uploads") -> list[str]:
         return list(self.admin.get_container_client(container).list_blob_names())
 
+    def uncommitted(self, container: str) -> list[str]:
+        """Return the names that have blocks and no blob."""
+        shown = self.admin.get_container_client(container).list_blobs(include=["uncommittedblobs"])
+        return sorted({blob.name for blob in shown} - set(self.blobs(container)))
+
     def blob(self, container: str, key: str) -> BlobClient:
         return self.admin.get_blob_client(container, key)
 

@@ -42,6 +42,10 @@ def account(request: pytest.FixtureRequest) -> RunningAccount:
     for container in CONTAINERS:
         for name in running.blobs(container):
             running.admin.get_blob_client(container, name).delete_blob(delete_snapshots="include")
+        for name in running.uncommitted(container):
+            blob = running.admin.get_blob_client(container, name)
+            blob.commit_block_list([])
+            blob.delete_blob()
     return running
 
 

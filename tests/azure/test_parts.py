@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 from dataclasses import replace
+from datetime import datetime, timedelta, timezone
 from typing import Any
 from urllib.parse import quote
 
@@ -18,6 +19,7 @@ from presign import (
     RuleViolated,
     StorageUnavailable,
     Ticket,
+    UploadEnded,
     UploadRequest,
 )
 from presign.azure import AzureBackend
@@ -93,7 +95,7 @@ def test_blocks_of_wrong_sizes_and_of_other_uploads_are_never_committed(account:
     ticket, other = _issue(presigner), _issue(presigner)
     first, second, last = _attempts(ticket)
     foreign = _attempts(other)[1].parameter("blockid")
-    own_id = base64.b64encode(b"0123456789abcdef-000002").decode()
+    own_id = base64.b64encode(b"0123456789abcdef01234567-000002").decode()
     sent = {
         "a right block": first,
         "a block that is too large": second.with_body(PARTS[1] + b"!"),
@@ -227,29 +229,143 @@ def test_an_abort_deletes_the_blocks_and_never_a_committed_file(account: Running
     _send_file(account, ticket)
     presigner.abort(ticket.token)
     presigner.abort(ticket.token)
-    assert presigner.list_parts(ticket.token).numbers == ()
-    assert account.blobs("pending") == []
-    with pytest.raises(PartsMissing):
-        presigner.complete(ticket.token)
+    pending_key = f"pending/{ticket.key.rpartition('/')[2]}"
+    assert account.blobs("pending") == [f"{pending_key}.ended"]
+    assert account.uncommitted("pending") == []
+    _send_file(account, ticket)
+    for call in (presigner.list_parts, presigner.complete):
+        with pytest.raises(UploadEnded):
+            call(ticket.token)
+    assert account.blobs("public") == [], "blocks that arrive after an abort are never committed"
+    ticket = _issue(presigner)
     _send_file(account, ticket)
     backend: Any = InterruptedBackend(
         account.publishing_backend(), fail_at=2, failure=StorageUnavailable("interrupted on purpose")
     )
     with pytest.raises(StorageUnavailable):
         _presigner(account, backend=backend).complete(ticket.token)
-    assert len(account.blobs("pending")) == 1, "committed, and not yet judged"
+    [pending] = set(account.blobs("pending")) - {f"{pending_key}.ended"}
+    assert pending.endswith(ticket.key.rpartition("/")[2]), "committed, and not yet judged"
     presigner.abort(ticket.token)
+    presigner.complete(ticket.token)
+    assert account.anonymous_get("public", ticket.key).body == FILE
+    assert presigner.list_parts(ticket.token).numbers == (1, 2, 3)
+
+
+def test_an_abort_that_ends_between_its_steps_is_an_abort(account: RunningAccount) -> None:
+    presigner = _presigner(account)
+    parts = account.publishing_backend().parts
+    assert parts is not None
+    ticket = _issue(presigner)
+    _send_file(account, ticket)
+    grant: Any = presigner._tokens.open(ticket.token, now=ticket.now)
+    # What is done before the first request that can delete something.
+    parts._pending.mark_ended(grant.pending_key)
+    with pytest.raises(UploadEnded):
+        presigner.complete(ticket.token)
+    presigner.abort(ticket.token)
+    assert account.uncommitted("pending") == []
+    assert account.blobs("public") == []
+
+
+def test_an_abort_never_deletes_a_blob_that_a_client_puts_there_meanwhile(account: RunningAccount) -> None:
+    presigner = _presigner(account)
+    ticket = _issue(presigner)
+    key = f"pending/{ticket.key.rpartition('/')[2]}"
+    blob_type = (("x-ms-blob-type", "BlockBlob"), ("x-ms-blob-content-type", "image/png"))
+    parts: Any = account.publishing_backend().parts
+    blob = parts._pending.blob(key)
+    commit = blob.commit_block_list
+
+    def commit_and_lose(*arguments: Any, **options: Any) -> Any:
+        committed = commit(*arguments, **options)
+        assert account.send(_with(_attempts(ticket)[0], b"another blob", *blob_type)).status == 201
+        return committed
+
+    blob.commit_block_list = commit_and_lose
+    parts._pending.blob = lambda name: blob
+    parts._discard(key)
+    assert account.blobs("pending") == [key]
+
+
+def _at(days: float) -> Any:
+    return lambda: datetime.now(timezone.utc) + timedelta(days=days)
+
+
+def test_a_sweep_ends_uploads_whose_token_has_expired_and_deletes_the_marks_of_those_that_were_aborted(
+    account: RunningAccount,
+) -> None:
+    presigner = _presigner(account, resumable_for=timedelta(days=2))
+    old, aborted, finished = (_issue(presigner) for _ in range(3))
+    for ticket in (old, aborted, finished):
+        _send_file(account, ticket)
+    presigner.abort(aborted.token)
+    presigner.complete(finished.token)
+    nearly, later = (_presigner(account, resumable_for=timedelta(days=2), clock=_at(days)) for days in (2.9, 3.1))
+    swept = nearly.sweep()
+    assert (swept.aborted, swept.deleted, swept.kept, swept.parts_failure) == (0, 0, 1, None)
+    assert presigner.list_parts(old.token).numbers == (1, 2, 3)
+    assert later.sweep(dry_run=True).aborted == 1
+    assert len(account.uncommitted("pending")) == 1
+    swept = later.sweep()
+    assert (swept.aborted, swept.deleted, swept.kept, swept.failed) == (1, 1, 0, ())
+    assert (account.uncommitted("pending"), account.blobs("pending")) == ([], [])
+    assert later.sweep().aborted == 0
+    with pytest.raises(PartsMissing):
+        presigner.complete(old.token)
+    assert account.anonymous_get("public", finished.key).body == FILE
+
+
+def test_a_sweep_never_deletes_a_blob_that_was_committed_after_it_listed_the_blocks(account: RunningAccount) -> None:
+    presigner = _presigner(account)
+    ticket = _issue(presigner)
+    _send_file(account, ticket)
+    parts = account.publishing_backend().parts
+    assert parts is not None
+    [listed] = parts.list_uploads("pending/")
+    assert listed.key == f"pending/{ticket.key.rpartition('/')[2]}"
+    assert abs(listed.started_at - datetime.now(timezone.utc)) < timedelta(minutes=5)
+    backend: Any = InterruptedBackend(
+        account.publishing_backend(), fail_at=2, failure=StorageUnavailable("interrupted on purpose")
+    )
+    with pytest.raises(StorageUnavailable):
+        _presigner(account, backend=backend).complete(ticket.token)
+    parts.sweep(listed)
+    assert list(parts.list_uploads("pending/")) == []
     presigner.complete(ticket.token)
     assert account.anonymous_get("public", ticket.key).body == FILE
 
 
-def test_a_sweep_deletes_what_was_committed_and_leaves_blocks_to_azure(account: RunningAccount) -> None:
+def test_a_blob_to_which_a_block_was_staged_later_is_no_unfinished_upload(account: RunningAccount) -> None:
     presigner = _presigner(account)
     ticket = _issue(presigner)
     _send_file(account, ticket)
-    swept = presigner.sweep()
-    assert (swept.aborted, swept.parts_failure) == (0, None)
-    assert presigner.list_parts(ticket.token).numbers == (1, 2, 3)
+    backend: Any = InterruptedBackend(
+        account.publishing_backend(), fail_at=2, failure=StorageUnavailable("interrupted on purpose")
+    )
+    with pytest.raises(StorageUnavailable):
+        _presigner(account, backend=backend).complete(ticket.token)
+    assert account.send(_attempts(ticket)[1]).status == 201
+    parts = account.publishing_backend().parts
+    assert parts is not None
+    assert list(parts.list_uploads("pending/")) == []
+
+
+def test_blocks_with_ids_of_the_clients_own_are_left_to_azure(account: RunningAccount) -> None:
+    presigner = _presigner(account)
+    ticket = _issue(presigner)
+    first = _attempts(ticket)[0]
+    for own_id in ("00000000-000001", "x" * 30):
+        container = account.admin.get_container_client("pending")
+        for name in account.uncommitted("pending"):
+            container.upload_blob(name, b"", overwrite=True)
+            container.delete_blob(name)
+        attempt = first.with_parameter("blockid", base64.b64encode(own_id.encode()).decode())
+        assert account.send(attempt).status == 201
+        parts = account.publishing_backend().parts
+        assert parts is not None
+        assert list(parts.list_uploads("pending/")) == []
+        assert len(account.uncommitted("pending")) == 1
 
 
 @pytest.mark.parametrize(

@@ -37,9 +37,9 @@ SMALL_PART = 5 * MIB
 CLIENT = Path(__file__).resolve().parents[2] / "client"
 POLICY = "default-src 'none'; script-src 'self'; connect-src *"
 PAGE = HTMLResponse('<!doctype html><title>A page</title><input type="file">')
-START = """async ([client, kind, stop]) => {
+START = """async ([client, kind, stop, digest]) => {
     const { createUploader } = await import(client);
-    const uploader = window.uploader = createUploader({ api: `/files/${kind}` });
+    const uploader = window.uploader = createUploader({ api: `/files/${kind}`, digest });
     window.progress = [];
     uploader.on("change", ({ state, loaded, file }) => {
         if (state !== "uploading") return;
@@ -122,12 +122,13 @@ def site(seaweedfs: Store, bundle: Path) -> Iterator[str]:
                 max_bytes=PARTS * part_bytes,
                 parts_from_bytes=PARTS * part_bytes,
                 part_bytes=part_bytes,
+                require_sha256=name == "bound",
                 prefix=PUBLIC_PREFIX,
                 pending_prefix=PENDING_PREFIX,
             ),
             secret=TOKEN_SECRET,
         )
-        for name, part_bytes in (("large", LARGE_PART), ("small", SMALL_PART))
+        for name, part_bytes in (("large", LARGE_PART), ("small", SMALL_PART), ("bound", SMALL_PART))
     ]
 
     async def with_policy(request: Any, call_next: Any) -> Any:
@@ -193,6 +194,21 @@ def test_a_reloaded_page_goes_on_with_the_upload_when_the_file_is_chosen_again(
     assert page.evaluate("Object.keys(localStorage)") == []
     assert set(traffic.workers) == {"/bundle/hash_worker.js"}
     assert page.workers == []
+
+
+def test_a_page_asks_for_a_ticket_for_the_digest_of_the_parts(
+    page: Page, site: str, traffic: Traffic, seaweedfs: Store, tmp_path: Path
+) -> None:
+    film = _film(tmp_path, SMALL_PART)
+    page.goto(f"{site}/page")
+    page.set_input_files("input", film)
+    page.evaluate(START, ["/bundle/index.js", "bound", None, True])
+    _expect_stored(page, seaweedfs, film)
+    assert traffic.tickets == 1
+    assert set(traffic.workers) == {"/bundle/hash_worker.js"}
+    page.set_input_files("input", film)
+    page.evaluate(START, ["/bundle/index.js", "bound", None, False])
+    assert "sha256" in page.evaluate(FINISHED)["message"]
 
 
 def _expect_only_missing_parts(traffic: Traffic) -> None:

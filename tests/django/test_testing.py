@@ -90,6 +90,20 @@ def test_the_views_issue_tickets_for_the_same_storage_and_still_ask_authorize(us
         assert (stored.status_code, stored.json()["size"]) == (200, len(PNG))
 
 
+def test_a_large_file_comes_in_parts_in_the_views_and_for_a_form(users: ModuleType) -> None:
+    film = PNG.ljust(40, b"a") + b"the second part"
+    in_parts = {**PHOTOS, "parts_from_bytes": 41, "part_bytes": 40}
+    with override_settings(PRESIGN={"photos": in_parts}), memory_uploads("photos") as uploads:
+        form = bound(users.alice, uploads.token(film, content_type="image/png", user=users.alice))
+        assert form.is_valid(), form.errors
+        assert uploads.backend.objects[form.cleaned_data["photo"].key].content == film
+        client = signed_in(users.alice)
+        ticket = _post(client, "upload", {"type": "image/png", "size": len(film)}).json()
+        uploads.backend.upload_part(ticket["parts"]["requests"][1], film[40:])
+        missing = _post(client, "complete", {"token": ticket["token"]}).json()
+        assert (missing["code"], missing["numbers"]) == ("parts_missing", [1])
+
+
 def test_everything_else_of_the_settings_stays_and_everything_is_as_before_afterwards(users: ModuleType) -> None:
     def inspect(uploaded: InspectedObject) -> Reject:
         return Reject(f"{uploaded.name} is too dark")

@@ -23,6 +23,8 @@ MAX_BUNDLED_BYTES = {"upload, UploadError": 7_500, "createUploader, UploadError"
 """Gzipped, by what an application uses of the package; without what is loaded for large files alone."""
 MAX_PARTS_BYTES = 4_096
 """The same of what is loaded for a large file."""
+MAX_DIGEST_BYTES = 512
+"""The same of what is also loaded if the page asks for the digest of its parts."""
 
 APPLICATION = """
 import { upload, UploadError } from "presign-uploads";
@@ -81,8 +83,10 @@ def test_the_client_is_small(used: str, limit: int, project: Path) -> None:
     (project / "small.js").write_text(f'export {names} from "presign-uploads";')
     bundle = _bundle(project, "small.js")
     [parts] = bundle.parent.glob("parts-*.js")
-    assert sum(map(_gzipped_bytes, set(bundle.parent.iterdir()) - {parts})) < limit
+    [digest] = bundle.parent.glob("parts_digest-*.js")
+    assert sum(map(_gzipped_bytes, set(bundle.parent.iterdir()) - {parts, digest})) < limit
     assert _gzipped_bytes(parts) < MAX_PARTS_BYTES
+    assert _gzipped_bytes(digest) < MAX_DIGEST_BYTES
 
 
 def test_a_bundler_leaves_out_what_an_application_does_not_use(project: Path) -> None:

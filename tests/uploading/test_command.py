@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import os
@@ -21,13 +22,20 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
+import boto3
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from presign import Accept, Presigner, Reject, Unauthenticated, UploadPolicy, UploadRequest
+from emulators.s3_bucket import S3Bucket, UploadedPart
+from emulators.s3_parts import PartLimits as ReferencePartLimits
+from emulators.s3_reference import S3Reference
+from emulators.serving import serve
+from emulators.signature_v4 import HmacKey
+from presign import Accept, PartLimits, PartsDigest, Presigner, Reject, Unauthenticated, UploadPolicy, UploadRequest
+from presign.s3 import S3Backend
 from tests.adapters.serving import ADAPTERS
 from tests.conftest import PNG, TOKEN_SECRET, Store
 from tests.failing_relay import Failure, Relay, run_relay
@@ -330,6 +338,208 @@ def test_an_upload_that_the_store_has_ended_begins_anew(
     answer = client.run(api.url)
     assert answer.stderr == "The earlier upload of this file has ended, so it is uploaded anew\n"
     assert _stored(seaweedfs, answer) == LARGE
+
+
+@pytest.mark.parametrize("meanwhile", ["expired", "another user"])
+def test_an_upload_whose_token_is_not_accepted_any_more_begins_anew(
+    seaweedfs: Store, api: Relay, storage: Relay, client: Client, meanwhile: str
+) -> None:
+    client.write(LARGE)
+    with client.hanging(api.url, storage, at=1) as process:
+        process.kill()
+    if meanwhile == "expired":
+        long_ago = datetime.now(timezone.utc) - timedelta(days=8)
+        past = Presigner(
+            name="videos",
+            backend=seaweedfs.backend(),
+            policy=UploadPolicy(**POLICY),
+            secret=TOKEN_SECRET,
+            clock=lambda: long_ago,
+        )
+        request = UploadRequest(content_type="image/png", size=len(LARGE))
+        token = past.issue(request, owner="alice").token
+    else:
+        ticket = _presigner(seaweedfs).issue(UploadRequest(content_type="image/png", size=len(LARGE)), owner="bob")
+        token = ticket.token
+    [path] = client.states.iterdir()
+    path.write_text(json.dumps({**json.loads(path.read_text()), "token": token}))
+    storage.disarm()
+    answer = client.run(api.url)
+    assert answer.stderr == "The earlier upload of this file has ended, so it is uploaded anew\n"
+    assert _parts_sent(storage) == [1, 2, 3]
+    assert _stored(seaweedfs, answer) == LARGE
+
+
+def test_an_upload_that_is_aborted_while_it_is_sent_ends_with_the_servers_reason(
+    seaweedfs: Store, api: Relay, storage: Relay, client: Client
+) -> None:
+    client.write(LARGE)
+    with client.hanging(api.url, storage, "--parallel", "1", at=2) as process:
+        for each in seaweedfs.admin.list_multipart_uploads(Bucket=seaweedfs.bucket)["Uploads"]:
+            names = {"Bucket": seaweedfs.bucket, "Key": each["Key"], "UploadId": each["UploadId"]}
+            seaweedfs.admin.abort_multipart_upload(**names)
+        storage.disarm()
+        answer = client.end(process)
+    assert (answer.returncode, answer.stdout) == (1, "")
+    assert "410 upload_ended" in answer.stderr
+    assert client.saved() == []
+
+
+def test_a_file_of_no_bytes_is_refused_or_comes_in_one_request(seaweedfs: Store, client: Client) -> None:
+    client.write(b"")
+    for policy, outcome in (({}, 1), ({"min_bytes": 0, "verify_content": False}, 0)):
+        presigner = _presigner(seaweedfs, parts_from_bytes=1, **policy)
+        with ADAPTERS["asgi"]([presigner], _decide) as url, run_relay(url) as relay:
+            answer = client.run(f"{relay.url}/files/videos", "--digest")
+            assert answer.returncode == outcome, answer.stderr
+            assert outcome == 0 or "too_small" in answer.stderr
+            assert "parts" not in _paths(relay)
+    assert _stored(seaweedfs, answer) == b""
+
+
+def test_of_10000_parts_only_those_are_sent_that_the_store_lacks(client: Client) -> None:
+    count, part_bytes = 10_000, 600
+    client.write(PNG.ljust(count * part_bytes, b"a"))
+    bucket = S3Bucket(public_prefix="public/")
+    keys = {"key": HmacKey(secret="secret")}
+    limits = ReferencePartLimits(smallest_part_bytes=1)
+    with serve(S3Reference(buckets={"bucket": bucket}, access_keys=keys, part_limits=limits)) as store:
+        session = boto3.Session(aws_access_key_id="key", aws_secret_access_key="secret")
+        with run_relay(store) as storage:
+            backend: Any = S3Backend(bucket="bucket", region="us-east-1", endpoint_url=storage.url, session=session)
+            backend.parts.limits = PartLimits(min_part_bytes=1, max_part_bytes=10**6, max_parts=count, max_bytes=10**9)
+            presigner = _presigner(None, backend=backend, part_bytes=part_bytes)  # type: ignore[arg-type]
+            request = UploadRequest(content_type="image/png", size=PART_BYTES, hashes_parts=True)
+            presigner.abort(presigner.issue(request).token)
+            with ADAPTERS["asgi"]([presigner], _decide) as url, run_relay(url) as api:
+                with client.hanging(f"{api.url}/files/videos", storage, at=1) as process:
+                    process.kill()
+                (held,) = bucket.uploads.values()
+                now = datetime.now(timezone.utc)
+                body = client.file.read_bytes()
+                missing = {1, 5_000, count}
+                for number in set(range(1, count + 1)) - missing:
+                    part = body[(number - 1) * part_bytes :][:part_bytes]
+                    checksums = {"sha256": base64.b64encode(hashlib.sha256(part).digest()).decode()}
+                    held.parts[number] = UploadedPart(body=part, last_modified=now, checksums=checksums)
+                answer = client.run(f"{api.url}/files/videos")
+            assert "Going on: 9997 of 10000 parts are stored already" in answer.stderr
+            assert _parts_sent(storage) == sorted(missing)
+    assert answer.returncode == 0
+    (stored,) = bucket.objects.values()
+    assert stored.body == body
+
+
+# A ticket for these bytes alone
+
+HASHED = PNG.ljust(16 * MEBIBYTE, b"a") + b"the second part"
+WITHOUT_HASHING = (
+    *COMMAND[:2],
+    "from presign.uploading.source import SourceFile; SourceFile.sha256 = None; " + COMMAND[2],
+)
+
+
+@pytest.fixture(scope="module")
+def strict_api(seaweedfs: Store, storage: Relay) -> Iterator[Relay]:
+    """A server that refuses a request without a checksum."""
+    presigner = _presigner(seaweedfs, backend=seaweedfs.backend(endpoint_url=storage.url), require_sha256=True)
+    # As in ``api``, the backend finds out first what the storage checks.
+    digest = PartsDigest(part_size=PART_BYTES, sha256="0" * 64)
+    request = UploadRequest(content_type="image/png", size=PART_BYTES, parts_digest=digest)
+    presigner.abort(presigner.issue(request).token)
+    with ADAPTERS["asgi"]([presigner], _decide) as url, run_relay(url) as relay:
+        relay.url += "/files/videos"
+        yield relay
+
+
+def test_a_file_in_parts_gets_a_ticket_for_its_bytes_alone(
+    seaweedfs: Store, strict_api: Relay, storage: Relay, client: Client
+) -> None:
+    strict_api.disarm()
+    client.write(HASHED)
+    without = client.run(strict_api.url)
+    assert "'sha256' is required" in without.stderr
+    strict_api.disarm()
+    answer = client.run(strict_api.url, "--digest")
+    assert _paths(strict_api) == ["upload", "parts", "complete"]
+    assert _parts_sent(storage) == [1, 2]
+    assert _stored(seaweedfs, answer) == HASHED
+
+
+def test_an_upload_that_goes_on_does_not_hash_the_file_again(
+    seaweedfs: Store, strict_api: Relay, storage: Relay, client: Client
+) -> None:
+    client.write(HASHED)
+    with client.hanging(strict_api.url, storage, "--digest", "--parallel", "1", at=2) as process:
+        process.kill()
+    [state] = client.saved()
+    assert state["digests"] == [hashlib.sha256(part).hexdigest() for part in (HASHED[: 16 * MEBIBYTE], HASHED[-15:])]
+    answer = client.run(strict_api.url, "--digest", command=WITHOUT_HASHING)
+    assert answer.stderr == "Going on: 1 of 2 parts are stored already\n"
+    assert _parts_sent(storage) == [2]
+    assert _stored(seaweedfs, answer) == HASHED
+
+
+def test_an_upload_that_began_without_a_digest_is_not_gone_on_with_as_one_that_has_it(
+    seaweedfs: Store, api: Relay, storage: Relay, client: Client
+) -> None:
+    client.write(HASHED)
+    with client.hanging(api.url, storage, at=2) as process:
+        process.kill()
+    answer = client.run(api.url, "--digest")
+    assert "began with another type, name or SHA-256" in answer.stderr
+    assert _stored(seaweedfs, answer) == HASHED
+
+
+def test_a_file_that_changed_after_it_was_hashed_is_not_stored_although_its_size_and_time_are_the_same(
+    seaweedfs: Store, strict_api: Relay, storage: Relay, client: Client
+) -> None:
+    client.write(HASHED)
+    before = _unfinished(seaweedfs)
+    with client.hanging(strict_api.url, storage, "--digest", "--parallel", "1", at=2) as process:
+        process.kill()
+    status = client.file.stat()
+    client.write(HASHED[:-1] + b"!")
+    os.utime(client.file, ns=(status.st_atime_ns, status.st_mtime_ns))
+    answer = client.run(strict_api.url, "--digest")
+    assert (answer.returncode, answer.stdout) == (1, "")
+    assert "the file was changed after it was hashed" in answer.stderr
+    assert client.saved() == []
+    assert _unfinished(seaweedfs) == before
+
+
+def test_the_file_is_hashed_again_in_parts_of_the_size_that_the_server_names(
+    s3_reference: Store, client: Client
+) -> None:
+    client.write(HASHED)
+    backend: Any = s3_reference.backend()
+    backend.parts.limits = PartLimits(
+        min_part_bytes=PART_BYTES, max_part_bytes=PART_BYTES, max_parts=100, max_bytes=100 * PART_BYTES
+    )
+    presigner = _presigner(s3_reference, backend=backend, require_sha256=True, max_hashed_bytes=1)
+    with ADAPTERS["asgi"]([presigner], _decide) as url, run_relay(url) as relay:
+        answer = client.run(f"{relay.url}/files/videos", "--digest")
+        assert _paths(relay) == ["upload", "upload", "parts", "complete"]
+    assert _stored(s3_reference, answer) == HASHED
+
+
+@pytest.mark.parametrize("content", [PNG, LARGE], ids=["small", "large"])
+def test_a_file_that_comes_in_one_request_gets_a_ticket_for_its_sha256(
+    seaweedfs: Store, client: Client, content: bytes
+) -> None:
+    client.write(content)
+    presigner = _presigner(seaweedfs, require_sha256=True, parts_from_bytes=len(LARGE) + 1)
+    with ADAPTERS["asgi"]([presigner], _decide) as url, run_relay(url) as relay:
+        answer = client.run(f"{relay.url}/files/videos", "--digest")
+        assert _paths(relay) == [*["upload"] * (1 if content == PNG else 2), "complete"]
+    assert _stored(seaweedfs, answer) == content
+
+
+def test_only_one_of_the_two_checksums_can_be_asked_for(client: Client) -> None:
+    client.write(PNG)
+    answer = client.run("http://127.0.0.1:1/files", "--digest", "--sha256")
+    assert answer.returncode == 2
+    assert "one of --sha256 and --digest" in answer.stderr
 
 
 # What is lost on the way
@@ -750,13 +960,14 @@ def test_memory_does_not_grow_with_the_file(seaweedfs: Store, client: Client) ->
 def test_a_terminal_shows_progress_and_quiet_does_not(seaweedfs: Store, api: Relay, client: Client) -> None:
     client.write(LARGE)
     shown = []
-    for options in ((), ("--quiet",)):
+    for options in (("--digest",), ("--quiet",)):
         # The arguments that the client adds are those of the command, and the outer process has a terminal for it.
         script = f"import pty, sys; sys.exit(pty.spawn([*{COMMAND!r}, *sys.argv[1:]]) >> 8)"
         answer = client.run(api.url, *options, command=(sys.executable, "-c", script))
         assert answer.returncode == 0
         shown.append(answer.stdout)
-    assert "film.png" in shown[0]
+    assert "Hashing film.png" in shown[0]
+    assert "Uploading film.png" in shown[0]
     assert "100%" in shown[0]
     assert "100%" not in shown[1]
     for output in shown:
