@@ -35,7 +35,7 @@ class Failure:
     - ``answer``: a status that stands instead of the storage's answer; or the relay closes the connection without an
       answer, closes it in the middle of the request's own body ("cut request"), after the status line or in the middle
       of the body of the storage's answer ("cut headers", "cut"), never sends the rest of that body ("stall"), never
-      answers, or forwards the request only after ``disarm`` ("late").
+      answers, or forwards the request only after ``disarm`` ("late"), unless the client is gone by then.
     - ``done``: whether the storage did what was asked, so that only its answer is lost. The cuts of the answer and
       "stall" imply it.
     - ``times``: how many requests in a row fail. An SDK repeats a failed request, so a failure that lasts has many.
@@ -56,7 +56,7 @@ class Relay:
     """The running relay of ``run_relay``; ``url`` is where it listens.
 
     ``requests`` has the method and the target of each request since ``arm`` or ``disarm``, and ``failed`` how many of
-    them failed. ``reached`` is set as soon as the first of them has. ``events`` has all requests, and all answers of the
+    them failed. ``reached`` is set as soon as the first of them has. ``events`` has all requests and all answers of the
     server, also those that the client does not get, in the order in which they came.
 
     While ``is_down`` is true, the relay closes every connection without a word, as a machine whose server has ended.
@@ -202,8 +202,10 @@ class _Handler(BaseHTTPRequestHandler):
         match failure.answer:
             case "late":
                 released.wait()
-                self.wfile.write(self._forward(target, body))
-                return
+                # A client that has given up may send the same again, and would then have sent it twice.
+                if self._is_connected():
+                    self.wfile.write(self._forward(target, body))
+                    return
             case "cut headers":
                 self.wfile.write(answer[: answer.index(b"\r\n") + 2])
             case 200 | 500 | 503:
@@ -224,6 +226,11 @@ class _Handler(BaseHTTPRequestHandler):
         with self.server.relay.connected(self.connection):
             super().handle()
 
+    def _is_connected(self) -> bool:
+        with suppress(BlockingIOError):
+            return bool(self.connection.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT))
+        return True
+
     def _close(self) -> None:
         self.close_connection = True
         with suppress(OSError):
@@ -235,10 +242,14 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _begin(self, target: str, body: bytes) -> http.client.HTTPConnection:
         connection = http.client.HTTPConnection(*self.server.upstream, timeout=_FORWARDING_SECONDS)
-        connection.putrequest(self.command, target, skip_host=True, skip_accept_encoding=True)
-        for name, value in self.headers.items():
-            connection.putheader(name, value)
-        connection.endheaders(body or None)
+        try:
+            connection.putrequest(self.command, target, skip_host=True, skip_accept_encoding=True)
+            for name, value in self.headers.items():
+                connection.putheader(name, value)
+            connection.endheaders(body or None)
+        except OSError:
+            connection.close()
+            raise
         return connection
 
     def _forward(self, target: str, body: bytes) -> bytes:
