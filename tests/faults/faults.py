@@ -29,6 +29,10 @@ from tests.faults import api_server
 from tests.faults.stores import KillableStore
 
 ROOT = Path(__file__).resolve().parent.parent.parent
+COUNT = int(os.environ.get("FAULTS", "8"))
+"""How many faults each storage gets."""
+SEED = os.environ.get("FAULTS_SEED", "1")
+"""Which ones; the message of a failure names it."""
 PAGE = Path(__file__).with_name("page.mjs")
 WAIT_SECONDS = 120
 MAX_RUNS = 3
@@ -71,7 +75,7 @@ class Fault:
         return f"{self.kind}, {self.who}, at part {self.at}{', done' if self.done else ''}, {self.variant:.3f}"
 
 
-def draw_faults(seed: int, count: int, *, parts: int) -> list[Fault]:
+def draw_faults(seed: str, count: int, *, parts: int) -> list[Fault]:
     """Return faults, every kind about as often as the others; the same ones for the same seed."""
     draw = random.Random(seed)
     kinds: list[Kind] = []
@@ -258,7 +262,7 @@ class Client:
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """How an upload ended.
+    """How an upload ended; ``key`` is None if it did not, and ``said`` is what the client wrote.
 
     - ``sent_again``: parts that were sent although the storage had them at that time.
     - ``runs``: how often the client was started: twice if it was closed, once more for each time it gave up.
@@ -268,6 +272,19 @@ class Outcome:
     said: str
     sent_again: list[tuple[str, str]]
     runs: int
+
+
+def check_fault(world: World, number: int) -> None:
+    """Upload a file during fault ``number``; fail unless it ends with its bytes, and no part was sent in vain."""
+    fault = draw_faults(f"{SEED} {world.store.name}", COUNT, parts=world.store.part_count)[number]
+    outcome, client = upload_during(world, fault, number)
+    told = f"FAULTS_SEED={SEED} FAULTS={COUNT}, fault {number}: {fault}\n{outcome.said}"
+    assert outcome.key is not None, told
+    assert world.content_of(outcome.key) == client.content, told
+    assert outcome.sent_again == [], told
+    assert client.tokens == [], told
+    assert outcome.runs == (2 if fault.kind == "the client is closed" else 1), told
+    client.path.unlink()
 
 
 def upload_during(world: World, fault: Fault, number: int) -> tuple[Outcome, Client]:

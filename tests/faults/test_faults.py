@@ -1,42 +1,35 @@
-"""Large files end with the right bytes whatever fails on the way, and no part is sent twice that the storage had.
-
-``FAULTS`` in the environment says how many faults each storage gets, and ``FAULTS_SEED`` which ones.
-"""
+"""How the tests of faults draw and judge: without a storage."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
+from tests.failing_relay import Event
+from tests.faults.faults import KINDS, draw_faults, sent_again
 
-import pytest
-
-from tests.faults.faults import KINDS, Fault, World, draw_faults, running_world, upload_during
-from tests.faults.stores import STORES, KillableStore
-
-COUNT = int(os.environ.get("FAULTS", len(KINDS)))
-SEED = int(os.environ.get("FAULTS_SEED", "1"))
+FIRST, SECOND = ("PUT /b/k?uploadId=u&partNumber=1", "PUT /b/k?uploadId=u&partNumber=2")
+OTHER = "PUT /b/k?uploadId=v&partNumber=1"
 
 
-@pytest.fixture(scope="module", params=STORES, ids=[store.name for store in STORES])
-def world(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    store: type[KillableStore] = request.param
-    folder = tmp_path_factory.mktemp(store.name)
-    with running_world(store(folder / "storage"), folder) as running:
-        yield running
+def _again(*events: tuple[str, int | None], lost: set[tuple[str, str]] | None = None) -> list[tuple[str, str]]:
+    return sent_again(
+        [Event(request=request, status=status) for request, status in events], "partNumber=", lost or set()
+    )
 
 
-@pytest.mark.parametrize("number", range(COUNT))
-def test_a_file_ends_with_its_bytes_and_no_part_is_sent_again_that_the_storage_had(world: World, number: int) -> None:
-    fault = _fault(world, number)
-    outcome, client = upload_during(world, fault, number)
-    told = f"FAULTS_SEED={SEED}, fault {number}: {fault}\n{outcome.said}"
-    assert outcome.key is not None, told
-    assert world.content_of(outcome.key) == client.content, told
-    assert outcome.sent_again == [], told
-    assert client.tokens == [], told
-    client.path.unlink()
-    print(f"{fault}: {outcome.runs} runs")
+def test_a_part_counts_as_sent_again_only_if_the_storage_had_it() -> None:
+    assert _again((FIRST, None), (FIRST, 200), (FIRST, None)) == [("/b/k u", "1")]
+    assert _again((FIRST, None), (FIRST, 500), (FIRST, None), (FIRST, 200)) == []
+    assert _again((FIRST, None), (FIRST, None), (FIRST, 200)) == []
+    assert _again((FIRST, 200), (SECOND, None), (OTHER, None), ("GET /b/k?partNumber=1", None)) == []
+    assert _again((FIRST, 200), (FIRST, None), lost={("/b/k u", "1")}) == []
+    azure = "PUT /a/c/k?comp=block&blockid=MQ%3D%3D&sig=x"
+    events = [Event(request=azure, status=201), Event(request=azure.replace("sig=x", "sig=y"))]
+    assert sent_again(events, "comp=block&", set()) == [("/a/c/k", "MQ==")]
 
 
-def _fault(world: World, number: int) -> Fault:
-    return draw_faults(SEED, COUNT, parts=world.store.part_count)[number]
+def test_the_same_seed_draws_the_same_faults_and_every_kind_comes_as_often() -> None:
+    drawn = draw_faults("1", 50, parts=7)
+    assert drawn == draw_faults("1", 50, parts=7) != draw_faults("2", 50, parts=7)
+    assert drawn[:8] == draw_faults("1", 50, parts=7)[:8]
+    assert {kind: sum(fault.kind == kind for fault in drawn) for kind in KINDS} == dict.fromkeys(KINDS, 5)
+    assert {fault.at for fault in drawn} == set(range(7))
+    assert {fault.who for fault in drawn} == {"page", "command"}
