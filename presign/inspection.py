@@ -121,6 +121,13 @@ class ObjectReader(io.RawIOBase):
         self._position += len(content)
         return len(content)
 
+    def readall(self) -> bytes:
+        """Return the rest of the object. The base class would send a request for every 8 KiB."""
+        chunks = []
+        while chunk := self.read(max(0, min(self._size - self._position, _MAX_READ_BYTES))):
+            chunks.append(chunk)
+        return b"".join(chunks)
+
 
 Inspect = Callable[[InspectedObject], Verdict | Awaitable[Verdict]]
 """The application's own check; it may be a coroutine function.

@@ -388,6 +388,24 @@ def test_an_inspection_reads_the_object_and_its_verdict_decides(store: Store) ->
     assert _pending_keys(store) == []
 
 
+def test_reading_a_whole_object_takes_one_request_for_each_8_mib() -> None:
+    content = PNG.ljust(20 * 1024**2, b"\1")
+    requests: list[tuple[int, int]] = []
+
+    def read_range(offset: int, length: int) -> bytes:
+        requests.append((offset, length))
+        return content[offset : offset + length]
+
+    described: dict[str, Any] = {"key": "a", "content_type": "image/png", "etag": "b", "owner": None, "name": None}
+    uploaded = InspectedObject(**described, size=len(content), metadata={}, read_range=read_range)
+    with uploaded.open() as file:
+        assert file.read() == content
+        assert file.read() == b""
+        file.seek(len(content) + 7)
+        assert file.read() == b""
+    assert [length // 1024**2 for _, length in requests] == [8, 8, 4]
+
+
 def test_a_rejected_upload_is_deleted_and_the_reason_is_told(store: Store) -> None:
     presigner = _presigner(store, inspect=lambda uploaded: Reject("the image is too dark"))
     ticket = presigner.issue(_request())

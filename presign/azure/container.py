@@ -8,7 +8,14 @@ from typing import Any
 
 from azure.core import MatchConditions
 from azure.core.exceptions import AzureError, HttpResponseError, ResourceNotFoundError
-from azure.storage.blob import BlobClient, BlobProperties, BlobServiceClient, BlobType, ContainerProperties
+from azure.storage.blob import (
+    BlobClient,
+    BlobLeaseClient,
+    BlobProperties,
+    BlobServiceClient,
+    BlobType,
+    ContainerProperties,
+)
 
 from presign.azure.account import Account
 from presign.azure.client import error_code, refuse_late_responses
@@ -25,6 +32,7 @@ BLOB_EXISTS_CODES = frozenset({"BlobAlreadyExists", "InvalidBlobType"})
 """The codes if there is a blob already. The second one: a client has put a page blob or an append blob there."""
 
 _PRECONDITION_FAILED = 412
+_LEASED = "LeaseIdMissing"
 _ARCHIVE_TIER = "Archive"
 # The tiers that a client may choose. Premium accounts report tiers of their own, which nobody chooses.
 _CHOSEN_TIERS = frozenset({"Hot", "Cool", "Cold", _ARCHIVE_TIER, "Smart"})
@@ -116,22 +124,34 @@ class BlobContainer:
     def delete(self, key: str, *, head: ObjectHead | ListedObject | None = None) -> None:
         """Delete the blob and its snapshots: a client that may create a blob may also make snapshots of it.
 
+        A client that may write the blob, because it sends blocks, may also lease it. The lease is broken first; this
+        needs the right ``.../containers/blobs/write``.
+
         With ``head``, only a blob with that ETag is deleted, and its version too if the account keeps versions. An
         account with soft delete keeps everything for a while.
         """
         version = self._version(key, head)
         condition = {} if head is None else if_match(head.etag)
         try:
-            self.blob(key).delete_blob(delete_snapshots="include", **condition)
+            self._delete_blob(self.blob(key), condition)
         except ResourceNotFoundError:
             # An earlier call may have been interrupted after this step: the version must still go.
             pass
         except AzureError as error:
-            if head is not None and is_precondition_failure(error):
+            if head is not None and is_precondition_failure(error) and error_code(error) != _LEASED:
                 return
             raise self.failed("Delete Blob", error) from None
         if version is not None:
             self._delete_version(key, version)
+
+    def _delete_blob(self, blob: BlobClient, condition: dict[str, Any]) -> None:
+        try:
+            blob.delete_blob(delete_snapshots="include", **condition)
+        except HttpResponseError as error:
+            if error_code(error) != _LEASED:
+                raise
+            BlobLeaseClient(blob).break_lease(lease_break_period=0)
+            blob.delete_blob(delete_snapshots="include", **condition)
 
     def list_objects(self, prefix: str) -> Iterator[ListedObject]:
         """Return the blobs whose names begin with ``prefix``, without snapshots and previous versions.

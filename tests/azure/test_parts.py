@@ -209,6 +209,34 @@ def test_a_blob_that_replaces_the_committed_one_is_never_published(account: Runn
         _send_file(account, ticket)
 
 
+@pytest.mark.parametrize("ends", ["published", "rejected", "swept"])
+def test_a_lease_that_a_client_took_does_not_keep_the_pending_blob(account: RunningAccount, ends: str) -> None:
+    presigner = _presigner(account)
+    ticket = _issue(presigner)
+    _send_file(account, ticket)
+    lease = _with(
+        _attempts(ticket)[0], b"", ("x-ms-lease-action", "acquire"), ("x-ms-lease-duration", "-1"), comp="lease"
+    )
+    if ends == "published":
+        backend: Any = InterruptedBackend(account.publishing_backend())
+        backend.before["head"] = lambda: account.send(lease)
+        _presigner(account, backend=backend).complete(ticket.token)
+        assert backend.calls.count("delete") == 1
+        assert account.anonymous_get("public", ticket.key).body == FILE
+    else:
+        assert account.send(_with(_attempts(ticket)[0], _block_list(), comp="blocklist")).status == 201
+        assert account.send(lease).status == 201
+    if ends == "rejected":
+        with pytest.raises(RuleViolated):
+            presigner.complete(ticket.token)
+    if ends == "swept":
+        later = account.presigner(
+            backend=account.publishing_backend(), clock=lambda: datetime.now(timezone.utc) + timedelta(days=30)
+        )
+        assert later.sweep().deleted == 1
+    assert account.blobs("pending") == []
+
+
 @pytest.mark.parametrize("name", ["se", "sp", "sr", "sv", "sig", "st"])
 def test_what_the_signature_covers_cannot_be_changed(account: RunningAccount, name: str) -> None:
     ticket = _issue(_presigner(account))

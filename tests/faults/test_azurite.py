@@ -1,0 +1,15 @@
+"""Uploads of large files to Azurite that fail at random moments: ``make test-faults`` tries more of them."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.faults.faults import COUNT, World, check_fault
+from tests.faults.stores import AzureStore
+
+STORE = AzureStore
+
+
+@pytest.mark.parametrize("number", range(COUNT))
+def test_a_file_ends_with_its_bytes_and_no_part_is_sent_again_that_the_storage_had(world: World, number: int) -> None:
+    check_fault(world, number)
