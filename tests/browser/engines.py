@@ -59,6 +59,14 @@ _KEEP_ERRORS = """(() => {
     addEventListener("error", (event) => keep(event.error ?? event.message));
     addEventListener("unhandledrejection", (event) => keep(event.reason));
 })()"""
+# Each protocol waits for promises in a way of its own; a value that is asked for again and again is the same in all.
+_SETTLE = """(() => {
+    window.settled = null;
+    (async () => PROMISE)().then(
+        (value) => (window.settled = { value }),
+        (reason) => (window.settled = { error: String(reason?.stack ?? reason) }),
+    );
+})()"""
 
 
 class Driver(Protocol):
@@ -83,7 +91,7 @@ class Driver(Protocol):
 class BrowserPage:
     """A page in some browser; elements go by their test ids.
 
-    Waits end with what the page shows if a condition is not met in `WAIT_SECONDS`.
+    Waits end with what the page shows if a condition is not met in time.
     """
 
     def __init__(self, driver: Driver) -> None:
@@ -136,13 +144,26 @@ class BrowserPage:
         kept: list[str] = self._driver.evaluate("window.errorsOfTheTest")
         return kept
 
-    def wait_until(self, is_met: Callable[[], bool], condition: str) -> None:
+    def evaluate(self, expression: str) -> Any:
+        """Return the value of a JavaScript expression, which JSON can hold."""
+        return self._driver.evaluate(expression)
+
+    def settled(self, promise: str, *, seconds: float = WAIT_SECONDS) -> Any:
+        """Return what the promise of a JavaScript expression becomes, which JSON can hold; a rejection is an error."""
+        self._driver.evaluate(_SETTLE.replace("PROMISE", promise))
+        self.wait_until(lambda: self._driver.evaluate("window.settled !== null") is True, promise, seconds=seconds)
+        outcome = self._driver.evaluate("window.settled")
+        if "error" in outcome:
+            raise AssertionError(outcome["error"])
+        return outcome.get("value")
+
+    def wait_until(self, is_met: Callable[[], bool], condition: str, *, seconds: float = WAIT_SECONDS) -> None:
         """Return once a condition is met; its description is for the error."""
-        deadline = time.monotonic() + WAIT_SECONDS
+        deadline = time.monotonic() + seconds
         while not is_met():
             if time.monotonic() > deadline:
                 shown = self._driver.evaluate("document.body.innerText")
-                raise AssertionError(f"not within {WAIT_SECONDS:.0f} s: {condition}. The page shows:\n{shown}")
+                raise AssertionError(f"not within {seconds:.0f} s: {condition}. The page shows:\n{shown}")
             time.sleep(_POLL_SECONDS)
 
     def _each(self, test_id: str, expression: str) -> list[Any]:

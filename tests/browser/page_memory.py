@@ -10,6 +10,7 @@ from pathlib import Path
 
 import psutil
 
+_MIB = 1024**2
 _SAMPLE_SECONDS = 0.1
 _PAGE_PROCESSES = {"chromium": "--type=renderer", "firefox": "-contentproc", "webkit": "WebKitWebProcess"}
 """What marks, on the command line, the processes in which an engine runs the scripts of pages."""
@@ -20,9 +21,9 @@ _BROWSER_PROCESSES = {"chromium": "chrom", "firefox": "firefox", "webkit": "webk
 class Memory:
     """Peaks in bytes, of all samples.
 
-    `page` is the RSS of the largest process that runs scripts of pages. The RSS counts also what the process shares with
-    others, such as the browser's program. `browser` is the PSS of all processes of the browser together, in which every
-    shared byte counts once. `browser_at_first` is that of the first sample.
+    `page` is the RSS of the largest process that runs scripts of pages. The RSS counts also what the process shares
+    with others, such as the browser's program. `browser` is the PSS of all processes of the browser together, in which
+    every shared byte counts once. `page_at_first` and `browser_at_first` are of the first sample.
     """
 
     page: int = 0
@@ -31,6 +32,14 @@ class Memory:
     browser_at_first: int = 0
     samples: int = 0
     _ended: threading.Event = field(default_factory=threading.Event, repr=False)
+
+    def __str__(self) -> str:
+        figures = (self.page_at_first, self.page, self.browser_at_first, self.browser)
+        page_before, page, browser_before, browser = (round(figure / _MIB) for figure in figures)
+        return (
+            f"the page's process {page_before} MiB before, and {page} MiB at most; the browser {browser_before} MiB "
+            f"before, and {browser} MiB at most ({self.samples} samples)"
+        )
 
     def sample(self, engine: str) -> None:
         page, browser = 0, 0
