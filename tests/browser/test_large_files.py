@@ -36,7 +36,7 @@ class Case:
 
 
 CASES = [
-    Case(storage="s3", size=48 * MIB + 1, part_bytes=16 * MIB),
+    Case(storage="s3", size=96 * MIB + 1, part_bytes=16 * MIB),
     Case(storage="azure", size=24 * MIB + 1, part_bytes=5 * MIB),
     Case(storage="gcs", size=24 * MIB + 1, part_bytes=5 * MIB),
     pytest.param(Case(storage="s3", size=LARGE_BYTES, part_bytes=16 * MIB), marks=pytest.mark.large),

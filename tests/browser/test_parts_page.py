@@ -150,14 +150,16 @@ def test_a_bar_shows_what_is_stored_and_lighter_what_was_sent_and_a_paused_file_
     expect(figures).to_have_text("37 %")
     row.locator("summary").click()
     expect(row.get_by_test_id("parts")).to_have_text("2 of 4 stored, 5 MiB each")
+    expiry = re.compile(rf"^Can go on {UNTIL} \(\d+ days \d+ h\)$")
+    expect(page.get_by_test_id("proof-expiry")).to_have_text(expiry)
+    expect(row.get_by_test_id("expiry")).to_have_text(expiry)
     assert page.locator("[data-progress=current]").get_attribute("data-step") == "pending"
     held.release()
     expect_state(row, "done")
     assert set(traffic.parts) == set(HELD)
     _expect_counted(page, traffic, "16 MiB")
-    expiry = re.compile(rf"^Can go on {UNTIL} \(\d+ days \d+ h\)$")
-    expect(page.get_by_test_id("proof-expiry")).to_have_text(expiry)
-    expect(row.get_by_test_id("expiry")).to_have_text(expiry)
+    for place in ("proof-expiry", "expiry"):
+        expect(page.get_by_test_id(place)).to_have_text("Over: it allows nothing any more")
     expect(page.get_by_test_id("proof")).to_contain_text("in 4 parts of 5 MiB")
 
 
