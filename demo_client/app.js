@@ -143,7 +143,8 @@ function sentenceOf({ file, state, error, ticket }, before) {
     case "uploading":
       return before?.state === "requesting" && goesOn(ticket) ? `${name} goes on with what is missing.` : "";
     case "inspecting":
-      return before?.state === "verifying" ? `${name} waits for the inspection.` : "";
+      if (before?.state !== "verifying") return "";
+      return ticket?.parts ? `${name} is being verified. This can take minutes.` : `${name} waits for the inspection.`;
     case "offline":
       return `Offline. ${name} goes on when the network is back.`;
     case "done":

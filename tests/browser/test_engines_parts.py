@@ -37,7 +37,8 @@ SMALL_FILE = 8 * SMALL_PART - 1
 LARGE_PART = 16 * MIB
 LARGE_FILE = 700 * MIB
 MOST_IN_FLIGHT = 6
-PAGE_BYTES = 600 * MIB
+PAGE_BYTES = {"chromium": 300 * MIB, "firefox": 300 * MIB, "webkit": 600 * MIB}
+"""The most that the process of a page may take. In WebKit, parts are read into memory before they are sent."""
 BYTES_PER_SECOND = 2 * MIB
 """The slowest that an upload may be: it shares this machine with others."""
 BEYOND_4_GIB = 4 * GIB + 700 * MIB + 123
@@ -232,7 +233,7 @@ def _pause_and_go_on(
     seconds = time.monotonic() - started
     print(f"{engine.name}, {size / MIB:.0f} MiB, paused with {len(stored)} parts: {seconds:.1f} s; {memory}")
     _expect_the_rest_alone(page, stored, storage.relay.parts[begun:], archive, part_bytes)
-    assert memory.page < PAGE_BYTES
+    assert memory.page < PAGE_BYTES[engine.name]
 
 
 def _expect_the_rest_alone(
@@ -263,7 +264,7 @@ def _begin_and_hold(page: BrowserPage, storage: RelayedStorage, archive: Path, p
 def _wait_for_state(page: BrowserPage, state: str, *, seconds: float = WAIT_SECONDS) -> None:
     def is_met() -> bool:
         [current] = page.attributes("upload-row", "data-state")
-        assert current in {state, "waiting", "requesting", "uploading", "verifying", "paused"}, page.texts("message")
+        assert current == state or current not in {"done", "failed", "cancelled"}, page.texts("message")
         return current == state
 
     page.wait_until(is_met, f"the row is {state}", seconds=seconds)
