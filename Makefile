@@ -14,9 +14,9 @@ PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscop
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-without-browser test-browsers test-engine test-pythons test-faults lint docs format \
-	bench bench-sign bench-serve bench-transfer bench-growth infra-preview infra-up lock clean azurite chromium browsers \
-	wrk
+.PHONY: help demo test test-without-browser test-browsers test-engine test-pythons test-faults test-large lint docs \
+	format bench bench-sign bench-serve bench-transfer bench-growth infra-preview infra-up lock clean azurite chromium \
+	browsers wrk
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-20s  %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -32,12 +32,17 @@ test: ## Run all tests (ARGS="-k name" selects some)
 	$(PYTEST) $(ARGS)
 
 test-without-browser: azurite ## Run the tests that need no Chromium
-	$(PYTEST) -m "not browser" $(ARGS)
+	$(PYTEST) -m "not browser and not large" $(ARGS)
 
 test-browsers: ## Install Firefox and WebKit, and test the page in all three engines (`make test` tests it in those that it finds)
 	@$(SYSTEM_PACKAGES) check $(if $(wildcard $(VENV)/.python),,venv) chromium firefox webkit
 	@$(MAKE) --no-print-directory browsers $(VENV)/.dev
-	$(PYTEST) tests/browser/test_engines.py $(ARGS)
+	$(PYTEST) -m "large or not large" -rP tests/browser/test_engines.py tests/browser/test_engines_parts.py $(ARGS)
+
+test-large: ## Send a file of 5.5 GiB through the page (LARGE_GIB=8 sends 8 GiB), and smaller ones to Azure and Google, and through each engine
+	@$(SYSTEM_PACKAGES) check $(if $(wildcard $(VENV)/.python),,venv) chromium
+	@$(MAKE) --no-print-directory --jobs=2 chromium azurite
+	$(BIN)/python -m pytest -m large -rP $(ARGS)
 
 test-engine: $(VENV)/.dev ## Test the programs of infra/ on the real Pulumi engine, which is built once, in some minutes (`make test` tests them where it finds one)
 	@$(BIN)/python -m tests.infra.engine.pulumi_cli

@@ -8,7 +8,7 @@ import { FileList } from "./list.js";
 import { MESSAGES, revealHidden } from "./names.js";
 import { Proof } from "./proof.js";
 import { acceptedTypes, checkFile, describeLimits, loadSettings } from "./settings.js";
-import { goesOn, startCountdown } from "./tickets.js";
+import { goesOn, markOver, startCountdown } from "./tickets.js";
 import { describeFiles, Totals } from "./totals.js";
 import { Unfinished } from "./unfinished.js";
 
@@ -90,6 +90,7 @@ function startUploader(settings) {
       proof.addTicket(item);
       if (item.ticket.parts) unfinished.refresh();
     }
+    if (item.ticket) markOver(item.ticket, item.state === "done" || item.state === "cancelled");
     const sentence = item.state === before?.state ? "" : sentenceOf(item, before);
     if (sentence) announcer.say(sentence);
     list.change(item);
@@ -97,7 +98,9 @@ function startUploader(settings) {
   started.on("remove", (item) => {
     previous.delete(item.id);
     list.remove(item, input);
-    if (item.ticket?.parts) unfinished.refresh();
+    if (!item.ticket?.parts) return;
+    markOver(item.ticket, true);
+    unfinished.refresh();
   });
   uploader = started;
   return started;
@@ -140,7 +143,8 @@ function sentenceOf({ file, state, error, ticket }, before) {
     case "uploading":
       return before?.state === "requesting" && goesOn(ticket) ? `${name} goes on with what is missing.` : "";
     case "inspecting":
-      return before?.state === "verifying" ? `${name} waits for the inspection.` : "";
+      if (before?.state !== "verifying") return "";
+      return ticket?.parts ? `${name} is being verified. This can take minutes.` : `${name} waits for the inspection.`;
     case "offline":
       return `Offline. ${name} goes on when the network is back.`;
     case "done":

@@ -43,6 +43,7 @@ export class Details {
     const isRejected = item.state === "failed" && REJECTIONS.has(item.error?.code ?? "");
     this.#countSteps(item, isRejected);
     if (item.ticket && item.ticket !== this.#ticket) this.#showTicket(item.ticket, item.file.size);
+    this.tick();
     const parts = partsText(item);
     if (parts) this.#find(".parts").textContent = parts;
     const life = {

@@ -62,7 +62,7 @@ export class Proof {
   #showTicket({ ticket, name }) {
     const { seconds, part } = timeLeft(ticket);
     $("proof-expiry").textContent = expiryText(ticket);
-    $("proof-line-expiry").textContent = seconds > 0 ? `${formatDuration(seconds)} left` : "expired";
+    $("proof-line-expiry").textContent = seconds > 0 ? `${formatDuration(seconds)} left` : "no longer valid";
     $("proof-ticket").dataset.expired = String(seconds === 0);
     $("proof-time").style.setProperty("--part", String(part));
     if (ticket === this.#shown) return;

@@ -174,6 +174,8 @@ export class Row {
     if (state === "failed" && error) return describeError(error, MESSAGES);
     if (state === "retrying" && wait) return describeRetry(wait);
     if (state === "done" && this.#options.hasPendingPlace) return "Verified and published";
+    // The storage needs minutes to copy a large file, also where nothing inspects it.
+    if (state === "inspecting" && ticket?.parts) return "Being verified and published. This can take minutes.";
     if (state === "uploading" && goesOn(ticket)) return "Going on with what is missing";
     if (state === "cancelled" && loaded > 0) return "Cancelled. The file may be in the storage already.";
     return STATE_TEXTS[state];

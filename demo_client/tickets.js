@@ -29,7 +29,7 @@ const MOMENT = new Intl.DateTimeFormat("en-GB", {
 
 /**
  * When each ticket expires, on the clock of performance.now(), so that a wrong system clock does not matter.
- * @type {WeakMap<Ticket, {endMs: number, lifetimeMs: number, goesOn: boolean}>}
+ * @type {WeakMap<Ticket, {endMs: number, lifetimeMs: number, goesOn: boolean, isOver?: boolean}>}
  */
 const expiries = new WeakMap();
 
@@ -48,6 +48,17 @@ export function startCountdown(ticket, { previous, goesOn }) {
   expiries.set(ticket, { endMs: performance.now() + lastMs - nowMs, lifetimeMs, goesOn });
 }
 
+/**
+ * Say whether the upload of a file in parts is over, stored or cancelled: then its ticket allows nothing, however long
+ * it would have been valid.
+ * @param {Ticket} ticket
+ * @param {boolean} isOver
+ */
+export function markOver(ticket, isOver) {
+  const expiry = expiries.get(ticket);
+  if (expiry && ticket.parts) expiry.isOver = isOver;
+}
+
 /** Say whether an earlier page began the upload. @param {Ticket | null} ticket */
 export function goesOn(ticket) {
   return ticket !== null && expiries.get(ticket)?.goesOn === true;
@@ -58,14 +69,15 @@ export function goesOn(ticket) {
  * @param {Ticket} ticket
  */
 export function timeLeft(ticket) {
-  const { endMs, lifetimeMs } = expiries.get(ticket) ?? { endMs: 0, lifetimeMs: 1 };
-  const leftMs = Math.max(0, endMs - performance.now());
+  const { endMs, lifetimeMs, isOver } = expiries.get(ticket) ?? { endMs: 0, lifetimeMs: 1 };
+  const leftMs = isOver ? 0 : Math.max(0, endMs - performance.now());
   return { seconds: Math.ceil(leftMs / 1000), part: leftMs / lifetimeMs };
 }
 
 /** @param {Ticket} ticket */
 export function expiryText(ticket) {
   const { seconds } = timeLeft(ticket);
+  if (expiries.get(ticket)?.isOver) return "Over: it allows nothing any more";
   if (seconds === 0) return "Expired: it allows nothing any more";
   if (!ticket.parts) return `Expires in ${formatDuration(seconds)}`;
   return `Can go on until ${formatMoment(Date.now() + seconds * 1000)} (${formatDuration(seconds)})`;

@@ -52,6 +52,7 @@ def run_demo(settings: Settings, *, report: Callable[[str], None]) -> NoReturn:
                     report=report,
                     storage=settings.storage,
                     pending_prefix=settings.pending_prefix,
+                    max_bytes=settings.max_bytes,
                 )
             )
             environment |= storage.environment

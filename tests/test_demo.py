@@ -288,6 +288,18 @@ def test_on_the_local_s3_the_one_that_signs_reads_nothing_and_the_one_that_verif
         assert httpx.post(f"{demo.api}/complete", json={"token": waiting["token"]}).status_code == 200
 
 
+def test_on_the_local_s3_the_one_that_verifies_publishes_in_parts_if_uploads_may_be_too_large_for_one_copy(
+    tmp_path: Path,
+) -> None:
+    with running_demo(tmp_path, PRESIGN_MAX_BYTES="6GiB") as demo:
+        ticket = httpx.post(f"{demo.api}/upload", json={"type": "image/png", "size": 6 * 1024**3}).json()
+        signer, verifier = (_client_of(demo, ticket["url"], name) for name in ("signer", "verifier"))
+        begun = verifier.create_multipart_upload(Bucket=BUCKET, Key="public/large")
+        verifier.abort_multipart_upload(Bucket=BUCKET, Key="public/large", UploadId=begun["UploadId"])
+        with pytest.raises(ClientError, match="AccessDenied"):
+            signer.create_multipart_upload(Bucket=BUCKET, Key="public/large")
+
+
 def _client_of(demo: Demo, url: str, name: str) -> Any:
     """Return a client with the access key that the local S3 gave to ``name``."""
     key = read_state(demo.data_directory)[name]

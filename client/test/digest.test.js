@@ -23,9 +23,8 @@ test("a part of which some bytes are missing has no digest", async () => {
   await assert.rejects(digestOf(part), /3 of 4 bytes/);
 });
 
-test("memory is given back at once, where the browser can do that", () => {
+test("memory is given back at once", () => {
   const bytes = new ArrayBuffer(4);
   release(bytes);
   assert.equal(bytes.detached, true);
-  release(/** @type {any} */ ({}));
 });

@@ -23,10 +23,12 @@ from emulators.seaweedfs import AccessKey, SeaweedFS
 from infra.presign_infra.s3_policies import (
     bucket_policy,
     cors_rules,
+    local_policy,
     local_signer_policy,
     require_separate_prefixes,
     verifier_policy,
 )
+from presign.s3.copying import MAX_COPY_BYTES
 
 if TYPE_CHECKING:
     from mypy_boto3_iam import IAMClient
@@ -40,13 +42,19 @@ _ATTEMPTS = 12
 
 @contextmanager
 def run_s3(
-    directory: Path, *, origins: Sequence[str], report: Callable[[str], None], pending_prefix: str | None
+    directory: Path,
+    *,
+    origins: Sequence[str],
+    report: Callable[[str], None],
+    pending_prefix: str | None,
+    max_bytes: int | None = None,
 ) -> Iterator[LocalStorage]:
     """Run SeaweedFS for pages of ``origins`` while the block lasts.
 
     Two identities use the bucket, as in production: one signs uploads and may read nothing, the other verifies and
-    publishes them. Uploads, keys and the port are kept in ``directory``, so that the next run serves the same URLs.
-    Raises StartFailed.
+    publishes them. Uploads, keys and the port are kept in ``directory``, so that the next run serves the same URLs. If
+    ``max_bytes``, the size of the largest upload, is above what one request copies, the one that verifies may also
+    upload to the final place. Raises StartFailed.
     """
     _check_prefixes(pending_prefix)
     state = read_state(directory)
@@ -72,10 +80,14 @@ def run_s3(
                 _BUCKET_ARN, PUBLIC_PREFIX, pending_prefix=pending_prefix, allow_verification=False
             )
             verifying = verifier_policy(
-                _BUCKET_ARN, PUBLIC_PREFIX, pending_prefix=pending_prefix, allow_listing=pending_prefix is not None
+                _BUCKET_ARN,
+                PUBLIC_PREFIX,
+                pending_prefix=pending_prefix,
+                allow_listing=pending_prefix is not None,
+                publish_in_parts=pending_prefix is not None and (max_bytes or 0) > MAX_COPY_BYTES,
             )
             signer = provision_user(iam, _SIGNER, signing, earlier_key=signer)
-            verifier = provision_user(iam, _VERIFIER, verifying, earlier_key=verifier)
+            verifier = provision_user(iam, _VERIFIER, local_policy(verifying), earlier_key=verifier)
         except (BotoCoreError, ClientError) as error:
             raise StartFailed(f"SeaweedFS could not be provisioned: {error}") from None
         save_state(

@@ -424,8 +424,7 @@ def local_signer_policy(
 
     - The upload statement also names the bucket's own ARN, because SeaweedFS checks a form POST against the bucket
       before it reads the key. On AWS this would allow nothing more.
-    - ``s3:ListMultipartUploadParts`` is missing, because SeaweedFS does not know it in an inline policy. There, a user
-      who may upload parts may also list them.
+    - ``s3:ListMultipartUploadParts`` is missing, as in ``local_policy``.
 
     Two limits of AWS are missing in SeaweedFS. Every user may create access keys for itself. And if the environment
     variable ``WEED_S3_SSE_KEY`` gives the server an encryption key, the server ignores the case of letters in
@@ -440,12 +439,21 @@ def local_signer_policy(
         allow_listing=allow_listing,
     )
     upload, *others = document["Statement"]
-    local_upload = {
-        **upload,
-        "Action": [action for action in upload["Action"] if action != "s3:ListMultipartUploadParts"],
-        "Resource": [bucket_arn, upload["Resource"]],
-    }
-    return policy_document(local_upload, *others)
+    return local_policy(policy_document({**upload, "Resource": [bucket_arn, upload["Resource"]]}, *others))
+
+
+def local_policy(document: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a policy of this module without the action that SeaweedFS does not know in a user's inline policy.
+
+    It is ``s3:ListMultipartUploadParts``. There, a user who may upload parts may also list them.
+    """
+    unknown = "s3:ListMultipartUploadParts"
+    return policy_document(
+        *(
+            {**statement, "Action": [action for action in statement["Action"] if action != unknown]}
+            for statement in document["Statement"]
+        )
+    )
 
 
 def cors_rules(allowed_origins: Sequence[str]) -> list[dict[str, Any]]:

@@ -59,6 +59,14 @@ _KEEP_ERRORS = """(() => {
     addEventListener("error", (event) => keep(event.error ?? event.message));
     addEventListener("unhandledrejection", (event) => keep(event.reason));
 })()"""
+# Each protocol waits for promises in a way of its own; a value that is asked for again and again is the same in all.
+_SETTLE = """(() => {
+    window.settled = null;
+    (async () => PROMISE)().then(
+        (value) => (window.settled = { value }),
+        (reason) => (window.settled = { error: String(reason?.stack ?? reason) }),
+    );
+})()"""
 
 
 class Driver(Protocol):
@@ -83,7 +91,7 @@ class Driver(Protocol):
 class BrowserPage:
     """A page in some browser; elements go by their test ids.
 
-    Waits end with what the page shows if a condition is not met in `WAIT_SECONDS`.
+    Waits end with what the page shows if a condition is not met in time.
     """
 
     def __init__(self, driver: Driver) -> None:
@@ -136,13 +144,26 @@ class BrowserPage:
         kept: list[str] = self._driver.evaluate("window.errorsOfTheTest")
         return kept
 
-    def wait_until(self, is_met: Callable[[], bool], condition: str) -> None:
+    def evaluate(self, expression: str) -> Any:
+        """Return the value of a JavaScript expression, which JSON can hold."""
+        return self._driver.evaluate(expression)
+
+    def settled(self, promise: str, *, seconds: float = WAIT_SECONDS) -> Any:
+        """Return what the promise of a JavaScript expression becomes, which JSON can hold; a rejection is an error."""
+        self._driver.evaluate(_SETTLE.replace("PROMISE", promise))
+        self.wait_until(lambda: self._driver.evaluate("window.settled !== null") is True, promise, seconds=seconds)
+        outcome = self._driver.evaluate("window.settled")
+        if "error" in outcome:
+            raise AssertionError(outcome["error"])
+        return outcome.get("value")
+
+    def wait_until(self, is_met: Callable[[], bool], condition: str, *, seconds: float = WAIT_SECONDS) -> None:
         """Return once a condition is met; its description is for the error."""
-        deadline = time.monotonic() + WAIT_SECONDS
+        deadline = time.monotonic() + seconds
         while not is_met():
             if time.monotonic() > deadline:
                 shown = self._driver.evaluate("document.body.innerText")
-                raise AssertionError(f"not within {WAIT_SECONDS:.0f} s: {condition}. The page shows:\n{shown}")
+                raise AssertionError(f"not within {seconds:.0f} s: {condition}. The page shows:\n{shown}")
             time.sleep(_POLL_SECONDS)
 
     def _each(self, test_id: str, expression: str) -> list[Any]:
@@ -312,28 +333,19 @@ def _launch_firefox() -> Iterator[Driver]:
 
 @contextmanager
 def _launch_webkit() -> Iterator[Driver]:
-    browser = next((path for pattern in _MINI_BROWSERS for path in Path("/").glob(pattern)), None)
-    assert browser, "WebKitWebDriver is installed without the MiniBrowser that it drives"
-    with tempfile.TemporaryDirectory(prefix="webkit-", ignore_cleanup_errors=True) as home, ExitStack() as stack:
-        screen = ["-displayfd", "1", "-screen", "0", "1280x1024x24", "-nolisten", "tcp"]
-        display = _run(stack, ["Xvfb", *screen], name="Xvfb", home=Path(home))
-        number = re.compile(r"^\d+$", re.MULTILINE)
-        display.wait_until(lambda: number.search(display.log) is not None, seconds=START_SECONDS)
-        found = number.search(display.log)
-        assert found is not None
+    with ExitStack() as stack:
+        home, environment = _webkit_environment(stack)
         port = free_port()
-        # As root its sandbox cannot start.
-        environment = {"DISPLAY": f":{found[0]}", "WEBKIT_DISABLE_SANDBOX_THIS_IS_DANGEROUS": "1"}
         driver = _run(
             stack,
             ["WebKitWebDriver", f"--port={port}"],
             name="WebKitWebDriver",
-            home=Path(home),
+            home=home,
             environment=environment,
         )
         driver.wait_until(lambda: accepts_connections(port), seconds=START_SECONDS)
         options = WebKitOptions()
-        options.binary_location = str(browser)
+        options.binary_location = _mini_browser()
         options.add_argument("--automation")
         options.unhandled_prompt_behavior = "accept"
         client = ClientConfig(remote_server_addr=f"http://{HOST}:{port}", timeout=int(_ANSWER_SECONDS))
@@ -347,6 +359,37 @@ def _launch_webkit() -> Iterator[Driver]:
         yield _WebKit(remote)
 
 
+@contextmanager
+def visited_by_webkit(url: str) -> Iterator[None]:
+    """Let WebKit show a page that needs no driver while the block lasts.
+
+    What a driver starts is a private window, in which no file can be kept.
+    """
+    with ExitStack() as stack:
+        home, environment = _webkit_environment(stack)
+        _run(stack, [_mini_browser(), url], name="MiniBrowser", home=home, environment=environment)
+        yield
+
+
+def _mini_browser() -> str:
+    browser = next((path for pattern in _MINI_BROWSERS for path in Path("/").glob(pattern)), None)
+    assert browser, "WebKitWebDriver is installed without the MiniBrowser that it drives"
+    return str(browser)
+
+
+def _webkit_environment(stack: ExitStack) -> tuple[Path, dict[str, str]]:
+    """Start a screen, and return a home and the variables for a program that shows WebKit on it."""
+    home = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="webkit-", ignore_cleanup_errors=True)))
+    screen = ["-displayfd", "1", "-screen", "0", "1280x1024x24", "-nolisten", "tcp"]
+    display = _run(stack, ["Xvfb", *screen], name="Xvfb", home=home)
+    number = re.compile(r"^\d+$", re.MULTILINE)
+    display.wait_until(lambda: number.search(display.log) is not None, seconds=START_SECONDS)
+    found = number.search(display.log)
+    assert found is not None
+    # As root its sandbox cannot start.
+    return home, {"DISPLAY": f":{found[0]}", "WEBKIT_DISABLE_SANDBOX_THIS_IS_DANGEROUS": "1"}
+
+
 def _run(
     stack: ExitStack,
     command: Sequence[str],
@@ -357,7 +400,7 @@ def _run(
     grace_seconds: float = _GRACE_SECONDS,
 ) -> ServerProcess:
     """Run a program, with a home of its own, until the stack ends."""
-    folders = {"HOME": str(home), "XDG_RUNTIME_DIR": str(home)}
+    folders = {name: str(home) for name in ("HOME", "XDG_RUNTIME_DIR", "XDG_DATA_HOME", "XDG_CACHE_HOME")}
     process = ServerProcess(
         command,
         name=name,

@@ -1,12 +1,17 @@
-"""A relay in front of a storage server: it forwards bytes unchanged, and holds an upload in the middle when told to."""
+"""A relay in front of a storage server: it forwards bytes unchanged, and holds an upload in the middle when told to.
+
+It also says which parts clients began to send.
+"""
 
 from __future__ import annotations
 
+import re
 import socket
 import socketserver
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from urllib.parse import parse_qs, urlsplit
 
 _CHUNK_BYTES = 64 * 1024
 
@@ -22,6 +27,21 @@ class HeldRelay:
         self.port = port
         self._changed = threading.Condition()
         self._allowed: int | None = None
+        self._parts: list[int] = []
+
+    @property
+    def parts(self) -> list[int]:
+        """The numbers of the parts that clients began to send, each as often as that."""
+        with self._changed:
+            return list(self._parts)
+
+    def note(self, head: bytes) -> None:
+        """Take note of the head of a request."""
+        method, target, _ = head.split(b"\r\n", 1)[0].decode().split(" ", 2)
+        numbers = parse_qs(urlsplit(target).query).get("partNumber")
+        if method == "PUT" and numbers:
+            with self._changed:
+                self._parts.append(int(numbers[0]))
 
     def hold_after(self, size: int) -> None:
         """Forward ``size`` more bytes of all clients together, and then nothing."""
@@ -81,7 +101,30 @@ class _Server(socketserver.ThreadingTCPServer):
         super().server_bind()
 
 
+class _Heads:
+    """Finds the heads of requests in what one connection sends; bodies have a Content-Length."""
+
+    def __init__(self, relay: HeldRelay) -> None:
+        self._relay = relay
+        self._head = b""
+        self._body_bytes = 0
+
+    def read(self, chunk: bytes) -> None:
+        while chunk:
+            skipped = min(self._body_bytes, len(chunk))
+            self._body_bytes -= skipped
+            head, end, chunk = (self._head + chunk[skipped:]).partition(b"\r\n\r\n")
+            if not end:
+                self._head = head
+                return
+            self._head = b""
+            length = re.search(rb"^content-length: *(\d+)", head, re.IGNORECASE | re.MULTILINE)
+            self._body_bytes = int(length[1]) if length else 0
+            self._relay.note(head)
+
+
 def _forward(source: socket.socket, target: socket.socket, relay: HeldRelay | None = None) -> None:
+    heads = _Heads(relay) if relay is not None else None
     with suppress(OSError):
         while True:
             if relay is not None:
@@ -89,7 +132,8 @@ def _forward(source: socket.socket, target: socket.socket, relay: HeldRelay | No
             chunk = source.recv(_CHUNK_BYTES)
             if not chunk:
                 break
-            if relay is not None:
+            if relay is not None and heads is not None:
+                heads.read(chunk)
                 relay.count(len(chunk))
             target.sendall(chunk)
     for end in (source, target):

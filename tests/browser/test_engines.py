@@ -7,22 +7,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
-from urllib.parse import parse_qs, urlsplit
 
-import boto3
 import httpx
 import pytest
 
-from demo_server.storages.local_storage import REGION
-from demo_server.storages.run import run_local_storage
-from emulators.ports import HOST
 from tests.browser.conftest import TYPES
 from tests.browser.engines import BrowserPage, Engine, found_engines
-from tests.browser.held_relay import HeldRelay, run_held_relay
-from tests.conftest import read_state
+from tests.browser.relayed_storage import RelayedStorage, run_relayed_storage
 from tests.demo_process import Demo, running_demo
 
 MEGABYTE = 1_000_000
@@ -31,45 +23,14 @@ MAX_BYTES = 30 * MEGABYTE
 pytestmark = pytest.mark.browser
 
 
-@dataclass(frozen=True, kw_only=True)
-class Storage:
-    """SeaweedFS behind a relay, through which browsers and demos reach it."""
-
-    relay: HeldRelay
-    environment: dict[str, str] = field(repr=False)
-    admin: Any = field(repr=False)
-
-    def sizes(self) -> list[int]:
-        """Return the sizes of all objects, in their pending place and in their final one."""
-        buckets = [bucket["Name"] for bucket in self.admin.list_buckets()["Buckets"]]
-        listings = [self.admin.list_objects_v2(Bucket=bucket) for bucket in buckets]
-        return sorted(stored["Size"] for listing in listings for stored in listing.get("Contents", ()))
+@pytest.fixture(scope="module")
+def storage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RelayedStorage]:
+    with run_relayed_storage(tmp_path_factory.mktemp("storage")) as running:
+        yield running
 
 
 @pytest.fixture(scope="module")
-def storage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Storage]:
-    directory = tmp_path_factory.mktemp("storage")
-    # The page's origin is not known yet, and these tests do not test CORS rules.
-    with run_local_storage(directory, origins=["*"], report=print) as running:
-        bucket = running.environment["PRESIGN_BUCKET"]
-        endpoint = urlsplit(parse_qs(urlsplit(bucket).query)["endpoint_url"][0])
-        assert endpoint.port is not None
-        key = read_state(directory)["admin"]
-        admin = boto3.client(
-            "s3",
-            region_name=REGION,
-            endpoint_url=endpoint.geturl(),
-            aws_access_key_id=key["access_key_id"],
-            aws_secret_access_key=key["secret_access_key"],
-        )
-        with run_held_relay(HOST, endpoint.port) as relay:
-            behind = bucket.replace(str(endpoint.port), str(relay.port))
-            assert behind != bucket
-            yield Storage(relay=relay, environment={**running.environment, "PRESIGN_BUCKET": behind}, admin=admin)
-
-
-@pytest.fixture(scope="module")
-def form_demo(storage: Storage, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
+def form_demo(storage: RelayedStorage, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
     """The demo as it is: browsers send forms."""
     settings = {"PRESIGN_TYPES": TYPES, "PRESIGN_MAX_BYTES": str(MAX_BYTES), **storage.environment}
     with running_demo(tmp_path_factory.mktemp("form"), **settings) as demo:
@@ -77,7 +38,7 @@ def form_demo(storage: Storage, tmp_path_factory: pytest.TempPathFactory) -> Ite
 
 
 @pytest.fixture(scope="module")
-def put_demo(storage: Storage, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
+def put_demo(storage: RelayedStorage, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
     """A demo whose tickets allow exact bytes only: browsers compute checksums, and send slices of files with PUT."""
     settings = {"PRESIGN_TYPES": TYPES, "PRESIGN_MAX_BYTES": str(MAX_BYTES), **storage.environment}
     with running_demo(tmp_path_factory.mktemp("put"), "--create-only", "--require-sha256", **settings) as demo:
@@ -98,7 +59,7 @@ def _page_of_engine(request: pytest.FixtureRequest) -> Iterator[BrowserPage]:
 
 
 @pytest.fixture
-def page(_page_of_engine: BrowserPage, storage: Storage) -> Iterator[BrowserPage]:
+def page(_page_of_engine: BrowserPage, storage: RelayedStorage) -> Iterator[BrowserPage]:
     """A page on which no error may go unsaid."""
     yield _page_of_engine
     errors = _page_of_engine.errors()
@@ -142,7 +103,7 @@ def test_files_that_are_dropped_are_stored_as_they_are(page: BrowserPage, demo: 
 
 
 def test_progress_is_that_of_the_bytes_and_an_upload_that_stood_still_goes_on(
-    page: BrowserPage, demo: Demo, storage: Storage, archive: Path
+    page: BrowserPage, demo: Demo, storage: RelayedStorage, archive: Path
 ) -> None:
     def wait_for_progress(least: float, most: float) -> None:
         page.wait_until(lambda: least <= page.progress() <= most, f"progress of {least} to {most}")
@@ -160,7 +121,7 @@ def test_progress_is_that_of_the_bytes_and_an_upload_that_stood_still_goes_on(
 
 
 def test_a_cancelled_upload_stores_nothing_and_can_be_tried_again(
-    page: BrowserPage, demo: Demo, storage: Storage, archive: Path
+    page: BrowserPage, demo: Demo, storage: RelayedStorage, archive: Path
 ) -> None:
     page.open(demo.page)
     before = storage.sizes()
@@ -177,7 +138,7 @@ def test_a_cancelled_upload_stores_nothing_and_can_be_tried_again(
 
 
 def test_a_type_and_a_size_that_are_not_allowed_are_refused_with_the_reason(
-    page: BrowserPage, form_demo: Demo, storage: Storage, tmp_path: Path
+    page: BrowserPage, form_demo: Demo, storage: RelayedStorage, tmp_path: Path
 ) -> None:
     script = tmp_path / "page.html"
     script.write_text("<script>alert(1)</script>")
@@ -196,7 +157,7 @@ def test_a_type_and_a_size_that_are_not_allowed_are_refused_with_the_reason(
 
 
 def test_a_file_whose_content_is_not_its_type_is_deleted_and_the_user_is_told(
-    page: BrowserPage, demo: Demo, storage: Storage, tmp_path: Path
+    page: BrowserPage, demo: Demo, storage: RelayedStorage, tmp_path: Path
 ) -> None:
     fake = tmp_path / "fake.png"
     fake.write_text("<script>alert(1)</script>")

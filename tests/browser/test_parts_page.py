@@ -11,7 +11,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import httpx
 import pytest
-from playwright.sync_api import Locator, Page, Request, expect
+from playwright.sync_api import Locator, Page, Request, Route, expect
 
 from tests.browser.axe import barriers_at_every_width
 from tests.browser.conftest import TYPES, expect_state, open_page, pick, slow_down
@@ -150,14 +150,16 @@ def test_a_bar_shows_what_is_stored_and_lighter_what_was_sent_and_a_paused_file_
     expect(figures).to_have_text("37 %")
     row.locator("summary").click()
     expect(row.get_by_test_id("parts")).to_have_text("2 of 4 stored, 5 MiB each")
+    expiry = re.compile(rf"^Can go on {UNTIL} \(\d+ days \d+ h\)$")
+    expect(page.get_by_test_id("proof-expiry")).to_have_text(expiry)
+    expect(row.get_by_test_id("expiry")).to_have_text(expiry)
     assert page.locator("[data-progress=current]").get_attribute("data-step") == "pending"
     held.release()
     expect_state(row, "done")
     assert set(traffic.parts) == set(HELD)
     _expect_counted(page, traffic, "16 MiB")
-    expiry = re.compile(rf"^Can go on {UNTIL} \(\d+ days \d+ h\)$")
-    expect(page.get_by_test_id("proof-expiry")).to_have_text(expiry)
-    expect(row.get_by_test_id("expiry")).to_have_text(expiry)
+    for place in ("proof-expiry", "expiry"):
+        expect(page.get_by_test_id(place)).to_have_text("Over: it allows nothing any more")
     expect(page.get_by_test_id("proof")).to_contain_text("in 4 parts of 5 MiB")
 
 
@@ -204,6 +206,27 @@ def test_a_discarded_upload_is_ended_at_the_server_and_not_offered_again(
     assert page.evaluate("Object.keys(localStorage)") == []
     answer = httpx.post(f"{parts_demo.api}/parts/list", json={"token": upload["ticket"]["token"]})
     assert answer.json()["code"] == "upload_ended"
+
+
+def test_a_completion_that_takes_long_is_said_to_verify_and_publish_the_file(
+    page: Page, parts_demo: Demo, archive: Path
+) -> None:
+    open_page(page, parts_demo)
+    answers = [{"code": "completion_pending", "detail": "the upload is still being completed"}]
+    headers = {"Access-Control-Allow-Origin": parts_demo.page, "Retry-After": "2"}
+
+    def answer(route: Route) -> None:
+        if route.request.method == "POST" and answers:
+            route.fulfill(status=202, json=answers.pop(), headers=headers)
+        else:
+            route.continue_()
+
+    page.route(f"{parts_demo.api}/complete", answer)
+    row = pick(page, archive)
+    expect_state(row, "inspecting")
+    expect(row.get_by_test_id("message")).to_have_text("Being verified and published. This can take minutes.")
+    expect(page.get_by_role("status")).to_contain_text("archive.zip is being verified. This can take minutes.")
+    expect_state(row, "done")
 
 
 def test_another_file_than_the_one_that_was_begun_is_named_and_not_uploaded(
