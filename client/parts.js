@@ -43,7 +43,6 @@ import { recordOf } from "./resume.js";
 /** Browsers open six connections to one origin with HTTP/1.1. */
 export const MAX_PARALLEL = 6;
 const FIRST_PARALLEL = 4;
-const MIN_BYTES_IN_PARTS = 5 * 1024 * 1024;
 const MAX_BUFFERED_BYTES = 64 * 1024 * 1024;
 
 /** How often one part gets a new request after its storage refused one. */
@@ -51,6 +50,9 @@ const MAX_RENEWALS = 2;
 
 /** How often the server may say at the completion that parts are missing. */
 const MAX_REPAIRS = 3;
+
+/** No smaller file comes in parts. */
+const MIN_BYTES_IN_PARTS = 5 * 1024 * 1024;
 
 /** A part is stalled if it did not move for so long, while so many others were stored. */
 const STALL_MS = 15_000;

@@ -61,9 +61,9 @@ def create_upload(received: ReceivedRequest, target: Target, *, caller: Caller, 
     )
     elements = {"Bucket": target.name, "Key": target.key, "UploadId": upload_id}
     answer = xml_answer("InitiateMultipartUploadResult", elements, status=200)
-    answer.headers.update(abort_headers(target.bucket.lifecycle, target.key, now))
     if algorithm:
         answer.headers.update({"x-amz-checksum-algorithm": algorithm, "x-amz-checksum-type": "COMPOSITE"})
+    answer.headers.update(abort_headers(target.bucket.lifecycle, target.key, now))
     return answer
 
 
