@@ -10,6 +10,7 @@ import json
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
@@ -77,6 +78,20 @@ if (!location.hash) {
 </script>"""
 
 
+@dataclass(kw_only=True)
+class KeepingSite:
+    """Serves a page that keeps `archive` in IndexedDB, uploads it to `api` after a reload, and reports what it got."""
+
+    url: str = ""
+    api: str = ""
+    archive: Path = Path()
+    reports: list[dict[str, str]] = field(default_factory=list)
+
+    async def take_report(self, request: Request) -> Response:
+        self.reports.append(json.loads(await request.body()))
+        return Response(status_code=204)
+
+
 @pytest.fixture(scope="module", params=found_engines(), ids=lambda engine: engine.name)
 def engine(request: pytest.FixtureRequest) -> Engine:
     found: Engine = request.param
@@ -105,8 +120,31 @@ def storage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RelayedStorage
 
 
 @pytest.fixture(scope="module")
-def demo(storage: RelayedStorage, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
-    with running_demo(tmp_path_factory.mktemp("demo"), **_settings(SMALL_PART), **storage.environment) as demo:
+def keeping_site() -> Iterator[KeepingSite]:
+    site = KeepingSite()
+    routes = [
+        Route("/", lambda request: HTMLResponse(KEEPING_PAGE.replace("API", site.api))),
+        Route("/kept.zip", lambda request: FileResponse(site.archive)),
+        Route("/report", site.take_report, methods=["POST"]),
+        Mount("/client", StaticFiles(directory=CLIENT)),
+    ]
+    with serve(Starlette(routes=routes)) as site.url:
+        yield site
+
+
+@pytest.fixture(scope="module")
+def demo(
+    storage: RelayedStorage, keeping_site: KeepingSite, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Demo]:
+    """A demo for its own page and for that which keeps files."""
+    page_port = free_port()
+    settings = {
+        "PRESIGN_PAGE_PORT": str(page_port),
+        "PRESIGN_ALLOWED_ORIGINS": f"http://localhost:{page_port},{keeping_site.url}",
+        **_settings(SMALL_PART),
+        **storage.environment,
+    }
+    with running_demo(tmp_path_factory.mktemp("demo"), **settings) as demo:
         yield demo
 
 
@@ -176,33 +214,16 @@ def test_parts_beyond_the_first_4_gib_of_a_file_are_sent_as_they_are(
 
 
 def test_a_file_that_was_kept_in_indexeddb_is_sent_by_a_later_page(
-    browser: BrowserPage, engine: Engine, storage: RelayedStorage, tmp_path: Path
+    browser: BrowserPage, engine: Engine, demo: Demo, keeping_site: KeepingSite, tmp_path: Path
 ) -> None:
     archive = write_large_zip(tmp_path / "kept.zip", 4 * SMALL_PART + 1)
-    reports: list[dict[str, str]] = []
-    api_port = free_port()
-    html = KEEPING_PAGE.replace("API", f"http://localhost:{api_port}")
-
-    async def take_report(request: Request) -> Response:
-        reports.append(json.loads(await request.body()))
-        return Response(status_code=204)
-
-    site = Starlette(
-        routes=[
-            Route("/", lambda request: HTMLResponse(html)),
-            Route("/kept.zip", lambda request: FileResponse(archive)),
-            Route("/report", take_report, methods=["POST"]),
-            Mount("/client", StaticFiles(directory=CLIENT)),
-        ]
-    )
-    with serve(site) as url:
-        settings = {"PRESIGN_PORT": str(api_port), "PRESIGN_ALLOWED_ORIGINS": url}
-        with running_demo(tmp_path, **settings, **_settings(SMALL_PART), **storage.environment):
-            with _visited(browser, engine, url):
-                browser.wait_until(lambda: bool(reports), "the page reports")
-            [report] = reports
-            assert "url" in report, report
-            assert sha256_at(report["url"]) == sha256_of(archive)
+    keeping_site.archive, keeping_site.api = archive, demo.api
+    keeping_site.reports.clear()
+    with _visited(browser, engine, keeping_site.url):
+        browser.wait_until(lambda: bool(keeping_site.reports), "the page reports")
+    [report] = keeping_site.reports
+    assert "url" in report, report
+    assert sha256_at(report["url"]) == sha256_of(archive)
 
 
 @contextmanager
