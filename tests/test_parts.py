@@ -26,7 +26,7 @@ from emulators.s3_rights import CEPH, MINIO, Leniency, Right
 from emulators.serving import serve
 from emulators.signature_v4 import HmacKey
 from emulators.wire import Attempt, send
-from infra.policies import lifecycle_rules
+from infra.presign_infra.s3_policies import lifecycle_rules
 from presign import (
     Accept,
     CompletionPending,
