@@ -11,7 +11,6 @@ from typing import Any
 from azure.storage.blob import BlobServiceClient
 
 from presign.azure import AzureBackend
-from presign.azure.backend import open_azure
 from tests.azure.accounts import Identity
 from tests.infra.azure.azurite_cloud import AzuriteCloud
 from tests.infra.pulumi_program import INFRA, ProgramRun, run_program
@@ -60,9 +59,7 @@ class AzureStack:
         return self.cloud._admin
 
     def backend(self) -> AzureBackend:
-        """A backend for the stack's address, as an application builds it, with an identity that Azurite accepts."""
-        query = str(self.run.outputs["presignBucket"])
-        assert query.startswith(f"azblob://{self.cloud.account_name}/{self.container}/")
+        """A backend for the stack's containers, with an identity that Azurite accepts."""
         return AzureBackend(
             container=self.container,
             pending_container=self.pending_container or None,
@@ -76,6 +73,3 @@ def deploy(cloud: AzuriteCloud, config: Mapping[str, Any] | None = None, *, prog
     """Run ``program`` for pages of PAGE, with ``config``."""
     settings = {"allowedOrigins": [PAGE], **(config or {})}
     return AzureStack(run=run_program(program, cloud, settings, project_file=PROJECT_FILE), cloud=cloud)
-
-
-__all__ = ["FOREIGN_PAGE", "PAGE", "PROGRAM", "PROJECT_FILE", "AzureStack", "deploy", "open_azure"]

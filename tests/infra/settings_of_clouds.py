@@ -1,0 +1,58 @@
+"""What is true of the settings of every cloud's program, and of the page that describes them."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pulumi
+import pytest
+from pulumi.runtime.mocks import MockCallArgs, MockResourceArgs, Mocks
+
+from tests.infra.pulumi_program import ROOT, read_config, run_program
+
+_PYTHON_TYPES = {"string": str, "boolean": bool, "integer": int, "array": list, "object": dict}
+_TABLE = re.compile(r"<!-- table: settings -->\n(.*?)<!-- end of table -->", re.DOTALL)
+
+
+class CloudWithoutResources(Mocks):
+    """A cloud that fails the test when the program registers a resource."""
+
+    def call(self, args: MockCallArgs) -> Any:
+        raise AssertionError(f"the program calls {args.token} although its settings are wrong")
+
+    def new_resource(self, args: MockResourceArgs) -> Any:
+        raise AssertionError(f"the program registered {args.name} although its settings are wrong")
+
+
+def problems(project_file: str, config: Mapping[str, Any]) -> list[str]:
+    """Return the lines of the message with which the program of ``project_file`` stops."""
+    with pytest.raises(pulumi.RunError) as error:
+        run_program((ROOT / project_file).parent, CloudWithoutResources(), config, project_file=project_file)
+    return str(error.value).splitlines()
+
+
+def check_declarations(project_file: str) -> None:
+    """Check that each key has a type, a default of that type, and a description."""
+    declared = read_config(project_file)
+    assert declared
+    for key, entry in declared.items():
+        assert set(entry) - {"items"} == {"type", "default", "description"}, key
+        assert type(entry["default"]) is _PYTHON_TYPES[entry["type"]], key
+        assert ("items" in entry) == (entry["type"] == "array"), key
+
+
+def check_page(page: Path, project_file: str, in_words: Mapping[str, str]) -> None:
+    """Check that the table of ``page`` has every key with its default; ``in_words`` has those that are described."""
+    table = _TABLE.search(page.read_text(encoding="utf-8"))
+    assert table
+    documented = dict(re.findall(r"^\| `(\w+)` \| (.*?) \|", table[1], re.MULTILINE))
+    defaults = {key: declared["default"] for key, declared in read_config(project_file).items()}
+    plain = {
+        key: f"`{default}`" if isinstance(default, str) else f"`{json.dumps(default)}`"
+        for key, default in defaults.items()
+    }
+    assert documented == plain | dict(in_words)
