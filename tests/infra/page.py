@@ -1,4 +1,4 @@
-"""What a browser does when a page uploads: the preflight request first, and no answer for the page if CORS forbids it."""
+"""What a browser does when a page uploads: it asks first, and shows no answer that CORS does not allow it to show."""
 
 from __future__ import annotations
 
@@ -27,7 +27,9 @@ class Page:
         """Ask whether the page may send a request; raise RefusedByCors if it may not."""
         names = sorted(name.lower() for name in headers if name.lower() not in _SAFE_HEADERS)
         asked = {"Origin": self.origin, "Access-Control-Request-Method": method}
-        answer = self.http.options(url, headers=asked | ({"Access-Control-Request-Headers": ",".join(names)} if names else {}))
+        answer = self.http.options(
+            url, headers=asked | ({"Access-Control-Request-Headers": ",".join(names)} if names else {})
+        )
         allowed = _list(answer, "access-control-allow-headers")
         if not answer.is_success or answer.headers.get("access-control-allow-origin") not in {self.origin, "*"}:
             raise RefusedByCors(f"the storage does not allow {method} for {self.origin}")

@@ -92,7 +92,7 @@ def role_id(bucket: str, name: str) -> str:
 
     Google keeps the ID of a deleted role for weeks, so a new bucket's role needs a new one.
     """
-    return f"presign_{re.sub('[^A-Za-z0-9_]', '_', name)[:42]}_{_digest(bucket)}"
+    return f"presign_{re.sub('[^A-Za-z0-9_]', '_', name)[:42]}_{_digest(bucket, name)}"
 
 
 def account_id(bucket: str, kind: str) -> str:
@@ -100,8 +100,8 @@ def account_id(bucket: str, kind: str) -> str:
     return f"presign-{kind}-{_digest(bucket)}"
 
 
-def _digest(bucket: str) -> str:
-    return hashlib.sha256(bucket.encode()).hexdigest()[:10]
+def _digest(*parts: str) -> str:
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:10]
 
 
 def require_metadata_names(names: Sequence[str], *, setting: str = "metadata_names") -> None:

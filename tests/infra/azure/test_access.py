@@ -47,7 +47,9 @@ def presigner(stack: AzureStack, **policy: Any) -> Presigner:
         "cache_control": "max-age=60",
         "metadata": METADATA,
     }
-    return Presigner(backend=stack.backend(), policy=UploadPolicy(**rules | policy), secret="a secret of the tests, long")
+    return Presigner(
+        backend=stack.backend(), policy=UploadPolicy(**rules | policy), secret="a secret of the tests, long"
+    )
 
 
 def ticket_of(presigner: Presigner) -> Any:
@@ -147,7 +149,10 @@ def grants() -> Iterator[Grant]:
         for create_only in (False, True):
             for size in ({"min_bytes": 1}, {"min_bytes": 100}):
                 for sha256 in (None, "0" * 64):
-                    for extra in ({}, {"content_disposition": "inline", "cache_control": "no-store", "metadata": METADATA}):
+                    for extra in (
+                        {},
+                        {"content_disposition": "inline", "cache_control": "no-store", "metadata": METADATA},
+                    ):
                         yield Grant(
                             **base, **size, pending_key=pending_key, create_only=create_only, sha256=sha256, **extra
                         )

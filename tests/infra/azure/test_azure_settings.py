@@ -35,7 +35,7 @@ ID = "11059fcc-5514-4800-b5f8-49808b9cfab6"
         ({"allowedOrigins": ["https://app.example.com/"]}, "allowedOrigins must have origins without a path"),
         (
             {"allowedOrigins": [f"https://app{number:03}.example.com" for number in range(100)]},
-            "allowedOrigins cannot be used: allowed_origins and metadata_names must be shorter: the CORS rule would have",
+            "allowedOrigins cannot be used: allowed_origins and metadata_names must be shorter: the CORS rule would",
         ),
         ({"metadataNames": "owner"}, "metadataNames must be a list of names; set each of them with pulumi config set"),
         ({"metadataNames": ["Owner"]}, "metadataNames must have names of at most 64 lower-case letters"),
@@ -102,7 +102,9 @@ def test_the_page_names_every_setting_with_its_default() -> None:
         },
     )
     defaults = {key: declared["default"] for key, declared in read_config(PROJECT_FILE).items()}
-    assert [defaults[key] for key in ("resourceGroup", "accountName", "signerPrincipalId", "verifierPrincipalId")] == [""] * 4
+    assert [defaults[key] for key in ("resourceGroup", "accountName", "signerPrincipalId", "verifierPrincipalId")] == [
+        ""
+    ] * 4
     assert [defaults[key] for key in ("allowedOrigins", "metadataNames", "tags")] == [["http://localhost:8080"], [], {}]
 
 
@@ -110,4 +112,3 @@ def test_the_replications_are_skus_of_the_provider() -> None:
     described = read_config(PROJECT_FILE)["replication"]["description"]
     names = described.partition("copies. ")[2].rstrip(".").replace(" or ", ", ").split(", ")
     assert {f"Standard_{name}" for name in names} <= {sku.value for sku in storage.SkuName}
-

@@ -6,6 +6,7 @@ Azurite has no Resource Manager and checks no roles. So the rights are compared 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,7 +16,7 @@ from presign import open_backend
 from presign.azure import AzureBackend
 from tests.azure.accounts import Identity
 from tests.infra.azure.azurite_cloud import AzuriteCloud
-from tests.infra.azure.program import PAGE, AzureStack, deploy
+from tests.infra.azure.program import PAGE, PROGRAM, AzureStack, deploy
 from tests.infra.boto3_cloud import NotApplied
 
 OTHER_SIGNER, OTHER_VERIFIER = "11059fcc-5514-4800-b5f8-49808b9cfab6", "ab1f708d-50f6-404c-a006-d71b2ac7a606"
@@ -198,20 +199,26 @@ def test_a_resource_group_that_exists_is_used(azurite: Azurite) -> None:
         deploy(AzuriteCloud(azurite), {"resourceGroup": "media"})
 
 
-def test_roles_and_assignments_keep_their_names_from_run_to_run_and_differ_from_account_to_account(
-    azurite: Azurite,
-) -> None:
-    def names(cloud: AzuriteCloud, **config: Any) -> set[str]:
-        stack = deploy(cloud, {"signerPrincipalId": OTHER_SIGNER, **config})
+def require_stable_names(azurite: Azurite, program: Path) -> None:
+    """Check that roles and assignments have the same names in each run, and other ones in another account."""
+
+    def names(cloud: AzuriteCloud, group: str) -> set[str]:
+        stack = deploy(cloud, {"signerPrincipalId": OTHER_SIGNER, "resourceGroup": group}, program=program)
         return set(stack.cloud.state.roles) | {
             str(resource.inputs["roleAssignmentName"])
             for resource in stack.run.resources.values()
             if resource.type.endswith(":RoleAssignment")
         }
 
-    first = names(AzuriteCloud(azurite, groups=("one",)), resourceGroup="one")
-    assert first == names(AzuriteCloud(azurite, groups=("one",)), resourceGroup="one")
-    assert not first & names(AzuriteCloud(azurite, groups=("two",)), resourceGroup="two")
+    first = names(AzuriteCloud(azurite, groups=("one",)), "one")
+    assert first == names(AzuriteCloud(azurite, groups=("one",)), "one")
+    assert not first & names(AzuriteCloud(azurite, groups=("two",)), "two")
+
+
+def test_roles_and_assignments_keep_their_names_from_run_to_run_and_differ_from_account_to_account(
+    azurite: Azurite,
+) -> None:
+    require_stable_names(azurite, PROGRAM)
 
 
 def test_tags_are_on_everything_that_can_have_them(azurite: Azurite) -> None:
@@ -224,7 +231,16 @@ def test_the_outputs_hold_the_address_and_no_secret(two_identities: AzureStack) 
     run = two_identities.run
     assert run.secret_outputs == frozenset()
     assert set(run.outputs) == {
-        *("resourceGroup", "account", "container", "pendingContainer", "prefix", "pendingPrefix", "presignBucket", "env"),
+        *(
+            "resourceGroup",
+            "account",
+            "container",
+            "pendingContainer",
+            "prefix",
+            "pendingPrefix",
+            "presignBucket",
+            "env",
+        ),
         *("signerPrincipalId", "signerClientId", "signerIdentityId"),
         *("verifierPrincipalId", "verifierClientId", "verifierIdentityId"),
     }
