@@ -21,7 +21,8 @@ from azure.storage.blob import BlobServiceClient, CorsRule, PublicAccess
 from pulumi.runtime.mocks import MockCallArgs, MockResourceArgs, Mocks
 
 from emulators.azurite import ACCOUNT_KEY, Azurite
-from tests.infra.boto3_cloud import NotApplied, _Inputs
+from tests.infra.engine.provider import NotApplied
+from tests.infra.inputs import Inputs
 
 SUBSCRIPTION = "/subscriptions/00000000-0000-4000-8000-000000000001"
 DELEGATOR = f"{SUBSCRIPTION}/providers/Microsoft.Authorization/roleDefinitions/db58b8e5-c6ad-4a2a-8342-4190687cbf4a"
@@ -83,7 +84,7 @@ class AzuriteCloud(Mocks):
     def new_resource(self, args: MockResourceArgs) -> tuple[str | None, dict[str, Any]]:
         if not args.custom:
             return None, {}
-        appliers: Mapping[str, Callable[[str, _Inputs], tuple[str, dict[str, Any]]]] = {
+        appliers: Mapping[str, Callable[[str, Inputs], tuple[str, dict[str, Any]]]] = {
             "azure-native:resources:ResourceGroup": self._resource_group,
             "azure-native:storage:StorageAccount": self._account,
             "azure-native:storage:BlobServiceProperties": self._blob_service,
@@ -95,7 +96,7 @@ class AzuriteCloud(Mocks):
         }
         if args.typ not in appliers:
             raise NotApplied(f"the resource type {args.typ} is not supported here")
-        inputs = _Inputs(args.typ, args.inputs)
+        inputs = Inputs(args.typ, args.inputs)
         with self._one_at_a_time:
             identifier, state = appliers[args.typ](args.name, inputs)
         inputs.require_all_used()
@@ -106,12 +107,12 @@ class AzuriteCloud(Mocks):
         group = self.state.account["resourceGroupName"]
         return f"{SUBSCRIPTION}/resourceGroups/{group}/providers/Microsoft.Storage/storageAccounts/{self.account_name}"
 
-    def _resource_group(self, name: str, inputs: _Inputs) -> tuple[str, dict[str, Any]]:
+    def _resource_group(self, name: str, inputs: Inputs) -> tuple[str, dict[str, Any]]:
         group = f"{name}{self._suffix}"
         self.state.resource_groups[group] = inputs.take("tags", default={})
         return f"{SUBSCRIPTION}/resourceGroups/{group}", {"name": group}
 
-    def _account(self, name: str, inputs: _Inputs) -> tuple[str, dict[str, Any]]:
+    def _account(self, name: str, inputs: Inputs) -> tuple[str, dict[str, Any]]:
         chosen = inputs.take("accountName", default=f"{name}{self._suffix}")
         if not _ACCOUNT_NAME.fullmatch(chosen):
             raise NotApplied(f"Azure takes no account with the name {chosen}")
@@ -131,7 +132,7 @@ class AzuriteCloud(Mocks):
             "primaryEndpoints": {"blob": f"{self.azurite.account_url}/"},
         }
 
-    def _blob_service(self, name: str, inputs: _Inputs) -> tuple[str, dict[str, Any]]:
+    def _blob_service(self, name: str, inputs: Inputs) -> tuple[str, dict[str, Any]]:
         self._check_account(inputs)
         if inputs.take("blobServicesName") != "default":
             raise NotApplied("Azure knows no blob service but default")
@@ -155,7 +156,7 @@ class AzuriteCloud(Mocks):
             self.state.services[kind] = days
         return f"{self.account_id}/blobServices/default", {"name": "default"}
 
-    def _container(self, name: str, inputs: _Inputs) -> tuple[str, dict[str, Any]]:
+    def _container(self, name: str, inputs: Inputs) -> tuple[str, dict[str, Any]]:
         self._check_account(inputs)
         container, access = inputs.take("containerName"), inputs.take("publicAccess")
         if access != "None" and not self.state.account["allowBlobPublicAccess"]:
@@ -171,7 +172,7 @@ class AzuriteCloud(Mocks):
     def container_id(self, container: str) -> str:
         return f"{self.account_id}/blobServices/default/containers/{container}"
 
-    def _lifecycle(self, name: str, inputs: _Inputs) -> tuple[str, dict[str, Any]]:
+    def _lifecycle(self, name: str, inputs: Inputs) -> tuple[str, dict[str, Any]]:
         self._check_account(inputs)
         if inputs.take("managementPolicyName") != "default":
             raise NotApplied("Azure knows no management policy but default")
@@ -194,7 +195,7 @@ class AzuriteCloud(Mocks):
             )
         return f"{self.account_id}/managementPolicies/default", {}
 
-    def _identity(self, name: str, inputs: _Inputs) -> tuple[str, dict[str, Any]]:
+    def _identity(self, name: str, inputs: Inputs) -> tuple[str, dict[str, Any]]:
         group, principal = self._group(inputs), str(uuid.uuid4())
         inputs.take("tags", default={})
         self.state.identities[name] = principal
@@ -203,7 +204,7 @@ class AzuriteCloud(Mocks):
         )
         return identifier, {"principalId": principal, "clientId": str(uuid.uuid4()), "name": name}
 
-    def _role(self, name: str, inputs: _Inputs) -> tuple[str, dict[str, Any]]:
+    def _role(self, name: str, inputs: Inputs) -> tuple[str, dict[str, Any]]:
         scope, role_id = inputs.take("scope"), inputs.take("roleDefinitionId")
         if not _RESOURCE_GROUP.fullmatch(scope) or inputs.take("assignableScopes") != [scope]:
             raise NotApplied("Azure defines custom roles for a resource group or for what is above it")
@@ -221,7 +222,7 @@ class AzuriteCloud(Mocks):
         self.state.roles[identifier] = (actions, data_actions)
         return identifier, {}
 
-    def _assignment(self, name: str, inputs: _Inputs) -> tuple[str, dict[str, Any]]:
+    def _assignment(self, name: str, inputs: Inputs) -> tuple[str, dict[str, Any]]:
         identifier = _guid(inputs.take("roleAssignmentName"))
         assignment = Assignment(
             principal_id=_guid(inputs.take("principalId")),
@@ -254,13 +255,13 @@ class AzuriteCloud(Mocks):
             names |= {action.removeprefix(f"{BLOBS}/") for action in data_actions}
         return found
 
-    def _group(self, inputs: _Inputs) -> str:
+    def _group(self, inputs: Inputs) -> str:
         group = str(inputs.take("resourceGroupName"))
         if group not in self.state.resource_groups:
             raise NotApplied(f"there is no resource group {group}")
         return group
 
-    def _check_account(self, inputs: _Inputs) -> None:
+    def _check_account(self, inputs: Inputs) -> None:
         self._group(inputs)
         if inputs.take("accountName") != self.account_name:
             raise NotApplied("this resource belongs to another account")

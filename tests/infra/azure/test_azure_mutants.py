@@ -14,7 +14,7 @@ from tests.infra.azure import test_program as resources
 from tests.infra.azure.azurite_cloud import AzuriteCloud
 from tests.infra.azure.program import deploy
 from tests.infra.azure.test_access import http as http
-from tests.infra.boto3_cloud import NotApplied
+from tests.infra.engine.provider import NotApplied
 from tests.infra.mutated_programs import Mutant
 from tests.infra.page import RefusedByCors
 

@@ -17,7 +17,7 @@ from presign.azure import AzureBackend
 from tests.azure.accounts import Identity
 from tests.infra.azure.azurite_cloud import AzuriteCloud
 from tests.infra.azure.program import PAGE, PROGRAM, AzureStack, deploy
-from tests.infra.boto3_cloud import NotApplied
+from tests.infra.engine.provider import NotApplied
 
 OTHER_SIGNER, OTHER_VERIFIER = "11059fcc-5514-4800-b5f8-49808b9cfab6", "ab1f708d-50f6-404c-a006-d71b2ac7a606"
 

@@ -26,7 +26,8 @@ from emulators.cors import CorsRule
 from emulators.gcs_bucket import GcsBucket, GcsRight
 from emulators.gcs_reference import GcsReference
 from emulators.serving import serve
-from tests.infra.boto3_cloud import NotApplied, _Inputs
+from tests.infra.engine.provider import NotApplied
+from tests.infra.inputs import Inputs
 
 PROJECT = "my-project"
 TOKEN_CREATOR = "roles/iam.serviceAccountTokenCreator"
@@ -76,7 +77,7 @@ class ReferenceCloud(Mocks):
     def new_resource(self, args: MockResourceArgs) -> tuple[str | None, dict[str, Any]]:
         if not args.custom:
             return None, {}
-        appliers: Mapping[str, Callable[[str, _Inputs], tuple[str, dict[str, Any]]]] = {
+        appliers: Mapping[str, Callable[[str, Inputs], tuple[str, dict[str, Any]]]] = {
             "gcp:storage/bucket:Bucket": self._bucket,
             "gcp:storage/managedFolder:ManagedFolder": self._folder,
             "gcp:storage/managedFolderIamMember:ManagedFolderIamMember": self._folder_member,
@@ -88,13 +89,13 @@ class ReferenceCloud(Mocks):
         }
         if args.typ not in appliers:
             raise NotApplied(f"the resource type {args.typ} is not supported here")
-        inputs = _Inputs(args.typ, args.inputs)
+        inputs = Inputs(args.typ, args.inputs)
         with self._one_at_a_time:
             identifier, state = appliers[args.typ](args.name, inputs)
         inputs.require_all_used()
         return identifier, {**args.inputs, **state}
 
-    def _bucket(self, name: str, inputs: _Inputs) -> tuple[str, dict[str, Any]]:
+    def _bucket(self, name: str, inputs: Inputs) -> tuple[str, dict[str, Any]]:
         bucket = inputs.take("name", default=f"{name}-{self._suffix}")
         if not _BUCKET_NAME.fullmatch(bucket):
             raise NotApplied(f"Google takes no bucket with the name {bucket}")
@@ -130,7 +131,7 @@ class ReferenceCloud(Mocks):
         }
         return bucket, {"name": bucket}
 
-    def _folder(self, name: str, inputs: _Inputs) -> tuple[str, dict[str, Any]]:
+    def _folder(self, name: str, inputs: Inputs) -> tuple[str, dict[str, Any]]:
         bucket, folder = inputs.take("bucket"), inputs.take("name")
         if not self.state.buckets[bucket]["uniform"]:
             raise NotApplied("Google creates managed folders only in buckets with uniform bucket-level access")
@@ -141,7 +142,7 @@ class ReferenceCloud(Mocks):
         self.state.folders.append((bucket, folder))
         return f"{bucket}/{folder}", {"name": folder}
 
-    def _folder_member(self, name: str, inputs: _Inputs) -> tuple[str, dict[str, Any]]:
+    def _folder_member(self, name: str, inputs: Inputs) -> tuple[str, dict[str, Any]]:
         place = (inputs.take("bucket"), inputs.take("managedFolder"))
         if place not in self.state.folders:
             raise NotApplied(f"there is no managed folder {place}")
@@ -155,7 +156,7 @@ class ReferenceCloud(Mocks):
         self.state.folder_grants.setdefault(place, []).append((member, role))
         return f"{place}/{role}/{member}", {}
 
-    def _role(self, name: str, inputs: _Inputs) -> tuple[str, dict[str, Any]]:
+    def _role(self, name: str, inputs: Inputs) -> tuple[str, dict[str, Any]]:
         role_id, permissions = inputs.take("roleId"), tuple(inputs.take("permissions"))
         if not _ROLE_ID.fullmatch(role_id) or not inputs.take("title"):
             raise NotApplied(f"Google takes no role with the ID {role_id}")
@@ -167,7 +168,7 @@ class ReferenceCloud(Mocks):
         self.state.roles[role] = permissions
         return role, {"name": role}
 
-    def _account(self, name: str, inputs: _Inputs) -> tuple[str, dict[str, Any]]:
+    def _account(self, name: str, inputs: Inputs) -> tuple[str, dict[str, Any]]:
         account_id = inputs.take("accountId")
         if not _ACCOUNT_ID.fullmatch(account_id):
             raise NotApplied(f"Google takes no service account with the ID {account_id}")
@@ -180,7 +181,7 @@ class ReferenceCloud(Mocks):
         full_name = f"projects/{PROJECT}/serviceAccounts/{email}"
         return full_name, {"email": email, "name": full_name, "member": f"serviceAccount:{email}"}
 
-    def _account_member(self, name: str, inputs: _Inputs) -> tuple[str, dict[str, Any]]:
+    def _account_member(self, name: str, inputs: Inputs) -> tuple[str, dict[str, Any]]:
         account = str(inputs.take("serviceAccountId")).rpartition("/")[2]
         if account not in self.state.accounts:
             raise NotApplied(f"there is no service account {account}")
@@ -190,13 +191,13 @@ class ReferenceCloud(Mocks):
         self.state.account_grants.setdefault(account, []).append((member, role))
         return f"{account}/{role}/{member}", {}
 
-    def _key(self, name: str, inputs: _Inputs) -> tuple[str, dict[str, Any]]:
+    def _key(self, name: str, inputs: Inputs) -> tuple[str, dict[str, Any]]:
         email = str(inputs.take("serviceAccountId")).rpartition("/")[2]
         self.state.keys.append(email)
         key = base64.b64encode(json.dumps(self.credentials(email)).encode()).decode()
         return f"projects/{PROJECT}/serviceAccounts/{email}/keys/{name}", {"privateKey": key}
 
-    def _hmac_key(self, name: str, inputs: _Inputs) -> tuple[str, dict[str, Any]]:
+    def _hmac_key(self, name: str, inputs: Inputs) -> tuple[str, dict[str, Any]]:
         email = inputs.take("serviceAccountEmail")
         if email not in self.state.accounts:
             raise NotApplied(f"there is no service account {email}")

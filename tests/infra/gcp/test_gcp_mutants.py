@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from presign import PresignError
-from tests.infra.boto3_cloud import NotApplied
+from tests.infra.engine.provider import NotApplied
 from tests.infra.gcp import test_gcp_access as access
 from tests.infra.gcp import test_gcp_program as resources
 from tests.infra.gcp.program import deploy, running
