@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import threading
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -21,6 +21,7 @@ from azure.storage.blob import BlobServiceClient, CorsRule, PublicAccess
 from pulumi.runtime.mocks import MockCallArgs, MockResourceArgs, Mocks
 
 from emulators.azurite import ACCOUNT_KEY, Azurite
+from tests.infra.applied_cloud import AppliedCloud, AppliedType
 from tests.infra.engine.provider import NotApplied
 from tests.infra.inputs import Inputs
 
@@ -77,6 +78,68 @@ class AzuriteCloud(Mocks):
         )
         self._suffix = uuid.uuid4().hex[:8]
         self._one_at_a_time = threading.Lock()
+        self.types = {each.token: each for each in self._types()}
+
+    def _types(self) -> Iterator[AppliedType]:
+        state = self.state
+
+        def nothing(inputs: Mapping[str, Any]) -> None:
+            """Do nothing: what the account had is gone with the account."""
+
+        yield AppliedType(
+            token="azure-native:resources:ResourceGroup",
+            apply=self._resource_group,
+            remove=lambda inputs: _drop(state.resource_groups, inputs["resourceGroupName"]),
+            named_by="resourceGroupName",
+            computed=frozenset({"name"}),
+        )
+        yield AppliedType(
+            token="azure-native:storage:StorageAccount",
+            apply=self._account,
+            remove=lambda inputs: state.account.clear(),
+            named_by="accountName",
+            computed=frozenset({"name", "primaryEndpoints"}),
+        )
+        yield AppliedType(
+            token="azure-native:storage:BlobServiceProperties",
+            apply=self._blob_service,
+            remove=nothing,
+            computed=frozenset({"name"}),
+            can_change=True,
+        )
+        yield AppliedType(
+            token="azure-native:storage:BlobContainer",
+            apply=self._container,
+            remove=self._remove_container,
+            computed=frozenset({"name"}),
+            can_change=True,
+        )
+        yield AppliedType(
+            token="azure-native:storage:ManagementPolicy",
+            apply=self._lifecycle,
+            remove=lambda inputs: state.rules.clear(),
+            can_change=True,
+        )
+        yield AppliedType(
+            token="azure-native:managedidentity:UserAssignedIdentity",
+            apply=self._identity,
+            remove=lambda inputs: _drop(state.identities, inputs["resourceName"]),
+            named_by="resourceName",
+            computed=frozenset({"principalId", "clientId", "name"}),
+        )
+        yield AppliedType(
+            token="azure-native:authorization:RoleDefinition",
+            apply=self._role,
+            remove=lambda inputs: _drop(state.roles, _role_definition_id(inputs["roleDefinitionId"])),
+        )
+        yield AppliedType(
+            token="azure-native:authorization:RoleAssignment", apply=self._assignment, remove=self._remove_assignment
+        )
+
+    @property
+    def for_engine(self) -> AppliedCloud:
+        """The same cloud, as a provider for the real engine."""
+        return AppliedCloud(package="azure-native", types=self.types)
 
     def call(self, args: MockCallArgs) -> Any:
         raise NotApplied(f"the program calls {args.token}, which is not supported here")
@@ -84,21 +147,11 @@ class AzuriteCloud(Mocks):
     def new_resource(self, args: MockResourceArgs) -> tuple[str | None, dict[str, Any]]:
         if not args.custom:
             return None, {}
-        appliers: Mapping[str, Callable[[str, Inputs], tuple[str, dict[str, Any]]]] = {
-            "azure-native:resources:ResourceGroup": self._resource_group,
-            "azure-native:storage:StorageAccount": self._account,
-            "azure-native:storage:BlobServiceProperties": self._blob_service,
-            "azure-native:storage:BlobContainer": self._container,
-            "azure-native:storage:ManagementPolicy": self._lifecycle,
-            "azure-native:managedidentity:UserAssignedIdentity": self._identity,
-            "azure-native:authorization:RoleDefinition": self._role,
-            "azure-native:authorization:RoleAssignment": self._assignment,
-        }
-        if args.typ not in appliers:
+        if args.typ not in self.types:
             raise NotApplied(f"the resource type {args.typ} is not supported here")
         inputs = Inputs(args.typ, args.inputs)
         with self._one_at_a_time:
-            identifier, state = appliers[args.typ](args.name, inputs)
+            identifier, state = self.types[args.typ].apply(args.name, inputs)
         inputs.require_all_used()
         return identifier, {**args.inputs, **state}
 
@@ -108,7 +161,7 @@ class AzuriteCloud(Mocks):
         return f"{SUBSCRIPTION}/resourceGroups/{group}/providers/Microsoft.Storage/storageAccounts/{self.account_name}"
 
     def _resource_group(self, name: str, inputs: Inputs) -> tuple[str, dict[str, Any]]:
-        group = f"{name}{self._suffix}"
+        group = inputs.take("resourceGroupName", default=f"{name}{self._suffix}")
         self.state.resource_groups[group] = inputs.take("tags", default={})
         return f"{SUBSCRIPTION}/resourceGroups/{group}", {"name": group}
 
@@ -176,6 +229,7 @@ class AzuriteCloud(Mocks):
         self._check_account(inputs)
         if inputs.take("managementPolicyName") != "default":
             raise NotApplied("Azure knows no management policy but default")
+        self.state.rules.clear()
         for rule in inputs.nested("policy").nested_list("rules"):
             definition = rule.nested("definition")
             filters, actions = definition.nested("filters"), definition.nested("actions")
@@ -198,6 +252,7 @@ class AzuriteCloud(Mocks):
     def _identity(self, name: str, inputs: Inputs) -> tuple[str, dict[str, Any]]:
         group, principal = self._group(inputs), str(uuid.uuid4())
         inputs.take("tags", default={})
+        name = inputs.take("resourceName", default=name)
         self.state.identities[name] = principal
         identifier = (
             f"{SUBSCRIPTION}/resourceGroups/{group}/providers/Microsoft.ManagedIdentity/userAssignedIdentities/{name}"
@@ -216,7 +271,7 @@ class AzuriteCloud(Mocks):
             raise NotApplied("nothing is excluded from these roles")
         if not actions <= _ACTIONS or not data_actions <= _DATA_ACTIONS:
             raise NotApplied(f"these actions are not known here: {sorted(actions | data_actions)}")
-        identifier = f"{SUBSCRIPTION}/providers/Microsoft.Authorization/roleDefinitions/{_guid(role_id)}"
+        identifier = _role_definition_id(role_id)
         if identifier in self.state.roles:
             raise NotApplied(f"there are two roles with the ID {role_id}")
         self.state.roles[identifier] = (actions, data_actions)
@@ -238,6 +293,16 @@ class AzuriteCloud(Mocks):
             raise NotApplied(f"there is no resource {assignment.scope}")
         self.state.assignments.append(assignment)
         return f"{assignment.scope}/providers/Microsoft.Authorization/roleAssignments/{identifier}", {}
+
+    def _remove_container(self, inputs: Mapping[str, Any]) -> None:
+        self._admin.delete_container(inputs["containerName"])
+        _drop(self.state.containers, inputs["containerName"])
+
+    def _remove_assignment(self, inputs: Mapping[str, Any]) -> None:
+        gone = (inputs["principalId"], inputs["roleDefinitionId"], inputs["scope"])
+        self.state.assignments.remove(
+            next(each for each in self.state.assignments if (each.principal_id, each.role_id, each.scope) == gone)
+        )
 
     def rights(self, principal_id: str) -> dict[str, set[str]]:
         """Return what a principal may do, by container, or ``account``: short names of actions and data actions."""
@@ -265,6 +330,14 @@ class AzuriteCloud(Mocks):
         self._group(inputs)
         if inputs.take("accountName") != self.account_name:
             raise NotApplied("this resource belongs to another account")
+
+
+def _drop(resources: dict[str, Any], name: str) -> None:
+    del resources[name]
+
+
+def _role_definition_id(guid: str) -> str:
+    return f"{SUBSCRIPTION}/providers/Microsoft.Authorization/roleDefinitions/{_guid(guid)}"
 
 
 def _guid(text: str) -> str:

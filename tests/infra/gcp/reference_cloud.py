@@ -13,7 +13,7 @@ import json
 import re
 import secrets
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -26,6 +26,7 @@ from emulators.cors import CorsRule
 from emulators.gcs_bucket import GcsBucket, GcsRight
 from emulators.gcs_reference import GcsReference
 from emulators.serving import serve
+from tests.infra.applied_cloud import AppliedCloud, AppliedType
 from tests.infra.engine.provider import NotApplied
 from tests.infra.inputs import Inputs
 
@@ -64,12 +65,79 @@ class GoogleState:
 
 
 class ReferenceCloud(Mocks):
-    """The parts of Google Cloud that the program needs; ``serve`` runs what the program made."""
+    """The parts of Google Cloud that the program needs; ``serve`` runs what the program made.
 
-    def __init__(self) -> None:
+    ``port`` is where it will be served; the keys of service accounts name it, and with None they name Google.
+    """
+
+    def __init__(self, *, port: int | None = None) -> None:
         self.state = GoogleState()
+        self._port = port
         self._suffix = secrets.token_hex(4)[:7]
         self._one_at_a_time = threading.Lock()
+        self.types = {each.token: each for each in self._types()}
+
+    def _types(self) -> Iterator[AppliedType]:
+        state = self.state
+        yield AppliedType(
+            token="gcp:storage/bucket:Bucket",
+            apply=self._bucket,
+            remove=lambda inputs: _drop(state.buckets, inputs["name"]),
+            named_by="name",
+            separator="-",
+            can_change=True,
+            replaced_by=frozenset({"location", "name"}),
+        )
+        yield AppliedType(
+            token="gcp:storage/managedFolder:ManagedFolder",
+            apply=self._folder,
+            remove=lambda inputs: state.folders.remove((inputs["bucket"], inputs["name"])),
+            replaced_by=frozenset({"bucket", "name"}),
+        )
+        yield AppliedType(
+            token="gcp:storage/managedFolderIamMember:ManagedFolderIamMember",
+            apply=self._folder_member,
+            remove=lambda inputs: state.folder_grants[(inputs["bucket"], inputs["managedFolder"])].remove(
+                (inputs["member"], inputs["role"])
+            ),
+            replaced_by=frozenset({"bucket", "managedFolder", "member", "role"}),
+        )
+        yield AppliedType(
+            token="gcp:storage/hmacKey:HmacKey",
+            apply=self._hmac_key,
+            remove=lambda inputs: state.hmac_keys.clear(),
+            computed=frozenset({"accessId", "secret"}),
+        )
+        yield AppliedType(
+            token="gcp:projects/iAMCustomRole:IAMCustomRole",
+            apply=self._role,
+            remove=lambda inputs: _drop(state.roles, f"projects/{PROJECT}/roles/{inputs['roleId']}"),
+            computed=frozenset({"name"}),
+        )
+        yield AppliedType(
+            token="gcp:serviceaccount/account:Account",
+            apply=self._account,
+            remove=lambda inputs: _drop(state.accounts, _email(inputs["accountId"])),
+            computed=frozenset({"email", "member", "name"}),
+        )
+        yield AppliedType(
+            token="gcp:serviceaccount/iAMMember:IAMMember",
+            apply=self._account_member,
+            remove=lambda inputs: state.account_grants[inputs["serviceAccountId"].rpartition("/")[2]].remove(
+                (inputs["member"], inputs["role"])
+            ),
+        )
+        yield AppliedType(
+            token="gcp:serviceaccount/key:Key",
+            apply=self._key,
+            remove=lambda inputs: state.keys.remove(inputs["serviceAccountId"].rpartition("/")[2]),
+            computed=frozenset({"privateKey"}),
+        )
+
+    @property
+    def for_engine(self) -> AppliedCloud:
+        """The same cloud, as a provider for the real engine."""
+        return AppliedCloud(package="gcp", types=self.types)
 
     def call(self, args: MockCallArgs) -> Any:
         raise NotApplied(f"the program calls {args.token}, which is not supported here")
@@ -77,21 +145,11 @@ class ReferenceCloud(Mocks):
     def new_resource(self, args: MockResourceArgs) -> tuple[str | None, dict[str, Any]]:
         if not args.custom:
             return None, {}
-        appliers: Mapping[str, Callable[[str, Inputs], tuple[str, dict[str, Any]]]] = {
-            "gcp:storage/bucket:Bucket": self._bucket,
-            "gcp:storage/managedFolder:ManagedFolder": self._folder,
-            "gcp:storage/managedFolderIamMember:ManagedFolderIamMember": self._folder_member,
-            "gcp:storage/hmacKey:HmacKey": self._hmac_key,
-            "gcp:projects/iAMCustomRole:IAMCustomRole": self._role,
-            "gcp:serviceaccount/account:Account": self._account,
-            "gcp:serviceaccount/iAMMember:IAMMember": self._account_member,
-            "gcp:serviceaccount/key:Key": self._key,
-        }
-        if args.typ not in appliers:
+        if args.typ not in self.types:
             raise NotApplied(f"the resource type {args.typ} is not supported here")
         inputs = Inputs(args.typ, args.inputs)
         with self._one_at_a_time:
-            identifier, state = appliers[args.typ](args.name, inputs)
+            identifier, state = self.types[args.typ].apply(args.name, inputs)
         inputs.require_all_used()
         return identifier, {**args.inputs, **state}
 
@@ -174,7 +232,7 @@ class ReferenceCloud(Mocks):
             raise NotApplied(f"Google takes no service account with the ID {account_id}")
         if not inputs.take("displayName") or not inputs.take("description"):
             raise NotApplied("a service account has a name and a description")
-        email = f"{account_id}@{PROJECT}.iam.gserviceaccount.com"
+        email = _email(account_id)
         if email in self.state.accounts:
             raise NotApplied(f"there are two service accounts {email}")
         self.state.accounts[email] = _new_rsa_key()
@@ -205,8 +263,9 @@ class ReferenceCloud(Mocks):
         self.state.hmac_keys[access_id] = (email, secret)
         return access_id, {"accessId": access_id, "secret": secret, "state": "ACTIVE"}
 
-    def credentials(self, email: str, *, token_uri: str = "https://oauth2.googleapis.com/token") -> dict[str, str]:
+    def credentials(self, email: str) -> dict[str, str]:
         """Return a service account's JSON, as Google hands it out."""
+        host = "https://oauth2.googleapis.com" if self._port is None else f"http://127.0.0.1:{self._port}"
         pem = self.state.accounts[email].private_bytes(
             serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
         )
@@ -217,7 +276,7 @@ class ReferenceCloud(Mocks):
             "private_key": pem.decode(),
             "client_email": email,
             "client_id": "100000000000000000001",
-            "token_uri": token_uri,
+            "token_uri": f"{host}/token",
         }
 
     def rights(self, member: str) -> dict[str, set[str]]:
@@ -255,7 +314,7 @@ class ReferenceCloud(Mocks):
             bearer_tokens=frozenset(tokens or ()),
             rights={**rights, **hmac_rights, **token_rights},
         )
-        with serve(reference) as url:
+        with serve(reference, port=self._port or 0) as url:
             yield url, reference
 
     def _rights_of(self, email: str) -> list[GcsRight]:
@@ -291,6 +350,14 @@ class ReferenceCloud(Mocks):
     def _check_member(self, member: str) -> None:
         if member.removeprefix("serviceAccount:") not in self.state.accounts:
             raise NotApplied(f"there is no member {member}")
+
+
+def _drop(resources: dict[str, Any], name: str) -> None:
+    del resources[name]
+
+
+def _email(account_id: str) -> str:
+    return f"{account_id}@{PROJECT}.iam.gserviceaccount.com"
 
 
 def _new_rsa_key() -> rsa.RSAPrivateKey:
