@@ -40,7 +40,7 @@ test-browsers: ## Install Firefox and WebKit, and test the page in all three eng
 
 test-engine: $(VENV)/.dev ## Test the programs of infra/ on the real Pulumi engine, which is built once, in some minutes (`make test` tests them where it finds one)
 	@$(BIN)/python -m tests.infra.engine.pulumi_cli
-	$(PYTEST) tests/infra/engine $(ARGS)
+	$(PYTEST) tests/infra/engine tests/infra/azure/test_azure_engine.py tests/infra/gcp/test_gcp_engine.py $(ARGS)
 
 FAST_TESTS := tests/packaging/test_distributions.py tests/backends tests/http tests/test_asgi.py tests/test_content.py \
 	tests/test_imports.py tests/test_keys.py tests/test_media_types.py tests/test_messages.py tests/test_policy.py \

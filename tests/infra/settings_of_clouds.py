@@ -1,4 +1,4 @@
-"""What is true of the settings of every cloud's program, and of the page that describes them."""
+"""What is true of every cloud's program and of the page that describes it: its settings and its examples."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pulumi
 import pytest
 from pulumi.runtime.mocks import MockCallArgs, MockResourceArgs, Mocks
 
-from tests.infra.pulumi_program import ROOT, read_config, run_program
+from tests.infra.pulumi_program import ROOT, copy_program, read_config, run_program
 
 _PYTHON_TYPES = {"string": str, "boolean": bool, "integer": int, "array": list, "object": dict}
 _TABLE = re.compile(r"<!-- table: settings -->\n(.*?)<!-- end of table -->", re.DOTALL)
@@ -56,3 +56,17 @@ def check_page(page: Path, project_file: str, in_words: Mapping[str, str]) -> No
         for key, default in defaults.items()
     }
     assert documented == plain | dict(in_words)
+
+
+def example(page: Path, name: str) -> str:
+    """Return the Python code of ``page`` after the comment that names it."""
+    found = re.search(rf"<!-- example: {name} -->\n```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+    assert found
+    return found[1]
+
+
+def program_of_ones_own(directory: Path, source: str) -> Path:
+    """Write a program with the code ``source`` beside a copy of the components, and return its folder."""
+    infra = copy_program(directory)
+    (infra / "__main__.py").write_text(source, encoding="utf-8")
+    return infra

@@ -92,6 +92,7 @@ class UploadAccount(pulumi.ComponentResource):
         if not 0 <= soft_delete_days <= 365:
             raise ValueError(f"soft_delete_days must be from 0 to 365; it is {soft_delete_days}")
         cors = rights.cors_rule(allowed_origins, metadata_names=metadata_names, max_age_seconds=cors_max_age_seconds)
+        rules = rights.lifecycle_rules(pending_container, pending_prefix, expire_after_days=expire_pending_after_days)
         super().__init__("presign:azure:UploadAccount", name, {}, opts)
         child_options = pulumi.ResourceOptions(parent=self)
 
@@ -145,13 +146,12 @@ class UploadAccount(pulumi.ComponentResource):
                 public_access=storage.PublicAccess.NONE,
                 opts=child_options,
             )
-            rule = rights.lifecycle_rule(pending_container, pending_prefix, expire_after_days=expire_pending_after_days)
             storage.ManagementPolicy(
                 f"{name}-lifecycle",
                 resource_group_name=resource_group_name,
                 account_name=account.name,
                 management_policy_name="default",
-                policy=storage.ManagementPolicySchemaArgs(rules=[_management_rule(rule)]),
+                policy=storage.ManagementPolicySchemaArgs(rules=[_management_rule(rule) for rule in rules]),
                 opts=child_options,
             )
 

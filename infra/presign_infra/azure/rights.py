@@ -11,7 +11,7 @@ Azure Storage" and "Lifecycle management policies", Azure Storage documentation.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -144,17 +144,23 @@ def cors_rule(allowed_origins: Sequence[str], *, metadata_names: Sequence[str], 
     return rule
 
 
-def lifecycle_rule(container: str, pending_prefix: str, *, expire_after_days: int) -> Mapping[str, Any]:
+def lifecycle_rules(
+    pending_container: str | None, pending_prefix: str, *, expire_after_days: int
+) -> list[dict[str, Any]]:
     """Return the rule with which Azure deletes what nobody completed: blobs and snapshots, by their creation.
 
-    It names each type of blob that Azure can expire; it has no expiry for page blobs. Raises ValueError for less than
-    one day.
+    It names each type of blob that Azure can expire; it has no expiry for page blobs. Without a pending container, there
+    is no rule. Raises ValueError for less than one day.
     """
     if expire_after_days < 1:
         raise ValueError(f"expire_pending_after_days must be at least 1; it is {expire_after_days}")
-    return {
-        "name": "ExpirePendingUploads",
-        "blob_types": ["blockBlob", "appendBlob"],
-        "prefix_match": [f"{container}/{pending_prefix}"],
-        "days_after_creation_greater_than": expire_after_days,
-    }
+    if pending_container is None:
+        return []
+    return [
+        {
+            "name": "ExpirePendingUploads",
+            "blob_types": ["blockBlob", "appendBlob"],
+            "prefix_match": [f"{pending_container}/{pending_prefix}"],
+            "days_after_creation_greater_than": expire_after_days,
+        }
+    ]

@@ -139,22 +139,22 @@ def test_without_a_pending_container_uploads_go_straight_to_the_private_one(
 
 def grants() -> Iterator[Grant]:
     """Grants that differ in all that decides about a ticket's headers."""
-    base: dict[str, Any] = {
-        "key": "public/ab/cat.png",
-        "content_type": "image/png",
-        "max_bytes": 100,
-        "expires_in": timedelta(seconds=60),
-    }
+    headers = {"content_disposition": "inline", "cache_control": "no-store", "metadata": METADATA}
     for pending_key in (None, "pending/0123"):
         for create_only in (False, True):
-            for size in ({"min_bytes": 1}, {"min_bytes": 100}):
+            for min_bytes in (1, 100):
                 for sha256 in (None, "0" * 64):
-                    for extra in (
-                        {},
-                        {"content_disposition": "inline", "cache_control": "no-store", "metadata": METADATA},
-                    ):
+                    for extra in ({}, headers):
                         yield Grant(
-                            **base, **size, pending_key=pending_key, create_only=create_only, sha256=sha256, **extra
+                            key="public/ab/cat.png",
+                            content_type="image/png",
+                            min_bytes=min_bytes,
+                            max_bytes=100,
+                            expires_in=MINUTE,
+                            pending_key=pending_key,
+                            create_only=create_only,
+                            sha256=sha256,
+                            **extra,  # type: ignore[arg-type]
                         )
 
 

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
 from pulumi_azure_native import storage
 
-from tests.infra.azure.program import PROJECT_FILE
+from emulators.azurite import Azurite
+from tests.azure.accounts import Identity
+from tests.infra.azure.azurite_cloud import AzuriteCloud
+from tests.infra.azure.program import PROJECT_FILE, AzureStack, deploy
 from tests.infra.pulumi_program import ROOT, read_config
-from tests.infra.settings_of_clouds import check_declarations, check_page, problems
+from tests.infra.settings_of_clouds import check_declarations, check_page, example, problems, program_of_ones_own
 
 PAGE = ROOT / "docs" / "provisioning-azure.md"
 ID = "11059fcc-5514-4800-b5f8-49808b9cfab6"
@@ -112,3 +116,67 @@ def test_the_replications_are_skus_of_the_provider() -> None:
     described = read_config(PROJECT_FILE)["replication"]["description"]
     names = described.partition("copies. ")[2].rstrip(".").replace(" or ", ", ").split(", ")
     assert {f"Standard_{name}" for name in names} <= {sku.value for sku in storage.SkuName}
+
+
+def test_the_example_of_the_page_is_a_program(azurite: Azurite, tmp_path: Path) -> None:
+    cloud = AzuriteCloud(azurite)
+    stack = deploy(cloud, program=program_of_ones_own(tmp_path, example(PAGE, "pulumi")))
+    assert cloud.state.containers == {"avatars": "Blob", "uploads-pending": "None"}
+    assert {each.parent for name, each in stack.run.resources.items() if "signer-" in name} == {"avatars-signer"}
+
+
+def test_the_example_with_two_identities_signs_uploads(
+    stack_with_two_identities: AzureStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    def managed_identity(*, client_id: str) -> Identity:
+        asked.append(client_id)
+        return Identity()
+
+    monkeypatch.setattr("azure.identity.ManagedIdentityCredential", managed_identity)
+    source = example(PAGE, "two identities").replace(
+        'account_name="myaccount"', f'account_url="{stack_with_two_identities.account_url}"'
+    )
+    variables: dict[str, Any] = {}
+    exec(source, variables)
+    assert len(asked) == 2
+    assert repr(variables["backend"]) == repr(stack_with_two_identities.backend())
+
+
+@pytest.fixture
+def stack_with_two_identities(azurite: Azurite) -> AzureStack:
+    return deploy(AzuriteCloud(azurite), {"separateVerifier": True})
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        ('UploadAccount("a", **ANY, allowed_origins=[])', "at least one origin"),
+        ('UploadAccount("a", **ANY, **PAGES, container="Uploads")', "container must have 3 to 63 lower-case letters"),
+        ('UploadAccount("a", **ANY, **PAGES, pending_container="uploads")', "must differ"),
+        ('UploadAccount("a", **ANY, **PAGES, pending_container=None)', "public_read needs a pending_container"),
+        ('UploadAccount("a", **ANY, **PAGES, pending_prefix="new")', "pending_prefix must end with a slash"),
+        ('UploadAccount("a", **ANY, **PAGES, expire_pending_after_days=0)', "must be at least 1"),
+        ('UploadAccount("a", **ANY, **PAGES, soft_delete_days=366)', "soft_delete_days must be from 0 to 365"),
+        ('UploadAccount("a", **ANY, **PAGES, metadata_names=["a-b"])', "metadata_names must have names"),
+        ('UploadIdentities("i", **IDS, separate_verifier=True, allow_verification=False)', "separate_verifier needs"),
+        ('UploadIdentities("i", **IDS, publish_in_parts=True, allow_verification=False)', "publish_in_parts needs"),
+        ('UploadIdentities("i", **IDS, verifier=Principal(object_id="x"))', "verifier needs separate_verifier=True"),
+        ('UploadIdentities("i", **{**IDS, "pending_container_id": None})', "need a pending container"),
+        ('Principal(object_id="x", type="Person")', "type must be one of ServicePrincipal, User, Group"),
+    ],
+)
+def test_a_component_refuses_arguments_that_make_no_sense(
+    azurite: Azurite, tmp_path: Path, call: str, message: str
+) -> None:
+    source = (
+        "from presign_infra.azure import Principal, UploadAccount, UploadIdentities\n"
+        'ANY = {"resource_group_name": "g"}\n'
+        'PAGES = {"allowed_origins": ["https://a.example"]}\n'
+        'IDS = dict(resource_group_name="g", account_name="a", account_id="a", container_id="c", '
+        'pending_container_id="p")\n'
+        f"{call}\n"
+    )
+    with pytest.raises(ValueError, match=message):
+        deploy(AzuriteCloud(azurite), program=program_of_ones_own(tmp_path, source))

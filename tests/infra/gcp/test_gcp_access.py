@@ -10,7 +10,7 @@ from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import pytest
-from google.cloud import storage
+from google.cloud import storage  # type: ignore[import-untyped]
 from google.oauth2 import service_account
 
 from presign import Grant, NotUploaded, Presigner, PresignError, UploadPolicy, UploadRequest
@@ -140,7 +140,8 @@ def test_of_two_identities_one_signs_and_the_other_one_verifies_and_publishes(tw
 
 def signed_url(stack: RunningStack, email: str, method: str, key: str) -> str:
     """Return a URL that the service account ``email`` signs for any request, beyond what tickets are for."""
-    credentials = service_account.Credentials.from_service_account_info(stack.stack.cloud.credentials(email))
+    info = stack.stack.cloud.credentials(email)
+    credentials = service_account.Credentials.from_service_account_info(info)  # type: ignore[no-untyped-call]
     client = storage.Client(project="my-project", credentials=credentials, client_options={"api_endpoint": stack.url})
     url: str = (
         client.bucket(stack.stack.bucket)

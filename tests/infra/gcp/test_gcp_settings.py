@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from presign.policy import MAX_RESUMABLE_FOR
 from presign.presigner import COMPLETION_WINDOW
-from tests.infra.gcp.program import PROJECT_FILE
+from tests.infra.gcp.program import PROJECT_FILE, deploy
+from tests.infra.gcp.reference_cloud import ReferenceCloud
 from tests.infra.pulumi_program import ROOT, read_config
-from tests.infra.settings_of_clouds import check_declarations, check_page, problems
+from tests.infra.settings_of_clouds import check_declarations, check_page, example, problems, program_of_ones_own
 
 PAGE = ROOT / "docs" / "provisioning-google.md"
 
@@ -106,3 +108,40 @@ def test_the_page_names_every_setting_with_its_default() -> None:
         [],
         {},
     ]
+
+
+def test_the_example_of_the_page_is_a_program(tmp_path: Path) -> None:
+    cloud = ReferenceCloud()
+    stack = deploy(cloud, program=program_of_ones_own(tmp_path, example(PAGE, "pulumi")))
+    assert set(cloud.rights("allUsers")) == {"avatars/"}
+    assert len(cloud.state.accounts) == 2
+    assert {each.parent for name, each in stack.run.resources.items() if "signer-" in name} == {"avatars-signer"}
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        ('UploadBucket("b", location="EU", allowed_origins=[])', "at least one origin"),
+        ('UploadBucket("b", **ANY, public_prefix="up")', "public_prefix must end with a slash"),
+        ('UploadBucket("b", **ANY, pending_prefix="public/new/")', "must not overlap"),
+        ('UploadBucket("b", **ANY, expire_pending_after_days=0)', "expire_pending_after_days must be at least 1"),
+        ('UploadBucket("b", **ANY, abort_uploads_after_days=0)', "abort_uploads_after_days must be at least 1"),
+        ('UploadBucket("b", **ANY, soft_delete_days=3)', "soft_delete_days must be 0, or from 7 to 90"),
+        ('UploadBucket("b", **ANY, metadata_names=["a-b"])', "metadata_names must have names"),
+        ('UploadIdentities("i", **IDS, separate_verifier=True, allow_verification=False)', "separate_verifier needs"),
+        (
+            'UploadIdentities("i", **IDS, sign_with="password")',
+            "sign_with must be one of signBlob, hmacKey",
+        ),
+        ('UploadIdentities("i", **IDS, keep_previous_key=True)', "key_generation of at least 2"),
+    ],
+)
+def test_a_component_refuses_arguments_that_make_no_sense(tmp_path: Path, call: str, message: str) -> None:
+    source = (
+        "from presign_infra.gcp import UploadBucket, UploadIdentities\n"
+        'ANY = {"location": "EU", "allowed_origins": ["https://a.example"]}\n'
+        'IDS = dict(bucket="b", public_folder="public/", pending_folder="pending/")\n'
+        f"{call}\n"
+    )
+    with pytest.raises(ValueError, match=message):
+        deploy(ReferenceCloud(), program=program_of_ones_own(tmp_path, source))
