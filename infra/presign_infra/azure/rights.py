@@ -149,8 +149,8 @@ def lifecycle_rules(
 ) -> list[dict[str, Any]]:
     """Return the rule with which Azure deletes what nobody completed: blobs and snapshots, by their creation.
 
-    It names each type of blob that Azure can expire; it has no expiry for page blobs. Without a pending container, there
-    is no rule. Raises ValueError for less than one day.
+    It names each type of blob that Azure can expire; Azure has no expiry for page blobs. Without a pending container,
+    there is no rule. Raises ValueError for less than one day.
     """
     if expire_after_days < 1:
         raise ValueError(f"expire_pending_after_days must be at least 1; it is {expire_after_days}")
