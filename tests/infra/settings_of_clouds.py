@@ -70,3 +70,10 @@ def program_of_ones_own(directory: Path, source: str) -> Path:
     infra = copy_program(directory)
     (infra / "__main__.py").write_text(source, encoding="utf-8")
     return infra
+
+
+def documented(arguments: type, name: str) -> str:
+    """Return what the schema of Pulumi's provider says about an argument, in one line."""
+    found = re.search(rf":param \S+ {name}: (.*?)(?=:param |\Z)", arguments.__init__.__doc__ or "", re.DOTALL)
+    assert found, f"{arguments.__name__} has no argument {name}"
+    return " ".join(found[1].split())

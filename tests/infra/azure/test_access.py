@@ -5,6 +5,7 @@ test_mutants.py runs some of these tests against programs with mistakes.
 
 from __future__ import annotations
 
+import re
 import ssl
 from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
@@ -18,6 +19,7 @@ from presign import Grant, NotUploaded, Presigner, UploadPolicy, UploadRequest
 from tests.infra.azure.azurite_cloud import AzuriteCloud
 from tests.infra.azure.program import FOREIGN_PAGE, PAGE, AzureStack, deploy
 from tests.infra.page import Page, RefusedByCors
+from tests.infra.pulumi_program import ROOT
 
 MINUTE = timedelta(minutes=1)
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(64)
@@ -165,3 +167,12 @@ def test_cors_allows_exactly_the_headers_that_tickets_have(stack: AzureStack) ->
     [rule] = stack.inputs("uploads-blob-service")["cors"]["corsRules"]
     assert sorted(rule["allowedHeaders"]) == sorted(sent)
     assert "*" not in "".join(rule["allowedHeaders"])
+
+
+def test_the_page_about_azure_names_the_headers_and_methods_of_the_program(azurite: Azurite) -> None:
+    [rule] = deploy(AzuriteCloud(azurite)).inputs("uploads-blob-service")["cors"]["corsRules"]
+    section = (ROOT / "docs" / "azure.md").read_text(encoding="utf-8").partition("## CORS")[2].partition("## ")[0]
+    named = {key: re.findall(r"`([^`]+)`", line) for key, line in re.findall(r"- (.*?): (.*)", section)}
+    assert named["allowed headers"] == [",".join(rule["allowedHeaders"])]
+    assert named["allowed methods"] == rule["allowedMethods"]
+    assert named["exposed headers"] == [",".join(rule["exposedHeaders"])]

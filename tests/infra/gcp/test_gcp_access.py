@@ -5,6 +5,8 @@ test_gcp_mutants.py runs some of these tests against programs with mistakes.
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
 from typing import Any
@@ -18,6 +20,7 @@ from presign.gcs import GCSBackend
 from tests.infra.gcp.program import FOREIGN_PAGE, PAGE, RunningStack, deploy, running
 from tests.infra.gcp.reference_cloud import ReferenceCloud
 from tests.infra.page import Page, RefusedByCors
+from tests.infra.pulumi_program import ROOT
 
 MINUTE = timedelta(minutes=1)
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(64)
@@ -238,3 +241,14 @@ def test_cors_allows_exactly_the_headers_that_tickets_have(stack: RunningStack) 
     # Google has no other list for what a page may read.
     assert sorted(name.lower() for name in rule.allowed_headers) == sorted({*sent, "etag", "location"})
     assert rule.max_age_seconds == 3600
+
+
+def test_the_page_about_google_has_the_cors_rule_of_the_program() -> None:
+    [rule] = deploy(ReferenceCloud()).settings["cors"]
+    page = (ROOT / "docs" / "google.md").read_text(encoding="utf-8")
+    found = re.search(r"## CORS.*?```json\n(.*?)```", page, re.DOTALL)
+    assert found
+    [shown] = json.loads(found[1])
+    assert shown["origin"] == list(rule.allowed_origins)
+    assert shown["method"] == list(rule.allowed_methods)
+    assert sorted(shown["responseHeader"]) == sorted(rule.allowed_headers)
