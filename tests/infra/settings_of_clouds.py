@@ -74,6 +74,6 @@ def program_of_ones_own(directory: Path, source: str) -> Path:
 
 def documented(arguments: type, name: str) -> str:
     """Return what the schema of Pulumi's provider says about an argument, in one line."""
-    found = re.search(rf":param \S+ {name}: (.*?)(?=:param |\Z)", arguments.__init__.__doc__ or "", re.DOTALL)
+    found = re.search(rf":param \S+ {name}: (.*?)(?=:param |\Z)", vars(arguments)["__init__"].__doc__ or "", re.DOTALL)
     assert found, f"{arguments.__name__} has no argument {name}"
     return " ".join(found[1].split())

@@ -1,7 +1,6 @@
 """What Azurite cannot show: the values that Azure takes, as the schema of Pulumi's provider documents them.
 
-The provider's package is made from Azure's own API descriptions. The types of arguments are mypy's work; these tests are
-about texts and numbers.
+mypy checks the names and the types of arguments. These tests are about texts and numbers.
 """
 
 from __future__ import annotations
@@ -35,9 +34,9 @@ def test_the_values_of_the_account_are_members_of_the_schemas_enumerations(stack
 
 
 def test_a_cors_rule_has_the_five_members_that_the_schema_requires(stack: AzureStack) -> None:
-    required = set(inspect.signature(storage.CorsRuleArgs).parameters)
+    parameters = inspect.signature(storage.CorsRuleArgs).parameters.values()
+    required = {parameter.name for parameter in parameters if parameter.default is inspect.Parameter.empty}
     assert len(required) == 5
-    assert set(storage.CorsRuleArgs(**dict.fromkeys(required, "")).__dict__) == required
     [rule] = stack.inputs("uploads-blob-service")["cors"]["corsRules"]
     assert {"".join(f"_{c.lower()}" if c.isupper() else c for c in name) for name in rule} == required
 

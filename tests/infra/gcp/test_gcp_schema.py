@@ -1,7 +1,6 @@
-"""What the reference server cannot show: the values that Google takes, as the schema of Pulumi's provider documents them.
+"""What the reference server cannot show: the values that Google takes, as Pulumi's provider documents them.
 
-The provider's package is made from Google's own API descriptions. The types of arguments are mypy's work; these tests are
-about texts and numbers.
+mypy checks the names and the types of arguments. These tests are about texts and numbers.
 """
 
 from __future__ import annotations
