@@ -2,7 +2,8 @@
 
 Google's own roles allow more than presign needs: Storage Object Viewer lists, and Storage Object User replaces. So each
 identity has roles of its own, on a managed folder: a role there holds for each object whose name begins with the
-folder's. Who may create objects but not delete them can replace none, so no ticket overwrites anything.
+folder's. Who may create objects but not delete them can replace none. So with a separate verifier, no ticket overwrites
+anything, and nobody replaces what is published.
 
 Sources: "IAM permissions for JSON methods" and "for XML requests", "Managed folders", "Configure CORS" and "Object
 Lifecycle Management", Cloud Storage documentation.
