@@ -16,6 +16,7 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 from cryptography.hazmat.primitives import serialization
@@ -235,7 +236,7 @@ class ReferenceCloud(Mocks):
         email = _email(account_id)
         if email in self.state.accounts:
             raise NotApplied(f"there are two service accounts {email}")
-        self.state.accounts[email] = _new_rsa_key()
+        self.state.accounts[email] = _rsa_key(len(self.state.accounts))
         full_name = f"projects/{PROJECT}/serviceAccounts/{email}"
         return full_name, {"email": email, "name": full_name, "member": f"serviceAccount:{email}"}
 
@@ -360,5 +361,7 @@ def _email(account_id: str) -> str:
     return f"{account_id}@{PROJECT}.iam.gserviceaccount.com"
 
 
-def _new_rsa_key() -> rsa.RSAPrivateKey:
+@cache
+def _rsa_key(number: int) -> rsa.RSAPrivateKey:
+    """Return the key of the account with this number; clouds share it, because making a key takes long."""
     return rsa.generate_private_key(public_exponent=65537, key_size=2048)
