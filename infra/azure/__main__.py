@@ -60,6 +60,7 @@ identities = UploadIdentities(
     publish_in_parts=settings.publish_in_parts,
     signer=principal(settings.signer_principal_id),
     verifier=principal(settings.verifier_principal_id),
+    protect=settings.protect,
     tags=settings.tags,
 )
 

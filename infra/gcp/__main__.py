@@ -52,6 +52,7 @@ identities = UploadIdentities(
     key_generation=settings.access_key_generation,
     keep_previous_key=settings.keep_previous_access_key,
     impersonators=settings.impersonators,
+    protect=settings.protect,
 )
 
 has_two_keys = identities.verifier_credentials is not None

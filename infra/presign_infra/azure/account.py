@@ -34,7 +34,8 @@ class UploadAccount(pulumi.ComponentResource):
     - ``soft_delete_days``: how long Azure keeps what was deleted, uploads that were refused included; 0 keeps nothing.
     - ``account_name``: 3 to 24 lower-case letters and digits, unique in all of Azure; by default, Pulumi chooses one.
     - ``sku``: how Azure keeps copies, such as ``Standard_LRS`` or ``Standard_ZRS``.
-    - ``protect``: the engine refuses to delete the account. Azure deletes an account with all blobs in it.
+    - ``protect``: the engine refuses to delete the account, its containers and its settings. Azure deletes an account
+      and a container with all blobs in it.
 
     Account keys are switched off: only identities of Microsoft Entra ID can sign. Raises ValueError for names, origins
     or numbers that cannot work.
@@ -94,7 +95,7 @@ class UploadAccount(pulumi.ComponentResource):
         cors = rights.cors_rule(allowed_origins, metadata_names=metadata_names, max_age_seconds=cors_max_age_seconds)
         rules = rights.lifecycle_rules(pending_container, pending_prefix, expire_after_days=expire_pending_after_days)
         super().__init__("presign:azure:UploadAccount", name, {}, opts)
-        child_options = pulumi.ResourceOptions(parent=self)
+        options = pulumi.ResourceOptions(parent=self, protect=protect)
 
         account = storage.StorageAccount(
             # Pulumi appends eight characters to this name. An account's name has at most 24, and no hyphens.
@@ -111,7 +112,7 @@ class UploadAccount(pulumi.ComponentResource):
             enable_https_traffic_only=True,
             minimum_tls_version=storage.MinimumTlsVersion.TLS1_2,
             tags=tags,
-            opts=pulumi.ResourceOptions(parent=self, protect=protect),
+            opts=options,
         )
         retention = storage.DeleteRetentionPolicyArgs(
             enabled=soft_delete_days > 0, days=soft_delete_days if soft_delete_days else None
@@ -125,7 +126,7 @@ class UploadAccount(pulumi.ComponentResource):
             cors=storage.CorsRulesArgs(cors_rules=[storage.CorsRuleArgs(**cors)]),
             delete_retention_policy=retention,
             container_delete_retention_policy=retention,
-            opts=child_options,
+            opts=options,
         )
         published = storage.BlobContainer(
             f"{name}-container",
@@ -134,7 +135,7 @@ class UploadAccount(pulumi.ComponentResource):
             container_name=container,
             # `Container` would let everybody list the blobs, too.
             public_access=storage.PublicAccess.BLOB if public_read else storage.PublicAccess.NONE,
-            opts=child_options,
+            opts=options,
         )
         pending: storage.BlobContainer | None = None
         if pending_container is not None:
@@ -144,7 +145,7 @@ class UploadAccount(pulumi.ComponentResource):
                 account_name=account.name,
                 container_name=pending_container,
                 public_access=storage.PublicAccess.NONE,
-                opts=child_options,
+                opts=options,
             )
             storage.ManagementPolicy(
                 f"{name}-lifecycle",
@@ -152,7 +153,7 @@ class UploadAccount(pulumi.ComponentResource):
                 account_name=account.name,
                 management_policy_name="default",
                 policy=storage.ManagementPolicySchemaArgs(rules=[_management_rule(rule) for rule in rules]),
-                opts=child_options,
+                opts=options,
             )
 
         self.account = account.name

@@ -43,6 +43,7 @@ class UploadIdentities(pulumi.ComponentResource):
     - ``publish_in_parts``: the one that verifies may also publish blobs above 5,000 MiB. Then it may also replace what
       is published.
     - ``signer``, ``verifier``: principals that exist already, and get the rights in place of new managed identities.
+    - ``protect``: the engine refuses to delete the identities and their rights, which can still be changed.
 
     Raises ValueError for settings that exclude each other.
     """
@@ -75,6 +76,7 @@ class UploadIdentities(pulumi.ComponentResource):
         publish_in_parts: bool = False,
         signer: Principal | None = None,
         verifier: Principal | None = None,
+        protect: bool = False,
         location: str | None = None,
         tags: Mapping[str, str] | None = None,
         opts: pulumi.ResourceOptions | None = None,
@@ -92,7 +94,7 @@ class UploadIdentities(pulumi.ComponentResource):
                 "publish_in_parts needs allow_verification=True, because only the one that verifies publishes"
             )
         super().__init__("presign:azure:UploadIdentities", name, {}, opts)
-        self._name = name
+        self._options = pulumi.ResourceOptions(parent=self, protect=protect)
         self._account_name = pulumi.Output.from_input(account_name)
         self._account_id = pulumi.Output.from_input(account_id)
         published = pulumi.Output.from_input(container_id)
@@ -157,7 +159,7 @@ class UploadIdentities(pulumi.ComponentResource):
             resource_group_name=resource_group_name,
             location=location,
             tags=tags,
-            opts=pulumi.ResourceOptions(parent=self),
+            opts=self._options,
         )
         return _Principal(object_id=identity.principal_id, client_id=identity.client_id, identity_id=identity.id)
 
@@ -183,7 +185,7 @@ class UploadIdentities(pulumi.ComponentResource):
                     not_data_actions=[],
                 )
             ],
-            opts=pulumi.ResourceOptions(parent=self),
+            opts=self._options,
         )
 
     def _assign(
@@ -200,7 +202,7 @@ class UploadIdentities(pulumi.ComponentResource):
             principal_id=principal.object_id,
             # Without its type, Azure looks for the principal, and does not find a new one for some minutes.
             principal_type=principal.type,
-            opts=pulumi.ResourceOptions(parent=self),
+            opts=self._options,
         )
 
 

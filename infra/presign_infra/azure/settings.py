@@ -79,7 +79,7 @@ class Settings:
 
 def read_settings() -> Settings:
     """Return the settings of the running stack; raise BadSettings with all problems that they have."""
-    reader = SettingsReader(_KEYS)
+    reader = SettingsReader(_KEYS, provider="azure-native")
     public_prefix = _prefix(reader, "publicPrefix")
     pending_prefix = _pending_prefix(reader, public_prefix=public_prefix)
     container = _container(reader, "container")

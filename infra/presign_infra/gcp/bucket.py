@@ -30,7 +30,7 @@ class UploadBucket(pulumi.ComponentResource):
     - ``soft_delete_days``: how long Google keeps what was deleted, uploads that were refused included: 7 to 90, or 0.
     - ``bucket_name``: by default, Pulumi chooses a unique name.
     - ``force_destroy``: deleting the bucket also deletes its objects.
-    - ``protect``: the engine refuses to delete the bucket.
+    - ``protect``: the engine refuses to delete the bucket, its folders and the right to read what is public.
 
     Raises ValueError for a prefix, two prefixes, origins, names or numbers that cannot work.
     """
@@ -74,7 +74,7 @@ class UploadBucket(pulumi.ComponentResource):
             expire_pending_after_days=expire_pending_after_days,
         )
         super().__init__("presign:gcp:UploadBucket", name, {}, opts)
-        child_options = pulumi.ResourceOptions(parent=self)
+        options = pulumi.ResourceOptions(parent=self, protect=protect)
 
         bucket = storage.Bucket(
             f"{name}-bucket",
@@ -98,7 +98,7 @@ class UploadBucket(pulumi.ComponentResource):
             ),
             force_destroy=force_destroy,
             labels=labels,
-            opts=pulumi.ResourceOptions(parent=self, protect=protect),
+            opts=options,
         )
 
         def folder(kind: str, prefix: str) -> storage.ManagedFolder:
@@ -108,7 +108,7 @@ class UploadBucket(pulumi.ComponentResource):
                 name=prefix,
                 # The objects stay, under the same names. Without it, a folder with objects could not be replaced.
                 force_destroy=True,
-                opts=child_options,
+                opts=options,
             )
 
         public_folder = folder("public", public_prefix)
@@ -120,7 +120,7 @@ class UploadBucket(pulumi.ComponentResource):
                 role_id=bucket.name.apply(lambda bucket_name: rights.role_id(bucket_name, f"{name}_reader")),
                 title=f"presign: {rights.reader_role().kind}",
                 permissions=list(rights.reader_role().permissions),
-                opts=child_options,
+                opts=options,
             )
             storage.ManagedFolderIamMember(
                 f"{name}-public-read",
@@ -128,7 +128,7 @@ class UploadBucket(pulumi.ComponentResource):
                 managed_folder=public_folder.name,
                 role=reader.name,
                 member="allUsers",
-                opts=child_options,
+                opts=options,
             )
 
         self.bucket = bucket.name

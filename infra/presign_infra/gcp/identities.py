@@ -34,6 +34,8 @@ class UploadIdentities(pulumi.ComponentResource):
     - ``keep_previous_key``: the keys with the number before it also stay valid.
     - ``impersonators``: who may act as these accounts, such as ``user:me@example.com``, to try the application on their
       own machine. The application itself is given the account and needs no entry.
+    - ``protect``: the engine refuses to delete the accounts and their rights, which can still be changed. Keys and
+      impersonators are not protected, because they must be replaced.
 
     Raises ValueError for settings that exclude each other.
     """
@@ -66,6 +68,7 @@ class UploadIdentities(pulumi.ComponentResource):
         key_generation: int = 1,
         keep_previous_key: bool = False,
         impersonators: Sequence[str] = (),
+        protect: bool = False,
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
         if separate_verifier and not allow_verification:
@@ -75,7 +78,7 @@ class UploadIdentities(pulumi.ComponentResource):
         if keep_previous_key and key_generation < 2:
             raise ValueError("keep_previous_key needs a key_generation of at least 2")
         super().__init__("presign:gcp:UploadIdentities", name, {}, opts)
-        self._name = name
+        self._options = pulumi.ResourceOptions(parent=self, protect=protect)
         self._bucket = pulumi.Output.from_input(bucket)
         self._folders = {"public": pulumi.Output.from_input(public_folder)}
         if pending_folder is not None:
@@ -127,7 +130,7 @@ class UploadIdentities(pulumi.ComponentResource):
             account_id=self._bucket.apply(lambda bucket: rights.account_id(bucket, kind)),
             display_name=self._bucket.apply(lambda bucket: f"presign {kind} of {bucket}"[:100]),
             description=f"{description} of one bucket.",
-            opts=pulumi.ResourceOptions(parent=self),
+            opts=self._options,
         )
 
     def _role(self, name: str, role: rights.Role) -> projects.IAMCustomRole:
@@ -136,7 +139,7 @@ class UploadIdentities(pulumi.ComponentResource):
             role_id=self._bucket.apply(lambda bucket: rights.role_id(bucket, name)),
             title=f"presign: {role.kind}"[:100],
             permissions=list(role.permissions),
-            opts=pulumi.ResourceOptions(parent=self),
+            opts=self._options,
         )
 
     def _grant(self, name: str, account: serviceaccount.Account, roles: Mapping[str, rights.Role]) -> None:
@@ -147,7 +150,7 @@ class UploadIdentities(pulumi.ComponentResource):
                 managed_folder=self._folders[folder],
                 role=self._role(f"{name}-{folder}", role).name,
                 member=account.member,
-                opts=pulumi.ResourceOptions(parent=self),
+                opts=self._options,
             )
 
     def _let_sign(self, name: str, signer: serviceaccount.Account, caller: serviceaccount.Account) -> None:
@@ -156,7 +159,7 @@ class UploadIdentities(pulumi.ComponentResource):
             service_account_id=signer.name,
             role=self._role(f"{name}-sign-blob", rights.sign_blob_role()).name,
             member=caller.member,
-            opts=pulumi.ResourceOptions(parent=self),
+            opts=self._options,
         )
 
     def _let_act_as(self, name: str, account: serviceaccount.Account, members: Sequence[str]) -> None:

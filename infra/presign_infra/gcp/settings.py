@@ -80,7 +80,7 @@ class Settings:
 
 def read_settings() -> Settings:
     """Return the settings of the running stack; raise BadSettings with all problems that they have."""
-    reader = SettingsReader(_KEYS)
+    reader = SettingsReader(_KEYS, provider="gcp")
     google = pulumi.Config("gcp")
     public_prefix = _prefix(reader)
     settings = Settings(
@@ -233,6 +233,8 @@ def _sign_with(reader: SettingsReader) -> SignWith:
 
 def _labels(reader: SettingsReader) -> Mapping[str, str]:
     labels = reader.string_map("tags")
+    if reader.has_problem("tags"):
+        return labels
     # Google calls them labels, and has these limits.
     if len(labels) > 64:
         reader.add_problem("tags", f"must have at most 64 tags; it has {len(labels)}")

@@ -36,7 +36,7 @@ def test_a_stack_is_created_once_and_changed_and_destroyed(engine: Path, azurite
         assert stack.up() == {"create": 15}
         assert cloud.state.containers == {"uploads": "Blob", "uploads-pending": "None"}
         assert stack.up() == {}
-        assert stack.secret_outputs() == set()
+        assert stack.secret_outputs == set()
 
         stack.configure({"presign-azure:expirePendingAfterDays": 4})
         assert stack.up() == {"update": 1}
@@ -46,7 +46,7 @@ def test_a_stack_is_created_once_and_changed_and_destroyed(engine: Path, azurite
         assert (cloud.state.account, cloud.state.roles, cloud.state.assignments) == ({}, {}, [])
 
 
-def test_the_engine_deletes_no_account_that_is_protected(engine: Path, azurite: Azurite, tmp_path: Path) -> None:
+def test_the_engine_deletes_nothing_of_a_protected_stack(engine: Path, azurite: Azurite, tmp_path: Path) -> None:
     cloud = AzuriteCloud(azurite)
     with engine_stack(PROGRAM, cloud.for_engine, {}, engine=engine, directory=tmp_path) as stack:
         stack.up()
@@ -54,6 +54,8 @@ def test_the_engine_deletes_no_account_that_is_protected(engine: Path, azurite: 
         assert printed.returncode != 0
         assert "protected" in printed.stdout + printed.stderr
         assert cloud.state.account
+        assert set(cloud.state.containers) == {"uploads", "uploads-pending"}
+        assert len(cloud.state.assignments) == 3
         stack.configure({"presign-azure:protect": False})
         stack.up()
         stack.destroy()
@@ -72,7 +74,7 @@ def test_from_nothing_to_an_upload_through_the_page(
     picture.write_bytes(PNG)
     with engine_stack(PROGRAM, AzuriteCloud(azurite).for_engine, config, engine=engine, directory=tmp_path) as stack:
         stack.up()
-        (demo_directory / ".env").write_text(stack.outputs()["env"], encoding="utf-8")
+        (demo_directory / ".env").write_text(stack.outputs["env"], encoding="utf-8")
         # There is no Microsoft Entra ID here, so the key of Azurite's account signs in place of the identity.
         settings = {
             "AZURE_STORAGE_CONNECTION_STRING": azurite.connection_string,

@@ -85,7 +85,7 @@ MUTANTS = [
         file=ACCOUNT,
         old="protect=protect",
         new="protect=False",
-        caught_by=resources.test_only_the_account_is_protected,
+        caught_by=resources.test_everything_is_protected_but_an_empty_resource_group,
     ),
     Mutant(
         name="pages of every origin may upload",

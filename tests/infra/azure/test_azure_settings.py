@@ -67,6 +67,7 @@ ID = "11059fcc-5514-4800-b5f8-49808b9cfab6"
         ({"principalType": "Person"}, "principalType must be one of ServicePrincipal, User, Group"),
         ({"replication": "Premium"}, "replication must be one of LRS, ZRS, GRS, RAGRS, GZRS, RAGZRS"),
         ({"publicRead": "yes"}, 'publicRead must be true or false; it is "yes"'),
+        ({"tags": {"team": 1.5}}, 'tags must map names to texts; the value of "team" is none'),
         ({"tags": {"a/b": "c"}}, "tags must have names of 1 to 128 characters without"),
         ({"tags": {f"tag{number}": "x" for number in range(51)}}, "tags must have at most 50 tags; it has 51"),
         (

@@ -64,8 +64,9 @@ def test_the_account_takes_no_account_key_no_plain_http_and_no_old_tls(stack: Az
     }
 
 
-def test_only_the_account_is_protected(stack: AzureStack) -> None:
-    assert [name for name, resource in stack.run.resources.items() if resource.protect] == ["uploadsaccount"]
+def test_everything_is_protected_but_an_empty_resource_group(stack: AzureStack) -> None:
+    unprotected = {name for name, resource in stack.run.resources.items() if not resource.protect}
+    assert unprotected == {"uploads", "uploads-signer", "uploads-group"}
 
 
 def test_the_protection_can_be_turned_off(azurite: Azurite) -> None:

@@ -26,10 +26,10 @@ def test_a_stack_is_created_once_and_changed_and_destroyed(engine: Path, tmp_pat
         assert stack.preview()[0] == {"create": 15}
         assert not cloud.state.buckets
         assert stack.up() == {"create": 15}
-        bucket = stack.outputs()["bucket"]
+        bucket = stack.outputs["bucket"]
         assert list(cloud.state.buckets) == [bucket]
         assert stack.up() == {}
-        assert stack.secret_outputs() == set()
+        assert stack.secret_outputs == set()
 
         stack.configure({"presign-gcp:allowedOrigins": ["https://app.example.com"]})
         assert stack.up() == {"update": 1}
@@ -42,22 +42,23 @@ def test_a_stack_is_created_once_and_changed_and_destroyed(engine: Path, tmp_pat
 
 def test_another_public_prefix_is_public_and_the_old_one_no_longer(engine: Path, tmp_path: Path) -> None:
     cloud = ReferenceCloud()
-    with engine_stack(PROGRAM, cloud.for_engine, {"location": "EU"}, engine=engine, directory=tmp_path) as stack:
+    config = {"location": "EU", "protect": False}
+    with engine_stack(PROGRAM, cloud.for_engine, config, engine=engine, directory=tmp_path) as stack:
         stack.up()
-        bucket = stack.outputs()["bucket"]
+        bucket = stack.outputs["bucket"]
         stack.configure({"presign-gcp:publicPrefix": "media/"})
         stack.up()
-        assert stack.outputs()["bucket"] == bucket
+        assert stack.outputs["bucket"] == bucket
         assert cloud.rights("allUsers") == {"media/": {"storage.objects.get"}}
-        assert set(cloud.rights(f"serviceAccount:{stack.outputs()['signerEmail']}")) == {"pending/", "media/"}
+        assert set(cloud.rights(f"serviceAccount:{stack.outputs['signerEmail']}")) == {"pending/", "media/"}
 
 
 def test_secrets_are_marked_and_encrypted_in_every_file_of_the_state(engine: Path, tmp_path: Path) -> None:
     config = {"location": "EU", "signWith": "hmacKey"}
     with engine_stack(PROGRAM, ReferenceCloud().for_engine, config, engine=engine, directory=tmp_path) as stack:
         stack.up()
-        outputs, state = stack.outputs(), stack.state_text()
-        assert stack.secret_outputs() == {"hmacSecret", "env"}
+        outputs, state = stack.outputs, stack.state_text()
+        assert stack.secret_outputs == {"hmacSecret", "env"}
         assert outputs["hmacAccessId"] in state
         assert outputs["hmacSecret"] in outputs["env"]
         assert outputs["hmacSecret"] not in state
@@ -80,7 +81,7 @@ def test_from_nothing_to_an_upload_through_the_page(engine: Path, tmp_path: Path
     cloud = ReferenceCloud(port=port)
     with engine_stack(PROGRAM, cloud.for_engine, config, engine=engine, directory=tmp_path) as stack:
         stack.up()
-        outputs = stack.outputs()
+        outputs = stack.outputs
         # As docs/provisioning-google.md says.
         for name, output in (
             (".env", "env"),

@@ -182,7 +182,7 @@ MUTANTS_IN_RESOURCES = [
         file=BUCKET,
         old="protect=protect",
         new="protect=False",
-        caught_by=resources.test_only_the_bucket_is_protected,
+        caught_by=resources.test_everything_is_protected_but_keys_and_impersonators,
     ),
     Mutant(
         name="everybody may act as the signer",

@@ -59,8 +59,16 @@ def test_the_program_creates_the_documented_resources_and_no_others(stack: Googl
     }
 
 
-def test_only_the_bucket_is_protected(stack: GoogleStack) -> None:
-    assert [name for name, resource in stack.run.resources.items() if resource.protect] == ["uploads-bucket"]
+def test_everything_is_protected_but_keys_and_impersonators(stack: GoogleStack) -> None:
+    assert {name for name, each in stack.run.resources.items() if not each.protect} == {"uploads", "uploads-signer"}
+    settings = {"signWith": "privateKey", "impersonators": ["user:me@example.com"]}
+    resources = deploy(ReferenceCloud(), settings).run.resources
+    assert {name.removeprefix("uploads-signer-") for name, each in resources.items() if not each.protect} == {
+        *("uploads", "uploads-signer", "key-1", "impersonation-by-user:me@example.com"),
+    }
+
+
+def test_the_protection_can_be_turned_off() -> None:
     unprotected = deploy(ReferenceCloud(), {"protect": False})
     assert not any(resource.protect for resource in unprotected.run.resources.values())
 

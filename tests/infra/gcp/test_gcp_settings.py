@@ -57,7 +57,7 @@ PAGE = ROOT / "docs" / "provisioning-google.md"
         ({"impersonators": ["me@example.com"]}, "impersonators must have members such as user:me@example.com"),
         ({"publicRead": "yes"}, 'publicRead must be true or false; it is "yes"'),
         ({"tags": {"Team": "media"}}, "tags must have names and values of at most 63 lower-case letters"),
-        ({"tags": {"team": 5}}, "tags must map names to strings"),
+        ({"tags": {"team": 1.5}}, 'tags must map names to texts; the value of "team" is none'),
         ({"tags": {f"tag{number}": "x" for number in range(65)}}, "tags must have at most 64 tags; it has 65"),
         ({"bucketname": "x"}, "bucketname is not a setting of this program; did you mean bucketName?"),
     ],
