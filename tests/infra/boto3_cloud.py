@@ -183,8 +183,9 @@ class _Bucket(_Resource):
         if outputs.get("forceDestroy"):
             # moto takes the condition of the statement that refuses plain http for fulfilled.
             self.s3.delete_bucket_policy(Bucket=identifier)
-            for entry in self.s3.list_objects_v2(Bucket=identifier).get("Contents", []):
-                self.s3.delete_object(Bucket=identifier, Key=entry["Key"])
+            versions = self.s3.list_object_versions(Bucket=identifier)
+            for entry in [*versions.get("Versions", []), *versions.get("DeleteMarkers", [])]:
+                self.s3.delete_object(Bucket=identifier, Key=entry["Key"], VersionId=entry["VersionId"])
         self.s3.delete_bucket(Bucket=identifier)
 
     def _tag(self, bucket: str, inputs: Values, old_inputs: Values | None = None) -> None:
@@ -256,6 +257,31 @@ class _OwnershipControls(_BucketSetting):
 
     def _put(self, inputs: Values) -> None:
         super()._put({"bucket": inputs["bucket"], "rules": [inputs["rule"]]})
+
+
+class _Versioning(_Resource):
+    inputs = ("bucket", "versioningConfiguration")
+    replaced_by = ("bucket",)
+
+    def create(self, inputs: Values) -> tuple[str, Values]:
+        self._set(inputs["bucket"], inputs["versioningConfiguration"]["status"])
+        return inputs["bucket"], {}
+
+    def read(self, identifier: str, inputs: Values, outputs: Values) -> Found | None:
+        answer = _unless_missing(lambda: self.s3.get_bucket_versioning(Bucket=identifier))
+        if answer is None or "Status" not in answer:
+            return None
+        return Found(inputs={"bucket": identifier, "versioningConfiguration": {"status": answer["Status"]}})
+
+    def update(self, identifier: str, inputs: Values, old_inputs: Values) -> Values:
+        return self.create(inputs)[1]
+
+    def delete(self, identifier: str, inputs: Values, outputs: Values) -> None:
+        # As the AWS provider does: S3 cannot forget that a bucket once had versions.
+        self._set(identifier, "Suspended")
+
+    def _set(self, bucket: str, status: str) -> None:
+        self.s3.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": status})
 
 
 class _AccessBlock(_Resource):
@@ -499,6 +525,7 @@ _RESOURCE_TYPES: Mapping[str, Callable[[Boto3Cloud], ResourceType]] = {
     "aws:s3/bucket:Bucket": _Bucket,
     "aws:s3/bucketOwnershipControls:BucketOwnershipControls": _OwnershipControls,
     "aws:s3/bucketPublicAccessBlock:BucketPublicAccessBlock": _AccessBlock,
+    "aws:s3/bucketVersioning:BucketVersioning": _Versioning,
     "aws:s3/bucketPolicy:BucketPolicy": _BucketPolicy,
     "aws:iam/user:User": _User,
     "aws:iam/userPolicy:UserPolicy": _UserPolicy,

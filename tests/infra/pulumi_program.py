@@ -59,8 +59,13 @@ class ProgramRun:
 
 def read_config(file_name: str) -> dict[str, Any]:
     """Return the ``config`` section of a file in the project's folder, such as ``Pulumi.yaml``."""
-    config: dict[str, Any] = yaml.safe_load((ROOT / file_name).read_text(encoding="utf-8"))["config"]
+    config: dict[str, Any] = _read_yaml(file_name)["config"]
     return config
+
+
+def _read_yaml(file_name: str) -> dict[str, Any]:
+    content: dict[str, Any] = yaml.safe_load((ROOT / file_name).read_text(encoding="utf-8"))
+    return content
 
 
 def copy_program(directory: Path) -> Path:
@@ -68,13 +73,21 @@ def copy_program(directory: Path) -> Path:
     return shutil.copytree(INFRA, directory / "infra", ignore=shutil.ignore_patterns(".*", "__pycache__"))
 
 
-def run_program(directory: Path, cloud: Mocks, config: Mapping[str, Any] | None = None) -> ProgramRun:
-    """Run the program in ``directory`` with Pulumi.yaml's defaults and ``config``; ``cloud`` applies its resources.
+def run_program(
+    directory: Path,
+    cloud: Mocks,
+    config: Mapping[str, Any] | None = None,
+    *,
+    project_file: str = "Pulumi.yaml",
+) -> ProgramRun:
+    """Run the program in ``directory`` with the project's defaults and ``config``; ``cloud`` applies its resources.
 
-    Keys without a namespace belong to the project. Exceptions of the program and of the cloud are raised here.
+    ``project_file`` declares the defaults. Keys without a namespace belong to the project. Exceptions of the program
+    and of the cloud are raised here.
     """
-    values = {f"presign:{key}": declared["default"] for key, declared in read_config("Pulumi.yaml").items()}
-    values |= {key if ":" in key else f"presign:{key}": value for key, value in (config or {}).items()}
+    project = str(_read_yaml(project_file)["name"])
+    values = {f"{project}:{key}": declared["default"] for key, declared in read_config(project_file).items()}
+    values |= {key if ":" in key else f"{project}:{key}": value for key, value in (config or {}).items()}
     encoded = {key: value if isinstance(value, str) else json.dumps(value) for key, value in values.items()}
     # Pulumi keeps its state in context variables. Each run has its own context, so no state leaks into the next run.
     # It also has its own thread, because other tests may keep a browser open, which occupies this thread's event loop.
@@ -83,16 +96,16 @@ def run_program(directory: Path, cloud: Mocks, config: Mapping[str, Any] | None 
         mock.patch.dict(os.environ, {"PULUMI_CONFIG": json.dumps(encoded)}),
         ThreadPoolExecutor(1) as thread,
     ):
-        return thread.submit(contextvars.Context().run, _run_in_context, directory, cloud).result()
+        return thread.submit(contextvars.Context().run, _run_in_context, directory, cloud, project).result()
 
 
-def _run_in_context(directory: Path, cloud: Mocks) -> ProgramRun:
+def _run_in_context(directory: Path, cloud: Mocks, project: str) -> ProgramRun:
     monitor = _RecordingMonitor(cloud)
     # Without this, set_mocks would create a stack on its own event loop, and run_in_stack refuses a second stack.
     settings.set_root_resource(object())  # type: ignore[arg-type]
     # All contexts share this collection, and a failed run leaves tasks of its closed event loop in it.
     settings.SETTINGS.outputs.clear()
-    set_mocks(cloud, project="presign", stack="test", monitor=monitor)
+    set_mocks(cloud, project=project, stack="test", monitor=monitor)
     settings.set_root_resource(None)  # type: ignore[arg-type]
 
     def program() -> None:
@@ -124,6 +137,9 @@ def _run_in_context(directory: Path, cloud: Mocks) -> ProgramRun:
 def own_modules(directory: Path) -> Iterator[None]:
     """Let the program import its own modules anew, and remove them from ``sys.modules`` afterwards."""
     own = {path.stem for path in (*directory.glob("*.py"), *(path.parent for path in directory.glob("*/__init__.py")))}
+    # The programs for Azure and Google have the components in the folder above, and add it to the path.
+    own.add("presign_infra")
+    path = list(sys.path)
 
     def forget() -> dict[str, ModuleType]:
         names = [name for name in sys.modules if name.partition(".")[0] in own - {"__main__"}]
@@ -134,6 +150,7 @@ def own_modules(directory: Path) -> Iterator[None]:
         yield
     finally:
         forget()
+        sys.path[:] = path
         sys.modules.update(before)
 
 

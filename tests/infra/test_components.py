@@ -65,7 +65,7 @@ def test_another_program_can_use_several_of_each_component(tmp_path: Path, moto_
         "users-verifier-access-key-odd",
     }
     rules = moto_cloud.s3.get_bucket_lifecycle_configuration(Bucket=run.outputs["avatars"])["Rules"]
-    assert [rule["Filter"]["Prefix"] for rule in rules] == ["", "pending/"]
+    assert [rule["Filter"]["Prefix"] for rule in rules] == ["", "pending/", ""]
 
 
 def test_the_example_that_the_page_about_provisioning_shows_runs(tmp_path: Path, moto_cloud: Boto3Cloud) -> None:

@@ -430,6 +430,10 @@ def test_the_preflight_request_of_another_origin_is_refused(
     assert "access-control-allow-origin" not in response.headers
 
 
+def test_a_browser_asks_once_an_hour_whether_a_page_may_upload(stack: DeployedStack, http: httpx.Client) -> None:
+    assert preflight(http, stack, "POST", PAGE).headers["access-control-max-age"] == "3600"
+
+
 def test_a_page_may_not_send_methods_that_uploads_do_not_need(stack: DeployedStack, http: httpx.Client) -> None:
     allowed = preflight(http, stack, "DELETE", PAGE).headers.get("access-control-allow-methods", "")
     assert {method.strip() for method in allowed.split(",")} <= {"GET", "PUT", "POST", "HEAD", ""}

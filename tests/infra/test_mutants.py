@@ -315,6 +315,20 @@ MUTANTS = [
         caught_by=provisioning.test_the_cors_rule_allows_exactly_what_uploads_need,
     ),
     Mutant(
+        name="browsers ask before each upload",
+        file="presign_infra/aws/bucket.py",
+        old='                    max_age_seconds=rule["MaxAgeSeconds"],\n',
+        new="",
+        caught_by=provisioning.test_the_cors_rule_allows_exactly_what_uploads_need,
+    ),
+    Mutant(
+        name="markers of deletions stay",
+        file="presign_infra/aws/bucket.py",
+        old=', expired_object_delete_marker=expiration.get("ExpiredObjectDeleteMarker")',
+        new="",
+        caught_by=provisioning.test_parts_of_unfinished_uploads_and_pending_uploads_are_deleted_after_some_days,
+    ),
+    Mutant(
         name="the secret access key is a plain output",
         file="__main__.py",
         old='pulumi.export("secretAccessKey", signer.secret_access_key)',

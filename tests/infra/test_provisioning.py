@@ -170,6 +170,7 @@ def test_the_cors_rule_allows_exactly_what_uploads_need(stack: DeployedStack) ->
             "AllowedMethods": ["GET", "PUT", "POST", "HEAD"],
             "AllowedHeaders": ["*"],
             "ExposeHeaders": ["Location", "ETag"],
+            "MaxAgeSeconds": 3600,
         }
     ]
 
@@ -251,17 +252,41 @@ def expire_rule(prefix: str, days: int) -> dict[str, Any]:
     }
 
 
+def old_versions_rule(days: int) -> dict[str, Any]:
+    return {
+        "ID": "ExpireOldVersions",
+        "Status": "Enabled",
+        "Filter": {"Prefix": ""},
+        "Expiration": {"ExpiredObjectDeleteMarker": True},
+        "NoncurrentVersionExpiration": {"NoncurrentDays": days},
+    }
+
+
 def test_parts_of_unfinished_uploads_and_pending_uploads_are_deleted_after_some_days(stack: DeployedStack) -> None:
-    assert lifecycle(stack) == [abort_rule(7), expire_rule("pending/", 9)]
+    assert lifecycle(stack) == [abort_rule(7), expire_rule("pending/", 9), old_versions_rule(30)]
 
 
 def test_the_days_of_the_lifecycle_rules_are_settings(moto_cloud: Boto3Cloud) -> None:
-    stack = deploy(moto_cloud, {"abortUploadsAfterDays": 3, "expirePendingAfterDays": 4, "pendingPrefix": "new/"})
-    assert lifecycle(stack) == [abort_rule(3), expire_rule("new/", 4)]
+    days = {"abortUploadsAfterDays": 3, "expirePendingAfterDays": 4, "expireOldVersionsAfterDays": 5}
+    stack = deploy(moto_cloud, {**days, "pendingPrefix": "new/"})
+    assert lifecycle(stack) == [abort_rule(3), expire_rule("new/", 4), old_versions_rule(5)]
 
 
 def test_in_the_straight_way_no_object_expires(straight_stack: DeployedStack) -> None:
-    assert lifecycle(straight_stack) == [abort_rule(7)]
+    assert lifecycle(straight_stack) == [abort_rule(7), old_versions_rule(30)]
+
+
+@pytest.mark.parametrize("versioning", [False, True])
+def test_with_versioning_a_deleted_object_can_be_brought_back(moto_cloud: Boto3Cloud, versioning: bool) -> None:
+    stack = deploy(moto_cloud, {"versioning": versioning})
+    s3, bucket = stack.cloud.s3, stack.bucket
+    # moto takes the condition of the statement that refuses plain http for fulfilled.
+    s3.delete_bucket_policy(Bucket=bucket)
+    s3.put_object(Bucket=bucket, Key="public/cat.png", Body=b"cat")
+    s3.delete_object(Bucket=bucket, Key="public/cat.png")
+    versions = s3.list_object_versions(Bucket=bucket).get("Versions", [])
+    kept = [s3.get_object(Bucket=bucket, Key=each["Key"], VersionId=each["VersionId"]) for each in versions]
+    assert [each["Body"].read() for each in kept] == ([b"cat"] if versioning else [])
 
 
 def user_policy(stack: DeployedStack, user: str | None = None) -> Any:

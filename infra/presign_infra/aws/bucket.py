@@ -23,6 +23,10 @@ class UploadBucket(pulumi.ComponentResource):
       9 days, it could delete a large file that was resumed for a week, while the file is inspected.
     - ``public_read``: with False, the whole bucket is private, and all of AWS's public access blocks stay on.
     - ``abort_uploads_after_days``: S3 deletes the parts of an unfinished upload after this many days.
+    - ``cors_max_age_seconds``: so long, a browser does not ask again whether a page may upload.
+    - ``versioning``: S3 keeps what is replaced or deleted, so a mistake can be undone. A later False stops this, and
+      leaves the versions that exist to the next setting.
+    - ``expire_old_versions_after_days``: S3 deletes such a version after this many days.
     - ``bucket_name``: by default, Pulumi chooses a unique name, so a new bucket can replace this one at any time.
     - ``force_destroy``: deleting the bucket also deletes its objects. Without it, AWS refuses to delete a bucket that
       has objects.
@@ -47,6 +51,9 @@ class UploadBucket(pulumi.ComponentResource):
         expire_pending_after_days: int = 9,
         public_read: bool = True,
         abort_uploads_after_days: int = 7,
+        cors_max_age_seconds: int = 3600,
+        versioning: bool = False,
+        expire_old_versions_after_days: int = 30,
         bucket_name: str | None = None,
         force_destroy: bool = False,
         protect: bool = True,
@@ -125,8 +132,9 @@ class UploadBucket(pulumi.ComponentResource):
                     allowed_methods=rule["AllowedMethods"],
                     allowed_headers=rule["AllowedHeaders"],
                     expose_headers=rule["ExposeHeaders"],
+                    max_age_seconds=rule["MaxAgeSeconds"],
                 )
-                for rule in policies.cors_rules(allowed_origins)
+                for rule in policies.cors_rules(allowed_origins, max_age_seconds=cors_max_age_seconds)
             ],
             opts=child_options,
         )
@@ -139,10 +147,19 @@ class UploadBucket(pulumi.ComponentResource):
                     abort_uploads_after_days,
                     pending_prefix=pending_prefix,
                     expire_pending_after_days=expire_pending_after_days,
+                    expire_old_versions_after_days=expire_old_versions_after_days,
                 )
             ],
             opts=child_options,
         )
+        if versioning:
+            s3.BucketVersioning(
+                f"{name}-versioning",
+                bucket=bucket.bucket,
+                versioning_configuration=s3.BucketVersioningVersioningConfigurationArgs(status="Enabled"),
+                # Without protection, the setting can be turned off. Then S3 suspends versioning.
+                opts=pulumi.ResourceOptions(parent=self, deleted_with=bucket),
+            )
 
         self.bucket = bucket.bucket
         self.arn = arn
@@ -165,7 +182,13 @@ def _lifecycle_rule(rule: Mapping[str, Any]) -> s3.BucketLifecycleConfigurationR
             if abort
             else None
         ),
-        expiration=s3.BucketLifecycleConfigurationRuleExpirationArgs(days=expiration["Days"]) if expiration else None,
+        expiration=(
+            s3.BucketLifecycleConfigurationRuleExpirationArgs(
+                days=expiration.get("Days"), expired_object_delete_marker=expiration.get("ExpiredObjectDeleteMarker")
+            )
+            if expiration
+            else None
+        ),
         noncurrent_version_expiration=(
             s3.BucketLifecycleConfigurationRuleNoncurrentVersionExpirationArgs(
                 noncurrent_days=noncurrent["NoncurrentDays"]

@@ -30,6 +30,9 @@ _KEYS = (
     "allowAnyOrigin",
     "publicRead",
     "abortUploadsAfterDays",
+    "corsMaxAgeSeconds",
+    "versioning",
+    "expireOldVersionsAfterDays",
     "allowVerification",
     "separateVerifier",
     "allowListing",
@@ -58,6 +61,9 @@ class Settings:
     allowed_origins: tuple[str, ...]
     public_read: bool
     abort_uploads_after_days: int
+    cors_max_age_seconds: int
+    versioning: bool
+    expire_old_versions_after_days: int
     allow_verification: bool
     separate_verifier: bool
     allow_listing: bool
@@ -121,6 +127,9 @@ def read_settings() -> Settings:
         ),
         public_read=reader.boolean("publicRead"),
         abort_uploads_after_days=reader.whole_number("abortUploadsAfterDays", minimum=1, maximum=3650),
+        cors_max_age_seconds=reader.whole_number("corsMaxAgeSeconds", minimum=0, maximum=86_400),
+        versioning=reader.boolean("versioning"),
+        expire_old_versions_after_days=reader.whole_number("expireOldVersionsAfterDays", minimum=1, maximum=3650),
         allow_verification=allow_verification,
         separate_verifier=separate_verifier,
         allow_listing=reader.boolean("allowListing"),

@@ -77,7 +77,7 @@ def test_what_somebody_changed_by_hand_is_found_and_put_back(aws_stack: MakeStac
     assert stack.up() == {"update": 1, "create": 1}
     block = moto_cloud.s3.get_public_access_block(Bucket=bucket)["PublicAccessBlockConfiguration"]
     assert block["BlockPublicAcls"]
-    assert len(moto_cloud.s3.get_bucket_lifecycle_configuration(Bucket=bucket)["Rules"]) == 2
+    assert len(moto_cloud.s3.get_bucket_lifecycle_configuration(Bucket=bucket)["Rules"]) == 3
     assert stack.refresh() == {}
     assert stack.up() == {}
 
@@ -213,6 +213,18 @@ def test_a_private_stack_becomes_public_and_private_again(aws_stack: MakeStack, 
         assert block["RestrictPublicBuckets"] is not public
         assert ("PublicReadUnderPrefix" in moto_cloud.s3.get_bucket_policy(Bucket=bucket)["Policy"]) is public
     assert "PRESIGN_PUBLIC_READ=false" in stack.outputs["env"]
+
+
+def test_versioning_is_turned_on_and_suspended_again(aws_stack: MakeStack, moto_cloud: Boto3Cloud) -> None:
+    stack = aws_stack(versioning=True)
+    stack.up()
+    bucket = stack.outputs["bucket"]
+    assert moto_cloud.s3.get_bucket_versioning(Bucket=bucket)["Status"] == "Enabled"
+    assert stack.refresh() == {}
+    stack.configure({"presign:versioning": False})
+    assert stack.up() == {"delete": 1}
+    assert moto_cloud.s3.get_bucket_versioning(Bucket=bucket)["Status"] == "Suspended"
+    assert len(moto_cloud.s3.get_bucket_lifecycle_configuration(Bucket=bucket)["Rules"]) == 3
 
 
 def test_a_protected_stack_loses_nothing_when_somebody_destroys_it_without_a_preview(

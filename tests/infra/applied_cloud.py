@@ -1,0 +1,77 @@
+"""A cloud whose resources one function each applies, as a provider for the real Pulumi engine.
+
+The clouds of Azure and Google work with the mocks of Pulumi's SDK. This module lets the engine use the same functions:
+it creates and deletes every resource, and changes those that can be applied again. Nothing reads a resource back, so
+`pulumi refresh` fails here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from tests.infra.engine.provider import Found, NotApplied, ResourceType, Values
+from tests.infra.inputs import Inputs
+
+Apply = Callable[[str, Inputs], "tuple[str, dict[str, Any]]"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class AppliedType:
+    """A type of resource: ``apply`` makes one, ``remove`` gets its inputs, and ``can_change`` says it applies twice."""
+
+    token: str
+    apply: Apply
+    remove: Callable[[Values], None]
+    computed: frozenset[str] = frozenset()
+    named_by: str | None = None
+    separator: str = ""
+    can_change: bool = False
+    replaced_by: frozenset[str] = frozenset()
+
+    def auto_name(self, name: str, digits: str) -> str:
+        """Return the name that Pulumi's provider chooses."""
+        return f"{name}{self.separator}{digits}"
+
+    def check(self, inputs: Values) -> None:
+        """Accept everything: ``apply`` refuses what the cloud refuses."""
+
+    def create(self, inputs: Values) -> tuple[str, Values]:
+        """Apply the resource."""
+        wrapped = Inputs(self.token, inputs)
+        identifier, outputs = self.apply("", wrapped)
+        wrapped.require_all_used()
+        return identifier, outputs
+
+    def read(self, identifier: str, inputs: Values, outputs: Values) -> Found | None:
+        """Refuse: nothing is read back here."""
+        raise NotApplied(f"{self.token} is not read back")
+
+    def update(self, identifier: str, inputs: Values, old_inputs: Values) -> Values:
+        """Apply the resource again, if it can be."""
+        if not self.can_change:
+            raise NotApplied(f"{self.token} cannot be changed here")
+        return self.create(inputs)[1]
+
+    def delete(self, identifier: str, inputs: Values, outputs: Values) -> None:
+        """Remove the resource."""
+        self.remove(inputs)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AppliedCloud:
+    """The types of one provider's package, for ``attached``."""
+
+    package: str
+    types: Mapping[str, AppliedType] = field(repr=False)
+
+    def resource_type(self, token: str) -> ResourceType:
+        """Return the type with this token."""
+        if token not in self.types:
+            raise NotApplied(f"the resource type {token} is not supported here")
+        return self.types[token]
+
+    def invoke(self, token: str, arguments: Values) -> Values:
+        """Refuse: these programs call no function of a provider."""
+        raise NotApplied(f"the program calls {token}, which is not supported here")

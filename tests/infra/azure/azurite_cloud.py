@@ -1,0 +1,344 @@
+"""Apply the resources of the Azure program: CORS and containers to Azurite, roles and rules to memory.
+
+An unknown resource type and an input that nothing uses raise NotApplied, so no test can pass without the real effect.
+Azurite has no Resource Manager. So what Azure refuses there, and what the program could get wrong, is refused here:
+names that Azure does not take, public containers in an account that forbids them, roles that nobody defined.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+from azure.core.credentials import AzureNamedKeyCredential
+from azure.core.exceptions import ResourceExistsError
+from azure.storage.blob import BlobServiceClient, CorsRule, PublicAccess
+from pulumi.runtime.mocks import MockCallArgs, MockResourceArgs, Mocks
+
+from emulators.azurite import ACCOUNT_KEY, Azurite
+from tests.infra.applied_cloud import AppliedCloud, AppliedType
+from tests.infra.engine.provider import NotApplied
+from tests.infra.inputs import Inputs
+
+SUBSCRIPTION = "/subscriptions/00000000-0000-4000-8000-000000000001"
+DELEGATOR = f"{SUBSCRIPTION}/providers/Microsoft.Authorization/roleDefinitions/db58b8e5-c6ad-4a2a-8342-4190687cbf4a"
+BLOBS = "Microsoft.Storage/storageAccounts/blobServices/containers/blobs"
+
+_ACCOUNT_NAME = re.compile(r"[a-z0-9]{3,24}", re.ASCII)
+_RESOURCE_GROUP = re.compile(rf"{SUBSCRIPTION}/resourceGroups/[\w().-]+", re.ASCII)
+# What a custom role of the program can contain. A misspelt action has no effect, and Azure refuses it.
+_DATA_ACTIONS = frozenset(f"{BLOBS}/{action}" for action in ("read", "write", "delete", "add/action"))
+_ACTIONS = frozenset({"Microsoft.Storage/storageAccounts/blobServices/containers/read"})
+_BLOB_TYPES = frozenset({"blockBlob", "appendBlob"})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Assignment:
+    """A role for a principal, on an account or a container."""
+
+    principal_id: str
+    principal_type: str
+    role_id: str
+    scope: str
+
+
+@dataclass(kw_only=True)
+class AzureState:
+    """What Azure Resource Manager would hold after one run of the program."""
+
+    resource_groups: dict[str, Mapping[str, Any]] = field(default_factory=dict)
+    account: dict[str, Any] = field(default_factory=dict)
+    services: dict[str, Any] = field(default_factory=dict)
+    containers: dict[str, str] = field(default_factory=dict)
+    rules: list[dict[str, Any]] = field(default_factory=list)
+    identities: dict[str, str] = field(default_factory=dict)
+    roles: dict[str, tuple[frozenset[str], frozenset[str]]] = field(default_factory=dict)
+    assignments: list[Assignment] = field(default_factory=list)
+
+
+class AzuriteCloud(Mocks):
+    """The parts of Azure that the program needs; ``azurite`` has the account, whatever name Pulumi chooses.
+
+    ``groups`` are resource groups that exist already.
+    """
+
+    def __init__(self, azurite: Azurite, *, groups: tuple[str, ...] = ()) -> None:
+        self.azurite = azurite
+        self.account_name = azurite.account_url.rpartition("/")[2]
+        self.state = AzureState(resource_groups={name: {} for name in groups})
+        self._admin = BlobServiceClient(
+            azurite.account_url,
+            credential=AzureNamedKeyCredential(self.account_name, ACCOUNT_KEY),
+            api_version="2020-12-06",
+        )
+        self._suffix = uuid.uuid4().hex[:8]
+        self._one_at_a_time = threading.Lock()
+        self.types = {each.token: each for each in self._types()}
+
+    def _types(self) -> Iterator[AppliedType]:
+        state = self.state
+
+        def nothing(inputs: Mapping[str, Any]) -> None:
+            """Do nothing: what the account had is gone with the account."""
+
+        yield AppliedType(
+            token="azure-native:resources:ResourceGroup",
+            apply=self._resource_group,
+            remove=lambda inputs: _drop(state.resource_groups, inputs["resourceGroupName"]),
+            named_by="resourceGroupName",
+            computed=frozenset({"name"}),
+        )
+        yield AppliedType(
+            token="azure-native:storage:StorageAccount",
+            apply=self._account,
+            remove=lambda inputs: state.account.clear(),
+            named_by="accountName",
+            computed=frozenset({"name", "primaryEndpoints"}),
+        )
+        yield AppliedType(
+            token="azure-native:storage:BlobServiceProperties",
+            apply=self._blob_service,
+            remove=nothing,
+            computed=frozenset({"name"}),
+            can_change=True,
+        )
+        yield AppliedType(
+            token="azure-native:storage:BlobContainer",
+            apply=self._container,
+            remove=self._remove_container,
+            computed=frozenset({"name"}),
+            can_change=True,
+        )
+        yield AppliedType(
+            token="azure-native:storage:ManagementPolicy",
+            apply=self._lifecycle,
+            remove=lambda inputs: state.rules.clear(),
+            can_change=True,
+        )
+        yield AppliedType(
+            token="azure-native:managedidentity:UserAssignedIdentity",
+            apply=self._identity,
+            remove=lambda inputs: _drop(state.identities, inputs["resourceName"]),
+            named_by="resourceName",
+            computed=frozenset({"principalId", "clientId", "name"}),
+        )
+        yield AppliedType(
+            token="azure-native:authorization:RoleDefinition",
+            apply=self._role,
+            remove=lambda inputs: _drop(state.roles, _role_definition_id(inputs["roleDefinitionId"])),
+        )
+        yield AppliedType(
+            token="azure-native:authorization:RoleAssignment", apply=self._assignment, remove=self._remove_assignment
+        )
+
+    @property
+    def for_engine(self) -> AppliedCloud:
+        """The same cloud, as a provider for the real engine."""
+        return AppliedCloud(package="azure-native", types=self.types)
+
+    def call(self, args: MockCallArgs) -> Any:
+        raise NotApplied(f"the program calls {args.token}, which is not supported here")
+
+    def new_resource(self, args: MockResourceArgs) -> tuple[str | None, dict[str, Any]]:
+        if not args.custom:
+            return None, {}
+        if args.typ not in self.types:
+            raise NotApplied(f"the resource type {args.typ} is not supported here")
+        inputs = Inputs(args.typ, args.inputs)
+        with self._one_at_a_time:
+            identifier, state = self.types[args.typ].apply(args.name, inputs)
+        inputs.require_all_used()
+        return identifier, {**args.inputs, **state}
+
+    @property
+    def account_id(self) -> str:
+        group = self.state.account["resourceGroupName"]
+        return f"{SUBSCRIPTION}/resourceGroups/{group}/providers/Microsoft.Storage/storageAccounts/{self.account_name}"
+
+    def _resource_group(self, name: str, inputs: Inputs) -> tuple[str, dict[str, Any]]:
+        group = inputs.take("resourceGroupName", default=f"{name}{self._suffix}")
+        self.state.resource_groups[group] = inputs.take("tags", default={})
+        return f"{SUBSCRIPTION}/resourceGroups/{group}", {"name": group}
+
+    def _account(self, name: str, inputs: Inputs) -> tuple[str, dict[str, Any]]:
+        chosen = inputs.take("accountName", default=f"{name}{self._suffix}")
+        if not _ACCOUNT_NAME.fullmatch(chosen):
+            raise NotApplied(f"Azure takes no account with the name {chosen}")
+        names = (
+            *("kind", "allowBlobPublicAccess", "allowSharedKeyAccess", "allowCrossTenantReplication"),
+            *("enableHttpsTrafficOnly", "minimumTlsVersion"),
+        )
+        self.state.account = {each: inputs.take(each) for each in names} | {
+            "sku": inputs.nested("sku").take("name"),
+            "resourceGroupName": self._group(inputs),
+            "tags": inputs.take("tags", default={}),
+            "chosenName": chosen,
+        }
+        # Azurite has one account. Its name takes the place of the chosen one.
+        return self.account_id, {
+            "name": self.account_name,
+            "primaryEndpoints": {"blob": f"{self.azurite.account_url}/"},
+        }
+
+    def _blob_service(self, name: str, inputs: Inputs) -> tuple[str, dict[str, Any]]:
+        self._check_account(inputs)
+        if inputs.take("blobServicesName") != "default":
+            raise NotApplied("Azure knows no blob service but default")
+        rules = [
+            # All five are required.
+            CorsRule(
+                rule.take("allowedOrigins"),
+                rule.take("allowedMethods"),
+                allowed_headers=rule.take("allowedHeaders"),
+                exposed_headers=rule.take("exposedHeaders"),
+                max_age_in_seconds=int(rule.take("maxAgeInSeconds")),
+            )
+            for rule in inputs.nested("cors").nested_list("corsRules")
+        ]
+        self._admin.set_service_properties(cors=rules)
+        for kind in ("deleteRetentionPolicy", "containerDeleteRetentionPolicy"):
+            retention = inputs.nested(kind)
+            enabled, days = retention.take("enabled"), retention.take("days", default=None)
+            if enabled == (days is None):
+                raise NotApplied(f"{kind} has days if and only if it is enabled")
+            self.state.services[kind] = days
+        return f"{self.account_id}/blobServices/default", {"name": "default"}
+
+    def _container(self, name: str, inputs: Inputs) -> tuple[str, dict[str, Any]]:
+        self._check_account(inputs)
+        container, access = inputs.take("containerName"), inputs.take("publicAccess")
+        if access != "None" and not self.state.account["allowBlobPublicAccess"]:
+            raise NotApplied("Azure answers 409 PublicAccessNotPermitted: the account forbids public containers")
+        # The data plane names the level `container` or `blob`, or leaves it out.
+        level = {"None": None, "Blob": PublicAccess.BLOB, "Container": PublicAccess.CONTAINER}[access]
+        with suppress(ResourceExistsError):
+            self._admin.create_container(container)
+        self._admin.get_container_client(container).set_container_access_policy({}, public_access=level)
+        self.state.containers[container] = access
+        return self.container_id(container), {"name": container}
+
+    def container_id(self, container: str) -> str:
+        return f"{self.account_id}/blobServices/default/containers/{container}"
+
+    def _lifecycle(self, name: str, inputs: Inputs) -> tuple[str, dict[str, Any]]:
+        self._check_account(inputs)
+        if inputs.take("managementPolicyName") != "default":
+            raise NotApplied("Azure knows no management policy but default")
+        self.state.rules.clear()
+        for rule in inputs.nested("policy").nested_list("rules"):
+            definition = rule.nested("definition")
+            filters, actions = definition.nested("filters"), definition.nested("actions")
+            if rule.take("type") != "Lifecycle" or rule.take("enabled") is not True:
+                raise NotApplied("the rule has no effect")
+            blob_types = filters.take("blobTypes")
+            if not set(blob_types) <= _BLOB_TYPES:
+                raise NotApplied(f"Azure expires blobs of the types {sorted(_BLOB_TYPES)}")
+            self.state.rules.append(
+                {
+                    "name": rule.take("name"),
+                    "blobTypes": blob_types,
+                    "prefixMatch": filters.take("prefixMatch"),
+                    "days": actions.nested("baseBlob").nested("delete").take("daysAfterCreationGreaterThan"),
+                    "snapshotDays": actions.nested("snapshot").nested("delete").take("daysAfterCreationGreaterThan"),
+                }
+            )
+        return f"{self.account_id}/managementPolicies/default", {}
+
+    def _identity(self, name: str, inputs: Inputs) -> tuple[str, dict[str, Any]]:
+        group, principal = self._group(inputs), str(uuid.uuid4())
+        inputs.take("tags", default={})
+        name = inputs.take("resourceName", default=name)
+        self.state.identities[name] = principal
+        identifier = (
+            f"{SUBSCRIPTION}/resourceGroups/{group}/providers/Microsoft.ManagedIdentity/userAssignedIdentities/{name}"
+        )
+        return identifier, {"principalId": principal, "clientId": str(uuid.uuid4()), "name": name}
+
+    def _role(self, name: str, inputs: Inputs) -> tuple[str, dict[str, Any]]:
+        scope, role_id = inputs.take("scope"), inputs.take("roleDefinitionId")
+        if not _RESOURCE_GROUP.fullmatch(scope) or inputs.take("assignableScopes") != [scope]:
+            raise NotApplied("Azure defines custom roles for a resource group or for what is above it")
+        if inputs.take("roleType") != "CustomRole" or not inputs.take("roleName") or not inputs.take("description"):
+            raise NotApplied("a custom role has a name and a description")
+        [permission] = inputs.nested_list("permissions")
+        actions, data_actions = frozenset(permission.take("actions")), frozenset(permission.take("dataActions"))
+        if permission.take("notActions") or permission.take("notDataActions"):
+            raise NotApplied("nothing is excluded from these roles")
+        if not actions <= _ACTIONS or not data_actions <= _DATA_ACTIONS:
+            raise NotApplied(f"these actions are not known here: {sorted(actions | data_actions)}")
+        identifier = _role_definition_id(role_id)
+        if identifier in self.state.roles:
+            raise NotApplied(f"there are two roles with the ID {role_id}")
+        self.state.roles[identifier] = (actions, data_actions)
+        return identifier, {}
+
+    def _assignment(self, name: str, inputs: Inputs) -> tuple[str, dict[str, Any]]:
+        identifier = _guid(inputs.take("roleAssignmentName"))
+        assignment = Assignment(
+            principal_id=_guid(inputs.take("principalId")),
+            principal_type=inputs.take("principalType"),
+            role_id=inputs.take("roleDefinitionId"),
+            scope=inputs.take("scope"),
+        )
+        if assignment.role_id == DELEGATOR and assignment.scope != self.account_id:
+            raise NotApplied("a delegation key is an account's, so the role has no effect on a container")
+        if assignment.role_id != DELEGATOR and assignment.role_id not in self.state.roles:
+            raise NotApplied(f"nobody has defined the role {assignment.role_id}")
+        if assignment.scope not in {self.account_id, *map(self.container_id, self.state.containers)}:
+            raise NotApplied(f"there is no resource {assignment.scope}")
+        self.state.assignments.append(assignment)
+        return f"{assignment.scope}/providers/Microsoft.Authorization/roleAssignments/{identifier}", {}
+
+    def _remove_container(self, inputs: Mapping[str, Any]) -> None:
+        self._admin.delete_container(inputs["containerName"])
+        _drop(self.state.containers, inputs["containerName"])
+
+    def _remove_assignment(self, inputs: Mapping[str, Any]) -> None:
+        gone = (inputs["principalId"], inputs["roleDefinitionId"], inputs["scope"])
+        self.state.assignments.remove(
+            next(each for each in self.state.assignments if (each.principal_id, each.role_id, each.scope) == gone)
+        )
+
+    def rights(self, principal_id: str) -> dict[str, set[str]]:
+        """Return what a principal may do, by container, or ``account``: short names of actions and data actions."""
+        found: dict[str, set[str]] = {}
+        for assignment in self.state.assignments:
+            if assignment.principal_id != principal_id:
+                continue
+            place = "account" if assignment.scope == self.account_id else assignment.scope.rpartition("/")[2]
+            names = found.setdefault(place, set())
+            if assignment.role_id == DELEGATOR:
+                names.add("delegate")
+                continue
+            actions, data_actions = self.state.roles[assignment.role_id]
+            names |= {f"container {action.rpartition('/')[2]}" for action in actions}
+            names |= {action.removeprefix(f"{BLOBS}/") for action in data_actions}
+        return found
+
+    def _group(self, inputs: Inputs) -> str:
+        group = str(inputs.take("resourceGroupName"))
+        if group not in self.state.resource_groups:
+            raise NotApplied(f"there is no resource group {group}")
+        return group
+
+    def _check_account(self, inputs: Inputs) -> None:
+        self._group(inputs)
+        if inputs.take("accountName") != self.account_name:
+            raise NotApplied("this resource belongs to another account")
+
+
+def _drop(resources: dict[str, Any], name: str) -> None:
+    del resources[name]
+
+
+def _role_definition_id(guid: str) -> str:
+    return f"{SUBSCRIPTION}/providers/Microsoft.Authorization/roleDefinitions/{_guid(guid)}"
+
+
+def _guid(text: str) -> str:
+    return str(uuid.UUID(text))

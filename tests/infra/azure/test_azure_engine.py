@@ -1,0 +1,90 @@
+"""The Azure program on the real engine: from nothing to an upload, a change, and the end."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import httpx
+import pytest
+
+from emulators.azurite import Azurite
+from emulators.ports import free_port
+from tests.demo_process import running_demo
+from tests.infra.azure.azurite_cloud import AzuriteCloud
+from tests.infra.azure.program import PROGRAM
+from tests.infra.engine.conftest import engine as engine
+from tests.infra.engine_stacks_of_clouds import engine_stack
+from tests.infra.test_stack_to_demo import PNG, upload_in_browser
+
+
+@pytest.fixture
+def http(azurite: Azurite) -> Iterator[httpx.Client]:
+    with httpx.Client(verify=ssl.create_default_context(cafile=str(azurite.certificate))) as client:
+        yield client
+
+
+def test_a_stack_is_created_once_and_changed_and_destroyed(engine: Path, azurite: Azurite, tmp_path: Path) -> None:
+    cloud = AzuriteCloud(azurite)
+    with engine_stack(PROGRAM, cloud.for_engine, {"protect": False}, engine=engine, directory=tmp_path) as stack:
+        # The stack itself, a resource group, two components, five resources of the account and six for the identity.
+        assert stack.preview()[0] == {"create": 15}
+        assert not cloud.state.account
+        assert stack.up() == {"create": 15}
+        assert cloud.state.containers == {"uploads": "Blob", "uploads-pending": "None"}
+        assert stack.up() == {}
+        assert stack.secret_outputs == set()
+
+        stack.configure({"presign-azure:expirePendingAfterDays": 4})
+        assert stack.up() == {"update": 1}
+        assert [rule["days"] for rule in cloud.state.rules] == [4]
+
+        assert stack.destroy() == {"delete": 15}
+        assert (cloud.state.account, cloud.state.roles, cloud.state.assignments) == ({}, {}, [])
+
+
+def test_the_engine_deletes_nothing_of_a_protected_stack(engine: Path, azurite: Azurite, tmp_path: Path) -> None:
+    cloud = AzuriteCloud(azurite)
+    with engine_stack(PROGRAM, cloud.for_engine, {}, engine=engine, directory=tmp_path) as stack:
+        stack.up()
+        printed = stack.command("destroy", "--yes", "--skip-preview")
+        assert printed.returncode != 0
+        assert "protected" in printed.stdout + printed.stderr
+        assert cloud.state.account
+        assert set(cloud.state.containers) == {"uploads", "uploads-pending"}
+        assert len(cloud.state.assignments) == 3
+        stack.configure({"presign-azure:protect": False})
+        stack.up()
+        stack.destroy()
+        assert not cloud.state.account
+
+
+@pytest.mark.browser
+def test_from_nothing_to_an_upload_through_the_page(
+    engine: Path, azurite: Azurite, http: httpx.Client, tmp_path: Path
+) -> None:
+    page_port = free_port()
+    page = f"http://localhost:{page_port}"
+    config = {"allowedOrigins": [page], "container": "from-nothing", "protect": False}
+    demo_directory, picture = tmp_path / "demo", tmp_path / "cat.png"
+    demo_directory.mkdir()
+    picture.write_bytes(PNG)
+    with engine_stack(PROGRAM, AzuriteCloud(azurite).for_engine, config, engine=engine, directory=tmp_path) as stack:
+        stack.up()
+        (demo_directory / ".env").write_text(stack.outputs["env"], encoding="utf-8")
+        # There is no Microsoft Entra ID here, so the key of Azurite's account signs in place of the identity.
+        settings = {
+            "AZURE_STORAGE_CONNECTION_STRING": azurite.connection_string,
+            "REQUESTS_CA_BUNDLE": str(azurite.certificate),
+        }
+        with (
+            running_demo(demo_directory, "--page-port", str(page_port), **settings) as demo,
+            ThreadPoolExecutor(1) as thread,
+        ):
+            url = thread.submit(upload_in_browser, replace(demo, page=page), picture).result()
+            assert url.startswith(f"{azurite.account_url}/from-nothing/public/")
+            assert http.get(url).content == PNG
+        stack.destroy()

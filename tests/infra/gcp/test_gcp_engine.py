@@ -1,0 +1,100 @@
+"""The Google program on the real engine: from nothing to an upload, a change, and the end."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import httpx
+import pytest
+
+from emulators.ports import free_port
+from tests.demo_process import running_demo
+from tests.infra.engine.conftest import engine as engine
+from tests.infra.engine_stacks_of_clouds import engine_stack
+from tests.infra.gcp.program import PROGRAM
+from tests.infra.gcp.reference_cloud import ReferenceCloud
+from tests.infra.test_stack_to_demo import PNG, upload_in_browser
+
+
+def test_a_stack_is_created_once_and_changed_and_destroyed(engine: Path, tmp_path: Path) -> None:
+    cloud = ReferenceCloud()
+    config = {"location": "EU", "protect": False}
+    with engine_stack(PROGRAM, cloud.for_engine, config, engine=engine, directory=tmp_path) as stack:
+        # The stack itself, two components, five resources of the bucket and seven for the service account.
+        assert stack.preview()[0] == {"create": 15}
+        assert not cloud.state.buckets
+        assert stack.up() == {"create": 15}
+        bucket = stack.outputs["bucket"]
+        assert list(cloud.state.buckets) == [bucket]
+        assert stack.up() == {}
+        assert stack.secret_outputs == set()
+
+        stack.configure({"presign-gcp:allowedOrigins": ["https://app.example.com"]})
+        assert stack.up() == {"update": 1}
+        [rule] = cloud.state.buckets[bucket]["cors"]
+        assert rule.allowed_origins == ("https://app.example.com",)
+
+        assert stack.destroy() == {"delete": 15}
+        assert (cloud.state.buckets, cloud.state.roles, cloud.state.accounts) == ({}, {}, {})
+
+
+def test_another_public_prefix_is_public_and_the_old_one_no_longer(engine: Path, tmp_path: Path) -> None:
+    cloud = ReferenceCloud()
+    config = {"location": "EU", "protect": False}
+    with engine_stack(PROGRAM, cloud.for_engine, config, engine=engine, directory=tmp_path) as stack:
+        stack.up()
+        bucket = stack.outputs["bucket"]
+        stack.configure({"presign-gcp:publicPrefix": "media/"})
+        stack.up()
+        assert stack.outputs["bucket"] == bucket
+        assert cloud.rights("allUsers") == {"media/": {"storage.objects.get"}}
+        assert set(cloud.rights(f"serviceAccount:{stack.outputs['signerEmail']}")) == {"pending/", "media/"}
+
+
+def test_secrets_are_marked_and_encrypted_in_every_file_of_the_state(engine: Path, tmp_path: Path) -> None:
+    config = {"location": "EU", "signWith": "hmacKey"}
+    with engine_stack(PROGRAM, ReferenceCloud().for_engine, config, engine=engine, directory=tmp_path) as stack:
+        stack.up()
+        outputs, state = stack.outputs, stack.state_text()
+        assert stack.secret_outputs == {"hmacSecret", "env"}
+        assert outputs["hmacAccessId"] in state
+        assert outputs["hmacSecret"] in outputs["env"]
+        assert outputs["hmacSecret"] not in state
+
+
+@pytest.mark.browser
+def test_from_nothing_to_an_upload_through_the_page(engine: Path, tmp_path: Path) -> None:
+    port, page_port = free_port(), free_port()
+    page = f"http://localhost:{page_port}"
+    config = {
+        "location": "EU",
+        "allowedOrigins": [page],
+        "signWith": "privateKey",
+        "separateVerifier": True,
+        "gcp:storageCustomEndpoint": f"http://127.0.0.1:{port}/storage/v1/",
+    }
+    demo_directory, picture = tmp_path / "demo", tmp_path / "cat.png"
+    demo_directory.mkdir()
+    picture.write_bytes(PNG)
+    cloud = ReferenceCloud(port=port)
+    with engine_stack(PROGRAM, cloud.for_engine, config, engine=engine, directory=tmp_path) as stack:
+        stack.up()
+        outputs = stack.outputs
+        # As docs/provisioning-google.md says.
+        for name, output in (
+            (".env", "env"),
+            (".env.google-signer.json", "signerCredentials"),
+            (".env.google-verifier.json", "verifierCredentials"),
+        ):
+            (demo_directory / name).write_text(outputs[output], encoding="utf-8")
+        with (
+            cloud.serve() as (url, _),
+            running_demo(demo_directory, "--page-port", str(page_port)) as demo,
+            ThreadPoolExecutor(1) as thread,
+        ):
+            uploaded = thread.submit(upload_in_browser, replace(demo, page=page), picture).result()
+            assert uploaded.startswith(f"{url}/{outputs['bucket']}/public/")
+            assert httpx.get(uploaded).content == PNG
+        assert outputs["signerCredentials"] not in demo.log
