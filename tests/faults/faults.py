@@ -36,6 +36,8 @@ SEED = os.environ.get("FAULTS_SEED", "1")
 PAGE = Path(__file__).with_name("page.mjs")
 WAIT_SECONDS = 120
 MAX_RUNS = 3
+FORGOTTEN = 410
+"""The status of an event that no server sent: the storage had the part before it was killed, and has it no more."""
 SLOW_CLOCK_SECONDS = 2 * 3600
 JUMP_MS = 3_600_000
 # Answers that do not come are given up after seconds instead of a minute.
@@ -291,11 +293,10 @@ def upload_during(world: World, fault: Fault, number: int) -> tuple[Outcome, Cli
     """Upload a file while ``fault`` happens, as a person does it: they run again what gave up, or was closed."""
     client = Client(world, fault, number)
     del world.storage.events[:]
-    lost: set[tuple[str, str]] = set()
     try:
         _arm(world, fault)
         client.start()
-        _act(world, fault, client, lost)
+        _act(world, fault, client)
         key, said = client.end()
         while key is None and client.runs < MAX_RUNS:
             client.start()
@@ -307,14 +308,14 @@ def upload_during(world: World, fault: Fault, number: int) -> tuple[Outcome, Cli
         world.api.disarm()
         world.storage.is_down = world.api.is_down = False
         world.set_clock_back(0)
-    again = sent_again(world.storage.events, world.store.part_text, lost)
+    again = sent_again(world.storage.events, world.store.part_text)
     return Outcome(key=key, said=said, sent_again=again, runs=client.runs), client
 
 
-def sent_again(events: list[Event], part_text: str, lost: set[tuple[str, str]]) -> list[tuple[str, str]]:
-    """Return the parts that a client sent although the storage had acknowledged them before, except those in ``lost``.
+def sent_again(events: list[Event], part_text: str) -> list[tuple[str, str]]:
+    """Return the parts that a client sent although the storage had them.
 
-    What the storage had is what it answered, also if the client did not get the answer.
+    What the storage has is what it has answered, also if the client did not get the answer, until it is FORGOTTEN.
     """
     held: set[tuple[str, str]] = set()
     again = []
@@ -322,8 +323,10 @@ def sent_again(events: list[Event], part_text: str, lost: set[tuple[str, str]]) 
         if not event.request.startswith("PUT ") or part_text not in event.request:
             continue
         part = part_of(event.request)
-        if event.status is None and part in held - lost:
+        if event.status is None and part in held:
             again.append(part)
+        elif event.status == FORGOTTEN:
+            held.discard(part)
         elif event.status is not None and 200 <= event.status <= 299:
             held.add(part)
     return again
@@ -355,7 +358,7 @@ def _arm(world: World, fault: Fault) -> None:
             world.storage.arm(Failure(answer="hang", done=done, only=parts), at=at)
 
 
-def _act(world: World, fault: Fault, client: Client, lost: set[tuple[str, str]]) -> None:
+def _act(world: World, fault: Fault, client: Client) -> None:
     """Do at the armed moment what the relay cannot do by itself."""
     match fault.kind:
         case "a part's request has expired":
@@ -374,8 +377,10 @@ def _act(world: World, fault: Fault, client: Client, lost: set[tuple[str, str]])
             world.storage.is_down = True
             world.store.kill()
             world.store.start()
-            acknowledged = {part_of(event.request) for event in world.storage.events if event.status in (200, 201)}
-            lost |= acknowledged - world.held_parts(client.tokens)
+            held = world.held_parts(client.tokens)
+            for event in [each for each in world.storage.events if each.status in (200, 201)]:
+                if part_of(event.request) not in held:
+                    world.storage.note(Event(request=event.request, status=FORGOTTEN))
             world.storage.is_down = False
             world.storage.disarm()
         case "the client is closed":
