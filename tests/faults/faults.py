@@ -40,10 +40,12 @@ FORGOTTEN = 410
 """The status of an event that no server sent: the storage had the part before it was killed, and has it no more."""
 SLOW_CLOCK_SECONDS = 2 * 3600
 JUMP_MS = 3_600_000
-# Answers that do not come are given up after seconds instead of a minute.
+STALL_SECONDS, WAIT_FOR_ANSWER_SECONDS = 4, 30
+"""After how long a client gives up a request that stands still, instead of a minute."""
 COMMAND = (
-    "import presign.uploading.connections as connections; connections._ANSWER_SECONDS = 4; "
-    "from presign.__main__ import main; import sys; sys.argv[0] = 'presign'; main()"
+    "import sys; import presign.uploading.connections as connections; "
+    "connections._ANSWER_SECONDS = float(sys.argv.pop(1)); "
+    "from presign.__main__ import main; sys.argv[0] = 'presign'; main()"
 )
 
 Kind = Literal[
@@ -217,6 +219,7 @@ class Client:
         self.runs += 1
         kind = "brief" if self._fault.kind == "the machine sleeps" else "files"
         api = f"{self._world.api.url}/{kind}"
+        give_up = STALL_SECONDS if self._fault.kind == "a part stalls" else WAIT_FOR_ANSWER_SECONDS
         if self.is_page:
             options = {
                 "api": api,
@@ -224,10 +227,11 @@ class Client:
                 "type": "image/png",
                 "state": str(self._state),
                 "isPatient": "killed" in self._fault.kind,
+                "giveUpMs": 1000 * give_up,
             }
             command = [str(node()), str(PAGE), json.dumps(options)]
         else:
-            command = [sys.executable, "-c", COMMAND, "upload", str(self.path), "--api", api]
+            command = [sys.executable, "-c", COMMAND, str(give_up), "upload", str(self.path), "--api", api]
             command += ["--state", str(self._state), "--json", "--type", "image/png"]
         self.process = subprocess.Popen(
             command,
