@@ -36,12 +36,16 @@ SEED = os.environ.get("FAULTS_SEED", "1")
 PAGE = Path(__file__).with_name("page.mjs")
 WAIT_SECONDS = 120
 MAX_RUNS = 3
+FORGOTTEN = 410
+"""The status of an event that no server sent: the storage had the part before it was killed, and has it no more."""
 SLOW_CLOCK_SECONDS = 2 * 3600
 JUMP_MS = 3_600_000
-# Answers that do not come are given up after seconds instead of a minute.
+STALL_SECONDS, WAIT_FOR_ANSWER_SECONDS = 4, 30
+"""After how long a client gives up a request that stands still, instead of a minute."""
 COMMAND = (
-    "import presign.uploading.connections as connections; connections._ANSWER_SECONDS = 4; "
-    "from presign.__main__ import main; import sys; sys.argv[0] = 'presign'; main()"
+    "import sys; import presign.uploading.connections as connections; "
+    "connections._ANSWER_SECONDS = float(sys.argv.pop(1)); "
+    "from presign.__main__ import main; sys.argv[0] = 'presign'; main()"
 )
 
 Kind = Literal[
@@ -215,6 +219,7 @@ class Client:
         self.runs += 1
         kind = "brief" if self._fault.kind == "the machine sleeps" else "files"
         api = f"{self._world.api.url}/{kind}"
+        give_up = STALL_SECONDS if self._fault.kind == "a part stalls" else WAIT_FOR_ANSWER_SECONDS
         if self.is_page:
             options = {
                 "api": api,
@@ -222,10 +227,11 @@ class Client:
                 "type": "image/png",
                 "state": str(self._state),
                 "isPatient": "killed" in self._fault.kind,
+                "giveUpMs": 1000 * give_up,
             }
             command = [str(node()), str(PAGE), json.dumps(options)]
         else:
-            command = [sys.executable, "-c", COMMAND, "upload", str(self.path), "--api", api]
+            command = [sys.executable, "-c", COMMAND, str(give_up), "upload", str(self.path), "--api", api]
             command += ["--state", str(self._state), "--json", "--type", "image/png"]
         self.process = subprocess.Popen(
             command,
@@ -291,11 +297,10 @@ def upload_during(world: World, fault: Fault, number: int) -> tuple[Outcome, Cli
     """Upload a file while ``fault`` happens, as a person does it: they run again what gave up, or was closed."""
     client = Client(world, fault, number)
     del world.storage.events[:]
-    lost: set[tuple[str, str]] = set()
     try:
         _arm(world, fault)
         client.start()
-        _act(world, fault, client, lost)
+        _act(world, fault, client)
         key, said = client.end()
         while key is None and client.runs < MAX_RUNS:
             client.start()
@@ -307,14 +312,14 @@ def upload_during(world: World, fault: Fault, number: int) -> tuple[Outcome, Cli
         world.api.disarm()
         world.storage.is_down = world.api.is_down = False
         world.set_clock_back(0)
-    again = sent_again(world.storage.events, world.store.part_text, lost)
+    again = sent_again(world.storage.events, world.store.part_text)
     return Outcome(key=key, said=said, sent_again=again, runs=client.runs), client
 
 
-def sent_again(events: list[Event], part_text: str, lost: set[tuple[str, str]]) -> list[tuple[str, str]]:
-    """Return the parts that a client sent although the storage had acknowledged them before, except those in ``lost``.
+def sent_again(events: list[Event], part_text: str) -> list[tuple[str, str]]:
+    """Return the parts that a client sent although the storage had them.
 
-    What the storage had is what it answered, also if the client did not get the answer.
+    What the storage has is what it has answered, also if the client did not get the answer, until it is FORGOTTEN.
     """
     held: set[tuple[str, str]] = set()
     again = []
@@ -322,8 +327,10 @@ def sent_again(events: list[Event], part_text: str, lost: set[tuple[str, str]]) 
         if not event.request.startswith("PUT ") or part_text not in event.request:
             continue
         part = part_of(event.request)
-        if event.status is None and part in held - lost:
+        if event.status is None and part in held:
             again.append(part)
+        elif event.status == FORGOTTEN:
+            held.discard(part)
         elif event.status is not None and 200 <= event.status <= 299:
             held.add(part)
     return again
@@ -355,7 +362,7 @@ def _arm(world: World, fault: Fault) -> None:
             world.storage.arm(Failure(answer="hang", done=done, only=parts), at=at)
 
 
-def _act(world: World, fault: Fault, client: Client, lost: set[tuple[str, str]]) -> None:
+def _act(world: World, fault: Fault, client: Client) -> None:
     """Do at the armed moment what the relay cannot do by itself."""
     match fault.kind:
         case "a part's request has expired":
@@ -374,8 +381,10 @@ def _act(world: World, fault: Fault, client: Client, lost: set[tuple[str, str]])
             world.storage.is_down = True
             world.store.kill()
             world.store.start()
-            acknowledged = {part_of(event.request) for event in world.storage.events if event.status in (200, 201)}
-            lost |= acknowledged - world.held_parts(client.tokens)
+            held = world.held_parts(client.tokens)
+            for event in [each for each in world.storage.events if each.status in (200, 201)]:
+                if part_of(event.request) not in held:
+                    world.storage.note(Event(request=event.request, status=FORGOTTEN))
             world.storage.is_down = False
             world.storage.disarm()
         case "the client is closed":

@@ -1,7 +1,7 @@
 /**
  * A page that uploads one file with the JavaScript client, as a process that can be killed, stopped and continued.
  *
- *     node page.mjs '{"api": …, "path": …, "type": …, "state": …, "isPatient": …}'
+ *     node page.mjs '{"api": …, "path": …, "type": …, "state": …, "isPatient": …, "giveUpMs": …}'
  *
  * It writes one line of JSON: the key, or the code of the error. A line of its standard input is a number of
  * milliseconds by which its clocks jump: "wall" (Date) or "both" (also performance.now()).
@@ -14,11 +14,10 @@ import { createInterface } from "node:readline";
 
 import { NodeXMLHttpRequest } from "../../client/test/xml_http_request.js";
 
-const { api, path, type, state, isPatient } = JSON.parse(process.argv[2]);
+const { api, path, type, state, isPatient, giveUpMs } = JSON.parse(process.argv[2]);
 
 /** A test does not wait for minutes until a request that stands still is given up. */
 const LONG_MS = 60_000;
-const SHORT_MS = isPatient ? 30_000 : 4000;
 
 let wallMs = 0;
 let monotonicMs = 0;
@@ -30,7 +29,7 @@ performance.now = () => performanceNow() + monotonicMs;
 if (!isPatient) Math.random = () => 0;
 Object.assign(globalThis, {
   XMLHttpRequest: NodeXMLHttpRequest,
-  setTimeout: (act, ms, ...rest) => setTimeout(act, ms >= LONG_MS ? SHORT_MS : ms, ...rest),
+  setTimeout: (act, ms, ...rest) => setTimeout(act, ms >= LONG_MS ? giveUpMs : ms, ...rest),
 });
 createInterface({ input: process.stdin }).on("line", (line) => {
   const [clocks, ms] = line.split(" ");
