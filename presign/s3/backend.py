@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from binascii import a2b_hex, b2a_base64
 from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
@@ -24,6 +25,7 @@ from presign.keys import check_prefix
 from presign.messages import Grant, Rule
 from presign.progress import ReportBytes, ignore_bytes
 from presign.s3.copying import Copier
+from presign.s3.diagnosis import S3Diagnosis
 from presign.s3.objects import HEADERS, S3Objects
 from presign.s3.parts import S3Parts
 from presign.s3.requests import BucketRequests, error_code, scope_of
@@ -130,9 +132,10 @@ class S3Backend:
         verifier = verifier_session or session
         self._verifier_credentials = self._credentials if verifier is session else load_credentials(verifier)
         build = partial(build_client, verifier, region=self._region, endpoint_url=self._endpoint_url)
+        self._verifier_client = self._client if verifier is session else build()
         requests = BucketRequests(
             bucket=bucket,
-            client=self._client if verifier is session else build(),
+            client=self._verifier_client,
             credentials=self._verifier_credentials,
             location=self._location,
             region=self._region,
@@ -241,6 +244,18 @@ class S3Backend:
         """Return the object's own URL, on the endpoint that browsers reach."""
         return self._browser_requests.object_url(key)
 
+    def diagnosis(self) -> S3Diagnosis:
+        """Return what ``presign doctor`` asks S3 about this bucket, with the credentials of both identities."""
+        return S3Diagnosis(
+            bucket=self._bucket,
+            region=self._region,
+            is_aws=self._is_aws,
+            has_two_identities=self._verifier_credentials is not self._credentials,
+            signer=self._client,
+            verifier=self._verifier_client,
+            browser_requests=self._browser_requests,
+        )
+
     def check(self) -> None:
         """Request the bucket; credentials that may not list it pass, because a signer does not need that permission."""
         try:
@@ -329,7 +344,9 @@ def open_s3(url: str, *, verifier_session: boto3.Session | None = None) -> tuple
     """Return the backend and the prefix of ``s3://bucket/prefix/?region=...``.
 
     Parameters are ``region``, ``endpoint_url``, ``public_endpoint_url``, ``upload_method`` and ``allow_http`` (``true``
-    or ``false``); see S3Backend, also for ``verifier_session``. Raises ConfigurationError for any other parameter.
+    or ``false``); see S3Backend, also for ``verifier_session``. By default, the verifier's access key is in
+    ``PRESIGN_VERIFIER_ACCESS_KEY_ID`` and ``PRESIGN_VERIFIER_SECRET_ACCESS_KEY``, if they are set. Raises
+    ConfigurationError for any other parameter.
     """
     address = read_address(
         url,
@@ -345,10 +362,18 @@ def open_s3(url: str, *, verifier_session: boto3.Session | None = None) -> tuple
         public_endpoint_url=parameters.get("public_endpoint_url"),
         # S3Backend checks the value.
         upload_method=cast(UploadMethod, parameters.get("upload_method", "auto")),
-        verifier_session=verifier_session,
+        verifier_session=verifier_session or _verifier_of_environment(),
         allow_http=address.flag("allow_http"),
     )
     return backend, prefix
+
+
+def _verifier_of_environment() -> boto3.Session | None:
+    names = ("PRESIGN_VERIFIER_ACCESS_KEY_ID", "PRESIGN_VERIFIER_SECRET_ACCESS_KEY")
+    access_key, secret_key = (os.environ.get(name) or None for name in names)
+    if (access_key is None) != (secret_key is None):
+        raise ConfigurationError(f"{' and '.join(names)} must both be set, or neither", field="verifier_session")
+    return None if access_key is None else new_session(access_key=access_key, secret_key=secret_key)
 
 
 def _checksum_fields(grant: Grant) -> dict[str, str]:

@@ -68,6 +68,10 @@ class UploadAttempt:
         """Return the same request with more headers, also if it is a form."""
         return replace(self, headers={**self.headers, **headers})
 
+    def with_url(self, url: str) -> UploadAttempt:
+        """Return the same request to another address."""
+        return replace(self, url=url)
+
     @property
     def is_azure(self) -> bool:
         """Whether the request is one of Azure's dialect."""
