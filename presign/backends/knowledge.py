@@ -35,6 +35,10 @@ class StoreKnowledge:
         """Return the rules that the storage has shown to enforce for uploads of this kind."""
         return self.shown.get(mechanism, frozenset())
 
+    def has(self, mechanism: Mechanism) -> bool:
+        """Say whether an upload of this kind worked."""
+        return mechanism in self.shown
+
     def to_dict(self) -> dict[str, Any]:
         """Return the members of the file."""
         shown = {name: sorted(rule.value for rule in self.shown[name]) for name in _MECHANISMS if name in self.shown}
@@ -45,7 +49,11 @@ class StoreKnowledge:
         Path(path).write_bytes(orjson.dumps(self.to_dict(), option=orjson.OPT_INDENT_2) + b"\n")
 
 
-def read_knowledge(source: StoreKnowledge | str | os.PathLike[str] | None, *, storage: str) -> StoreKnowledge | None:
+LearnedSource = StoreKnowledge | str | os.PathLike[str] | None
+"""What is known of a storage, the path of its file, or None."""
+
+
+def read_knowledge(source: LearnedSource, *, storage: str) -> StoreKnowledge | None:
     """Return what is known of ``storage`` from the file of ``presign doctor --write``; None if ``source`` is None.
 
     Raises ConfigurationError for a file that cannot be read, or that is about another storage.

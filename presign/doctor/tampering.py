@@ -78,15 +78,22 @@ def _checksum(patient: Patient, way: Way) -> Iterator[Seen]:
 def _headers(patient: Patient, way: Way) -> Iterator[Seen]:
     sample = patient.sign(patient.grant(create_only=way.create_only))
     extras = _AZURE_EXTRAS if sample.is_azure else _FORM_EXTRAS if sample.fields else _PUT_EXTRAS
+    obeyed, answered = [], []
     for name, value in extras.items():
         grant = patient.grant(create_only=way.create_only)
         answer = patient.send(patient.sign(grant).with_extra(name, value))
-        what = f"{way.described} with {name}, which the ticket does not have"
         head = patient.store.head(grant.upload_key) if answer.is_accepted else None
-        if head is not None and not _has_extras(grant, head):
-            yield Seen.good("rule-headers", f"the storage ignores the header of {what}")
-        else:
-            yield _judge(answer, "rule-headers", what)
+        if head is not None and _has_extras(grant, head):
+            obeyed.append(name)
+        elif not answer.is_accepted and not answer.is_refused:
+            answered.append(answer.status)
+    if obeyed:
+        listed = ", ".join(obeyed)
+        yield Seen.bad("rule-headers", f"the storage obeys {listed} in {way.described}, which the ticket does not have")
+    elif answered:
+        yield Seen.unknown("rule-headers", f"the storage answers {answered[0]} to {way.described} with another header")
+    else:
+        yield Seen.good("rule-headers", f"the storage obeys no header of {way.described} that the ticket does not have")
 
 
 def _has_extras(grant: Grant, head: ObjectHead) -> bool:

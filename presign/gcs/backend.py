@@ -11,6 +11,7 @@ from urllib.parse import unquote
 
 from presign.backends.addresses import read_address
 from presign.backends.backend import ListedObject, ObjectHead, ObjectStore, PublishOption, SignedUpload
+from presign.backends.knowledge import LearnedSource, Mechanism, read_knowledge
 from presign.backends.object_headers import HeaderNames
 from presign.backends.settings import check_texts
 from presign.backends.signature_v4_requests import SignatureV4Requests, UploadMethod
@@ -81,6 +82,8 @@ class GCSBackend:
     - ``upload_method``: ``"post"`` or ``"put"`` for every upload. ``"auto"`` chooses PUT if the grant is create-only,
       because a form cannot enforce that, and POST otherwise, because its policy covers every field.
     - ``allow_http``: accept endpoints without TLS that are not on this machine, such as an emulator in a container.
+    - ``learned``: what the bucket has shown, from the file that ``presign doctor --write`` has written. Tickets then
+      say "storage" only of rules that it was seen to enforce.
 
     Raises ConfigurationError. Source: "Signed URLs", "POST Object" and "PUT Object", Cloud Storage documentation.
 
@@ -105,6 +108,7 @@ class GCSBackend:
         bucket_bound_hostname: str | None = None,
         upload_method: UploadMethod = "auto",
         allow_http: bool = False,
+        learned: LearnedSource = None,
     ) -> None:
         check_texts(
             {
@@ -122,6 +126,7 @@ class GCSBackend:
         _check_bucket_name("pending_bucket", pending_bucket)
         self._bucket = bucket
         self._pending_bucket = pending_bucket
+        self._learned = read_knowledge(learned, storage=f"gs://{bucket}")
         self._endpoint_url = find_endpoint(endpoint_url, allow_http=allow_http)
         location, pending_location = public_locations(
             bucket,
@@ -182,7 +187,8 @@ class GCSBackend:
             signers=self._pending_signers,
             location=BucketLocation.of_bucket(pending_bucket, self._endpoint_url),
         )
-        self._parts = GcsParts(bucket=uploads, pending=pending_uploads)
+        shown = None if self._learned is None else self._learned.of("parts")
+        self._parts = GcsParts(bucket=uploads, pending=pending_uploads, shown=shown)
         self._rewriter = Rewriter(self._json_api, source=self._pending_objects, destination=self._objects)
 
     def __repr__(self) -> str:
@@ -240,9 +246,12 @@ class GCSBackend:
         another body, but this was not tried on Google's servers. So the checksum is not among these rules. Cloud
         Storage stores no SHA-256, so completion reads the whole object to verify it.
         """
-        if self._browser_requests.uses_post(grant):
-            return _POST_RULES
-        return _PUT_RULES | {Rule.CREATE_ONLY} if grant.create_only else _PUT_RULES
+        mechanism: Mechanism = "post" if self._browser_requests.uses_post(grant) else "put"
+        if mechanism == "post":
+            rules = _POST_RULES
+        else:
+            rules = _PUT_RULES | {Rule.CREATE_ONLY} if grant.create_only else _PUT_RULES
+        return rules if self._learned is None else rules & self._learned.of(mechanism)
 
     def sign_upload(self, grant: Grant, now: datetime) -> SignedUpload:
         """Return a POST form whose policy covers every field, or a PUT with every header signed."""
@@ -328,8 +337,8 @@ def open_gcs(url: str) -> tuple[GCSBackend, str]:
 
     Parameters are ``pending_bucket``, ``credentials`` and ``verifier_credentials`` (paths), ``service_account_email``,
     ``endpoint_url``, ``public_endpoint_url``, ``virtual_hosted_style`` and ``allow_http`` (``true`` or ``false``),
-    ``bucket_bound_hostname`` and ``upload_method`` (see GCSBackend); an HMAC key can only come from the environment.
-    Raises ConfigurationError for any other parameter.
+    ``bucket_bound_hostname``, ``upload_method`` and ``learned``, a path (see GCSBackend); an HMAC key can only come
+    from the environment. Raises ConfigurationError for any other parameter.
     """
     address = read_address(
         url,
@@ -339,6 +348,7 @@ def open_gcs(url: str) -> tuple[GCSBackend, str]:
             "bucket_bound_hostname",
             "credentials",
             "endpoint_url",
+            "learned",
             "pending_bucket",
             "public_endpoint_url",
             "service_account_email",
@@ -362,6 +372,7 @@ def open_gcs(url: str) -> tuple[GCSBackend, str]:
         # GCSBackend checks the value.
         upload_method=cast(UploadMethod, parameters.get("upload_method", "auto")),
         allow_http=address.flag("allow_http"),
+        learned=parameters.get("learned"),
     )
     return backend, prefix
 

@@ -17,6 +17,7 @@ from presign.backends.addresses import check_tls, read_address, read_endpoint
 from presign.backends.backend import ListedObject, ObjectHead, ObjectStore, PublishOption, SignedUpload
 from presign.backends.expiring_credentials import ExpiringCredentials
 from presign.backends.failures import missing_bucket, storage_failed, unreachable, wrong_clock
+from presign.backends.knowledge import LearnedSource, Mechanism, read_knowledge
 from presign.backends.lazy_client import LazyClient
 from presign.backends.settings import check_texts
 from presign.backends.signature_v4_requests import SignatureV4Requests, UploadMethod
@@ -72,6 +73,8 @@ class S3Backend:
       the pending prefix and, for files in parts, to list and abort parts there. Then no ticket can copy, read or
       overwrite anything else, even on a store that obeys headers which nobody signed.
     - ``allow_http``: accept endpoints without TLS that are not on this machine.
+    - ``learned``: what the store has shown, from the file that ``presign doctor --write`` has written. Tickets then say
+      "storage" only of rules that this store was seen to enforce. Completion verifies the others.
 
     Credentials are loaded when the backend is built, and renewed in the background. Raises ConfigurationError.
 
@@ -92,6 +95,7 @@ class S3Backend:
         session: boto3.Session | None = None,
         verifier_session: boto3.Session | None = None,
         allow_http: bool = False,
+        learned: LearnedSource = None,
     ) -> None:
         check_texts({"bucket": bucket, "region": region})
         if not bucket or "/" in bucket:
@@ -120,11 +124,13 @@ class S3Backend:
                 ),
             )
         )
+        self._learned = read_knowledge(learned, storage=f"s3://{bucket}")
         self._browser_requests = SignatureV4Requests(
             location=public_location,
             header_names=HEADERS,
             upload_method=upload_method,
-            store_has_post=not public_location.host.endswith(_HOSTS_WITHOUT_POST),
+            store_has_post=not public_location.host.endswith(_HOSTS_WITHOUT_POST)
+            and (self._learned is None or self._learned.has("post")),
         )
         self._bucket = bucket
         self._credentials = load_credentials(session)
@@ -167,6 +173,7 @@ class S3Backend:
             browser_requests=self._browser_requests,
             signers_at=self._signers_at,
             is_aws=self._is_aws,
+            shown=None if self._learned is None else self._learned.of("parts"),
         )
 
     def __repr__(self) -> str:
@@ -215,11 +222,15 @@ class S3Backend:
     def enforces(self, grant: Grant) -> frozenset[Rule]:
         """Return the rules that S3 enforces.
 
-        POST: all but create-only. PUT: all but a range of sizes and the absence of other headers.
+        POST: all but create-only. PUT: all but a range of sizes and the absence of other headers. With ``learned``,
+        only those of them that the store has shown.
         """
-        if self._browser_requests.uses_post(grant):
-            return _POST_RULES
-        return _PUT_RULES | {Rule.SIZE} if grant.exact_bytes is not None else _PUT_RULES
+        mechanism: Mechanism = "post" if self._browser_requests.uses_post(grant) else "put"
+        if mechanism == "post":
+            rules = _POST_RULES
+        else:
+            rules = _PUT_RULES | {Rule.SIZE} if grant.exact_bytes is not None else _PUT_RULES
+        return rules if self._learned is None else rules & self._learned.of(mechanism)
 
     def sign_upload(self, grant: Grant, now: datetime) -> SignedUpload:
         """Return a POST form whose policy covers every field, or a PUT with every header signed."""
@@ -343,15 +354,15 @@ class S3Backend:
 def open_s3(url: str, *, verifier_session: boto3.Session | None = None) -> tuple[S3Backend, str]:
     """Return the backend and the prefix of ``s3://bucket/prefix/?region=...``.
 
-    Parameters are ``region``, ``endpoint_url``, ``public_endpoint_url``, ``upload_method`` and ``allow_http`` (``true``
-    or ``false``); see S3Backend, also for ``verifier_session``. By default, the verifier's access key is in
-    ``PRESIGN_VERIFIER_ACCESS_KEY_ID`` and ``PRESIGN_VERIFIER_SECRET_ACCESS_KEY``, if they are set. Raises
-    ConfigurationError for any other parameter.
+    Parameters are ``region``, ``endpoint_url``, ``public_endpoint_url``, ``upload_method``, ``learned`` (a path) and
+    ``allow_http`` (``true`` or ``false``); see S3Backend, also for ``verifier_session``. By default, the verifier's
+    access key is in ``PRESIGN_VERIFIER_ACCESS_KEY_ID`` and ``PRESIGN_VERIFIER_SECRET_ACCESS_KEY``, if they are set.
+    Raises ConfigurationError for any other parameter.
     """
     address = read_address(
         url,
         example="s3://bucket/prefix/?region=eu-central-1",
-        parameters={"region", "endpoint_url", "public_endpoint_url", "upload_method", "allow_http"},
+        parameters={"region", "endpoint_url", "public_endpoint_url", "upload_method", "allow_http", "learned"},
     )
     parameters = address.parameters
     prefix = check_prefix(unquote(address.path))
@@ -364,6 +375,7 @@ def open_s3(url: str, *, verifier_session: boto3.Session | None = None) -> tuple
         upload_method=cast(UploadMethod, parameters.get("upload_method", "auto")),
         verifier_session=verifier_session or _verifier_of_environment(),
         allow_http=address.flag("allow_http"),
+        learned=parameters.get("learned"),
     )
     return backend, prefix
 
