@@ -111,6 +111,7 @@ class S3Reference:
             region=region,
             checks_expiry=Leniency.UNCHECKED_EXPIRY not in self._lenient,
         )
+        self._region = region
         self._rights = dict(rights or {})
         self._part_limits = part_limits or PartLimits()
         self._clock = clock
@@ -124,6 +125,8 @@ class S3Reference:
             response = await self._answer(request, ReceivedRequest.of(request))
         except Refusal as refusal:
             response = error_answer(refusal)
+            # Amazon S3 and MinIO name the region in their refusals.
+            response.headers["x-amz-bucket-region"] = self._region
             if request.headers.get("expect") is not None:
                 # The client sends no body after a refusal, so on this connection no next request could be told from it.
                 response.headers["connection"] = "close"

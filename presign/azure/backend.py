@@ -19,6 +19,7 @@ from presign.azure.publication import MAX_ONE_COPY_BYTES, Publication, check_pub
 from presign.backends.addresses import read_address
 from presign.backends.backend import ListedObject, ObjectHead, ObjectStore, PublishOption, SignedUpload
 from presign.backends.expiring_credentials import CredentialsRenewer
+from presign.backends.failures import MAX_CLOCK_SKEW
 from presign.backends.knowledge import LearnedSource, read_knowledge
 from presign.backends.lazy_client import LazyClient
 from presign.backends.object_headers import HeaderNames
@@ -233,15 +234,15 @@ class AzureBackend:
         """Return the blob's own URL, on the account URL that browsers reach."""
         return self._uploads.blob_url(key)
 
-    def check(self) -> None:
+    def check(self, *, lifetime: timedelta = MAX_CLOCK_SKEW) -> None:
         """Request the properties of both containers as the verifier, and those of the pending one as the signer, too.
 
         An identity that may not read them passes, because a signer does not need that permission. If
-        ``pending_container`` is another container, it must be private.
+        ``pending_container`` is another container, it must be private. The clock must not be slow by ``lifetime``.
         """
-        self._objects.properties()
+        self._objects.properties(lifetime)
         if self._pending.container != self._objects.container:
-            pending = self._pending.properties()
+            pending = self._pending.properties(lifetime)
             if pending is not None and pending.public_access is not None:
                 raise ConfigurationError(
                     f"everybody may read the container {self._pending.container}, where uploads wait until they are "
@@ -251,7 +252,7 @@ class AzureBackend:
                 )
         if self._verifier is not self._account:
             client = LazyClient(lambda: build_client(self._account, api_version=self._version))
-            BlobContainer(account=self._account, container=self._pending.container, client=client).properties()
+            BlobContainer(account=self._account, container=self._pending.container, client=client).properties(lifetime)
 
     def head(self, key: str, *, first_bytes: int = 0) -> ObjectHead | None:
         """Return what Get Blob Properties says; None for 404, and if the identity may not read.

@@ -45,7 +45,8 @@ def check_strangers(patient: Patient) -> Iterator[Seen]:
         yield from _judge_public(patient, patient.sender.send("GET", url).status)
     else:
         status = patient.sender.send("GET", url).status
-        if status == 200:
+        patient.pending_is_public = status == 200
+        if patient.pending_is_public:
             yield Seen.bad("pending-private", f"everybody can read what is under {patient.base_pending_prefix}")
         else:
             yield Seen.good("pending-private", f"the storage answers {status} to strangers who read a pending upload")

@@ -111,12 +111,12 @@ def _run(patient: Patient, add: Callable[[Seen], None]) -> None:
         _run_canary(partial(_of_way, way, check_rules), patient, add)
         _run_canary(partial(_of_way, way, check_forgeries), patient, add)
     for canary in (
+        check_strangers,
         check_unsigned_headers,
         check_publication,
         check_parts,
         check_versions,
         check_listing,
-        check_strangers,
         check_rights,
         check_tls,
     ):

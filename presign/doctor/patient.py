@@ -91,6 +91,7 @@ class Patient:
     litter: Litter = field(default_factory=Litter, repr=False)
     current: str = "settings"
     may_delete_published: bool = False
+    pending_is_public: bool = False
     working_ways: list[Way] = field(default_factory=list)
     shown: dict[Mechanism, set[Rule]] = field(default_factory=dict)
     sent_headers: set[str] = field(default_factory=set)

@@ -195,7 +195,7 @@ def _copies(patient: Patient, way: Way) -> Iterator[Seen]:
 
 
 def _everybody_reads(patient: Patient, grant: Grant, attempt: UploadAttempt) -> bool:
-    if patient.base_pending_prefix is None:
+    if patient.base_pending_prefix is None or patient.pending_is_public:
         return False
     return patient.sender.send("GET", patient.object_url(grant, attempt)).status == 200
 

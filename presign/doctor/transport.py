@@ -7,6 +7,7 @@ from datetime import timedelta
 from urllib.parse import urlsplit
 
 from presign.backends.addresses import is_loopback
+from presign.backends.failures import MAX_CLOCK_SKEW
 from presign.doctor.patient import LIFETIME, Aborted, Patient, Seen
 from presign.doctor.report import Severity
 from presign.errors import ConfigurationError, StorageUnavailable
@@ -37,7 +38,7 @@ def check_settings(patient: Patient) -> Iterator[Seen]:
     """Let the backend check its own settings."""
     patient.current = "settings"
     try:
-        patient.backend.check()
+        patient.backend.check(lifetime=LIFETIME)
     except ConfigurationError as error:
         yield Seen.bad(_CODES.get(error.field or "", "settings"), error.detail)
         raise Aborted from None
@@ -59,7 +60,7 @@ def check_clock(patient: Patient) -> Iterator[Seen]:
     detail = f"this machine's clock is {abs(seconds)} seconds {direction} the storage's"
     if abs(offset) <= _TOLERATED:
         yield Seen.good("clock", f"this machine's clock and the storage's differ by {abs(seconds)} seconds")
-    elif abs(offset) < LIFETIME:
+    elif -MAX_CLOCK_SKEW < offset < LIFETIME:
         yield Seen.bad("clock", detail, severity=Severity.WARNING)
     else:
         yield Seen.bad("clock", detail)

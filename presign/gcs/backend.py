@@ -11,6 +11,7 @@ from urllib.parse import unquote
 
 from presign.backends.addresses import read_address
 from presign.backends.backend import ListedObject, ObjectHead, ObjectStore, PublishOption, SignedUpload
+from presign.backends.failures import MAX_CLOCK_SKEW
 from presign.backends.knowledge import LearnedSource, Mechanism, read_knowledge
 from presign.backends.object_headers import HeaderNames
 from presign.backends.settings import check_texts
@@ -277,16 +278,17 @@ class GCSBackend:
         """Return the object's own URL, on the endpoint that browsers reach."""
         return self._browser_requests.object_url(key)
 
-    def check(self) -> None:
+    def check(self, *, lifetime: timedelta = MAX_CLOCK_SKEW) -> None:
         """Send one request with a signature and one with the credentials to each bucket.
 
-        Credentials that may not read the bucket pass, because signing and verifying do not need that right.
+        Credentials that may not read the bucket pass, because signing and verifying do not need that right. The clock
+        must not be slow by more than ``lifetime``.
         """
         buckets = {"bucket": self._bucket}
         if self._pending_bucket != self._bucket:
             buckets["pending_bucket"] = self._pending_bucket
         for setting, bucket in buckets.items():
-            self._check_bucket(bucket, setting)
+            self._check_bucket(bucket, setting, lifetime)
 
     def head(self, key: str, *, first_bytes: int = 0) -> ObjectHead | None:
         """Return the object's description, without first bytes.
@@ -320,7 +322,7 @@ class GCSBackend:
         """Copy the pending object to ``grant.key`` with ``rewriteTo``, in as many requests as Google needs."""
         return self._rewriter.publish(grant, head, report_copied=report_copied)
 
-    def _check_bucket(self, bucket: str, setting: str) -> None:
+    def _check_bucket(self, bucket: str, setting: str, lifetime: timedelta) -> None:
         now = datetime.now(timezone.utc)
         # This program may not reach the endpoint of browsers.
         location = BucketLocation.of_bucket(bucket, self._endpoint_url)
@@ -328,7 +330,15 @@ class GCSBackend:
             url = self._signers.get(now, _CHECK_LIFETIME).urls.sign_url(location, "GET", _CHECK_KEY, {})
         except CredentialsUnavailable as error:
             raise ConfigurationError(error.detail, field=self._identity.setting) from None
-        check_signature(url, now, identity=self._identity, bucket=bucket, kind=setting, endpoint_url=self._endpoint_url)
+        check_signature(
+            url,
+            now,
+            identity=self._identity,
+            bucket=bucket,
+            kind=setting,
+            endpoint_url=self._endpoint_url,
+            lifetime=lifetime,
+        )
         self._json_api.check(bucket, kind=setting)
 
 

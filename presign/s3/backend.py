@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 from binascii import a2b_hex, b2a_base64
 from collections.abc import Iterator, Mapping
-from datetime import datetime, timedelta
+from datetime import datetime, timedelta, timezone
 from functools import partial
-from typing import cast
+from typing import Any, cast
 from urllib.parse import unquote
 
 import boto3
@@ -16,7 +17,14 @@ from botocore.exceptions import BotoCoreError, ClientError
 from presign.backends.addresses import check_tls, read_address, read_endpoint
 from presign.backends.backend import ListedObject, ObjectHead, ObjectStore, PublishOption, SignedUpload
 from presign.backends.expiring_credentials import ExpiringCredentials
-from presign.backends.failures import missing_bucket, storage_failed, unreachable, wrong_clock
+from presign.backends.failures import (
+    MAX_CLOCK_SKEW,
+    check_clock,
+    missing_bucket,
+    storage_failed,
+    unreachable,
+    wrong_clock,
+)
 from presign.backends.knowledge import LearnedSource, Mechanism, read_knowledge
 from presign.backends.lazy_client import LazyClient
 from presign.backends.settings import check_texts
@@ -29,7 +37,7 @@ from presign.s3.copying import Copier
 from presign.s3.diagnosis import S3Diagnosis
 from presign.s3.objects import HEADERS, S3Objects
 from presign.s3.parts import S3Parts
-from presign.s3.requests import BucketRequests, error_code, scope_of
+from presign.s3.requests import BucketRequests, error_code, scope_of, status_of
 from presign.s3.session import (
     COPY_READ_TIMEOUT_SECONDS,
     AccessKeys,
@@ -52,10 +60,16 @@ _POST_RULES = frozenset({Rule.SIZE, Rule.TYPE, Rule.HEADERS, Rule.CHECKSUM})
 # Without HEADERS: a client can add Content-Encoding, Cache-Control and similar headers to a PUT with signed headers.
 _PUT_RULES = frozenset({Rule.TYPE, Rule.CHECKSUM, Rule.CREATE_ONLY})
 # These stores answer 501 to a POST form.
-_HOSTS_WITHOUT_POST = (".r2.cloudflarestorage.com",)
+_HOSTS_WITHOUT_POST = (".r2.cloudflarestorage.com", ".backblazeb2.com")
+_REDIRECTS = 300
+_EVERY_STATUS = frozenset(range(200, 500))
+_ERROR_CODE = re.compile(r"<Code>(\w{1,64})</Code>", re.ASCII)
+_ERROR_REGION = re.compile(r"<Region>([a-z0-9-]{1,64})</Region>", re.ASCII)
 _FORBIDDEN_CODES = frozenset({"AccessDenied", "AllAccessDisabled", "403"})
 _BAD_CREDENTIALS_CODES = frozenset({"InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken"})
-_WRONG_REGION_CODES = frozenset({"PermanentRedirect", "AuthorizationHeaderMalformed", "301"})
+_WRONG_REGION_CODES = frozenset(
+    {"PermanentRedirect", "AuthorizationHeaderMalformed", "TemporaryRedirect", "301", "307"}
+)
 
 
 class S3Backend:
@@ -125,12 +139,14 @@ class S3Backend:
             )
         )
         self._learned = read_knowledge(learned, storage=f"s3://{bucket}")
+        self._store_has_post = not public_location.host.endswith(_HOSTS_WITHOUT_POST) and (
+            self._learned is None or self._learned.has("post")
+        )
         self._browser_requests = SignatureV4Requests(
             location=public_location,
             header_names=HEADERS,
             upload_method=upload_method,
-            store_has_post=not public_location.host.endswith(_HOSTS_WITHOUT_POST)
-            and (self._learned is None or self._learned.has("post")),
+            store_has_post=self._store_has_post,
         )
         self._bucket = bucket
         self._credentials = load_credentials(session)
@@ -166,6 +182,7 @@ class S3Backend:
             patient_requests = LazyClient(
                 lambda: signer_requests.with_client(build_signer(read_timeout_seconds=COPY_READ_TIMEOUT_SECONDS))
             )
+        self._signer_requests = signer_requests
         self._parts = S3Parts(
             signer_requests,
             committer=patient_requests,
@@ -267,27 +284,65 @@ class S3Backend:
             browser_requests=self._browser_requests,
         )
 
-    def check(self) -> None:
-        """Request the bucket; credentials that may not list it pass, because a signer does not need that permission."""
-        try:
-            response = self._client.list_objects_v2(Bucket=self._bucket, MaxKeys=0)
-            headers: Mapping[str, str] = response["ResponseMetadata"]["HTTPHeaders"]
-        except ClientError as error:
-            code = error_code(error)
-            headers = error.response.get("ResponseMetadata", {}).get("HTTPHeaders", {})
-            failure = self._failure_of(code)
-            if failure is not None:
-                raise failure from None
-        except BotoCoreError as error:
-            raise unreachable(self._endpoint_url, error) from None
-        region = headers.get("x-amz-bucket-region")
-        if self._is_aws and region is not None and region != self._region:
+    def check(self, *, lifetime: timedelta = MAX_CLOCK_SKEW) -> None:
+        """Request the bucket with the signer's credentials; those that may not list it pass, because a signer need not.
+
+        The region must be the one that the store names in its answer. The clock must not be slow by more than
+        ``lifetime``. A store that is known to have no forms must not be used with ``upload_method="post"``.
+        """
+        if self._browser_requests.posts_always and not self._store_has_post:
+            raise ConfigurationError(
+                f"{self._endpoint_url} has no POST forms; set upload_method=put",
+                field="upload_method",
+                value="post",
+                limit="put",
+            )
+        status, headers, code, named_region = self._ask_for_bucket()
+        check_clock(headers.get("date"), datetime.now(timezone.utc), lifetime=lifetime)
+        region = headers.get("x-amz-bucket-region") or named_region
+        # Some stores accept every region, and name one of their own in each answer.
+        if region is not None and region != self._region and (self._is_aws or status >= _REDIRECTS):
             raise ConfigurationError(
                 f"the bucket {self._bucket} is in {region}, not in {self._region}; set region={region}",
                 field="region",
                 value=self._region,
                 limit=region,
             )
+        if code in _WRONG_REGION_CODES and region is None and not self._is_aws:
+            raise ConfigurationError(
+                f"{self._endpoint_url} refuses the region {self._region} ({code}); set region to the store's own",
+                field="region",
+                value=self._region,
+            )
+        failure = None if status < _REDIRECTS else self._failure_of(code)
+        if failure is not None:
+            raise failure
+
+    def _ask_for_bucket(self) -> tuple[int, Mapping[str, str], str, str | None]:
+        """List one object; return the status, the headers, the error's code, and the region that the error names.
+
+        boto3 would follow a redirect to another region, and so hide that the region is wrong. It is asked only if the
+        request cannot be sent without it, or the store fails. Without a maximum of 0, no store lists a bucket that does not exist.
+        """
+        answer = self._signer_requests.send("GET", "", {}, query="list-type=2&max-keys=1", conclusive=_EVERY_STATUS)
+        if answer is not None:
+            text = answer.text if answer.status_code >= _REDIRECTS else ""
+            code, region = _ERROR_CODE.search(text), _ERROR_REGION.search(text)
+            return (
+                answer.status_code,
+                {name.lower(): value for name, value in answer.headers.items()},
+                code[1] if code else str(answer.status_code),
+                region[1] if region else None,
+            )
+        try:
+            listed = self._client.list_objects_v2(Bucket=self._bucket, MaxKeys=1)
+        except ClientError as error:
+            headers: Mapping[str, str] = error.response.get("ResponseMetadata", {}).get("HTTPHeaders", {})
+            details: Mapping[str, Any] = error.response.get("Error", {})
+            return status_of(error) or 500, headers, error_code(error), details.get("Region")
+        except BotoCoreError as error:
+            raise unreachable(self._endpoint_url, error) from None
+        return 200, listed["ResponseMetadata"]["HTTPHeaders"], "", None
 
     def head(self, key: str, *, first_bytes: int = 0) -> ObjectHead | None:
         """Return the description of the object, or None if it is missing or may not be read; see S3Objects.head."""

@@ -76,11 +76,11 @@ class Running:
                 "verifier_session": sessions["session"],
             }
         values: dict[str, Any] = {"bucket": BUCKET, "region": "us-east-1", "endpoint_url": self.url, **sessions}
-        return S3Backend(**values | self.setting.options | options)
+        return S3Backend(**{**values, **self.setting.options, **options})
 
     def examine(self, **options: Any) -> Report:
         values: dict[str, Any] = {"prefix": "public/", "origin": ORIGIN, "public_read": True}
-        return examine(self.backend(), **values | self.setting.examination | options)
+        return examine(self.backend(), **{**values, **self.setting.examination, **options})
 
     def left(self) -> list[str]:
         """Return the objects and the unfinished uploads that are in the bucket."""
@@ -90,7 +90,7 @@ class Running:
 @contextmanager
 def run_store(setting: Set) -> Iterator[Running]:
     values: dict[str, Any] = {"cors": (CORS,), "public_prefix": "public/", "abort_days": 8}
-    bucket = S3Bucket(**values | setting.bucket)
+    bucket = S3Bucket(**{**values, **setting.bucket})
     app = S3Reference(
         buckets={BUCKET: bucket},
         access_keys={name: HmacKey(secret=secret) for name, secret in SECRETS.items()},
