@@ -14,6 +14,7 @@ from presign.azure.client import CALLS_VERSION, build_client
 from presign.azure.container import BlobContainer
 from presign.azure.container_signer import ContainerSigner, Permission, RequestHeaders
 from presign.azure.delegation_key import SigningKey, keep_signing_key
+from presign.azure.diagnosis import AzureDiagnosis
 from presign.azure.parts import AzureParts
 from presign.azure.publication import MAX_ONE_COPY_BYTES, Publication, check_publish_options
 from presign.backends.addresses import read_address
@@ -233,6 +234,15 @@ class AzureBackend:
     def object_url(self, key: str) -> str:
         """Return the blob's own URL, on the account URL that browsers reach."""
         return self._uploads.blob_url(key)
+
+    def diagnosis(self) -> AzureDiagnosis:
+        """Return what ``presign doctor`` asks Azure about these containers."""
+        return AzureDiagnosis(
+            signer=self._account,
+            verifier=self._verifier,
+            container=self._objects.container,
+            pending_container=self._pending.container,
+        )
 
     def check(self, *, lifetime: timedelta = MAX_CLOCK_SKEW) -> None:
         """Request the properties of both containers as the verifier, and those of the pending one as the signer, too.

@@ -26,6 +26,7 @@ from presign.gcs.credentials import (
     read_credentials,
     read_hmac_credentials,
 )
+from presign.gcs.diagnosis import GcsDiagnosis
 from presign.gcs.endpoints import find_endpoint, public_locations
 from presign.gcs.json_api import JsonApi
 from presign.gcs.objects import GcsObjects
@@ -174,6 +175,7 @@ class GCSBackend:
                 setting=VERIFIER_CREDENTIALS,
             )
         )
+        self._has_two_identities = verifier_credentials is not None
         self._objects = GcsObjects(self._json_api, bucket)
         self._pending_objects = GcsObjects(self._json_api, pending_bucket)
         uploads = PartsBucket(
@@ -277,6 +279,17 @@ class GCSBackend:
     def object_url(self, key: str) -> str:
         """Return the object's own URL, on the endpoint that browsers reach."""
         return self._browser_requests.object_url(key)
+
+    def diagnosis(self) -> GcsDiagnosis:
+        """Return what ``presign doctor`` asks Cloud Storage about these buckets."""
+        return GcsDiagnosis(
+            bucket=self._bucket,
+            pending_bucket=self._pending_bucket,
+            has_two_identities=self._has_two_identities,
+            requests=self._browser_requests,
+            pending_requests=self._pending_requests,
+            json_api=self._json_api,
+        )
 
     def check(self, *, lifetime: timedelta = MAX_CLOCK_SKEW) -> None:
         """Send one request with a signature and one with the credentials to each bucket.

@@ -322,7 +322,8 @@ class S3Backend:
         """List one object; return the status, the headers, the error's code, and the region that the error names.
 
         boto3 would follow a redirect to another region, and so hide that the region is wrong. It is asked only if the
-        request cannot be sent without it, or the store fails. Without a maximum of 0, no store lists a bucket that does not exist.
+        request cannot be sent without it, or the store fails. One object is asked for, because some stores list none of
+        a bucket that does not exist.
         """
         answer = self._signer_requests.send("GET", "", {}, query="list-type=2&max-keys=1", conclusive=_EVERY_STATUS)
         if answer is not None:

@@ -18,7 +18,7 @@ from emulators.s3_reference import S3Reference
 from emulators.s3_rights import Leniency, Right
 from emulators.serving import serve
 from emulators.signature_v4 import HmacKey
-from presign.doctor import Finding, Report, Severity, examine
+from presign.doctor import Report, examine
 from presign.s3 import S3Backend
 
 ORIGIN = "http://localhost:8080"
@@ -100,14 +100,6 @@ def run_store(setting: Set) -> Iterator[Running]:
     )
     with serve(_dated(app, setting.ahead), dates_answers=False) as url:
         yield Running(url=url, bucket=bucket, setting=setting)
-
-
-def bad(report: Report) -> list[Finding]:
-    return [*report.of(Severity.FAILURE), *report.of(Severity.WARNING)]
-
-
-def codes(report: Report) -> set[str]:
-    return {finding.code for finding in bad(report)}
 
 
 def _dated(app: ASGIApp, ahead: timedelta) -> ASGIApp:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import re
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 
-from emulators.s3_rights import CEPH, MINIO, Leniency
+from emulators.s3_rights import CEPH, MINIO, Leniency, Right
 from presign.doctor import Severity
+from tests.doctor.faults import Fault, bad, require_found
 from tests.doctor.s3_store import (
     BUCKET,
     CORS,
@@ -19,8 +19,6 @@ from tests.doctor.s3_store import (
     SIGNS,
     VERIFIES,
     Set,
-    bad,
-    codes,
     right,
     run_store,
 )
@@ -28,24 +26,11 @@ from tests.doctor.s3_store import (
 _FAILURE, _WARNING = Severity.FAILURE, Severity.WARNING
 
 
-@dataclass(frozen=True, kw_only=True)
-class Fault:
-    """A fault, the code and the sentence of its finding, a text of what to paste, and what else it causes."""
-
-    name: str
-    setting: Set
-    code: str
-    severity: Severity
-    sentence: str
-    paste: str | None = None
-    causes: frozenset[str] = frozenset()
-
-
-def _verifier_without(*taken: object) -> tuple[object, ...]:
+def _verifier_without(*taken: Right) -> tuple[Right, ...]:
     return tuple(each for each in VERIFIES if each not in taken)
 
 
-FAULTS = (
+FAULTS: tuple[Fault[Set], ...] = (
     Fault(
         name="no CORS rules",
         setting=Set(bucket={"cors": ()}),
@@ -113,7 +98,7 @@ FAULTS = (
     ),
     Fault(
         name="a verifier that may not read",
-        setting=Set(verifier=(right("DeleteObject", prefix="pending/"), *_verifier_without(READS_AND_DELETES))),  # type: ignore[arg-type]
+        setting=Set(verifier=(right("DeleteObject", prefix="pending/"), *_verifier_without(READS_AND_DELETES))),
         code="read",
         severity=_FAILURE,
         sentence="the verifier does not find an upload that the storage has accepted",
@@ -122,7 +107,7 @@ FAULTS = (
     ),
     Fault(
         name="a verifier that may not delete",
-        setting=Set(verifier=(right("GetObject", prefix="pending/"), *_verifier_without(READS_AND_DELETES))),  # type: ignore[arg-type]
+        setting=Set(verifier=(right("GetObject", prefix="pending/"), *_verifier_without(READS_AND_DELETES))),
         code="delete",
         severity=_FAILURE,
         sentence="the verifier may not delete pending objects: .*AccessDenied",
@@ -288,7 +273,7 @@ FAULTS = (
     ),
     Fault(
         name="versions that the verifier may not delete",
-        setting=Set(bucket={"versioned": True}, verifier=_verifier_without(DELETES_VERSIONS)),  # type: ignore[arg-type]
+        setting=Set(bucket={"versioned": True}, verifier=_verifier_without(DELETES_VERSIONS)),
         code="versions",
         severity=_WARNING,
         sentence=r"a deleted upload stays as a version; .* under pending/\.presign-doctor/",
@@ -298,17 +283,10 @@ FAULTS = (
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=[fault.name for fault in FAULTS])
-def test_a_planted_fault_is_found_with_its_sentence_and_nothing_is_left(fault: Fault) -> None:
+def test_a_planted_fault_is_found_with_its_sentence_and_nothing_is_left(fault: Fault[Set]) -> None:
     with run_store(fault.setting) as running:
         report = running.examine()
-        assert codes(report) - fault.causes == {fault.code}, report.to_text()
-        found = [finding for finding in bad(report) if finding.code == fault.code]
-        assert any(re.search(fault.sentence, finding.detail) for finding in found), found
-        assert {finding.severity for finding in found} == {fault.severity}
-        assert all(finding.meaning and finding.remedy for finding in found)
-        if fault.paste is not None:
-            assert fault.paste in (found[0].paste or "")
-        assert report.exit_code == (2 if report.of(Severity.FAILURE) else 1)
+        require_found(fault, report)
         assert running.left() == []
 
 

@@ -70,16 +70,20 @@ def test_a_missing_bucket_is_found_on_a_store_that_lists_no_objects_of_it() -> N
 
 
 def test_the_region_that_a_store_names_is_the_remedy_on_any_store() -> None:
-    with serve(_reference(**{"my-bucket": S3Bucket()})) as url:
-        with pytest.raises(ConfigurationError, match="is in eu-central-1, not in us-west-2") as caught:
-            _backend(endpoint_url=url, region="us-west-2").check()
+    with (
+        serve(_reference(**{"my-bucket": S3Bucket()})) as url,
+        pytest.raises(ConfigurationError, match="is in eu-central-1, not in us-west-2") as caught,
+    ):
+        _backend(endpoint_url=url, region="us-west-2").check()
     assert (caught.value.field, caught.value.value, caught.value.limit) == ("region", "us-west-2", "eu-central-1")
 
 
 def test_a_store_that_refuses_the_region_without_naming_its_own_is_no_success() -> None:
-    with serve(NamesNoRegion(_reference(**{"my-bucket": S3Bucket()}))) as url:
-        with pytest.raises(ConfigurationError, match="refuses the region us-west-2") as caught:
-            _backend(endpoint_url=url, region="us-west-2").check()
+    with (
+        serve(NamesNoRegion(_reference(**{"my-bucket": S3Bucket()}))) as url,
+        pytest.raises(ConfigurationError, match="refuses the region us-west-2") as caught,
+    ):
+        _backend(endpoint_url=url, region="us-west-2").check()
     assert caught.value.field == "region"
 
 
