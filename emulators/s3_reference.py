@@ -82,7 +82,7 @@ class S3Reference:
     `rights` limits the holder of a key, by key id, to a list of rights; who is not in it may do everything. `lenient`
     names the ways in which the server is not strict; see `MINIO`, `CEPH` and `SEAWEEDFS`. Buckets are addressed by path
     (`/bucket/key`) or, where the host is `BUCKET.<one of base_hosts>`, by host. `latest_upload` is what was kept of the
-    latest body, even of a refused one.
+    latest body, even of a refused one. A change of `buckets` or `rights` has effect at once.
     """
 
     def __init__(
@@ -112,7 +112,7 @@ class S3Reference:
             checks_expiry=Leniency.UNCHECKED_EXPIRY not in self._lenient,
         )
         self._region = region
-        self._rights = dict(rights or {})
+        self.rights = dict(rights or {})
         self._part_limits = part_limits or PartLimits()
         self._clock = clock
         self._base_hosts = base_hosts
@@ -184,7 +184,7 @@ class S3Reference:
         return Caller(
             key_id=admission.key_id,
             payload=admission.payload,
-            rights=self._rights.get(admission.key_id),
+            rights=self.rights.get(admission.key_id),
             lenient=self._lenient,
         )
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -60,12 +62,29 @@ class Set:
     two_identities: bool = True
 
 
+@dataclass(kw_only=True)
+class Watch:
+    """How many requests came, and how many a test waits for; from then on each takes a while."""
+
+    expected: int | None = None
+    seen: int = 0
+    reached: threading.Event = field(default_factory=threading.Event)
+
+    async def count(self) -> None:
+        self.seen += 1
+        if self.expected is not None and self.seen >= self.expected:
+            self.reached.set()
+            await asyncio.sleep(0.1)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Running:
     """The running store."""
 
     url: str
     bucket: S3Bucket = field(repr=False)
+    rights: dict[str, Sequence[Right]] = field(repr=False)
+    watch: Watch = field(repr=False)
     setting: Set
 
     def backend(self, **options: Any) -> S3Backend:
@@ -78,9 +97,9 @@ class Running:
         values: dict[str, Any] = {"bucket": BUCKET, "region": "us-east-1", "endpoint_url": self.url, **sessions}
         return S3Backend(**{**values, **self.setting.options, **options})
 
-    def examine(self, **options: Any) -> Report:
+    def examine(self, *, backend: S3Backend | None = None, **options: Any) -> Report:
         values: dict[str, Any] = {"prefix": "public/", "origin": ORIGIN, "public_read": True}
-        return examine(self.backend(), **{**values, **self.setting.examination, **options})
+        return examine(backend or self.backend(), **{**values, **self.setting.examination, **options})
 
     def left(self) -> list[str]:
         """Return the objects and the unfinished uploads that are in the bucket."""
@@ -91,18 +110,20 @@ class Running:
 def run_store(setting: Set) -> Iterator[Running]:
     values: dict[str, Any] = {"cors": (CORS,), "public_prefix": "public/", "abort_days": 8}
     bucket = S3Bucket(**{**values, **setting.bucket})
+    rights: dict[str, Sequence[Right]] = {"AKIASIGNER": setting.signer, "AKIAVERIFIER": setting.verifier}
+    watch = Watch()
     app = S3Reference(
         buckets={BUCKET: bucket},
         access_keys={name: HmacKey(secret=secret) for name, secret in SECRETS.items()},
-        rights={"AKIASIGNER": setting.signer, "AKIAVERIFIER": setting.verifier},
+        rights=rights,
         lenient=setting.lenient,
         clock=lambda: datetime.now(timezone.utc) + setting.ahead,
     )
-    with serve(_dated(app, setting.ahead), dates_answers=False) as url:
-        yield Running(url=url, bucket=bucket, setting=setting)
+    with serve(_dated(app, setting.ahead, watch), dates_answers=False) as url:
+        yield Running(url=url, bucket=bucket, rights=app.rights, watch=watch, setting=setting)
 
 
-def _dated(app: ASGIApp, ahead: timedelta) -> ASGIApp:
+def _dated(app: ASGIApp, ahead: timedelta, watch: Watch) -> ASGIApp:
     """Give each answer a Date by the store's own clock."""
 
     async def dated(scope: Scope, receive: Receive, send: Send) -> None:
@@ -112,6 +133,7 @@ def _dated(app: ASGIApp, ahead: timedelta) -> ASGIApp:
                 message["headers"] = [*message["headers"], (b"date", date.encode())]
             await send(message)
 
+        await watch.count()
         await app(scope, receive, send_dated)
 
     return dated
