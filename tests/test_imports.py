@@ -56,7 +56,7 @@ SDKS = {
     "pydantic": {"fastapi"},
     "flask": {"flask"},
     "werkzeug": {"flask"},
-    "click": {"cli", "doctor", "uploading"},
+    "click": {"cli", "doctor", "flask", "uploading"},
     "urllib3": {"doctor", "uploading", "gcs"},
     "django": {"django"},
     "asgiref": {"django"},

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -11,7 +11,6 @@ from types import FrameType
 import click
 import orjson
 
-from presign.backends.backend import Backend
 from presign.backends.registry import open_backend
 from presign.doctor.examination import DEFAULT_CONTENT_TYPE, examine
 from presign.doctor.report import Report
@@ -87,57 +86,50 @@ def doctor(
     The exit code is 0 if all is well, 1 with a warning, and 2 with a failure, or if the command or a setting is wrong.
     What could not be checked changes no exit code.
     """
-    exit_code = run(
-        lambda: open_backend(url),
-        origin=origin,
-        pending_prefix=None if no_pending else pending_prefix,
-        content_types=content_types,
-        max_bytes=max_bytes,
-        public_read=public_read,
-        as_json=as_json,
-        write_to=write_to,
-    )
-    raise click.exceptions.Exit(exit_code)
+
+    def run_examination() -> Report:
+        backend, prefix = open_backend(url)
+        return examine(
+            backend,
+            prefix=prefix,
+            pending_prefix=None if no_pending else pending_prefix,
+            origin=origin,
+            content_types=content_types,
+            max_bytes=max_bytes,
+            public_read=public_read,
+        )
+
+    raise click.exceptions.Exit(print_reports([run_examination], as_json=as_json, write_to=write_to))
 
 
-def run(
-    open_store: Callable[[], tuple[Backend, str]],
+def print_reports(
+    examinations: Sequence[Callable[[], Report]],
     *,
-    origin: str | None,
-    pending_prefix: str | None,
-    content_types: tuple[str, ...],
-    max_bytes: int | None,
-    public_read: bool | None,
     as_json: bool,
     write_to: Path | None = None,
+    echo: Callable[[str], object] = click.echo,
 ) -> int:
-    """Examine a storage, print the report, and return the exit code. SIGTERM ends it as Ctrl-C does: all is deleted."""
-    try:
-        with _ending_on_sigterm():
-            backend, prefix = open_store()
-            report = examine(
-                backend,
-                prefix=prefix,
-                pending_prefix=pending_prefix,
-                origin=origin,
-                content_types=content_types,
-                max_bytes=max_bytes,
-                public_read=public_read,
-            )
-        if write_to is not None:
-            report.learned.write(write_to)
-    except PresignError as error:
-        click.echo(f"Error: {error}", err=True)
-        return _CANNOT_RUN
-    except OSError as error:
-        click.echo(f"Error: {write_to} cannot be written ({type(error).__name__})", err=True)
-        return _CANNOT_RUN
-    _print(report, as_json=as_json)
-    return report.exit_code
+    """Run each examination, print its report, and return the highest exit code.
 
-
-def _print(report: Report, *, as_json: bool) -> None:
-    click.echo(orjson.dumps(report.to_dict()) if as_json else report.to_text())
+    SIGTERM ends an examination as Ctrl-C does: everything that it stored is deleted. ``write_to`` gets what was learned
+    from the last one.
+    """
+    exit_code = 0
+    for run_examination in examinations:
+        try:
+            with _ending_on_sigterm():
+                report = run_examination()
+            if write_to is not None:
+                report.learned.write(write_to)
+        except PresignError as error:
+            click.echo(f"Error: {error}", err=True)
+            return _CANNOT_RUN
+        except OSError as error:
+            click.echo(f"Error: {write_to} cannot be written ({type(error).__name__})", err=True)
+            return _CANNOT_RUN
+        echo(orjson.dumps(report.to_dict()).decode() if as_json else report.to_text())
+        exit_code = max(exit_code, report.exit_code)
+    return exit_code
 
 
 @contextmanager

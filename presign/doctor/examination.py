@@ -20,6 +20,7 @@ from presign.errors import ConfigurationError, CredentialsUnavailable, StorageUn
 from presign.keys import check_prefix
 from presign.parts import files_in_parts
 from presign.policy import DEFAULT_PENDING_PREFIX, UploadPolicy
+from presign.presigner import Presigner
 
 FOLDER = ".presign-doctor"
 """The segment of the keys under which the doctor stores, below each prefix."""
@@ -74,6 +75,15 @@ def examine(
         with_parts=_takes_parts(backend, max_bytes, prefix, pending_prefix),
         ssl_context=ssl_context,
     )
+    return _report(patient, _run, report_finding)
+
+
+def _report(
+    patient: Patient,
+    run: Callable[[Patient, Callable[[Seen], None]], None],
+    report_finding: Callable[[Finding], None],
+) -> Report:
+    """Run the canaries, delete everything whatever happens, and return the report."""
     findings: list[Finding] = []
 
     def add(seen: Seen) -> None:
@@ -82,7 +92,7 @@ def examine(
         report_finding(finding)
 
     try:
-        _run(patient, add)
+        run(patient, add)
     finally:
         try:
             left = list(patient.litter.clear())
@@ -90,13 +100,70 @@ def examine(
             patient.sender.close()
     for key, reason in left:
         add(Seen.bad("left-over", f"{key} could not be deleted: {reason}"))
+    name = patient.backend.name
     return Report(
-        storage=backend.name,
-        prefix=prefix,
-        pending_prefix=pending_prefix,
+        storage=name,
+        prefix=patient.base_prefix,
+        pending_prefix=patient.base_pending_prefix,
         findings=tuple(findings),
-        learned=StoreKnowledge(storage=backend.name, shown={way: frozenset(it) for way, it in patient.shown.items()}),
+        learned=StoreKnowledge(storage=name, shown={way: frozenset(rules) for way, rules in patient.shown.items()}),
     )
+
+
+def examine_presigner(
+    presigner: Presigner,
+    *,
+    origin: str | None = None,
+    ssl_context: ssl.SSLContext | None = None,
+    report_finding: Callable[[Finding], None] = lambda _: None,
+) -> Report:
+    """Examine the storage of a presigner, with what its policy says; see examine."""
+    policy = presigner.policy
+    return examine(
+        presigner.backend,
+        prefix=policy.prefix,
+        pending_prefix=policy.pending_prefix,
+        origin=origin,
+        content_types=policy.content_types,
+        max_bytes=policy.max_bytes,
+        public_read=policy.public_read or None,
+        ssl_context=ssl_context,
+        report_finding=report_finding,
+    )
+
+
+def check_health(presigner: Presigner, *, ssl_context: ssl.SSLContext | None = None) -> Report:
+    """Send one good upload of each kind, read and delete it, and compare the clocks; for an application's health check.
+
+    This takes about a dozen small requests and stores an object for a moment, so call it every few minutes, and not
+    for every request of a load balancer. ``Report.is_healthy`` is the result.
+
+    ::
+
+        @app.get("/health/uploads")
+        def uploads() -> Response:
+            report = check_health(presigner)
+            return JSONResponse(report.to_dict(), status_code=200 if report.is_healthy else 503)
+    """
+    policy = presigner.policy
+    patient = Patient(
+        backend=presigner.backend,
+        base_prefix=policy.prefix,
+        base_pending_prefix=policy.pending_prefix,
+        folder=f"{FOLDER}/{secrets.token_hex(8)}/",
+        origin=None,
+        content_types=(min(policy.content_types),),
+        public_read=None,
+        with_parts=False,
+        ssl_context=ssl_context,
+    )
+    return _report(patient, _run_health, lambda _: None)
+
+
+def _run_health(patient: Patient, add: Callable[[Seen], None]) -> None:
+    if _run_canary(check_settings, patient, add) and _run_canary(check_deletion, patient, add):
+        _run_canary(check_uploads, patient, add)
+        _run_canary(check_clock, patient, add)
 
 
 def _run(patient: Patient, add: Callable[[Seen], None]) -> None:
