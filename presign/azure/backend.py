@@ -19,6 +19,7 @@ from presign.azure.parts import AzureParts
 from presign.azure.publication import MAX_ONE_COPY_BYTES, Publication, check_publish_options
 from presign.backends.addresses import read_address
 from presign.backends.backend import ListedObject, ObjectHead, ObjectStore, PublishOption, SignedUpload
+from presign.backends.diagnosis import Diagnosis
 from presign.backends.expiring_credentials import CredentialsRenewer
 from presign.backends.failures import MAX_CLOCK_SKEW
 from presign.backends.knowledge import LearnedSource, read_knowledge
@@ -235,7 +236,7 @@ class AzureBackend:
         """Return the blob's own URL, on the account URL that browsers reach."""
         return self._uploads.blob_url(key)
 
-    def diagnosis(self) -> AzureDiagnosis:
+    def diagnosis(self) -> Diagnosis:
         """Return what ``presign doctor`` asks Azure about these containers."""
         return AzureDiagnosis(
             signer=self._account,

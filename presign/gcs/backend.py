@@ -11,6 +11,7 @@ from urllib.parse import unquote
 
 from presign.backends.addresses import read_address
 from presign.backends.backend import ListedObject, ObjectHead, ObjectStore, PublishOption, SignedUpload
+from presign.backends.diagnosis import Diagnosis
 from presign.backends.failures import MAX_CLOCK_SKEW
 from presign.backends.knowledge import LearnedSource, Mechanism, read_knowledge
 from presign.backends.object_headers import HeaderNames
@@ -280,7 +281,7 @@ class GCSBackend:
         """Return the object's own URL, on the endpoint that browsers reach."""
         return self._browser_requests.object_url(key)
 
-    def diagnosis(self) -> GcsDiagnosis:
+    def diagnosis(self) -> Diagnosis:
         """Return what ``presign doctor`` asks Cloud Storage about these buckets."""
         return GcsDiagnosis(
             bucket=self._bucket,

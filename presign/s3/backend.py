@@ -16,6 +16,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from presign.backends.addresses import check_tls, read_address, read_endpoint
 from presign.backends.backend import ListedObject, ObjectHead, ObjectStore, PublishOption, SignedUpload
+from presign.backends.diagnosis import Diagnosis
 from presign.backends.expiring_credentials import ExpiringCredentials
 from presign.backends.failures import (
     MAX_CLOCK_SKEW,
@@ -272,7 +273,7 @@ class S3Backend:
         """Return the object's own URL, on the endpoint that browsers reach."""
         return self._browser_requests.object_url(key)
 
-    def diagnosis(self) -> S3Diagnosis:
+    def diagnosis(self) -> Diagnosis:
         """Return what ``presign doctor`` asks S3 about this bucket, with the credentials of both identities."""
         return S3Diagnosis(
             bucket=self._bucket,
