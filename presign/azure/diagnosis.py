@@ -16,6 +16,7 @@ class AzureDiagnosis:
     """The Diagnosis of one container and its pending container; see presign.backends.diagnosis."""
 
     exposed_headers: tuple[str, ...] = ()
+    versions_need_a_right = True
 
     def __init__(self, *, signer: Account, verifier: Account, container: str, pending_container: str) -> None:
         self._signer = signer

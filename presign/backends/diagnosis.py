@@ -52,6 +52,10 @@ class Diagnosis(Protocol):
     def can_limit_signer(self) -> bool:
         """Whether the credentials that sign can have fewer rights than all; an account key of Azure cannot."""
 
+    @property
+    def versions_need_a_right(self) -> bool:
+        """Whether an identity needs another right to delete an object's version than to delete the object."""
+
     def list_url(self, prefix: str, *, is_pending: bool) -> str:
         """Return the URL, without a signature, that lists the objects under ``prefix`` as browsers reach it."""
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from datetime import datetime, timezone
 
+from presign.backends.backend import ListedObject, ObjectStore
 from presign.doctor.patient import BODY, LIFETIME, Aborted, Patient, Seen
 from presign.errors import StorageUnavailable
 from presign.messages import Grant
@@ -17,17 +19,26 @@ _WRONG_MD5 = {"Content-MD5": "1B2M2Y8AsgTpgAmY7PhCfg=="}
 def check_deletion(patient: Patient) -> Iterator[Seen]:
     """Find out, with keys that nothing is stored under, whether what the doctor sends can be deleted."""
     patient.current = "delete"
+    key = patient.new_key()
     try:
-        patient.store.delete(patient.new_key())
+        if not _may_delete(patient.store, key):
+            # The condition may need the right to read.
+            patient.store.delete(key)
     except StorageUnavailable as error:
         yield Seen.bad("delete", f"the verifier may not delete pending objects: {error.detail}")
         raise Aborted from None
     yield Seen.good("delete", "the verifier may delete pending objects")
+    patient.may_delete_published = _may_delete(patient.backend, f"{patient.prefix}{os.urandom(16).hex()}")
+
+
+def _may_delete(store: ObjectStore, key: str) -> bool:
+    """Delete another object than the one that is not there: without a condition, a delete marker could be left."""
+    other = ListedObject(key=key, etag="0" * 32, stored_at=datetime.now(timezone.utc))
     try:
-        patient.backend.delete(f"{patient.prefix}{os.urandom(16).hex()}")
+        store.delete(key, head=other)
     except StorageUnavailable:
-        return
-    patient.may_delete_published = True
+        return False
+    return True
 
 
 def check_strangers(patient: Patient) -> Iterator[Seen]:

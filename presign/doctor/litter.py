@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from presign.backends.backend import ObjectStore
 from presign.backends.parts import PartsStore
-from presign.errors import PresignError
+from presign.errors import PresignError, StorageUnavailable
 from presign.messages import GrantInParts
 
 
@@ -30,21 +30,45 @@ class Litter:
         self._objects.pop((id(store), key), None)
 
     def clear(self) -> Iterator[tuple[str, str]]:
-        """Delete everything, and yield the keys that could not be deleted, each with the reason."""
+        """Delete everything, and yield the keys that could not be deleted, each with the reason.
+
+        In a bucket with versions, the deletion of a missing object leaves a delete marker. So nothing is deleted that a
+        listing does not show, if the credentials may list. Otherwise a missing object looks like one that they may not
+        read.
+        """
         while self._uploads:
             parts, grant = self._uploads.pop()
             try:
                 parts.abort(grant)
             except PresignError as error:
                 yield grant.upload_key, error.detail
+        listed: dict[tuple[int, str], Collection[str] | None] = {}
         while self._objects:
-            _, (store, key) = self._objects.popitem()
+            (identity, key), (store, _) = self._objects.popitem()
+            folder = key.rpartition("/")[0] + "/"
+            if (identity, folder) not in listed:
+                listed[identity, folder] = _keys_under(store, folder)
+            known = listed[identity, folder]
+            if known is not None and key not in known:
+                continue
             try:
-                head = store.head(key)
-                store.delete(key, head=head)
-                if head is not None and store.head(key) is not None:
-                    store.delete(key)
-                    if store.head(key) is not None:
-                        yield key, "it is still there after it was deleted"
+                _delete(store, key)
             except PresignError as error:
                 yield key, error.detail
+
+
+def _keys_under(store: ObjectStore, prefix: str) -> Collection[str] | None:
+    """Return the keys under ``prefix``, or None if the credentials may not list them."""
+    try:
+        return {each.key for each in store.list_objects(prefix)}
+    except PresignError:
+        return None
+
+
+def _delete(store: ObjectStore, key: str) -> None:
+    head = store.head(key)
+    store.delete(key, head=head)
+    if head is not None and store.head(key) is not None:
+        store.delete(key)
+        if store.head(key) is not None:
+            raise StorageUnavailable("it is still there after it was deleted")

@@ -72,6 +72,11 @@ def check_publication(patient: Patient) -> Iterator[Seen]:
     if head is None:
         yield Seen.unknown("publish", "the upload to publish was refused")
         return
+    if head.version is not None and (patient.diagnosis is None or patient.diagnosis.versions_need_a_right):
+        reason = "the bucket keeps versions, and a published object could stay as one, so the doctor published nothing"
+        yield Seen.unknown("publish", reason)
+        yield Seen.unknown("public-read", "the doctor published nothing that could be read")
+        return
     try:
         published = patient.backend.publish(grant, head)
     except StorageUnavailable as error:

@@ -22,6 +22,7 @@ class GcsDiagnosis:
 
     exposed_headers = ("etag",)
     can_limit_signer = True
+    versions_need_a_right = False
 
     def __init__(
         self,

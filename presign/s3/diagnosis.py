@@ -30,6 +30,7 @@ class S3Diagnosis:
 
     exposed_headers = ("etag",)
     can_limit_signer = True
+    versions_need_a_right = True
 
     def __init__(
         self,
@@ -118,7 +119,8 @@ class S3Diagnosis:
             headed: Any = self._verifier.head_object(Bucket=self._bucket, Key=key)
         except (BotoCoreError, ClientError):
             return False
-        return headed.get("VersionId") not in {None, "null"}
+        # With suspended versions, it is "null", and a deletion leaves a delete marker as well.
+        return headed.get("VersionId") is not None
 
     def _parts_expiry_by_rule(self, key: str) -> Observation:
         try:

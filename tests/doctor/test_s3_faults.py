@@ -6,14 +6,18 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
 
 from emulators.s3_rights import CEPH, MINIO, Leniency, Right
+from emulators.serving import serve
 from presign.doctor import Severity
-from tests.doctor.faults import Fault, bad, require_found
+from tests.doctor.faults import Fault, bad, codes, require_found
 from tests.doctor.s3_store import (
     BUCKET,
     CORS,
     DELETES_VERSIONS,
+    LISTS,
     ORIGIN,
     READS_AND_DELETES,
     SIGNS,
@@ -296,4 +300,54 @@ def test_a_store_in_good_order_has_no_finding_and_nothing_is_left() -> None:
         assert bad(report) == [], report.to_text()
         assert {finding.code for finding in report.of(Severity.UNKNOWN)} == {"tls"}
         assert report.exit_code == 0
+        assert running.left() == []
+
+
+def test_a_bucket_with_versions_keeps_no_version_and_no_delete_marker() -> None:
+    with run_store(Set(bucket={"versioned": True})) as running:
+        report = running.examine()
+        assert bad(report) == [], report.to_text()
+        assert {finding.code for finding in report.of(Severity.UNKNOWN)} == {
+            "public-read",
+            "publish",
+            "signer-deletes-elsewhere",
+            "tls",
+        }
+        assert {key: versions for key, versions in running.bucket.versions.items() if versions} == {}
+        assert running.left() == []
+
+
+def test_one_identity_for_everything_may_read_and_delete_and_write_only_under_its_prefixes() -> None:
+    own = Set(two_identities=False, verifier=(SIGNS, *VERIFIES))
+    with run_store(own) as running:
+        report = running.examine()
+        assert bad(report) == [], report.to_text()
+        assert running.left() == []
+    everything = right("PutObject", "GetObject", "DeleteObject", "ListMultipartUploadParts", "AbortMultipartUpload")
+    with run_store(Set(two_identities=False, verifier=(everything, LISTS))) as running:
+        report = running.examine()
+        assert codes(report) == {"signer-writes-elsewhere", "signer-deletes-elsewhere"}, report.to_text()
+        assert running.left() == []
+
+
+def test_a_verifier_that_may_not_list_is_no_fault_but_the_sweep_cannot_run() -> None:
+    with run_store(Set(verifier=tuple(each for each in VERIFIES if each is not LISTS))) as running:
+        report = running.examine()
+        assert bad(report) == [], report.to_text()
+        assert {finding.code for finding in report.of(Severity.UNKNOWN)} == {"listing", "tls"}
+        assert running.left() == []
+
+
+def test_a_storage_that_sends_uploads_elsewhere_is_found() -> None:
+    async def redirect(scope: Scope, receive: Receive, send: Send) -> None:
+        elsewhere = "http://127.0.0.1:9/"
+        await Response(status_code=307, headers={"location": elsewhere})(scope, receive, send)
+
+    with run_store(Set()) as running, serve(redirect) as url:
+        report = running.examine(backend=running.backend(public_endpoint_url=url))
+        assert {finding.detail for finding in bad(report) if finding.code == "redirect"} == {
+            "the storage answers 307 to a POST form of application/octet-stream",
+            "the storage answers 307 to a PUT of application/octet-stream",
+            "the storage answers 307 to a part",
+        }
         assert running.left() == []
