@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from email.utils import format_datetime
+from functools import lru_cache
 from typing import Any
 
 import boto3
@@ -32,6 +33,12 @@ CORS = CorsRule(
     allowed_headers=("*",),
     expose_headers=("ETag", "Location"),
 )
+
+
+@lru_cache
+def session_of(access_key: str) -> boto3.Session:
+    """A session reads the descriptions of AWS's services anew, which takes longer than an examination."""
+    return boto3.Session(access_key, SECRETS[access_key])
 
 
 def right(*actions: str, prefix: str = "", **limits: Any) -> Right:
@@ -88,12 +95,9 @@ class Running:
     setting: Set
 
     def backend(self, **options: Any) -> S3Backend:
-        sessions: dict[str, Any] = {"session": boto3.Session("AKIAVERIFIER", SECRETS["AKIAVERIFIER"])}
+        sessions: dict[str, Any] = {"session": session_of("AKIAVERIFIER")}
         if self.setting.two_identities:
-            sessions = {
-                "session": boto3.Session("AKIASIGNER", SECRETS["AKIASIGNER"]),
-                "verifier_session": sessions["session"],
-            }
+            sessions = {"session": session_of("AKIASIGNER"), "verifier_session": sessions["session"]}
         values: dict[str, Any] = {"bucket": BUCKET, "region": "us-east-1", "endpoint_url": self.url, **sessions}
         return S3Backend(**{**values, **self.setting.options, **options})
 

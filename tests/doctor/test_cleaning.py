@@ -19,8 +19,17 @@ from tests.doctor.s3_store import BUCKET, ORIGIN, SECRETS, Running, Set, right, 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
 
-@pytest.mark.parametrize("code", ["upload", "rule-size", "unsigned-copy", "publish", "parts", "signer-reads"])
-@pytest.mark.parametrize("end", [KeyboardInterrupt, MemoryError])
+@pytest.mark.parametrize(
+    ("code", "end"),
+    [
+        ("upload", KeyboardInterrupt),
+        ("rule-size", MemoryError),
+        ("unsigned-copy", KeyboardInterrupt),
+        ("publish", SystemExit),
+        ("parts", KeyboardInterrupt),
+        ("signer-reads", KeyboardInterrupt),
+    ],
+)
 def test_an_interruption_leaves_nothing(code: str, end: type[BaseException]) -> None:
     def interrupt(finding: Finding) -> None:
         if finding.code == code:
