@@ -49,6 +49,12 @@ _TERMINATED = 143
     help="The policy's max_bytes. If no file of this size comes in parts, parts are not tested.",
 )
 @click.option(
+    "--create-only/--no-create-only",
+    default=None,
+    help="The policy's create_only. On S3 and Google Cloud Storage, this decides between a PUT and a POST form; by "
+    "default, both are tested.",
+)
+@click.option(
     "--public/--private",
     "public_read",
     default=None,
@@ -69,6 +75,7 @@ def doctor(
     no_pending: bool,
     content_types: tuple[str, ...],
     max_bytes: int | None,
+    create_only: bool | None,
     public_read: bool | None,
     as_json: bool,
     write_to: Path | None,
@@ -96,6 +103,7 @@ def doctor(
             origin=origin,
             content_types=content_types,
             max_bytes=max_bytes,
+            create_only=create_only,
             public_read=public_read,
         )
 

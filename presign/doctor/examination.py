@@ -39,6 +39,7 @@ def examine(
     content_types: Collection[str] = (DEFAULT_CONTENT_TYPE,),
     public_read: bool | None = None,
     max_bytes: int | None = None,
+    create_only: bool | None = None,
     ssl_context: ssl.SSLContext | None = None,
     report_finding: Callable[[Finding], None] = lambda _: None,
 ) -> Report:
@@ -48,6 +49,8 @@ def examine(
       ``.presign-doctor/`` under them, and deleted at the end, also after a failure or an interruption.
     - ``origin``: the page's origin, such as ``"https://app.example.com"``; without it, CORS is not checked.
     - ``content_types``: some of the policy's; an upload of each is sent.
+    - ``create_only``: the policy's; None tries tickets of both kinds. On S3 and Google Cloud Storage, these are a POST
+      form and a PUT.
     - ``public_read``: whether everybody should be able to read published objects; None if either is right.
     - ``max_bytes``: the policy's; if no file of this size comes in parts, none is sent in parts. Without it, one is.
     - ``ssl_context``: how to trust the storage's certificate; by default the system's way.
@@ -71,6 +74,7 @@ def examine(
         folder=f"{FOLDER}/{secrets.token_hex(8)}/",
         origin=_checked_origin(origin),
         content_types=tuple(sorted(content_types)),
+        create_only=create_only,
         public_read=public_read,
         with_parts=_takes_parts(backend, max_bytes, prefix, pending_prefix),
         ssl_context=ssl_context,
@@ -126,6 +130,7 @@ def examine_presigner(
         origin=origin,
         content_types=policy.content_types,
         max_bytes=policy.max_bytes,
+        create_only=policy.create_only,
         public_read=policy.public_read or None,
         ssl_context=ssl_context,
         report_finding=report_finding,
@@ -153,6 +158,7 @@ def check_health(presigner: Presigner, *, ssl_context: ssl.SSLContext | None = N
         folder=f"{FOLDER}/{secrets.token_hex(8)}/",
         origin=None,
         content_types=(min(policy.content_types),),
+        create_only=policy.create_only,
         public_read=None,
         with_parts=False,
         ssl_context=ssl_context,

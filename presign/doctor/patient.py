@@ -87,6 +87,7 @@ class Patient:
     content_types: tuple[str, ...]
     public_read: bool | None
     with_parts: bool
+    create_only: bool | None = None
     ssl_context: ssl.SSLContext | None = field(repr=False)
     litter: Litter = field(default_factory=Litter, repr=False)
     current: str = "settings"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+import time
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from email.utils import parsedate_to_datetime
@@ -10,7 +11,7 @@ from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
-from urllib3 import HTTPHeaderDict, PoolManager, ProxyManager, Timeout
+from urllib3 import BaseHTTPResponse, HTTPHeaderDict, PoolManager, ProxyManager, Timeout
 from urllib3.exceptions import HTTPError
 
 from presign.backends.addresses import is_loopback
@@ -82,7 +83,7 @@ class Sender:
                 method, url, body=body or None, headers=given, redirect=False, retries=False, preload_content=False
             )
             with response:
-                content = response.read(MAX_ANSWER_BYTES)
+                content = _read(response)
         except HTTPError as error:
             # The text of the error has the URL, and with it the signature.
             parts = urlsplit(url)
@@ -116,6 +117,18 @@ class Sender:
             else:
                 self._pools[proxy] = ProxyManager(proxy if "://" in proxy else f"http://{proxy}", **options)
         return self._pools[proxy]
+
+
+def _read(response: BaseHTTPResponse) -> bytes:
+    """Return the beginning of the body; a server that sends it byte by byte holds nobody up."""
+    deadline = time.monotonic() + ANSWER_SECONDS
+    content = b""
+    while len(content) < MAX_ANSWER_BYTES and time.monotonic() < deadline:
+        piece = response.read1(MAX_ANSWER_BYTES)
+        if not piece:
+            break
+        content += piece
+    return content
 
 
 def _clock_offset(date: str | None, before: datetime, after: datetime) -> timedelta | None:

@@ -245,9 +245,9 @@ def _attempt(request: PartRequest) -> UploadAttempt:
 
 
 def _ways(patient: Patient) -> list[Way]:
-    """Return the ways in which the backend signs uploads, the one for ordinary grants first."""
+    """Return the ways in which the backend signs uploads for the policy, the one for ordinary grants first."""
     ways: dict[str, Way] = {}
-    for create_only in (False, True):
+    for create_only in (False, True) if patient.create_only is None else (patient.create_only,):
         signed = patient.backend.sign_upload(patient.grant(create_only=create_only), datetime.now(timezone.utc))
         mechanism: Literal["post", "put"] = "post" if signed.method == "POST" else "put"
         ways.setdefault(mechanism, Way(mechanism=mechanism, create_only=create_only))

@@ -16,7 +16,7 @@ from presign.doctor import Severity, check_health, examine_presigner
 from presign.flask import create_blueprint
 from tests.conftest import TOKEN_SECRET
 from tests.doctor.faults import bad, codes
-from tests.doctor.s3_store import ORIGIN, SIGNS, Running, Set, run_store
+from tests.doctor.s3_store import CORS, ORIGIN, SIGNS, Running, Set, run_store
 
 POLICY = UploadPolicy(
     content_types={"image/png", "text/plain"}, max_bytes=10_000_000, prefix="public/", public_read=True
@@ -98,4 +98,16 @@ def test_a_health_check_finds_that_uploads_do_not_work(setting: Set, code: str) 
         report = check_health(_presigner(running))
         assert not report.is_healthy
         assert {finding.code for finding in report.of(Severity.FAILURE)} == {code}
+        assert running.left() == []
+
+
+def test_what_a_policy_does_not_use_is_no_fault() -> None:
+    """A policy without create_only sends forms, and browsers need no headers allowed for them."""
+    no_headers = Set(bucket={"cors": (replace(CORS, allowed_headers=()),)})
+    with run_store(no_headers) as running:
+        report = examine_presigner(_presigner(running), origin=ORIGIN)
+        assert bad(report) == [], report.to_text()
+        create_only = replace(POLICY, create_only=True)
+        report = examine_presigner(_presigner(running, policy=create_only), origin=ORIGIN)
+        assert codes(report) == {"cors-headers"}
         assert running.left() == []

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
 import pytest
+from starlette.types import Receive, Scope, Send
 
+from emulators.serving import serve
 from presign.doctor import Finding, Severity
 from presign.doctor.sending import Sender
 from tests.doctor.s3_store import BUCKET, ORIGIN, SECRETS, Running, Set, right, run_store
@@ -119,3 +123,26 @@ def _keys() -> dict[str, str]:
         "PRESIGN_VERIFIER_ACCESS_KEY_ID": "AKIAVERIFIER",
         "PRESIGN_VERIFIER_SECRET_ACCESS_KEY": SECRETS["AKIAVERIFIER"],
     }
+
+
+def test_an_answer_that_never_ends_holds_nobody_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def trickle(scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        with suppress(OSError):
+            while not (await _is_gone(receive)):
+                await send({"type": "http.response.body", "body": b"x", "more_body": True})
+
+    async def _is_gone(receive: Receive) -> bool:
+        try:
+            message = await asyncio.wait_for(receive(), 0.05)
+        except asyncio.TimeoutError:
+            return False
+        return bool(message["type"] == "http.disconnect")
+
+    monkeypatch.setattr("presign.doctor.sending.ANSWER_SECONDS", 0.3)
+    sender = Sender()
+    with serve(trickle) as url:
+        answer = sender.send("GET", f"{url}/object")
+        sender.close()
+    assert answer.status == 200
+    assert 0 < len(answer.body) < 1000
