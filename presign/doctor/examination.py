@@ -131,7 +131,7 @@ def examine_presigner(
         content_types=policy.content_types,
         max_bytes=policy.max_bytes,
         create_only=policy.create_only,
-        public_read=policy.public_read or None,
+        public_read=policy.public_read,
         ssl_context=ssl_context,
         report_finding=report_finding,
     )

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
 from typing import Literal
 
-from presign.backends.backend import ObjectChanged
+from presign.backends.backend import AlreadyPublished, ObjectChanged
 from presign.backends.parts import KeyTaken, NoSuchUpload, PartsStore, PartToSign
 from presign.doctor.access import judge_published
 from presign.doctor.patient import BODY, LIFETIME, Patient, Seen, Way
@@ -81,6 +81,9 @@ def check_publication(patient: Patient) -> Iterator[Seen]:
         published = patient.backend.publish(grant, head)
     except StorageUnavailable as error:
         yield Seen.bad("publish", f"the verifier cannot publish an upload: {error.detail}")
+        return
+    except AlreadyPublished:
+        yield Seen.bad("publish", "the storage says that there is an object under a key that is new")
         return
     if published.size != len(BODY) or patient.backend.head(grant.key) is None:
         yield Seen.bad("publish", "the verifier does not find the object that it has published")
@@ -157,6 +160,8 @@ def check_parts(patient: Patient) -> Iterator[Seen]:
             yield from _refuse_second(patient, store, _begin(patient, store, first.upload_key))
     except StorageUnavailable as error:
         yield Seen.bad("parts", f"an upload in parts fails: {error.detail}")
+    except (KeyTaken, NoSuchUpload) as error:
+        yield Seen.bad("parts", f"the storage confuses an upload in parts with another one ({type(error).__name__})")
 
 
 def _try_to_end(patient: Patient, store: PartsStore) -> None:

@@ -25,6 +25,7 @@ def _run(*arguments: str, **options: Any) -> tuple[int, str]:
 def test_the_command_examines_each_alias_and_ends_with_the_worst_exit_code(
     project: Project, s3_reference: Store
 ) -> None:
+    project(public_read=True)
     code, output = _run("photos", "--origin", PAGE_ORIGIN, "--json")
     report = json.loads(output)
     assert (code, report["exit_code"], report["storage"]) == (1, 1, f"s3://{s3_reference.bucket}")

@@ -45,6 +45,13 @@ def test_a_presigner_is_examined_as_its_policy_says(running: Running) -> None:
     assert [f for f in examine_presigner(_presigner(running, policy=large)).findings if f.code == "parts"]
 
 
+def test_a_policy_for_private_objects_is_not_met_by_a_public_prefix(running: Running) -> None:
+    report = examine_presigner(_presigner(running, policy=replace(POLICY, public_read=False)), origin=ORIGIN)
+    assert [(finding.code, finding.detail) for finding in bad(report)] == [
+        ("public-read", "everybody can read what is under public/")
+    ]
+
+
 def test_the_command_of_flask_examines_each_presigner(running: Running) -> None:
     app = Flask(__name__)
     presigners = [_presigner(running), _presigner(running, name="texts")]
