@@ -22,6 +22,13 @@ _POLICY_VERSION = "2012-10-17"
 _NOT_A_COPY = {"Null": {"s3:x-amz-copy-source": "true"}}
 _PARTS_DAYS = 8
 _MAX_AGE_SECONDS = 600
+# For the policy of the key, where "*" is the key itself.
+_ALLOW_KEY = {
+    "Effect": "Allow",
+    "Principal": {"AWS": "THE ARN OF THE IDENTITY THAT SIGNS"},
+    "Action": ["kms:GenerateDataKey", "kms:Decrypt"],
+    "Resource": "*",
+}
 _UPLOAD_ACTIONS = ("s3:PutObject", "s3:ListMultipartUploadParts", "s3:AbortMultipartUpload")
 
 
@@ -112,6 +119,8 @@ class S3Diagnosis:
             return self._policy(*self._allow_verification(wanted, uploads))
         if code == "tls":
             return self._policy(self._deny_plain_http())
+        if code == "kms":
+            return _json(_ALLOW_KEY)
         return None
 
     def _keeps_versions(self, key: str) -> bool:

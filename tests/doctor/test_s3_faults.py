@@ -273,6 +273,7 @@ FAULTS: tuple[Fault[Set], ...] = (
         code="kms",
         severity=_FAILURE,
         sentence="answers 403 to a POST form of .*, and names kms",
+        paste="kms:GenerateDataKey",
         causes=frozenset({"parts"}),
     ),
     Fault(
