@@ -63,7 +63,7 @@ def run_demo(settings: Settings, *, report: Callable[[str], None]) -> NoReturn:
         presigner = build_presigner(settings)
         report(f"Checking that {presigner.backend.name} answers")
         try:
-            presigner.backend.check()
+            presigner.check()
         except ConfigurationError as error:
             raise bad_settings(error, settings) from None
         page = _start("the page's server", _PAGE, _PAGE_GRACE_SECONDS, started)

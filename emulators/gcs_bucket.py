@@ -137,12 +137,18 @@ class GcsUpload:
 
 @dataclass(kw_only=True)
 class GcsBucket:
-    """Objects by name, uploads in parts by id, CORS rules, and the prefix that anybody may read (None: nobody)."""
+    """Objects by name, uploads in parts by id, CORS rules, and the prefix that anybody may read (None: nobody).
+
+    `listed_by_anybody` lets everybody list the bucket. `lifecycle` has rules as the JSON API shows them; none has an
+    effect.
+    """
 
     objects: dict[str, GcsObject] = field(default_factory=dict)
     uploads: dict[str, GcsUpload] = field(default_factory=dict)
     cors: tuple[CorsRule, ...] = ()
     public_prefix: str | None = None
+    listed_by_anybody: bool = False
+    lifecycle: tuple[Mapping[str, Any], ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

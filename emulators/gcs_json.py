@@ -100,8 +100,11 @@ class GcsJson:
         parts = [percent_decoded(part) for part in received.raw_path.removeprefix(prefix).split("/")]
         match parts:
             case ["b", name] if received.method == "GET":
-                self._store.bucket(name)
-                return JSONResponse({"kind": "storage#bucket", "id": name, "name": name, "metageneration": "1"})
+                rules = [dict(rule) for rule in self._store.bucket(name).lifecycle]
+                lifecycle = {"lifecycle": {"rule": rules}} if rules else {}
+                return JSONResponse(
+                    {"kind": "storage#bucket", "id": name, "name": name, "metageneration": "1", **lifecycle}
+                )
             case ["b", name, "o"] if received.method == "GET":
                 return self._list(received, self._store.target(name, ""), identity)
             case ["b", name, "o", key] if key and received.method in ("GET", "DELETE"):

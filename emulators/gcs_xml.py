@@ -16,6 +16,7 @@ import hmac
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
+from xml.sax.saxutils import escape
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -93,6 +94,9 @@ class GcsXml:
             question = Preflight.of(received)
             # Cloud Storage answers a foreign origin with 200 and no CORS header, and the browser refuses.
             return (question and question.answer(target.bucket.cors)) or Response(status_code=200)
+        if received.method == "GET" and not target.key and target.bucket.listed_by_anybody:
+            names = "".join(f"<Contents><Key>{escape(name)}</Key></Contents>" for name in target.bucket.objects)
+            return Response(f"<ListBucketResult>{names}</ListBucketResult>", media_type="application/xml")
         _refuse_unknown(received)
         if {"uploads", "uploadId", "partNumber"} & {name for name, _ in received.query}:
             return await self._answer_parts(request, received, target)

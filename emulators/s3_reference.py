@@ -19,7 +19,7 @@ import hashlib
 import hmac
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta, timezone
 from email.utils import format_datetime
 
 from starlette.requests import Request
@@ -82,7 +82,7 @@ class S3Reference:
     `rights` limits the holder of a key, by key id, to a list of rights; who is not in it may do everything. `lenient`
     names the ways in which the server is not strict; see `MINIO`, `CEPH` and `SEAWEEDFS`. Buckets are addressed by path
     (`/bucket/key`) or, where the host is `BUCKET.<one of base_hosts>`, by host. `latest_upload` is what was kept of the
-    latest body, even of a refused one.
+    latest body, even of a refused one. A change of `buckets` or `rights` has effect at once.
     """
 
     def __init__(
@@ -105,8 +105,14 @@ class S3Reference:
         self._lenient = frozenset(lenient)
         obeys_unsigned = Leniency.UNSIGNED_HEADERS in self._lenient
         dialect = replace(AWS4, must_be_signed=()) if obeys_unsigned else AWS4
-        self._judge = Judge(dialect=dialect, keys=access_keys, region=region)
-        self._rights = dict(rights or {})
+        self._judge = Judge(
+            dialect=dialect,
+            keys=access_keys,
+            region=region,
+            checks_expiry=Leniency.UNCHECKED_EXPIRY not in self._lenient,
+        )
+        self._region = region
+        self.rights = dict(rights or {})
         self._part_limits = part_limits or PartLimits()
         self._clock = clock
         self._base_hosts = base_hosts
@@ -119,6 +125,8 @@ class S3Reference:
             response = await self._answer(request, ReceivedRequest.of(request))
         except Refusal as refusal:
             response = error_answer(refusal)
+            # Amazon S3 and MinIO name the region in their refusals.
+            response.headers["x-amz-bucket-region"] = self._region
             if request.headers.get("expect") is not None:
                 # The client sends no body after a refusal, so on this connection no next request could be told from it.
                 response.headers["connection"] = "close"
@@ -176,11 +184,14 @@ class S3Reference:
         return Caller(
             key_id=admission.key_id,
             payload=admission.payload,
-            rights=self._rights.get(admission.key_id),
+            rights=self.rights.get(admission.key_id),
             lenient=self._lenient,
         )
 
     def _get_bucket(self, received: ReceivedRequest, target: Target) -> Response:
+        is_signed = received.header("authorization") is not None or self._judge.is_signed_by_query(received)
+        if target.bucket.listed_by_anybody and not is_signed and received.parameter("uploads") is None:
+            return list_objects(received, target)
         caller = self._caller(received)
         if received.method == "GET" and received.parameter("uploads") is not None:
             return list_uploads(received, target, caller=caller)
@@ -240,6 +251,7 @@ class S3Reference:
 
     async def _put(self, request: Request, received: ReceivedRequest, target: Target) -> Response:
         caller = self._caller(received)
+        self._check_signature_age(received, target)
         if received.header(COPY_SOURCE) is None and received.parameter("uploadId") is not None:
             return await self._put_part(request, received, target, caller)
         if received.header(COPY_SOURCE) is not None:
@@ -258,7 +270,7 @@ class S3Reference:
         _require_writing(caller, target, values)
         if received.header("content-length") is None:
             raise Refusal(411, "MissingContentLength", "You must provide the Content-Length HTTP header.")
-        create_only = _is_create_only(received)
+        create_only = _is_create_only(received) and Leniency.UNCHECKED_IF_NONE_MATCH not in self._lenient
         if create_only:
             target.check_absent()
         checks = self._checks(received.headers_with_prefix("x-amz-"), received.header("content-md5"))
@@ -303,7 +315,17 @@ class S3Reference:
             )
         return body
 
+    def _check_signature_age(self, received: ReceivedRequest, target: Target) -> None:
+        limit, date = target.bucket.max_signature_age_seconds, received.parameter("X-Amz-Date")
+        if limit is None or date is None:
+            return
+        signed_at = datetime.strptime(date, "%Y%m%dT%H%M%SZ").replace(tzinfo=timezone.utc)
+        if self._clock() - signed_at > timedelta(seconds=limit):
+            raise Refusal(403, "AccessDenied", "Access Denied")
+
     async def _post(self, request: Request, received: ReceivedRequest, target: Target) -> Response:
+        if Leniency.NO_FORMS in self._lenient:
+            raise Refusal(501, "NotImplemented", "A header you provided implies functionality that is not implemented")
         if received.header("content-length") is None:
             raise Refusal(411, "MissingContentLength", "You must provide the Content-Length HTTP header.")
         admitted = await read_admitted_form(
@@ -312,7 +334,8 @@ class S3Reference:
             admit=lambda fields, file_name: self._admit_form(fields, file_name, target),
         )
         body, fields = admitted.upload.finish(), admitted.fields
-        admitted.policy.check_expiry(self._clock() if Leniency.LATE_FORM_EXPIRY in self._lenient else admitted.at)
+        if Leniency.LATE_FORM_EXPIRY in self._lenient:
+            admitted.policy.check_expiry(self._clock())
         admitted.checks.check(body)
         destination = replace(target, key=fields["key"])
         stored = destination.store(
@@ -347,11 +370,12 @@ class S3Reference:
         now = self._clock()
         caller = self._admitted(self._judge.check_form(fields, now))
         policy = PostPolicy.parse(fields["policy"], POLICY_DIALECT)
-        if Leniency.LATE_FORM_EXPIRY not in self._lenient:
+        if not {Leniency.LATE_FORM_EXPIRY, Leniency.UNCHECKED_EXPIRY} & self._lenient:
             policy.check_expiry(now)
         # S3 expands the variable in every field, and judges the expanded form.
         expanded = {name: value.replace("${filename}", base_name(file_name)) for name, value in fields.items()}
-        policy.check_fields(expanded, bucket=target.name)
+        if Leniency.UNCHECKED_CONDITIONS not in self._lenient:
+            policy.check_fields(expanded, bucket=target.name)
         check_key(expanded["key"])
         amz_fields = {
             name.removeprefix("x-amz-"): value for name, value in expanded.items() if name.startswith("x-amz-")
@@ -360,8 +384,8 @@ class S3Reference:
         _require_writing(caller, replace(target, key=expanded["key"]), expanded)
         customer_key_md5(expanded)
         checks = self._checks(amz_fields, expanded.get("content-md5"))
-        upload = self._begin_upload(policy.sizes)
-        return _AdmittedForm(fields=expanded, upload=upload, checks=checks, policy=policy, at=now)
+        upload = self._begin_upload(SizeRange() if Leniency.UNCHECKED_SIZES in self._lenient else policy.sizes)
+        return _AdmittedForm(fields=expanded, upload=upload, checks=checks, policy=policy)
 
     def _checks(self, amz: Mapping[str, str], content_md5: str | None) -> BodyChecks:
         if Leniency.UNCHECKED_CHECKSUMS in self._lenient:
@@ -379,7 +403,6 @@ class _AdmittedForm:
     upload: UploadBuffer
     checks: BodyChecks
     policy: PostPolicy
-    at: datetime
 
 
 def _object_headers(stored: S3Object, *, shows_tags: bool) -> dict[str, str]:
@@ -400,6 +423,9 @@ def _object_headers(stored: S3Object, *, shows_tags: bool) -> dict[str, str]:
 
 
 def _require_writing(caller: Caller, target: Target, values: Mapping[str, str]) -> None:
+    if caller.key_id in target.bucket.kms_denied_to:
+        message = f"User: {caller.key_id} is not authorized to perform: kms:GenerateDataKey on this resource"
+        raise Refusal(403, "AccessDenied", message)
     sets_acl = bool({"acl", "x-amz-acl"} & set(values))
     sets_tags = bool({"tagging", "x-amz-tagging"} & set(values))
     caller.require_writing(target.name, target.key, sets_acl=sets_acl, sets_tags=sets_tags)

@@ -32,6 +32,21 @@ class Leniency(Enum):
     REQUEST_CACHE_CONTROL = auto()
     """Give an object the Cache-Control of the request that brought its form (SeaweedFS)."""
 
+    UNCHECKED_CONDITIONS = auto()
+    """Store a form whatever its policy says of its fields, the key and the type among them (RustFS, CVE-2026-27607)."""
+
+    UNCHECKED_SIZES = auto()
+    """Store a form of any size, whatever its policy says (RustFS, CVE-2026-27607)."""
+
+    UNCHECKED_EXPIRY = auto()
+    """Obey a form or a presigned URL that has expired (moto)."""
+
+    UNCHECKED_IF_NONE_MATCH = auto()
+    """Overwrite an object although `If-None-Match: *` forbids it (older MinIO, older Garage)."""
+
+    NO_FORMS = auto()
+    """Answer 501 to every form (Cloudflare R2, Backblaze B2)."""
+
 
 MINIO = frozenset({Leniency.UNSIGNED_HEADERS})
 CEPH = frozenset({Leniency.UNSIGNED_HEADERS, Leniency.UNCHECKED_CHECKSUMS, Leniency.FORMS_LOSE_HEADERS})

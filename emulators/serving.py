@@ -32,18 +32,31 @@ class _LogLines(logging.Handler):
 
 @contextmanager
 def serve(
-    app: ASGIApp, *, host: str = "127.0.0.1", port: int = 0, http: type[asyncio.Protocol] | None = None
+    app: ASGIApp,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 0,
+    http: type[asyncio.Protocol] | None = None,
+    dates_answers: bool = True,
 ) -> Iterator[str]:
     """Yield the base URL of a server that is ready; port 0 takes a free one.
 
-    ``http`` is the protocol that it speaks, by default uvicorn's own. A server that does not start raises RuntimeError
-    with its log; what the server logged while the block ran is added as a note to whatever the block raises.
+    ``http`` is the protocol that it speaks, by default uvicorn's own. ``dates_answers`` is whether each answer gets a
+    Date header by this machine's clock; an application without it gives its own. A server that does not start raises
+    RuntimeError with its log; what the server logged while the block ran is added as a note to whatever the block
+    raises.
     """
     log = _LogLines()
     listener = socket.create_server((host, port), backlog=512)
     url = f"http://{host}:{listener.getsockname()[1]}"
     config = uvicorn.Config(
-        app, http=http or "auto", log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=1
+        app,
+        http=http or "auto",
+        log_config=None,
+        access_log=False,
+        lifespan="off",
+        timeout_graceful_shutdown=1,
+        date_header=dates_answers,
     )
     server = uvicorn.Server(config)
     logger = logging.getLogger("uvicorn")

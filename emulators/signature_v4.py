@@ -155,6 +155,7 @@ class Judge:
     dialect: Dialect
     keys: Mapping[str, VerifyingKey]
     region: str | None = None
+    checks_expiry: bool = True
 
     def is_signed_by_query(self, request: ReceivedRequest) -> bool:
         """True if any signature parameter was sent, whatever its case: such a request is never anonymous."""
@@ -176,7 +177,7 @@ class Judge:
             raise Refusal(*dialect.malformed, f"{prefix}Expires must be 1 to 604800 seconds.")
         scope = self._scope(algorithm, credential, date, dialect.malformed)
         signed_at = self._signed_at(date, now, dialect.malformed)
-        if now > signed_at + timedelta(seconds=int(expires)):
+        if self.checks_expiry and now > signed_at + timedelta(seconds=int(expires)):
             raise Refusal(*dialect.expired, "Request has expired")
         key = self._key(scope, algorithm)
         self._check_session_token(key, request.parameter(prefix + "Security-Token"))

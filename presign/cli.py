@@ -1,4 +1,4 @@
-"""The command line: ``presign sweep`` deletes the uploads that nobody completed, ``presign upload`` uploads a file.
+"""The command line: ``presign doctor``, ``presign sweep`` and ``presign upload``.
 
 Exit codes of ``sweep``: 0 all is well; 1 some objects could not be deleted; 2 the command or a setting is wrong, or the
 storage is not available.
@@ -13,6 +13,7 @@ import click
 import orjson
 
 from presign.backends import open_backend
+from presign.doctor.command import doctor
 from presign.errors import PresignError
 from presign.policy import DEFAULT_MAX_EXPIRES_IN
 from presign.presigner import COMPLETION_WINDOW
@@ -44,13 +45,14 @@ def _read_duration(context: click.Context, parameter: click.Parameter, value: st
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 def main() -> None:
-    """Work on the storage where presign stores uploads, or upload a file as a browser does.
+    """Examine or sweep the storage where presign stores uploads, or upload a file as a browser does.
 
     The storage's credentials are those that the provider's own SDK finds, for example in AWS_ACCESS_KEY_ID and
     AWS_SECRET_ACCESS_KEY.
     """
 
 
+main.add_command(doctor)
 main.add_command(upload)
 
 

@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextvars import Context
 from functools import partial
 
+import click
 import orjson
 from flask import Blueprint, Flask, Request, Response, current_app, request
 from werkzeug.exceptions import HTTPException
@@ -56,6 +57,9 @@ def create_blueprint(
     blueprints needs two names. ``companion`` also serves what Uppy 5 and 6 ask for in their Companion mode, under
     ``/s3/`` (see docs/uppy.md).
 
+    ``flask presign doctor`` examines the storage of each presigner (see docs/doctor.md). Its group has the name of the
+    blueprint.
+
     Completions wait for the storage in the thread of their request, so give the server threads, such as
     ``gunicorn --threads 8``. CSRF protection of the application stays on: the page sends the token in a header.
 
@@ -91,9 +95,30 @@ def create_blueprint(
                 methods=["POST", *_OTHER_METHODS],
                 provide_automatic_options=False,
             )
+    blueprint.cli.add_command(_doctor(list(presigners_by_path(presigner).values())))
     # Flask logs the error, and raises it in debug mode, before it asks for this response.
     blueprint.register_error_handler(500, _internal_problem)
     return blueprint
+
+
+def _doctor(presigners: Sequence[Presigner]) -> click.Command:
+    """Return the command ``flask presign doctor``."""
+
+    @click.command("doctor")
+    @click.option("--origin", help="The origin of the page that uploads; without it, CORS is not checked.")
+    @click.option("--json", "as_json", is_flag=True, help="Print each report as one JSON object.")
+    def doctor(origin: str | None, as_json: bool) -> None:
+        """Send good and tampered uploads to the storage of each presigner, and say what is wrong with it."""
+        try:
+            # It needs urllib3, which an application on Flask need not have.
+            from presign.doctor import examine_presigner
+            from presign.doctor.command import print_reports
+        except ModuleNotFoundError as error:
+            raise click.ClickException(f'this needs {error.name}: pip install "presign-uploads[cli]"') from None
+        examinations = [partial(examine_presigner, each, origin=origin) for each in presigners]
+        raise click.exceptions.Exit(print_reports(examinations, as_json=as_json))
+
+    return doctor
 
 
 def _view(presigner: Presigner, authorize: Authorize, answer: _Answer, body_for: Callable[[Presigner], bytes]) -> _View:

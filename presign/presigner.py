@@ -360,6 +360,14 @@ class Presigner:
             parts_older_than=self.policy.resumable_for + self._completion_window,
         )
 
+    def check(self) -> None:
+        """Ask the storage whether it accepts the settings, with a few requests; for the start of an application.
+
+        The clock must not be slow by more than a ticket's lifetime. ``presign doctor`` finds out more, with real
+        uploads. Raises ConfigurationError, with the setting and the remedy, and StorageUnavailable.
+        """
+        self.backend.check(lifetime=self.policy.expires_in)
+
     def sign_download(self, key: str, *, expires_in: timedelta, content_disposition: str | None = None) -> str:
         """Return a URL that reads one private object for ``expires_in``.
 

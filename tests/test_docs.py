@@ -38,7 +38,9 @@ from presign import (
 )
 from presign.asgi import create_app
 from presign.azure import AzureBackend
+from presign.backends.knowledge import StoreKnowledge
 from presign.cli import main as command
+from presign.doctor import CATALOGUE
 from presign.fastapi import completed_upload, create_router
 from presign.flask import create_blueprint
 from presign.gcs import GCSBackend
@@ -380,6 +382,42 @@ def _enforcers(backend: Backend, declared: dict[str, Any]) -> dict[Rule, str]:
         return enforced() | enforced(create_only=True)
     except ConfigurationError:
         return enforced() | {Rule.CREATE_ONLY: "refused at start"}
+
+
+def test_the_example_of_what_was_learned_gives_it_to_the_backend(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIAEXAMPLE")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "a secret")
+    put = frozenset({Rule.SIZE, Rule.TYPE})
+    StoreKnowledge(storage="s3://my-bucket", shown={"put": put}).write("learned.json")
+    backend = _run("learned").backend
+    grant = UploadPolicy(
+        content_types={"image/png"}, max_bytes=9, prefix="public/", require_size=True
+    ).possible_grants()
+    assert backend.enforces(grant[0]) == put
+
+
+def test_the_example_of_a_health_check_with_uploads_says_whether_they_work(s3_reference: Store) -> None:
+    uploads_work = _run("health").uploads_work
+    presigner = s3_reference.presigner()
+    assert uploads_work(presigner)
+    stranger = boto3.Session("AKIASTRANGER", "a secret")
+    other = Presigner(
+        backend=s3_reference.backend(session=stranger), policy=presigner.policy, secret="a secret of docs"
+    )
+    assert not uploads_work(other)
+
+
+def test_the_table_of_the_doctors_findings_is_what_the_code_says() -> None:
+    table = re.search(r"<!-- table: findings -->\n(.*?)<!-- end of table -->", PAGES["doctor.md"], re.DOTALL)
+    assert table
+    lines = ["| code | severity | what it means | what to do |", "|---|---|---|---|"]
+    for code, explanation in CATALOGUE.items():
+        severity = str(explanation.severity).replace("unknown", "could not check")
+        lines.append(f"| `{code}` | {severity} | {explanation.meaning} | {explanation.remedy} |")
+    assert table[1] == "\n".join(lines) + "\n"
 
 
 def test_the_table_of_figures_shows_the_committed_results() -> None:

@@ -19,6 +19,7 @@ import pytest
 from fastapi import Body, Depends, FastAPI, Request
 from flask import Flask
 from starlette.applications import Starlette
+from starlette.responses import JSONResponse, Response
 from starlette.routing import Mount
 
 from emulators.gcs_accounts import generate_credentials
@@ -40,6 +41,7 @@ from presign import (
 )
 from presign.asgi import create_app
 from presign.azure import AzureBackend
+from presign.doctor import check_health, examine
 from presign.fastapi import completed_upload, create_router
 from presign.flask import create_blueprint
 from presign.gcs import GCSBackend
@@ -131,6 +133,29 @@ def test_the_example_of_the_presigner_completes_what_a_browser_has_sent() -> Non
     assert upload(names["ticket"], PNG.ljust(48213, b"\0")).status == 201
     stored = run(comment + complete, **names)["stored"]
     assert (stored.key, stored.size) == (names["ticket"].key, 48213)
+
+
+@runs("presign.doctor.examination.examine")
+@pytest.mark.usefixtures("my_bucket")
+def test_the_example_of_the_doctor_prints_a_report(capsys: pytest.CaptureFixture[str]) -> None:
+    run(EXAMPLES["presign.doctor.examination.examine"], open_backend=open_backend, examine=examine)
+    printed = capsys.readouterr().out
+    assert "cors-preflight: the storage answers 403 to the preflight request of https://app.example.com" in printed
+
+
+@runs("presign.doctor.examination.check_health")
+def test_the_example_of_the_health_check_answers_200_and_503(presigner: Presigner) -> None:
+    names = {"Response": Response, "JSONResponse": JSONResponse, "check_health": check_health}
+    gone = Presigner(
+        backend=S3Backend(bucket="my-bucket", region="eu-central-1", endpoint_url="http://127.0.0.1:9"),
+        policy=presigner.policy,
+        secret="a secret of the examples",
+    )
+    for each, status in ((presigner, 200), (gone, 503)):
+        app = FastAPI()
+        run(EXAMPLES["presign.doctor.examination.check_health"], app=app, presigner=each, **names)
+        with serve(app) as url:
+            assert httpx.get(f"{url}/health/uploads").status_code == status
 
 
 @runs("presign.presigner.OnComplete")

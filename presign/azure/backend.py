@@ -14,11 +14,15 @@ from presign.azure.client import CALLS_VERSION, build_client
 from presign.azure.container import BlobContainer
 from presign.azure.container_signer import ContainerSigner, Permission, RequestHeaders
 from presign.azure.delegation_key import SigningKey, keep_signing_key
+from presign.azure.diagnosis import AzureDiagnosis
 from presign.azure.parts import AzureParts
 from presign.azure.publication import MAX_ONE_COPY_BYTES, Publication, check_publish_options
 from presign.backends.addresses import read_address
 from presign.backends.backend import ListedObject, ObjectHead, ObjectStore, PublishOption, SignedUpload
+from presign.backends.diagnosis import Diagnosis
 from presign.backends.expiring_credentials import CredentialsRenewer
+from presign.backends.failures import MAX_CLOCK_SKEW
+from presign.backends.knowledge import LearnedSource, read_knowledge
 from presign.backends.lazy_client import LazyClient
 from presign.backends.object_headers import HeaderNames
 from presign.errors import ConfigurationError
@@ -58,6 +62,8 @@ class AzureBackend:
     - ``pending_container``: the container where uploads wait until they are verified; by default ``container`` itself.
       A container is public or private as a whole. So if everybody may read ``container``, uploads need another one that
       is private.
+    - ``learned``: what the account has shown, from the file that ``presign doctor --write`` has written. Tickets then
+      say "storage" only of rules that it was seen to enforce.
     - ``verifier_account_key`` or ``verifier_credential``: verifies, publishes, deletes and lists blobs, and signs
       downloads; by default ``AZURE_STORAGE_VERIFIER_KEY``, else what signs uploads.
 
@@ -95,6 +101,7 @@ class AzureBackend:
         verifier_credential: TokenCredential | None = None,
         bind_headers: bool = False,
         allow_http: bool = False,
+        learned: LearnedSource = None,
     ) -> None:
         if pending_container is None:
             pending_container = container
@@ -116,6 +123,7 @@ class AzureBackend:
         _check_bind_headers(bind_headers, signs_with_account_key=signer.key is not None)
         self._account = signer
         self._verifier = verifier
+        self._learned = read_knowledge(learned, storage=signer.storage_name(container))
         self._binds_headers = bind_headers
         self._version = sas.HEADER_BINDING_VERSION if bind_headers else sas.VERSION
         client = LazyClient(lambda: build_client(verifier, api_version=max(self._version, CALLS_VERSION)))
@@ -184,7 +192,8 @@ class AzureBackend:
         Those requests have no body, so a bound length above 0 prevents them. Without such a length, the storage
         enforces create-only and nothing else.
         """
-        return _BOUND_RULES if self._binds_headers and grant.exact_bytes else _UNBOUND_RULES
+        rules = _BOUND_RULES if self._binds_headers and grant.exact_bytes else _UNBOUND_RULES
+        return rules if self._learned is None else rules & self._learned.of("put")
 
     def sign_upload(self, grant: Grant, now: datetime) -> SignedUpload:
         """Return a Put Blob that can create the blob, and never overwrite one.
@@ -227,15 +236,24 @@ class AzureBackend:
         """Return the blob's own URL, on the account URL that browsers reach."""
         return self._uploads.blob_url(key)
 
-    def check(self) -> None:
+    def diagnosis(self) -> Diagnosis:
+        """Return what ``presign doctor`` asks Azure about these containers."""
+        return AzureDiagnosis(
+            signer=self._account,
+            verifier=self._verifier,
+            container=self._objects.container,
+            pending_container=self._pending.container,
+        )
+
+    def check(self, *, lifetime: timedelta = MAX_CLOCK_SKEW) -> None:
         """Request the properties of both containers as the verifier, and those of the pending one as the signer, too.
 
         An identity that may not read them passes, because a signer does not need that permission. If
-        ``pending_container`` is another container, it must be private.
+        ``pending_container`` is another container, it must be private. The clock must not be slow by ``lifetime``.
         """
-        self._objects.properties()
+        self._objects.properties(lifetime)
         if self._pending.container != self._objects.container:
-            pending = self._pending.properties()
+            pending = self._pending.properties(lifetime)
             if pending is not None and pending.public_access is not None:
                 raise ConfigurationError(
                     f"everybody may read the container {self._pending.container}, where uploads wait until they are "
@@ -245,7 +263,7 @@ class AzureBackend:
                 )
         if self._verifier is not self._account:
             client = LazyClient(lambda: build_client(self._account, api_version=self._version))
-            BlobContainer(account=self._account, container=self._pending.container, client=client).properties()
+            BlobContainer(account=self._account, container=self._pending.container, client=client).properties(lifetime)
 
     def head(self, key: str, *, first_bytes: int = 0) -> ObjectHead | None:
         """Return what Get Blob Properties says; None for 404, and if the identity may not read.
@@ -322,9 +340,9 @@ def open_azure(url: str) -> tuple[AzureBackend, str]:
     """Return the backend and the prefix of ``azblob://account/container/prefix/?pending_container=...``.
 
     Parameters are ``endpoint_url`` and ``public_endpoint_url`` (``account_url`` and ``public_account_url`` of
-    AzureBackend), ``endpoint_suffix``, ``pending_container``, and ``bind_headers`` and ``allow_http`` (``true`` or
-    ``false``). Credentials come from the environment; a verifier's own key is in ``AZURE_STORAGE_VERIFIER_KEY``. Raises
-    ConfigurationError for any other parameter, and StorageUnavailable.
+    AzureBackend), ``endpoint_suffix``, ``pending_container``, ``learned`` (a path), and ``bind_headers`` and
+    ``allow_http`` (``true`` or ``false``). Credentials come from the environment; a verifier's own key is in
+    ``AZURE_STORAGE_VERIFIER_KEY``. Raises ConfigurationError for any other parameter, and StorageUnavailable.
     """
     example = "azblob://account/container/prefix/"
     address = read_address(
@@ -337,6 +355,7 @@ def open_azure(url: str) -> tuple[AzureBackend, str]:
             "pending_container",
             "bind_headers",
             "allow_http",
+            "learned",
         },
     )
     container, _, path = address.path.partition("/")
@@ -353,6 +372,7 @@ def open_azure(url: str) -> tuple[AzureBackend, str]:
         endpoint_suffix=parameters.get("endpoint_suffix"),
         bind_headers=address.flag("bind_headers"),
         allow_http=address.flag("allow_http"),
+        learned=parameters.get("learned"),
     )
     return backend, prefix
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from typing import Any
 
 from azure.core import MatchConditions
@@ -21,7 +21,7 @@ from presign.azure.account import Account
 from presign.azure.client import error_code, refuse_late_responses
 from presign.azure.failures import call_failed, explain_failure, lacks_permission
 from presign.backends.backend import ListedObject, ObjectChanged, ObjectHead
-from presign.backends.failures import check_clock, storage_failed
+from presign.backends.failures import MAX_CLOCK_SKEW, check_clock, storage_failed
 from presign.backends.lazy_client import LazyClient
 from presign.errors import StorageUnavailable
 
@@ -66,10 +66,11 @@ class BlobContainer:
         """
         return storage_failed(self.account.storage_name(self.container), call, "incomplete headers")
 
-    def properties(self) -> ContainerProperties | None:
+    def properties(self, lifetime: timedelta = MAX_CLOCK_SKEW) -> ContainerProperties | None:
         """Return the container's properties; None if the credentials are an identity that may not read them.
 
-        Raises ConfigurationError, which names the setting and the remedy, and StorageUnavailable.
+        The clock must not be slow by more than ``lifetime``. Raises ConfigurationError, which names the setting and the
+        remedy, and StorageUnavailable.
         """
         responses: list[Any] = []
         try:
@@ -84,7 +85,7 @@ class BlobContainer:
             call = "Get Container Properties"
             raise explain_failure(self.account, self.container, call, error, _utc_now()) from None
         for response in responses:
-            check_clock(response.http_response.headers.get("Date"), _utc_now())
+            check_clock(response.http_response.headers.get("Date"), _utc_now(), lifetime=lifetime)
         return properties
 
     def head(self, key: str, *, first_bytes: int = 0) -> ObjectHead | None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Literal, NamedTuple, Protocol
 
+from presign.backends.failures import MAX_CLOCK_SKEW
 from presign.backends.parts import PartsStore
 from presign.errors import StorageUnavailable
 from presign.messages import Grant, Rule
@@ -158,8 +159,11 @@ class Backend(ObjectStore, Protocol):
     def publish_options(self) -> frozenset[PublishOption]:
         """What ``publish`` can give to an object besides its headers."""
 
-    def check(self) -> None:
-        """Raise ConfigurationError, with the setting and the remedy, if the service refuses the settings."""
+    def check(self, *, lifetime: timedelta = MAX_CLOCK_SKEW) -> None:
+        """Raise ConfigurationError, with the setting and the remedy, if the service refuses the settings.
+
+        ``lifetime`` is how long a ticket lasts. This machine's clock must not be slow by more.
+        """
 
     def enforces(self, grant: Grant) -> frozenset[Rule]:
         """Return the rules that the storage itself enforces on an upload signed for ``grant``."""

@@ -41,14 +41,22 @@ def wrong_clock() -> ConfigurationError:
     )
 
 
-def check_clock(date_header: str | None, now: datetime) -> None:
+def check_clock(date_header: str | None, now: datetime, *, lifetime: timedelta = MAX_CLOCK_SKEW) -> None:
     """Compare the Date header of a response with ``now``; raise ConfigurationError if the clock is wrong.
 
-    A header that is missing or unreadable passes.
+    A ticket that lasts for ``lifetime`` is over at once if this clock is slow by as much. A fast clock only makes
+    tickets last longer, up to the difference that no service accepts. A header that is missing or unreadable passes.
     """
     try:
-        difference = abs(parsedate_to_datetime(date_header) - now) if date_header else timedelta()
+        behind = parsedate_to_datetime(date_header) - now if date_header else timedelta()
     except (ValueError, TypeError):
         return
-    if difference > MAX_CLOCK_SKEW:
+    if abs(behind) > MAX_CLOCK_SKEW:
         raise wrong_clock()
+    if behind > lifetime:
+        seconds = timedelta(seconds=1)
+        raise ConfigurationError(
+            f"this machine's clock is {behind // seconds} seconds slow, and tickets last for {lifetime // seconds} "
+            "seconds, so the storage gets them too late; set the clock",
+            field="clock",
+        )

@@ -51,6 +51,11 @@ class SignatureV4Requests:
         self._posts = upload_method == "post" or (upload_method == "auto" and store_has_post)
         self._posts_create_only = upload_method == "post"
 
+    @property
+    def posts_always(self) -> bool:
+        """Whether ``upload_method`` is ``"post"``."""
+        return self._posts_create_only
+
     def uses_post(self, grant: Grant) -> bool:
         """Say whether an upload for ``grant`` is a POST form, and not a PUT."""
         return self._posts_create_only if grant.create_only else self._posts

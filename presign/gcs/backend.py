@@ -11,6 +11,9 @@ from urllib.parse import unquote
 
 from presign.backends.addresses import read_address
 from presign.backends.backend import ListedObject, ObjectHead, ObjectStore, PublishOption, SignedUpload
+from presign.backends.diagnosis import Diagnosis
+from presign.backends.failures import MAX_CLOCK_SKEW
+from presign.backends.knowledge import LearnedSource, Mechanism, read_knowledge
 from presign.backends.object_headers import HeaderNames
 from presign.backends.settings import check_texts
 from presign.backends.signature_v4_requests import SignatureV4Requests, UploadMethod
@@ -24,6 +27,7 @@ from presign.gcs.credentials import (
     read_credentials,
     read_hmac_credentials,
 )
+from presign.gcs.diagnosis import GcsDiagnosis
 from presign.gcs.endpoints import find_endpoint, public_locations
 from presign.gcs.json_api import JsonApi
 from presign.gcs.objects import GcsObjects
@@ -81,6 +85,8 @@ class GCSBackend:
     - ``upload_method``: ``"post"`` or ``"put"`` for every upload. ``"auto"`` chooses PUT if the grant is create-only,
       because a form cannot enforce that, and POST otherwise, because its policy covers every field.
     - ``allow_http``: accept endpoints without TLS that are not on this machine, such as an emulator in a container.
+    - ``learned``: what the bucket has shown, from the file that ``presign doctor --write`` has written. Tickets then
+      say "storage" only of rules that it was seen to enforce.
 
     Raises ConfigurationError. Source: "Signed URLs", "POST Object" and "PUT Object", Cloud Storage documentation.
 
@@ -105,6 +111,7 @@ class GCSBackend:
         bucket_bound_hostname: str | None = None,
         upload_method: UploadMethod = "auto",
         allow_http: bool = False,
+        learned: LearnedSource = None,
     ) -> None:
         check_texts(
             {
@@ -122,6 +129,7 @@ class GCSBackend:
         _check_bucket_name("pending_bucket", pending_bucket)
         self._bucket = bucket
         self._pending_bucket = pending_bucket
+        self._learned = read_knowledge(learned, storage=f"gs://{bucket}")
         self._endpoint_url = find_endpoint(endpoint_url, allow_http=allow_http)
         location, pending_location = public_locations(
             bucket,
@@ -168,6 +176,7 @@ class GCSBackend:
                 setting=VERIFIER_CREDENTIALS,
             )
         )
+        self._has_two_identities = verifier_credentials is not None
         self._objects = GcsObjects(self._json_api, bucket)
         self._pending_objects = GcsObjects(self._json_api, pending_bucket)
         uploads = PartsBucket(
@@ -182,7 +191,8 @@ class GCSBackend:
             signers=self._pending_signers,
             location=BucketLocation.of_bucket(pending_bucket, self._endpoint_url),
         )
-        self._parts = GcsParts(bucket=uploads, pending=pending_uploads)
+        shown = None if self._learned is None else self._learned.of("parts")
+        self._parts = GcsParts(bucket=uploads, pending=pending_uploads, shown=shown)
         self._rewriter = Rewriter(self._json_api, source=self._pending_objects, destination=self._objects)
 
     def __repr__(self) -> str:
@@ -240,9 +250,12 @@ class GCSBackend:
         another body, but this was not tried on Google's servers. So the checksum is not among these rules. Cloud
         Storage stores no SHA-256, so completion reads the whole object to verify it.
         """
-        if self._browser_requests.uses_post(grant):
-            return _POST_RULES
-        return _PUT_RULES | {Rule.CREATE_ONLY} if grant.create_only else _PUT_RULES
+        mechanism: Mechanism = "post" if self._browser_requests.uses_post(grant) else "put"
+        if mechanism == "post":
+            rules = _POST_RULES
+        else:
+            rules = _PUT_RULES | {Rule.CREATE_ONLY} if grant.create_only else _PUT_RULES
+        return rules if self._learned is None else rules & self._learned.of(mechanism)
 
     def sign_upload(self, grant: Grant, now: datetime) -> SignedUpload:
         """Return a POST form whose policy covers every field, or a PUT with every header signed."""
@@ -268,16 +281,28 @@ class GCSBackend:
         """Return the object's own URL, on the endpoint that browsers reach."""
         return self._browser_requests.object_url(key)
 
-    def check(self) -> None:
+    def diagnosis(self) -> Diagnosis:
+        """Return what ``presign doctor`` asks Cloud Storage about these buckets."""
+        return GcsDiagnosis(
+            bucket=self._bucket,
+            pending_bucket=self._pending_bucket,
+            has_two_identities=self._has_two_identities,
+            requests=self._browser_requests,
+            pending_requests=self._pending_requests,
+            json_api=self._json_api,
+        )
+
+    def check(self, *, lifetime: timedelta = MAX_CLOCK_SKEW) -> None:
         """Send one request with a signature and one with the credentials to each bucket.
 
-        Credentials that may not read the bucket pass, because signing and verifying do not need that right.
+        Credentials that may not read the bucket pass, because signing and verifying do not need that right. The clock
+        must not be slow by more than ``lifetime``.
         """
         buckets = {"bucket": self._bucket}
         if self._pending_bucket != self._bucket:
             buckets["pending_bucket"] = self._pending_bucket
         for setting, bucket in buckets.items():
-            self._check_bucket(bucket, setting)
+            self._check_bucket(bucket, setting, lifetime)
 
     def head(self, key: str, *, first_bytes: int = 0) -> ObjectHead | None:
         """Return the object's description, without first bytes.
@@ -311,7 +336,7 @@ class GCSBackend:
         """Copy the pending object to ``grant.key`` with ``rewriteTo``, in as many requests as Google needs."""
         return self._rewriter.publish(grant, head, report_copied=report_copied)
 
-    def _check_bucket(self, bucket: str, setting: str) -> None:
+    def _check_bucket(self, bucket: str, setting: str, lifetime: timedelta) -> None:
         now = datetime.now(timezone.utc)
         # This program may not reach the endpoint of browsers.
         location = BucketLocation.of_bucket(bucket, self._endpoint_url)
@@ -319,7 +344,15 @@ class GCSBackend:
             url = self._signers.get(now, _CHECK_LIFETIME).urls.sign_url(location, "GET", _CHECK_KEY, {})
         except CredentialsUnavailable as error:
             raise ConfigurationError(error.detail, field=self._identity.setting) from None
-        check_signature(url, now, identity=self._identity, bucket=bucket, kind=setting, endpoint_url=self._endpoint_url)
+        check_signature(
+            url,
+            now,
+            identity=self._identity,
+            bucket=bucket,
+            kind=setting,
+            endpoint_url=self._endpoint_url,
+            lifetime=lifetime,
+        )
         self._json_api.check(bucket, kind=setting)
 
 
@@ -328,8 +361,8 @@ def open_gcs(url: str) -> tuple[GCSBackend, str]:
 
     Parameters are ``pending_bucket``, ``credentials`` and ``verifier_credentials`` (paths), ``service_account_email``,
     ``endpoint_url``, ``public_endpoint_url``, ``virtual_hosted_style`` and ``allow_http`` (``true`` or ``false``),
-    ``bucket_bound_hostname`` and ``upload_method`` (see GCSBackend); an HMAC key can only come from the environment.
-    Raises ConfigurationError for any other parameter.
+    ``bucket_bound_hostname``, ``upload_method`` and ``learned``, a path (see GCSBackend); an HMAC key can only come
+    from the environment. Raises ConfigurationError for any other parameter.
     """
     address = read_address(
         url,
@@ -339,6 +372,7 @@ def open_gcs(url: str) -> tuple[GCSBackend, str]:
             "bucket_bound_hostname",
             "credentials",
             "endpoint_url",
+            "learned",
             "pending_bucket",
             "public_endpoint_url",
             "service_account_email",
@@ -362,6 +396,7 @@ def open_gcs(url: str) -> tuple[GCSBackend, str]:
         # GCSBackend checks the value.
         upload_method=cast(UploadMethod, parameters.get("upload_method", "auto")),
         allow_http=address.flag("allow_http"),
+        learned=parameters.get("learned"),
     )
     return backend, prefix
 

@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import re
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import requests
 
-from presign.backends.failures import check_clock, missing_bucket, storage_failed, unreachable, wrong_clock
+from presign.backends.failures import (
+    MAX_CLOCK_SKEW,
+    check_clock,
+    missing_bucket,
+    storage_failed,
+    unreachable,
+    wrong_clock,
+)
 from presign.errors import ConfigurationError
 from presign.gcs.json_api import TIMEOUTS
 from presign.gcs.signing_keys import SigningIdentity
@@ -28,18 +35,26 @@ _REFUSED_KEY_CODES = frozenset(
 
 
 def check_signature(
-    url: str, now: datetime, *, identity: SigningIdentity, bucket: str, kind: str, endpoint_url: str
+    url: str,
+    now: datetime,
+    *,
+    identity: SigningIdentity,
+    bucket: str,
+    kind: str,
+    endpoint_url: str,
+    lifetime: timedelta = MAX_CLOCK_SKEW,
 ) -> None:
     """Send a GET to a URL that ``identity`` signed at ``now``.
 
     ``kind`` is the setting that names ``bucket``. Any response passes that shows that Google accepts the signature: the
-    object need not exist, and the identity need not have the right to read it. Raises ConfigurationError, and
+    object need not exist, and the identity need not have the right to read it. The clock must not be slow by more than
+    ``lifetime``. Raises ConfigurationError, and
     StorageUnavailable.
     """
     status, code, date = _send(url, endpoint_url)
     if code == "RequestTimeTooSkewed":
         raise wrong_clock()
-    check_clock(date, now)
+    check_clock(date, now, lifetime=lifetime)
     if code in _REFUSED_KEY_CODES:
         raise ConfigurationError(
             f"{endpoint_url} refuses the signing key ({code}): it may be wrong, disabled or deleted; "

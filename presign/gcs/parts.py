@@ -68,13 +68,15 @@ class GcsParts:
     needs_pending_key = False
     answers_with_etag = True
 
-    def __init__(self, *, bucket: PartsBucket, pending: PartsBucket) -> None:
+    def __init__(self, *, bucket: PartsBucket, pending: PartsBucket, shown: frozenset[Rule] | None = None) -> None:
+        """``shown`` are the rules that the storage has shown to enforce, if that is known."""
         self._bucket = bucket
         self._pending = pending
+        self._rules = _RULES if shown is None else _RULES & shown
 
     def enforces(self, grant: Grant) -> frozenset[Rule]:
         """Return size, type and headers: the lengths of parts are signed, and the server decides the others."""
-        return _RULES
+        return self._rules
 
     def checks_sha256(self, grant: Grant) -> bool:
         """Return False: no test has shown on Google's servers that they check the SHA-256 of a part."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import re
 from binascii import a2b_hex, b2a_base64
 from collections.abc import Iterator, Mapping
-from datetime import datetime, timedelta
+from datetime import datetime, timedelta, timezone
 from functools import partial
-from typing import cast
+from typing import Any, cast
 from urllib.parse import unquote
 
 import boto3
@@ -14,8 +16,17 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from presign.backends.addresses import check_tls, read_address, read_endpoint
 from presign.backends.backend import ListedObject, ObjectHead, ObjectStore, PublishOption, SignedUpload
+from presign.backends.diagnosis import Diagnosis
 from presign.backends.expiring_credentials import ExpiringCredentials
-from presign.backends.failures import missing_bucket, storage_failed, unreachable, wrong_clock
+from presign.backends.failures import (
+    MAX_CLOCK_SKEW,
+    check_clock,
+    missing_bucket,
+    storage_failed,
+    unreachable,
+    wrong_clock,
+)
+from presign.backends.knowledge import LearnedSource, Mechanism, read_knowledge
 from presign.backends.lazy_client import LazyClient
 from presign.backends.settings import check_texts
 from presign.backends.signature_v4_requests import SignatureV4Requests, UploadMethod
@@ -24,9 +35,10 @@ from presign.keys import check_prefix
 from presign.messages import Grant, Rule
 from presign.progress import ReportBytes, ignore_bytes
 from presign.s3.copying import Copier
+from presign.s3.diagnosis import S3Diagnosis
 from presign.s3.objects import HEADERS, S3Objects
 from presign.s3.parts import S3Parts
-from presign.s3.requests import BucketRequests, error_code, scope_of
+from presign.s3.requests import BucketRequests, error_code, scope_of, status_of
 from presign.s3.session import (
     COPY_READ_TIMEOUT_SECONDS,
     AccessKeys,
@@ -49,10 +61,16 @@ _POST_RULES = frozenset({Rule.SIZE, Rule.TYPE, Rule.HEADERS, Rule.CHECKSUM})
 # Without HEADERS: a client can add Content-Encoding, Cache-Control and similar headers to a PUT with signed headers.
 _PUT_RULES = frozenset({Rule.TYPE, Rule.CHECKSUM, Rule.CREATE_ONLY})
 # These stores answer 501 to a POST form.
-_HOSTS_WITHOUT_POST = (".r2.cloudflarestorage.com",)
+_HOSTS_WITHOUT_POST = (".r2.cloudflarestorage.com", ".backblazeb2.com")
+_REDIRECTS = 300
+_EVERY_STATUS = frozenset(range(200, 500))
+_ERROR_CODE = re.compile(r"<Code>(\w{1,64})</Code>", re.ASCII)
+_ERROR_REGION = re.compile(r"<Region>([a-z0-9-]{1,64})</Region>", re.ASCII)
 _FORBIDDEN_CODES = frozenset({"AccessDenied", "AllAccessDisabled", "403"})
 _BAD_CREDENTIALS_CODES = frozenset({"InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken"})
-_WRONG_REGION_CODES = frozenset({"PermanentRedirect", "AuthorizationHeaderMalformed", "301"})
+_WRONG_REGION_CODES = frozenset(
+    {"PermanentRedirect", "AuthorizationHeaderMalformed", "TemporaryRedirect", "301", "307"}
+)
 
 
 class S3Backend:
@@ -70,6 +88,8 @@ class S3Backend:
       the pending prefix and, for files in parts, to list and abort parts there. Then no ticket can copy, read or
       overwrite anything else, even on a store that obeys headers which nobody signed.
     - ``allow_http``: accept endpoints without TLS that are not on this machine.
+    - ``learned``: what the store has shown, from the file that ``presign doctor --write`` has written. Tickets then say
+      "storage" only of rules that this store was seen to enforce. Completion verifies the others.
 
     Credentials are loaded when the backend is built, and renewed in the background. Raises ConfigurationError.
 
@@ -90,6 +110,7 @@ class S3Backend:
         session: boto3.Session | None = None,
         verifier_session: boto3.Session | None = None,
         allow_http: bool = False,
+        learned: LearnedSource = None,
     ) -> None:
         check_texts({"bucket": bucket, "region": region})
         if not bucket or "/" in bucket:
@@ -118,11 +139,15 @@ class S3Backend:
                 ),
             )
         )
+        self._learned = read_knowledge(learned, storage=f"s3://{bucket}")
+        self._store_has_post = not public_location.host.endswith(_HOSTS_WITHOUT_POST) and (
+            self._learned is None or self._learned.has("post")
+        )
         self._browser_requests = SignatureV4Requests(
             location=public_location,
             header_names=HEADERS,
             upload_method=upload_method,
-            store_has_post=not public_location.host.endswith(_HOSTS_WITHOUT_POST),
+            store_has_post=self._store_has_post,
         )
         self._bucket = bucket
         self._credentials = load_credentials(session)
@@ -130,9 +155,10 @@ class S3Backend:
         verifier = verifier_session or session
         self._verifier_credentials = self._credentials if verifier is session else load_credentials(verifier)
         build = partial(build_client, verifier, region=self._region, endpoint_url=self._endpoint_url)
+        self._verifier_client = self._client if verifier is session else build()
         requests = BucketRequests(
             bucket=bucket,
-            client=self._client if verifier is session else build(),
+            client=self._verifier_client,
             credentials=self._verifier_credentials,
             location=self._location,
             region=self._region,
@@ -157,6 +183,7 @@ class S3Backend:
             patient_requests = LazyClient(
                 lambda: signer_requests.with_client(build_signer(read_timeout_seconds=COPY_READ_TIMEOUT_SECONDS))
             )
+        self._signer_requests = signer_requests
         self._parts = S3Parts(
             signer_requests,
             committer=patient_requests,
@@ -164,6 +191,7 @@ class S3Backend:
             browser_requests=self._browser_requests,
             signers_at=self._signers_at,
             is_aws=self._is_aws,
+            shown=None if self._learned is None else self._learned.of("parts"),
         )
 
     def __repr__(self) -> str:
@@ -212,11 +240,15 @@ class S3Backend:
     def enforces(self, grant: Grant) -> frozenset[Rule]:
         """Return the rules that S3 enforces.
 
-        POST: all but create-only. PUT: all but a range of sizes and the absence of other headers.
+        POST: all but create-only. PUT: all but a range of sizes and the absence of other headers. With ``learned``,
+        only those of them that the store has shown.
         """
-        if self._browser_requests.uses_post(grant):
-            return _POST_RULES
-        return _PUT_RULES | {Rule.SIZE} if grant.exact_bytes is not None else _PUT_RULES
+        mechanism: Mechanism = "post" if self._browser_requests.uses_post(grant) else "put"
+        if mechanism == "post":
+            rules = _POST_RULES
+        else:
+            rules = _PUT_RULES | {Rule.SIZE} if grant.exact_bytes is not None else _PUT_RULES
+        return rules if self._learned is None else rules & self._learned.of(mechanism)
 
     def sign_upload(self, grant: Grant, now: datetime) -> SignedUpload:
         """Return a POST form whose policy covers every field, or a PUT with every header signed."""
@@ -241,27 +273,78 @@ class S3Backend:
         """Return the object's own URL, on the endpoint that browsers reach."""
         return self._browser_requests.object_url(key)
 
-    def check(self) -> None:
-        """Request the bucket; credentials that may not list it pass, because a signer does not need that permission."""
-        try:
-            response = self._client.list_objects_v2(Bucket=self._bucket, MaxKeys=0)
-            headers: Mapping[str, str] = response["ResponseMetadata"]["HTTPHeaders"]
-        except ClientError as error:
-            code = error_code(error)
-            headers = error.response.get("ResponseMetadata", {}).get("HTTPHeaders", {})
-            failure = self._failure_of(code)
-            if failure is not None:
-                raise failure from None
-        except BotoCoreError as error:
-            raise unreachable(self._endpoint_url, error) from None
-        region = headers.get("x-amz-bucket-region")
-        if self._is_aws and region is not None and region != self._region:
+    def diagnosis(self) -> Diagnosis:
+        """Return what ``presign doctor`` asks S3 about this bucket, with the credentials of both identities."""
+        return S3Diagnosis(
+            bucket=self._bucket,
+            region=self._region,
+            is_aws=self._is_aws,
+            has_two_identities=self._verifier_credentials is not self._credentials,
+            signer=self._client,
+            verifier=self._verifier_client,
+            browser_requests=self._browser_requests,
+        )
+
+    def check(self, *, lifetime: timedelta = MAX_CLOCK_SKEW) -> None:
+        """Request the bucket with the signer's credentials; those that may not list it pass, because a signer need not.
+
+        The region must be the one that the store names in its answer. The clock must not be slow by more than
+        ``lifetime``. A store that is known to have no forms must not be used with ``upload_method="post"``.
+        """
+        if self._browser_requests.posts_always and not self._store_has_post:
+            raise ConfigurationError(
+                f"{self._endpoint_url} has no POST forms; set upload_method=put",
+                field="upload_method",
+                value="post",
+                limit="put",
+            )
+        status, headers, code, named_region = self._ask_for_bucket()
+        check_clock(headers.get("date"), datetime.now(timezone.utc), lifetime=lifetime)
+        region = headers.get("x-amz-bucket-region") or named_region
+        # Some stores accept every region, and name one of their own in each answer.
+        if region is not None and region != self._region and (self._is_aws or status >= _REDIRECTS):
             raise ConfigurationError(
                 f"the bucket {self._bucket} is in {region}, not in {self._region}; set region={region}",
                 field="region",
                 value=self._region,
                 limit=region,
             )
+        if code in _WRONG_REGION_CODES and region is None and not self._is_aws:
+            raise ConfigurationError(
+                f"{self._endpoint_url} refuses the region {self._region} ({code}); set region to the store's own",
+                field="region",
+                value=self._region,
+            )
+        failure = None if status < _REDIRECTS else self._failure_of(code)
+        if failure is not None:
+            raise failure
+
+    def _ask_for_bucket(self) -> tuple[int, Mapping[str, str], str, str | None]:
+        """List one object; return the status, the headers, the error's code, and the region that the error names.
+
+        boto3 would follow a redirect to another region, and so hide that the region is wrong. It is asked only if the
+        request cannot be sent without it, or the store fails. One object is asked for, because some stores list none of
+        a bucket that does not exist.
+        """
+        answer = self._signer_requests.send("GET", "", {}, query="list-type=2&max-keys=1", conclusive=_EVERY_STATUS)
+        if answer is not None:
+            text = answer.text if answer.status_code >= _REDIRECTS else ""
+            code, region = _ERROR_CODE.search(text), _ERROR_REGION.search(text)
+            return (
+                answer.status_code,
+                {name.lower(): value for name, value in answer.headers.items()},
+                code[1] if code else str(answer.status_code),
+                region[1] if region else None,
+            )
+        try:
+            listed = self._client.list_objects_v2(Bucket=self._bucket, MaxKeys=1)
+        except ClientError as error:
+            headers: Mapping[str, str] = error.response.get("ResponseMetadata", {}).get("HTTPHeaders", {})
+            details: Mapping[str, Any] = error.response.get("Error", {})
+            return status_of(error) or 500, headers, error_code(error), details.get("Region")
+        except BotoCoreError as error:
+            raise unreachable(self._endpoint_url, error) from None
+        return 200, listed["ResponseMetadata"]["HTTPHeaders"], "", None
 
     def head(self, key: str, *, first_bytes: int = 0) -> ObjectHead | None:
         """Return the description of the object, or None if it is missing or may not be read; see S3Objects.head."""
@@ -328,13 +411,15 @@ class S3Backend:
 def open_s3(url: str, *, verifier_session: boto3.Session | None = None) -> tuple[S3Backend, str]:
     """Return the backend and the prefix of ``s3://bucket/prefix/?region=...``.
 
-    Parameters are ``region``, ``endpoint_url``, ``public_endpoint_url``, ``upload_method`` and ``allow_http`` (``true``
-    or ``false``); see S3Backend, also for ``verifier_session``. Raises ConfigurationError for any other parameter.
+    Parameters are ``region``, ``endpoint_url``, ``public_endpoint_url``, ``upload_method``, ``learned`` (a path) and
+    ``allow_http`` (``true`` or ``false``); see S3Backend, also for ``verifier_session``. By default, the verifier's
+    access key is in ``PRESIGN_VERIFIER_ACCESS_KEY_ID`` and ``PRESIGN_VERIFIER_SECRET_ACCESS_KEY``, if they are set.
+    Raises ConfigurationError for any other parameter.
     """
     address = read_address(
         url,
         example="s3://bucket/prefix/?region=eu-central-1",
-        parameters={"region", "endpoint_url", "public_endpoint_url", "upload_method", "allow_http"},
+        parameters={"region", "endpoint_url", "public_endpoint_url", "upload_method", "allow_http", "learned"},
     )
     parameters = address.parameters
     prefix = check_prefix(unquote(address.path))
@@ -345,10 +430,19 @@ def open_s3(url: str, *, verifier_session: boto3.Session | None = None) -> tuple
         public_endpoint_url=parameters.get("public_endpoint_url"),
         # S3Backend checks the value.
         upload_method=cast(UploadMethod, parameters.get("upload_method", "auto")),
-        verifier_session=verifier_session,
+        verifier_session=verifier_session or _verifier_of_environment(),
         allow_http=address.flag("allow_http"),
+        learned=parameters.get("learned"),
     )
     return backend, prefix
+
+
+def _verifier_of_environment() -> boto3.Session | None:
+    names = ("PRESIGN_VERIFIER_ACCESS_KEY_ID", "PRESIGN_VERIFIER_SECRET_ACCESS_KEY")
+    access_key, secret_key = (os.environ.get(name) or None for name in names)
+    if (access_key is None) != (secret_key is None):
+        raise ConfigurationError(f"{' and '.join(names)} must both be set, or neither", field="verifier_session")
+    return None if access_key is None else new_session(access_key=access_key, secret_key=secret_key)
 
 
 def _checksum_fields(grant: Grant) -> dict[str, str]:

@@ -54,7 +54,8 @@ class S3Parts:
     s3:ListMultipartUploadParts and s3:AbortMultipartUpload for pending objects, and no right to read. ``sweeper`` has
     the requests of the identity that sweeps: it needs s3:ListBucketMultipartUploads and s3:AbortMultipartUpload.
 
-    ``committer`` has the time-outs of a commit, which can take minutes.
+    ``committer`` has the time-outs of a commit, which can take minutes. ``shown`` are the rules that the store has
+    shown to enforce, if that is known.
     """
 
     limits = LIMITS
@@ -70,17 +71,19 @@ class S3Parts:
         browser_requests: SignatureV4Requests,
         signers_at: Callable[[datetime, timedelta], Signers],
         is_aws: bool,
+        shown: frozenset[Rule] | None = None,
     ) -> None:
         self._requests = requests
         self._committer = committer
         self._sweeper = sweeper
         self._browser_requests = browser_requests
         self._signers_at = signers_at
+        self._rules = _RULES if shown is None else _RULES & shown
         self._part_checksums = _PartChecksums.NAMED_AT_BEGIN if is_aws else None
 
     def enforces(self, grant: Grant) -> frozenset[Rule]:
         """Return all rules but the checksum: S3 checks each part, and no SHA-256 of the whole object."""
-        return _RULES
+        return self._rules
 
     def checks_sha256(self, grant: Grant) -> bool:
         """Say whether the store checks the SHA-256 of a part. A store other than Amazon S3 is tried once."""

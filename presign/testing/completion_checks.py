@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import secrets
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from functools import partial
-from urllib.parse import urlsplit
 
 from presign.errors import (
     InvalidToken,
@@ -110,11 +106,8 @@ def refuses_a_copy_that_nobody_signed(subject: Subject) -> None:
     ticket = presigner.issue(make_request(subject, size=len(BODY)), owner="mallory")
     attempt = UploadAttempt.of(ticket, BODY)
     source = UploadAttempt.of(private, b"").object_url(subject.upload_key(private))
-    for headers in _copy_headers(ticket, source):
-        copying = attempt
-        for name, value in headers.items():
-            copying = copying.with_header(name, value)
-        subject.send(copying)
+    for headers in attempt.copy_headers(source):
+        subject.send(attempt.with_headers(headers))
         head = subject.store.head(subject.upload_key(ticket))
         require(
             head is None or stored_bytes(subject, ticket) == BODY,
@@ -126,15 +119,13 @@ def refuses_a_copy_that_nobody_signed(subject: Subject) -> None:
 
 def refuses_attributes_that_nobody_signed(subject: Subject) -> None:
     """Let no client give the object an access control list, tags, a storage class or its own encryption key."""
-    for headers in _attribute_headers(make_presigner(subject).issue(make_request(subject, size=len(BODY)))):
+    sample = make_presigner(subject).issue(make_request(subject, size=len(BODY)))
+    for headers in UploadAttempt.of(sample, BODY).attribute_headers():
         presigner = make_presigner(subject)
         ticket = presigner.issue(make_request(subject, size=len(BODY)))
         attempt = UploadAttempt.of(ticket, BODY)
-        changed = attempt
-        for name, value in headers.items():
-            changed = changed.with_header(name, value)
         names = ", ".join(headers)
-        status = subject.send(changed)
+        status = subject.send(attempt.with_headers(headers))
         if status not in REFUSALS:
             status = subject.send(download(attempt.object_url(subject.upload_key(ticket))))
             require(
@@ -261,31 +252,6 @@ def reads_and_deletes_the_named_object(subject: Subject) -> None:
         expired = old_presigner.sign_download(ticket.key, expires_in=timedelta(seconds=60))
         require(subject.send(download(expired)) in REFUSALS, "an expired download URL works")
     delete_upload(subject, ticket)
-
-
-def _copy_headers(ticket: Ticket, source: str) -> list[dict[str, str]]:
-    """Return the headers with which each dialect copies the object at the URL ``source``."""
-    if any(name.lower() == "x-ms-blob-type" for name in ticket.headers):
-        return [{"x-ms-copy-source": source}, {"x-ms-copy-source": source, "x-ms-requires-sync": "true"}]
-    path = urlsplit(source).path
-    return [{"x-amz-copy-source": path}, {"x-goog-copy-source": path}]
-
-
-def _attribute_headers(ticket: Ticket) -> list[dict[str, str]]:
-    """Return headers that would give the object an attribute which its ticket does not have."""
-    if any(name.lower() == "x-ms-blob-type" for name in ticket.headers):
-        return [{"x-ms-tags": "a=b"}, {"x-ms-access-tier": "Cool"}, {"x-ms-blob-content-language": "en"}]
-    customer_key = secrets.token_bytes(32)
-    key, digest = (base64.b64encode(each).decode() for each in (customer_key, hashlib.md5(customer_key).digest()))  # noqa: S324  (the protocol's digest)
-    prefix = "x-amz-server-side-encryption-customer"
-    return [
-        {"x-amz-acl": "public-read"},
-        {"x-goog-acl": "public-read"},
-        {"x-amz-tagging": "a=b"},
-        {"x-amz-storage-class": "GLACIER"},
-        {"x-goog-storage-class": "ARCHIVE"},
-        {f"{prefix}-algorithm": "AES256", f"{prefix}-key": key, f"{prefix}-key-md5": digest},
-    ]
 
 
 def _published_bytes(subject: Subject, stored: StoredObject) -> bytes:

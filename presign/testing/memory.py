@@ -37,6 +37,7 @@ from presign.backends.backend import (
     PublishOption,
     SignedUpload,
 )
+from presign.backends.failures import MAX_CLOCK_SKEW
 from presign.backends.object_headers import HeaderNames
 from presign.backends.parts import KeyTaken, PartsStore
 from presign.errors import ConfigurationError
@@ -242,7 +243,7 @@ class MemoryBackend:
         """Tags and a storage class, which ``objects`` shows."""
         return _PUBLISH_OPTIONS
 
-    def check(self) -> None:
+    def check(self, *, lifetime: timedelta = MAX_CLOCK_SKEW) -> None:
         """Do nothing: there are no settings that could be wrong."""
 
     def enforces(self, grant: Grant) -> frozenset[Rule]:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import http.client
+import secrets
 import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -61,6 +64,45 @@ class UploadAttempt:
         """Return the same request with one more header, also if it is a form."""
         return replace(self, headers={**self.headers, name: value})
 
+    def with_headers(self, headers: Mapping[str, str]) -> UploadAttempt:
+        """Return the same request with more headers, also if it is a form."""
+        return replace(self, headers={**self.headers, **headers})
+
+    def with_url(self, url: str) -> UploadAttempt:
+        """Return the same request to another address."""
+        return replace(self, url=url)
+
+    @property
+    def is_azure(self) -> bool:
+        """Whether the request is one of Azure's dialect."""
+        return any(name.lower() == "x-ms-blob-type" for name in self.headers)
+
+    def copy_headers(self, source: str) -> list[dict[str, str]]:
+        """Return the headers that would store a copy of the object at the URL ``source`` in the place of the body."""
+        if self.is_azure:
+            return [{"x-ms-copy-source": source}, {"x-ms-copy-source": source, "x-ms-requires-sync": "true"}]
+        path = urlsplit(source).path
+        return [{"x-amz-copy-source": path}, {"x-goog-copy-source": path}]
+
+    def attribute_headers(self) -> list[dict[str, str]]:
+        """Return headers that would each give the object an attribute that no ticket gives: lists, tags, keys."""
+        if self.is_azure:
+            return [{"x-ms-tags": "a=b"}, {"x-ms-access-tier": "Cool"}, {"x-ms-blob-content-language": "en"}]
+        customer_key = secrets.token_bytes(32)
+        key, digest = (
+            base64.b64encode(each).decode()
+            for each in (customer_key, hashlib.md5(customer_key).digest())  # noqa: S324  (the protocol's digest)
+        )
+        prefix = "x-amz-server-side-encryption-customer"
+        return [
+            {"x-amz-acl": "public-read"},
+            {"x-goog-acl": "public-read"},
+            {"x-amz-tagging": "a=b"},
+            {"x-amz-storage-class": "GLACIER"},
+            {"x-goog-storage-class": "ARCHIVE"},
+            {f"{prefix}-algorithm": "AES256", f"{prefix}-key": key, f"{prefix}-key-md5": digest},
+        ]
+
     def object_url(self, key: str) -> str:
         """Return the URL, without a signature, of the object that the request stores under ``key``."""
         return f"{self.url}{quote(key)}" if self.fields else self.url.partition("?")[0]
@@ -108,6 +150,13 @@ class UploadAttempt:
             attempts[tampered_name] = replace(self, url=f"{path}?{query}")
         return attempts
 
+    def encoded(self) -> tuple[dict[str, str], bytes]:
+        """Return the headers and the body as they are sent: a form has its fields, and then the file, in its body."""
+        if not self.fields:
+            return dict(self.headers), self.body
+        content_type = f"multipart/form-data; boundary={_BOUNDARY}"
+        return {**self.headers, "Content-Type": content_type}, _form(self.fields, self.body)
+
     def send(self, ssl_context: ssl.SSLContext | None = None) -> int:
         """Send the request and return the status of the response."""
         parts = urlsplit(self.url)
@@ -117,10 +166,7 @@ class UploadAttempt:
             if parts.scheme == "https"
             else http.client.HTTPConnection(host, port, timeout=_TIMEOUT_SECONDS)
         )
-        headers, body = dict(self.headers), self.body
-        if self.fields:
-            headers["Content-Type"] = f"multipart/form-data; boundary={_BOUNDARY}"
-            body = _form(self.fields, self.body)
+        headers, body = self.encoded()
         try:
             connection.request(self.method, parts._replace(scheme="", netloc="").geturl(), body, headers)
             response = connection.getresponse()

@@ -102,7 +102,8 @@ def enforces_the_checksum(subject: Subject) -> None:
 def enforces_the_headers(subject: Subject) -> None:
     """Refuse an object with headers that were not granted."""
     request = make_request(subject)
-    name = "x-ms-blob-content-encoding" if _speaks_azure(subject, request) else "Content-Encoding"
+    is_azure = UploadAttempt.of(make_presigner(subject).issue(request), BODY).is_azure
+    name = "x-ms-blob-content-encoding" if is_azure else "Content-Encoding"
     _refused_as_promised(subject, make_presigner(subject), request, Rule.HEADERS, lambda d: d.with_extra(name, "gzip"))
 
 
@@ -251,7 +252,3 @@ def _refused_as_promised(
         raise AssertionError(f"completion accepts an object that violates {rule.value}")
     require(not is_stored(subject, ticket), f"an object that violates {rule.value} still exists after completion")
     require(subject.backend.head(ticket.key) is None, f"an object that violates {rule.value} was published")
-
-
-def _speaks_azure(subject: Subject, request: UploadRequest) -> bool:
-    return any(name.lower() == "x-ms-blob-type" for name in make_presigner(subject).issue(request).headers)

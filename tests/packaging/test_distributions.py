@@ -31,7 +31,7 @@ ROOMS = {
     "fastapi": {"asgi", "fastapi"},
     "flask": {"flask"},
     "django": {"django"},
-    "cli": {"cli", "uploading"},
+    "cli": {"cli", "doctor", "uploading"},
 }
 # Importing __main__ runs nothing, but shows nothing either.
 NEITHER = {"__main__"}

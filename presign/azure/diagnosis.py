@@ -1,0 +1,68 @@
+"""What ``presign doctor`` asks Azure: who signs, what strangers can list, and what to paste into the Azure CLI."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from presign.azure.account import Account
+from presign.backends.diagnosis import Observation, Wanted
+from presign.signing.quoting import quote_value
+
+_MAX_AGE_SECONDS = 600
+_CODES_OF_PUBLIC_ACCESS = frozenset({"pending-private", "pending-unlisted", "public-unlisted", "public-read"})
+
+
+class AzureDiagnosis:
+    """The Diagnosis of one container and its pending container; see presign.backends.diagnosis."""
+
+    exposed_headers: tuple[str, ...] = ()
+    versions_need_a_right = True
+
+    def __init__(self, *, signer: Account, verifier: Account, container: str, pending_container: str) -> None:
+        self._signer = signer
+        self._container = container
+        self._pending_container = pending_container
+        self.has_two_identities = verifier is not signer
+        self.can_limit_signer = signer.key is None
+
+    def list_url(self, prefix: str, *, is_pending: bool) -> str:
+        """Return the URL of List Blobs."""
+        container = self._pending_container if is_pending else self._container
+        parameters = f"restype=container&comp=list&maxresults=1&prefix={quote_value(prefix)}"
+        return f"{self._signer.public_url}/{container}?{parameters}"
+
+    def rights_of_signer(
+        self, *, stored_key: str, missing_key: str, elsewhere_key: str | None
+    ) -> Iterator[Observation]:
+        """Return nothing: the SAS of a ticket has no right but to create, whatever its identity may do."""
+        return iter(())
+
+    def parts_expiry(self, key: str) -> Observation:
+        """Return that Azure deletes blocks by itself, which its documentation says; nothing is asked."""
+        return Observation(
+            code="parts-expiry", outcome="good", detail="Azure deletes blocks that nobody commits after a week"
+        )
+
+    def remedy(self, code: str, wanted: Wanted) -> str | None:
+        """Return a command of the Azure CLI."""
+        account = f"--account-name {self._signer.name}"
+        if code.startswith("cors-"):
+            return (
+                f"az storage cors add {account} --services b --origins '{wanted.origin or 'https://app.example.com'}' "
+                f"--methods {' '.join(wanted.methods)} --allowed-headers '{','.join(wanted.headers)}' "
+                f"--exposed-headers 'ETag,x-ms-error-code' --max-age {_MAX_AGE_SECONDS}"
+            )
+        if code in _CODES_OF_PUBLIC_ACCESS:
+            is_pending = code.startswith("pending")
+            container = self._pending_container if is_pending else self._container
+            access = "off" if is_pending or code == "public-read" else "blob"
+            return f"az storage container set-permission {account} --name {container} --public-access {access}"
+        if code == "tls":
+            return f"az storage account update --name {self._signer.name} --https-only true"
+        if code in {"upload", "delete", "read", "publish", "parts"}:
+            return (
+                'az role assignment create --role "Storage Blob Data Contributor" --assignee IDENTITY --scope '
+                "/subscriptions/SUBSCRIPTION/resourceGroups/GROUP/providers/Microsoft.Storage/storageAccounts/"
+                f"{self._signer.name}/blobServices/default/containers/{self._pending_container}"
+            )
+        return None

@@ -1,0 +1,83 @@
+"""What ``presign doctor`` asks a cloud about itself. A backend that answers has a method ``diagnosis``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal, Protocol, runtime_checkable
+
+Outcome = Literal["good", "bad", "unknown"]
+"""What a test has shown; ``unknown`` if it could not be made, or shows nothing."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Observation:
+    """One thing that was seen. ``code`` is the finding's stable name, and ``detail`` one sentence without secrets."""
+
+    code: str
+    outcome: Outcome
+    detail: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wanted:
+    """What an application needs of its storage, for what an operator can paste.
+
+    - ``origin``: the page's origin, such as ``https://app.example.com``; None if it is not known.
+    - ``methods``, ``headers``: those of the tickets; headers are in lower case, sorted.
+    - ``exposed``: the headers of answers that the JavaScript client reads.
+    - ``pending_prefix``: None if uploads go straight to ``prefix``.
+    """
+
+    prefix: str
+    pending_prefix: str | None
+    origin: str | None
+    methods: tuple[str, ...]
+    headers: tuple[str, ...]
+    exposed: tuple[str, ...]
+
+
+class Diagnosis(Protocol):
+    """The particulars of one cloud. Methods that call the service raise StorageUnavailable if it does not answer."""
+
+    @property
+    def exposed_headers(self) -> tuple[str, ...]:
+        """The headers of the storage's answers that a page needs to read, in lower case."""
+
+    @property
+    def has_two_identities(self) -> bool:
+        """Whether another identity verifies than the one that signs."""
+
+    @property
+    def can_limit_signer(self) -> bool:
+        """Whether the credentials that sign can have fewer rights than all; an account key of Azure cannot."""
+
+    @property
+    def versions_need_a_right(self) -> bool:
+        """Whether an identity needs another right to delete an object's version than to delete the object."""
+
+    def list_url(self, prefix: str, *, is_pending: bool) -> str:
+        """Return the URL, without a signature, that lists the objects under ``prefix`` as browsers reach it."""
+
+    def rights_of_signer(
+        self, *, stored_key: str, missing_key: str, elsewhere_key: str | None
+    ) -> Iterator[Observation]:
+        """Try what the signer should not be able to do, without changing anything.
+
+        There is a pending object under ``stored_key`` and none under the other two; ``elsewhere_key`` is outside of
+        all prefixes of the application, or None if there is no such place.
+        """
+
+    def parts_expiry(self, key: str) -> Observation:
+        """Say whether the storage itself deletes the parts of uploads to ``key`` that nobody finishes."""
+
+    def remedy(self, code: str, wanted: Wanted) -> str | None:
+        """Return what to paste into the storage's settings for a finding, or None if there is nothing to paste."""
+
+
+@runtime_checkable
+class Diagnosable(Protocol):
+    """A backend whose cloud has particulars to examine."""
+
+    def diagnosis(self) -> Diagnosis:
+        """Return the examination of this backend's own storage, with the backend's own credentials."""

@@ -1,0 +1,240 @@
+"""The examination of one storage: every canary in turn, and everything deleted at the end."""
+
+from __future__ import annotations
+
+import secrets
+import ssl
+from collections.abc import Callable, Collection, Iterator
+from functools import partial
+
+from presign.backends.backend import Backend
+from presign.backends.knowledge import StoreKnowledge
+from presign.doctor.access import check_deletion, check_rights, check_strangers
+from presign.doctor.browser import check_pages
+from presign.doctor.patient import Aborted, Patient, Seen, Way
+from presign.doctor.report import Finding, Report
+from presign.doctor.tampering import check_forgeries, check_rules, check_unsigned_headers
+from presign.doctor.transport import check_clock, check_settings, check_tls
+from presign.doctor.uploads import check_listing, check_parts, check_publication, check_uploads, check_versions
+from presign.errors import ConfigurationError, CredentialsUnavailable, StorageUnavailable
+from presign.keys import check_prefix
+from presign.parts import files_in_parts
+from presign.policy import DEFAULT_PENDING_PREFIX, UploadPolicy
+from presign.presigner import Presigner
+
+FOLDER = ".presign-doctor"
+"""The segment of the keys under which the doctor stores, below each prefix."""
+
+DEFAULT_CONTENT_TYPE = "application/octet-stream"
+
+_Canary = Callable[[Patient], Iterator[Seen]]
+
+
+def examine(
+    backend: Backend,
+    *,
+    prefix: str,
+    pending_prefix: str | None = DEFAULT_PENDING_PREFIX,
+    origin: str | None = None,
+    content_types: Collection[str] = (DEFAULT_CONTENT_TYPE,),
+    public_read: bool | None = None,
+    max_bytes: int | None = None,
+    create_only: bool | None = None,
+    ssl_context: ssl.SSLContext | None = None,
+    report_finding: Callable[[Finding], None] = lambda _: None,
+) -> Report:
+    """Send real uploads, good ones and tampered ones, delete all of them, and return what was found.
+
+    - ``prefix``, ``pending_prefix``: those of the application's policy. Everything is stored below
+      ``.presign-doctor/`` under them, and deleted at the end, also after a failure or an interruption.
+    - ``origin``: the page's origin, such as ``"https://app.example.com"``; without it, CORS is not checked.
+    - ``content_types``: some of the policy's; an upload of each is sent.
+    - ``create_only``: the policy's; None tries tickets of both kinds. On S3 and Google Cloud Storage, these are a POST
+      form and a PUT.
+    - ``public_read``: whether everybody should be able to read published objects; None if either is right.
+    - ``max_bytes``: the policy's; if no file of this size comes in parts, none is sent in parts. Without it, one is.
+    - ``ssl_context``: how to trust the storage's certificate; by default the system's way.
+    - ``report_finding``: called with each finding as soon as it is made.
+
+    An examination takes about a hundred small requests. Raises ConfigurationError for a wrong prefix or origin; what is
+    wrong with the storage is in the report.
+
+    ::
+
+        backend, prefix = open_backend("s3://my-bucket/public/?region=eu-central-1")
+        report = examine(backend, prefix=prefix, origin="https://app.example.com")
+        print(report.to_text())
+    """
+    patient = Patient(
+        backend=backend,
+        base_prefix=check_prefix(prefix),
+        base_pending_prefix=(
+            None if pending_prefix is None else check_prefix(pending_prefix, field="pending_prefix") or _no_prefix()
+        ),
+        folder=f"{FOLDER}/{secrets.token_hex(8)}/",
+        origin=_checked_origin(origin),
+        content_types=tuple(sorted(content_types)),
+        create_only=create_only,
+        public_read=public_read,
+        with_parts=_takes_parts(backend, max_bytes, prefix, pending_prefix),
+        ssl_context=ssl_context,
+    )
+    return _report(patient, _run, report_finding)
+
+
+def _report(
+    patient: Patient,
+    run: Callable[[Patient, Callable[[Seen], None]], None],
+    report_finding: Callable[[Finding], None],
+) -> Report:
+    """Run the canaries, delete everything whatever happens, and return the report."""
+    findings: list[Finding] = []
+
+    def add(seen: Seen) -> None:
+        finding = patient.finding(seen)
+        findings.append(finding)
+        report_finding(finding)
+
+    try:
+        run(patient, add)
+    finally:
+        try:
+            left = list(patient.litter.clear())
+        finally:
+            patient.sender.close()
+    for key, reason in left:
+        add(Seen.bad("left-over", f"{key} could not be deleted: {reason}"))
+    name = patient.backend.name
+    return Report(
+        storage=name,
+        prefix=patient.base_prefix,
+        pending_prefix=patient.base_pending_prefix,
+        findings=tuple(findings),
+        learned=StoreKnowledge(storage=name, shown={way: frozenset(rules) for way, rules in patient.shown.items()}),
+    )
+
+
+def examine_presigner(
+    presigner: Presigner,
+    *,
+    origin: str | None = None,
+    ssl_context: ssl.SSLContext | None = None,
+    report_finding: Callable[[Finding], None] = lambda _: None,
+) -> Report:
+    """Examine the storage of a presigner, with what its policy says; see examine."""
+    policy = presigner.policy
+    return examine(
+        presigner.backend,
+        prefix=policy.prefix,
+        pending_prefix=policy.pending_prefix,
+        origin=origin,
+        content_types=policy.content_types,
+        max_bytes=policy.max_bytes,
+        create_only=policy.create_only,
+        public_read=policy.public_read,
+        ssl_context=ssl_context,
+        report_finding=report_finding,
+    )
+
+
+def check_health(presigner: Presigner, *, ssl_context: ssl.SSLContext | None = None) -> Report:
+    """Send one good upload of each kind, read and delete it, and compare the clocks; for an application's health check.
+
+    This takes about a dozen small requests and stores an object for a moment, so call it every few minutes, and not
+    for every request of a load balancer. ``Report.is_healthy`` is the result.
+
+    ::
+
+        @app.get("/health/uploads")
+        def uploads() -> Response:
+            report = check_health(presigner)
+            return JSONResponse(report.to_dict(), status_code=200 if report.is_healthy else 503)
+    """
+    policy = presigner.policy
+    patient = Patient(
+        backend=presigner.backend,
+        base_prefix=policy.prefix,
+        base_pending_prefix=policy.pending_prefix,
+        folder=f"{FOLDER}/{secrets.token_hex(8)}/",
+        origin=None,
+        content_types=(min(policy.content_types),),
+        create_only=policy.create_only,
+        public_read=None,
+        with_parts=False,
+        ssl_context=ssl_context,
+    )
+    return _report(patient, _run_health, lambda _: None)
+
+
+def _run_health(patient: Patient, add: Callable[[Seen], None]) -> None:
+    if _run_canary(check_settings, patient, add) and _run_canary(check_deletion, patient, add):
+        _run_canary(check_uploads, patient, add)
+        _run_canary(check_clock, patient, add)
+
+
+def _run(patient: Patient, add: Callable[[Seen], None]) -> None:
+    if not _run_canary(check_settings, patient, add):
+        return
+    if not _run_canary(check_deletion, patient, add):
+        return
+    _run_canary(check_uploads, patient, add)
+    _run_canary(check_clock, patient, add)
+    for way in patient.working_ways:
+        _run_canary(partial(_of_way, way, check_pages), patient, add)
+        _run_canary(partial(_of_way, way, check_rules), patient, add)
+        _run_canary(partial(_of_way, way, check_forgeries), patient, add)
+    for canary in (
+        check_strangers,
+        check_unsigned_headers,
+        check_publication,
+        check_parts,
+        check_versions,
+        check_listing,
+        check_rights,
+        check_tls,
+    ):
+        _run_canary(canary, patient, add)
+
+
+def _of_way(way: Way, canary: Callable[[Patient, Way], Iterator[Seen]], patient: Patient) -> Iterator[Seen]:
+    return canary(patient, way)
+
+
+def _run_canary(canary: _Canary, patient: Patient, add: Callable[[Seen], None]) -> bool:
+    """Run one canary; return False if the examination cannot go on."""
+    try:
+        for seen in canary(patient):
+            add(seen)
+    except Aborted:
+        return False
+    except (StorageUnavailable, CredentialsUnavailable, ConfigurationError) as error:
+        add(Seen.unknown(patient.current, f"the test could not be made: {error.detail}"))
+    return True
+
+
+def _takes_parts(backend: Backend, max_bytes: int | None, prefix: str, pending_prefix: str | None) -> bool:
+    if max_bytes is None:
+        return True
+    policy = UploadPolicy(
+        content_types={DEFAULT_CONTENT_TYPE}, max_bytes=max_bytes, prefix=prefix, pending_prefix=pending_prefix
+    )
+    return files_in_parts(backend, policy).from_bytes <= max_bytes
+
+
+def _no_prefix() -> str:
+    raise ConfigurationError(
+        "pending_prefix must not be empty; with None, uploads go straight to their final key", field="pending_prefix"
+    )
+
+
+def _checked_origin(origin: str | None) -> str | None:
+    if origin is None:
+        return None
+    scheme, separator, rest = origin.partition("://")
+    if scheme not in {"http", "https"} or not separator or not rest or any(c in rest for c in "/?#@ *"):
+        raise ConfigurationError(
+            "origin must be a scheme, a host and perhaps a port, such as https://app.example.com",
+            field="origin",
+            value=origin,
+        )
+    return origin

@@ -1,0 +1,206 @@
+"""What every canary works with: the backend, the places that the doctor may use, and tickets for them."""
+
+from __future__ import annotations
+
+import os
+import ssl
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta, timezone
+
+from presign.backends.backend import Backend, ObjectStore
+from presign.backends.diagnosis import Diagnosable, Diagnosis, Observation, Outcome, Wanted
+from presign.backends.knowledge import Mechanism
+from presign.doctor.catalogue import CATALOGUE
+from presign.doctor.litter import Litter
+from presign.doctor.report import Finding, Severity
+from presign.doctor.sending import Answer, Sender
+from presign.messages import Grant, Rule, UploadRequest
+from presign.policy import UploadPolicy
+from presign.testing.requests import UploadAttempt
+
+BODY = b"a canary of presign doctor"
+MIN_BYTES, MAX_BYTES = 10, 100
+LIFETIME = timedelta(seconds=60)
+"""The lifetime of the doctor's tickets, which is that of a policy by default."""
+
+
+class Aborted(Exception):
+    """Raised by a canary after which no other one makes sense; its findings say why."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Seen:
+    """What a canary has seen: a finding before it is explained. ``severity`` replaces the catalogue's if it is bad."""
+
+    code: str
+    outcome: Outcome
+    detail: str
+    severity: Severity | None = None
+
+    @classmethod
+    def good(cls, code: str, detail: str) -> Seen:
+        """Return that the storage passed."""
+        return cls(code=code, outcome="good", detail=detail)
+
+    @classmethod
+    def bad(cls, code: str, detail: str, *, severity: Severity | None = None) -> Seen:
+        """Return that the storage did not pass."""
+        return cls(code=code, outcome="bad", detail=detail, severity=severity)
+
+    @classmethod
+    def unknown(cls, code: str, detail: str) -> Seen:
+        """Return that the test could not be made."""
+        return cls(code=code, outcome="unknown", detail=detail)
+
+    @classmethod
+    def of(cls, observation: Observation) -> Seen:
+        """Return what a cloud's own examination has seen."""
+        return cls(code=observation.code, outcome=observation.outcome, detail=observation.detail)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Way:
+    """One way of uploading in one request: a form or a PUT, and whether its tickets are create-only."""
+
+    mechanism: Mechanism
+    create_only: bool
+
+    @property
+    def described(self) -> str:
+        """The way in words."""
+        return "a POST form" if self.mechanism == "post" else "a PUT"
+
+
+@dataclass(kw_only=True)
+class Patient:
+    """The storage under examination.
+
+    ``current`` is the code of the test that runs, for a failure that ends it. ``shown`` collects the rules that the
+    storage has enforced.
+    """
+
+    backend: Backend
+    base_prefix: str
+    base_pending_prefix: str | None
+    folder: str
+    origin: str | None
+    content_types: tuple[str, ...]
+    public_read: bool | None
+    with_parts: bool
+    create_only: bool | None = None
+    ssl_context: ssl.SSLContext | None = field(repr=False)
+    litter: Litter = field(default_factory=Litter, repr=False)
+    current: str = "settings"
+    may_delete_published: bool = False
+    pending_is_public: bool = False
+    working_ways: list[Way] = field(default_factory=list)
+    shown: dict[Mechanism, set[Rule]] = field(default_factory=dict)
+    sent_headers: set[str] = field(default_factory=set)
+    sent_methods: set[str] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        self.sender = Sender(ssl_context=self.ssl_context)
+        self.diagnosis: Diagnosis | None = self.backend.diagnosis() if isinstance(self.backend, Diagnosable) else None
+
+    @property
+    def prefix(self) -> str:
+        """Where the doctor may publish."""
+        return self.base_prefix + self.folder
+
+    @property
+    def pending_prefix(self) -> str | None:
+        """Where the doctor's uploads wait."""
+        return None if self.base_pending_prefix is None else self.base_pending_prefix + self.folder
+
+    @property
+    def store(self) -> ObjectStore:
+        """The store that the doctor uploads to."""
+        return self.backend if self.base_pending_prefix is None else self.backend.pending
+
+    @property
+    def store_now(self) -> datetime:
+        """The time by the storage's clock, as far as it is known."""
+        return datetime.now(timezone.utc) + (self.sender.clock_offset or timedelta())
+
+    def new_key(self) -> str:
+        """Return a key that nothing is stored under, where the doctor uploads."""
+        return f"{self.prefix if self.pending_prefix is None else self.pending_prefix}{os.urandom(16).hex()}"
+
+    def grant(
+        self,
+        *,
+        create_only: bool = False,
+        content_type: str | None = None,
+        size: int | None = len(BODY),
+        sha256: str | None = None,
+        pending: bool = True,
+    ) -> Grant:
+        """Return a grant for one upload of 10 to 100 bytes, or of exactly ``size``."""
+        kind = content_type or self.content_types[0]
+        policy = UploadPolicy(
+            content_types={kind},
+            min_bytes=MIN_BYTES,
+            max_bytes=MAX_BYTES,
+            prefix=self.prefix,
+            pending_prefix=self.pending_prefix if pending else None,
+            create_only=create_only,
+            content_disposition="attachment",
+            allow_active_content=True,
+            expires_in=LIFETIME,
+        )
+        request = UploadRequest(content_type=kind, size=size, sha256=sha256, name="canary.bin")
+        return policy.decide(request, object_id=os.urandom(16).hex())
+
+    def grant_under(self, key: str) -> Grant:
+        """Return a grant for one upload to ``key``, where the doctor uploads."""
+        name = key.rpartition("/")[2]
+        decided = self.grant()
+        if decided.pending_key is None:
+            return replace(decided, key=key)
+        return replace(decided, key=self.prefix + name, pending_key=key)
+
+    def sign(self, grant: Grant, *, at: datetime | None = None, body: bytes = BODY) -> UploadAttempt:
+        """Return the request of a ticket for ``grant``, and remember that it may store something."""
+        attempt = UploadAttempt.of(self.backend.sign_upload(grant, at or datetime.now(timezone.utc)), body)
+        self.litter.add(self.store if grant.pending_key is not None else self.backend, grant.upload_key)
+        self.sent_methods.add(attempt.method)
+        self.sent_headers |= {name.lower() for name in attempt.headers}
+        return attempt
+
+    def send(self, attempt: UploadAttempt) -> Answer:
+        """Send an upload as the page does."""
+        return self.sender.attempt(attempt, origin=self.origin)
+
+    def object_url(self, grant: Grant, attempt: UploadAttempt) -> str:
+        """Return the URL, without a signature, under which the upload of ``grant`` is stored."""
+        return attempt.object_url(grant.upload_key)
+
+    def has_shown(self, mechanism: Mechanism, *rules: Rule) -> None:
+        """Remember rules that the storage has enforced."""
+        self.shown.setdefault(mechanism, set()).update(rules)
+
+    def finding(self, seen: Seen) -> Finding:
+        """Return the finding, with its meaning and its remedy."""
+        if seen.outcome == "good":
+            return Finding(code=seen.code, severity=Severity.OK, detail=seen.detail)
+        if seen.outcome == "unknown":
+            return Finding(code=seen.code, severity=Severity.UNKNOWN, detail=seen.detail)
+        explanation = CATALOGUE[seen.code]
+        return Finding(
+            code=seen.code,
+            severity=seen.severity or explanation.severity,
+            detail=seen.detail,
+            meaning=explanation.meaning,
+            remedy=explanation.remedy,
+            paste=None if self.diagnosis is None else self.diagnosis.remedy(seen.code, self._wanted()),
+        )
+
+    def _wanted(self) -> Wanted:
+        return Wanted(
+            prefix=self.base_prefix,
+            pending_prefix=self.base_pending_prefix,
+            origin=self.origin,
+            methods=tuple(sorted(self.sent_methods)),
+            headers=tuple(sorted(self.sent_headers)),
+            exposed=() if self.diagnosis is None else self.diagnosis.exposed_headers,
+        )

@@ -1,0 +1,217 @@
+"""Uploads that a ticket does not allow, which the storage must refuse."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from datetime import timedelta
+
+from presign.backends.backend import ObjectHead
+from presign.doctor.patient import BODY, LIFETIME, MAX_BYTES, MIN_BYTES, Patient, Seen, Way
+from presign.doctor.report import Severity
+from presign.doctor.sending import Answer
+from presign.messages import Grant, Rule
+from presign.testing.requests import UploadAttempt
+
+_OTHER_TYPE = "text/html"
+_MARGIN = timedelta(seconds=15)
+_FORM_EXTRAS = {"Content-Encoding": "gzip", "Cache-Control": "max-age=9", "Expires": "Thu, 01 Jan 2099 00:00:00 GMT"}
+_AZURE_EXTRAS = {"x-ms-blob-content-encoding": "gzip"}
+_PUT_EXTRAS = {"Content-Encoding": "gzip"}
+
+
+def check_rules(patient: Patient, way: Way) -> Iterator[Seen]:
+    """Break each rule that the backend says the storage enforces."""
+    checks: dict[Rule, Callable[[Patient, Way], Iterator[Seen]]] = {
+        Rule.SIZE: _size,
+        Rule.TYPE: _type,
+        Rule.CHECKSUM: _checksum,
+        Rule.HEADERS: _headers,
+        Rule.CREATE_ONLY: _create_only,
+    }
+    sha256 = hashlib.sha256(BODY).hexdigest()
+    promised = patient.backend.enforces(patient.grant(create_only=way.create_only, sha256=sha256))
+    if way.mechanism == "put":
+        promised |= patient.backend.enforces(patient.grant(create_only=True, sha256=sha256))
+    patient.has_shown(way.mechanism)
+    for rule, check in checks.items():
+        if rule not in promised:
+            continue
+        patient.current = f"rule-{rule.value.replace('_', '-')}"
+        seen = list(check(patient, way))
+        if seen and all(each.outcome == "good" for each in seen):
+            patient.has_shown(way.mechanism, rule)
+        yield from seen
+
+
+def _size(patient: Patient, way: Way) -> Iterator[Seen]:
+    for body in (BODY[:-1], BODY + b"!"):
+        attempt = patient.sign(patient.grant(create_only=way.create_only), body=body)
+        yield _judge(patient.send(attempt), "rule-size", f"{way.described} with {len(body) - len(BODY):+d} byte")
+    ranged = patient.grant(create_only=way.create_only, size=None)
+    if Rule.SIZE in patient.backend.enforces(ranged):
+        for size in (MIN_BYTES - 1, MAX_BYTES + 1):
+            attempt = patient.sign(patient.grant(create_only=way.create_only, size=None), body=b"x" * size)
+            what = f"{way.described} of {size} bytes, where {MIN_BYTES} to {MAX_BYTES} are allowed"
+            yield _judge(patient.send(attempt), "rule-size", what)
+
+
+def _type(patient: Patient, way: Way) -> Iterator[Seen]:
+    attempt = patient.sign(patient.grant(create_only=way.create_only)).with_type(_OTHER_TYPE)
+    yield _judge(patient.send(attempt), "rule-type", f"{way.described} with the type {_OTHER_TYPE}")
+
+
+def _checksum(patient: Patient, way: Way) -> Iterator[Seen]:
+    digest = hashlib.sha256(BODY).hexdigest()
+    attempt = patient.sign(patient.grant(create_only=way.create_only, sha256=digest))
+    yield _judge(
+        patient.send(attempt.with_body(BODY[::-1])),
+        "rule-checksum",
+        f"{way.described} with other bytes than were hashed",
+    )
+    answer = patient.send(patient.sign(patient.grant(create_only=way.create_only, sha256=digest)))
+    if not answer.is_accepted:
+        yield Seen.unknown("rule-checksum", f"the storage answers {answer.status} to the right bytes, too")
+
+
+def _headers(patient: Patient, way: Way) -> Iterator[Seen]:
+    sample = patient.sign(patient.grant(create_only=way.create_only))
+    extras = _AZURE_EXTRAS if sample.is_azure else _FORM_EXTRAS if sample.fields else _PUT_EXTRAS
+    obeyed, answered = [], []
+    for name, value in extras.items():
+        grant = patient.grant(create_only=way.create_only)
+        answer = patient.send(patient.sign(grant).with_extra(name, value))
+        head = patient.store.head(grant.upload_key) if answer.is_accepted else None
+        if head is not None and _has_extras(grant, head):
+            obeyed.append(name)
+        elif not answer.is_accepted and not answer.is_refused:
+            answered.append(answer.status)
+    if obeyed:
+        listed = ", ".join(obeyed)
+        yield Seen.bad("rule-headers", f"the storage obeys {listed} in {way.described}, which the ticket does not have")
+    elif answered:
+        yield Seen.unknown("rule-headers", f"the storage answers {answered[0]} to {way.described} with another header")
+    else:
+        yield Seen.good("rule-headers", f"the storage obeys no header of {way.described} that the ticket does not have")
+
+
+def _has_extras(grant: Grant, head: ObjectHead) -> bool:
+    return bool(head.content_encoding or head.unexpected_headers) or head.cache_control != grant.cache_control
+
+
+def _create_only(patient: Patient, way: Way) -> Iterator[Seen]:
+    attempt = patient.sign(patient.grant(create_only=True))
+    if not patient.send(attempt).is_accepted:
+        yield Seen.unknown("rule-create-only", "the storage refuses the first upload, too")
+        return
+    seen = _judge(patient.send(attempt), "rule-create-only", "a second upload with the same create-only ticket")
+    if seen.outcome == "bad" and patient.base_pending_prefix is None:
+        # Completion cannot keep this rule for uploads to their final key.
+        seen = replace(seen, severity=Severity.FAILURE)
+    yield seen
+
+
+def check_forgeries(patient: Patient, way: Way) -> Iterator[Seen]:
+    """Change what only the signer may choose: the key, the signature and the time."""
+    patient.current = "key-bound"
+    grant = patient.grant(create_only=way.create_only)
+    other = patient.new_key()
+    patient.litter.add(patient.store, other)
+    moved = patient.sign(grant).with_key(grant.upload_key, other)
+    yield _judge(patient.send(moved), "key-bound", f"{way.described} with another key")
+    patient.current = "signature-checked"
+    forged = patient.sign(patient.grant(create_only=way.create_only)).with_signature(_forged)
+    yield _judge(patient.send(forged), "signature-checked", f"{way.described} with a forged signature")
+    patient.current = "expiry-checked"
+    late = patient.store_now - LIFETIME - _MARGIN
+    expired = patient.sign(patient.grant(create_only=way.create_only), at=late)
+    yield _judge(patient.send(expired), "expiry-checked", f"{way.described} with a ticket that has expired")
+    patient.current = "signature-age"
+    old = patient.sign(patient.grant(create_only=way.create_only), at=patient.store_now - LIFETIME + _MARGIN)
+    answer = patient.send(old)
+    age = (LIFETIME - _MARGIN).seconds
+    if answer.is_accepted:
+        yield Seen.good("signature-age", f"the storage accepts {way.described} with a ticket of {age} seconds")
+    elif answer.is_refused:
+        yield Seen.bad(
+            "signature-age",
+            f"the storage refuses {way.described} with a ticket of {age} seconds, which is valid for "
+            f"{LIFETIME.seconds}",
+        )
+    else:
+        yield Seen.unknown("signature-age", f"the storage answers {answer.status}")
+
+
+def check_unsigned_headers(patient: Patient) -> Iterator[Seen]:
+    """Add headers that nobody signed to a PUT: a copy's source, an access control list, tags, a class, a key."""
+    way = next((way for way in patient.working_ways if way.mechanism == "put"), None)
+    if way is None:
+        return
+    yield from _copies(patient, way)
+    obeyed, lists = [], []
+    patient.current = "unsigned-attributes"
+    sample = patient.sign(patient.grant(create_only=way.create_only))
+    for headers in sample.attribute_headers():
+        grant = patient.grant(create_only=way.create_only)
+        attempt = patient.sign(grant)
+        if not patient.send(attempt.with_headers(headers)).is_accepted:
+            continue
+        name = min(headers)
+        head = patient.store.head(grant.upload_key)
+        if patient.backend.unexpected_attributes(grant) or _everybody_reads(patient, grant, attempt):
+            lists.append(name)
+        elif head is not None and (not head.readable or head.unexpected_headers):
+            obeyed.append(name)
+    if lists:
+        yield Seen.bad("unsigned-acl", f"the storage obeys {', '.join(lists)}, which nobody signed")
+    else:
+        yield Seen.good("unsigned-acl", "a client cannot give its upload an access control list")
+    if obeyed and sample.is_azure:
+        # No signature of Azure covers them, unless headers are bound.
+        detail = f"a client can add {', '.join(obeyed)}, as on every Azure account; completion refuses such uploads"
+        yield Seen.good("unsigned-attributes", detail)
+    elif obeyed:
+        yield Seen.bad("unsigned-attributes", f"the storage obeys {', '.join(obeyed)}, which nobody signed")
+    else:
+        yield Seen.good("unsigned-attributes", "a client cannot give its upload attributes that nobody signed")
+
+
+def _copies(patient: Patient, way: Way) -> Iterator[Seen]:
+    patient.current = "unsigned-copy"
+    other_body = BODY[::-1]
+    source_grant = patient.grant(create_only=way.create_only)
+    source = patient.sign(source_grant, body=other_body)
+    if not patient.send(source).is_accepted:
+        yield Seen.unknown("unsigned-copy", "the upload to copy was refused")
+        return
+    source_url = patient.object_url(source_grant, source)
+    for headers in source.copy_headers(source_url):
+        grant = patient.grant(create_only=way.create_only)
+        patient.send(patient.sign(grant).with_headers(headers))
+        head = patient.store.head(grant.upload_key)
+        if head is None:
+            continue
+        stored = patient.store.read(grant.upload_key, offset=0, length=len(BODY), etag=head.etag)
+        if stored == other_body:
+            yield Seen.bad("unsigned-copy", f"the storage obeys {', '.join(headers)}, which nobody signed")
+            return
+    yield Seen.good("unsigned-copy", "a client cannot copy another object into its upload")
+
+
+def _everybody_reads(patient: Patient, grant: Grant, attempt: UploadAttempt) -> bool:
+    if patient.base_pending_prefix is None or patient.pending_is_public:
+        return False
+    return patient.sender.send("GET", patient.object_url(grant, attempt)).status == 200
+
+
+def _judge(answer: Answer, code: str, what: str) -> Seen:
+    if answer.is_refused:
+        return Seen.good(code, f"the storage refuses {what}")
+    if answer.is_accepted:
+        return Seen.bad(code, f"the storage accepts {what}")
+    return Seen.unknown(code, f"the storage answers {answer.status} to {what}")
+
+
+def _forged(signature: str) -> str:
+    return ("A" if signature[:1] != "A" else "B") + signature[1:]

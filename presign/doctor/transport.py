@@ -1,0 +1,92 @@
+"""Settings, clock and encryption: whether tickets can reach the storage, and be valid there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import timedelta
+from urllib.parse import urlsplit
+
+from presign.backends.addresses import is_loopback
+from presign.backends.failures import MAX_CLOCK_SKEW
+from presign.doctor.patient import LIFETIME, Aborted, Patient, Seen
+from presign.doctor.report import Severity
+from presign.errors import ConfigurationError, StorageUnavailable
+
+_TOLERATED = timedelta(seconds=30)
+_SECOND = timedelta(seconds=1)
+# The setting that a wrong one is called by, and the finding.
+_CODES = {
+    "bucket": "missing-bucket",
+    "container": "missing-bucket",
+    "pending_bucket": "missing-bucket",
+    "pending_container": "pending-private",
+    "region": "region",
+    "clock": "clock",
+    "upload_method": "post",
+    "account_key": "credentials",
+    "verifier_account_key": "credentials",
+    "connection_string": "credentials",
+    "credential": "credentials",
+    "credentials": "credentials",
+    "verifier_credential": "credentials",
+    "verifier_credentials": "credentials",
+    "hmac_access_id": "credentials",
+}
+
+
+def check_settings(patient: Patient) -> Iterator[Seen]:
+    """Let the backend check its own settings."""
+    patient.current = "settings"
+    try:
+        patient.backend.check(lifetime=LIFETIME)
+    except ConfigurationError as error:
+        yield Seen.bad(_CODES.get(error.field or "", "settings"), error.detail)
+        raise Aborted from None
+    except StorageUnavailable as error:
+        yield Seen.bad("unreachable", error.detail)
+        raise Aborted from None
+    yield Seen.good("settings", f"{patient.backend.name} accepts the settings")
+
+
+def check_clock(patient: Patient) -> Iterator[Seen]:
+    """Compare the clocks; a ticket of one minute needs clocks that differ by less."""
+    patient.current = "clock"
+    offset = patient.sender.clock_offset
+    if offset is None:
+        yield Seen.unknown("clock", "the storage's answers have no Date header")
+        return
+    seconds = round(offset / _SECOND)
+    direction = "behind" if seconds > 0 else "ahead of"
+    detail = f"this machine's clock is {abs(seconds)} seconds {direction} the storage's"
+    if abs(offset) <= _TOLERATED:
+        yield Seen.good("clock", f"this machine's clock and the storage's differ by {abs(seconds)} seconds")
+    elif -MAX_CLOCK_SKEW < offset < LIFETIME:
+        yield Seen.bad("clock", detail, severity=Severity.WARNING)
+    else:
+        yield Seen.bad("clock", detail)
+
+
+def check_tls(patient: Patient) -> Iterator[Seen]:
+    """Send an upload without TLS, which the storage must refuse."""
+    patient.current = "tls"
+    if not patient.working_ways:
+        yield Seen.unknown("tls", "no upload works")
+        return
+    attempt = patient.sign(patient.grant(create_only=patient.working_ways[-1].create_only))
+    parts = urlsplit(attempt.url)
+    if parts.scheme == "http":
+        if is_loopback(parts.hostname or ""):
+            yield Seen.unknown("tls", "the storage is on this machine, and has no TLS")
+        else:
+            yield Seen.bad("tls", f"browsers reach the storage at {parts.scheme}://{parts.netloc}, without TLS")
+        return
+    plain = attempt.with_url(parts._replace(scheme="http").geturl())
+    try:
+        answer = patient.send(plain)
+    except StorageUnavailable:
+        yield Seen.good("tls", "the storage does not answer requests without TLS")
+        return
+    if answer.is_accepted:
+        yield Seen.bad("tls", "the storage accepts an upload over plain http")
+    else:
+        yield Seen.good("tls", f"the storage answers {answer.status} to an upload over plain http")

@@ -1,0 +1,123 @@
+"""What ``presign doctor`` asks Cloud Storage: the life of parts, and what to paste into gcloud's files."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from google.api_core.exceptions import GoogleAPICallError
+
+from presign.backends.diagnosis import Observation, Wanted
+from presign.backends.signature_v4_requests import SignatureV4Requests
+from presign.gcs.json_api import FAILURES, TIMEOUTS, JsonApi, failed
+from presign.signing.quoting import quote_value
+
+_PARTS_DAYS = 8
+_MAX_AGE_SECONDS = 600
+
+
+class GcsDiagnosis:
+    """The Diagnosis of one bucket and its pending bucket; see presign.backends.diagnosis."""
+
+    exposed_headers = ("etag",)
+    can_limit_signer = True
+    versions_need_a_right = False
+
+    def __init__(
+        self,
+        *,
+        bucket: str,
+        pending_bucket: str,
+        has_two_identities: bool,
+        requests: SignatureV4Requests,
+        pending_requests: SignatureV4Requests,
+        json_api: JsonApi,
+    ) -> None:
+        self._bucket = bucket
+        self._pending_bucket = pending_bucket
+        self.has_two_identities = has_two_identities
+        self._requests = requests
+        self._pending_requests = pending_requests
+        self._json_api = json_api
+
+    def list_url(self, prefix: str, *, is_pending: bool) -> str:
+        """Return the URL that lists the bucket with the XML API."""
+        requests = self._pending_requests if is_pending else self._requests
+        return f"{requests.object_url('')}?list-type=2&max-keys=1&prefix={quote_value(prefix)}"
+
+    def rights_of_signer(
+        self, *, stored_key: str, missing_key: str, elsewhere_key: str | None
+    ) -> Iterator[Observation]:
+        """Return nothing: the signer signs downloads, so that it may have the right to read."""
+        return iter(())
+
+    def parts_expiry(self, key: str) -> Observation:
+        """Look for a lifecycle rule of the bucket, if the verifier may read the bucket's settings."""
+
+        def rules(client: Any) -> list[dict[str, Any]]:
+            bucket = client.get_bucket(self._pending_bucket, timeout=TIMEOUTS, retry=None)
+            return list(bucket.lifecycle_rules)
+
+        try:
+            found = self._json_api.call(rules)
+        except FAILURES as error:
+            if isinstance(error, GoogleAPICallError) and error.code == 403:
+                return Observation(
+                    code="parts-expiry",
+                    outcome="unknown",
+                    detail="the verifier may not read the bucket's lifecycle rules (storage.buckets.get)",
+                )
+            raise failed(self._pending_bucket, "GET BUCKET", error) from None
+        ages = [
+            rule["condition"].get("age", 0)
+            for rule in found
+            if rule["action"].get("type") == "AbortIncompleteMultipartUpload"
+            and _begins(key, rule["condition"].get("matchesPrefix"))
+        ]
+        if not ages:
+            return Observation(
+                code="parts-expiry", outcome="bad", detail="no rule deletes the parts of unfinished uploads"
+            )
+        return Observation(
+            code="parts-expiry",
+            outcome="good",
+            detail=f"the storage deletes the parts of unfinished uploads after {min(ages)} days",
+        )
+
+    def remedy(self, code: str, wanted: Wanted) -> str | None:
+        """Return a file for ``gcloud storage buckets update``, or a command."""
+        uploads = wanted.prefix if wanted.pending_prefix is None else wanted.pending_prefix
+        if code.startswith("cors-"):
+            rule = {
+                "origin": [wanted.origin or "https://app.example.com"],
+                "method": list(wanted.methods),
+                # The list is the same for the preflight request and for what the page may read.
+                "responseHeader": sorted({*wanted.headers, "content-type", "etag", "location"}),
+                "maxAgeSeconds": _MAX_AGE_SECONDS,
+            }
+            return json.dumps([rule], indent=2)
+        if code == "parts-expiry":
+            rule = {
+                "action": {"type": "AbortIncompleteMultipartUpload"},
+                "condition": {"age": _PARTS_DAYS, "matchesPrefix": [uploads]},
+            }
+            return json.dumps({"rule": [rule]}, indent=2)
+        if code in {"pending-private", "pending-unlisted", "public-unlisted"}:
+            bucket = self._bucket if code.startswith("public") else self._pending_bucket
+            return f"gcloud storage buckets remove-iam-policy-binding gs://{bucket} --member=allUsers --role=ROLE"
+        if code in {"upload", "parts"}:
+            return (
+                f"gcloud storage buckets add-iam-policy-binding gs://{self._pending_bucket} "
+                "--member=serviceAccount:SIGNER --role=roles/storage.objectCreator"
+            )
+        if code in {"read", "delete", "publish"}:
+            return (
+                f"gcloud storage buckets add-iam-policy-binding gs://{self._pending_bucket} "
+                "--member=serviceAccount:VERIFIER --role=roles/storage.objectUser"
+            )
+        return None
+
+
+def _begins(key: str, prefixes: list[str] | None) -> bool:
+    return not prefixes or any(key.startswith(prefix) for prefix in prefixes)

@@ -1,0 +1,244 @@
+"""What ``presign doctor`` asks S3: rights by action, the life of parts, and what to paste into AWS's settings."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING, Any
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from presign.backends.diagnosis import Observation, Wanted
+from presign.backends.failures import storage_failed
+from presign.backends.signature_v4_requests import SignatureV4Requests
+from presign.s3.requests import error_code, status_of
+from presign.signing.quoting import quote_value
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+_POLICY_VERSION = "2012-10-17"
+_NOT_A_COPY = {"Null": {"s3:x-amz-copy-source": "true"}}
+_PARTS_DAYS = 8
+_MAX_AGE_SECONDS = 600
+# For the policy of the key, where "*" is the key itself.
+_ALLOW_KEY = {
+    "Effect": "Allow",
+    "Principal": {"AWS": "THE ARN OF THE IDENTITY THAT SIGNS"},
+    "Action": ["kms:GenerateDataKey", "kms:Decrypt"],
+    "Resource": "*",
+}
+_UPLOAD_ACTIONS = ("s3:PutObject", "s3:ListMultipartUploadParts", "s3:AbortMultipartUpload")
+
+
+class S3Diagnosis:
+    """The Diagnosis of one bucket; see presign.backends.diagnosis."""
+
+    exposed_headers = ("etag",)
+    can_limit_signer = True
+    versions_need_a_right = True
+
+    def __init__(
+        self,
+        *,
+        bucket: str,
+        region: str,
+        is_aws: bool,
+        has_two_identities: bool,
+        signer: S3Client,
+        verifier: S3Client,
+        browser_requests: SignatureV4Requests,
+    ) -> None:
+        self._bucket = bucket
+        self._is_aws = is_aws
+        self.has_two_identities = has_two_identities
+        self._signer = signer
+        self._verifier = verifier
+        self._browser_requests = browser_requests
+        partition = "aws-cn" if region.startswith("cn-") else "aws-us-gov" if region.startswith("us-gov-") else "aws"
+        self._arn = f"arn:{partition}:s3:::{bucket}"
+
+    def list_url(self, prefix: str, *, is_pending: bool) -> str:
+        """Return the URL of ListObjectsV2."""
+        return f"{self._browser_requests.object_url('')}?list-type=2&max-keys=1&prefix={quote_value(prefix)}"
+
+    def rights_of_signer(
+        self, *, stored_key: str, missing_key: str, elsewhere_key: str | None
+    ) -> Iterator[Observation]:
+        """Try to read and to delete with the signer's credentials; deleting a missing object changes nothing.
+
+        In a bucket with versions, the deletion of a missing object would add a delete marker. There it is not tried.
+        """
+        signer = self._signer
+        if self.has_two_identities:
+            may_read = _is_permitted(lambda: signer.head_object(Bucket=self._bucket, Key=stored_key))
+            yield _observed("signer-reads", may_read, "read pending uploads")
+        if self._keeps_versions(stored_key):
+            yield Observation(
+                code="signer-deletes-elsewhere",
+                outcome="unknown",
+                detail="the bucket keeps versions, and a deletion would leave a delete marker",
+            )
+            return
+        if self.has_two_identities:
+            may_delete = _is_permitted(lambda: signer.delete_object(Bucket=self._bucket, Key=missing_key))
+            yield _observed("signer-deletes", may_delete, "delete pending uploads")
+        if elsewhere_key is not None:
+            may_delete = _is_permitted(lambda: signer.delete_object(Bucket=self._bucket, Key=elsewhere_key))
+            yield _observed(
+                "signer-deletes-elsewhere", may_delete, "delete objects outside of the prefixes for uploads"
+            )
+
+    def parts_expiry(self, key: str) -> Observation:
+        """Read the abort date that S3 gives to a new upload, and abort the upload; or read the bucket's lifecycle.
+
+        Only Amazon S3 is known to give this date. On another store, its absence shows nothing.
+        """
+        try:
+            created: Any = self._signer.create_multipart_upload(Bucket=self._bucket, Key=key)
+            self._signer.abort_multipart_upload(Bucket=self._bucket, Key=key, UploadId=created["UploadId"])
+        except (BotoCoreError, ClientError) as error:
+            raise storage_failed(f"s3://{self._bucket}", "CREATE MULTIPART UPLOAD", _named(error)) from None
+        abort_date: datetime | None = created.get("AbortDate")
+        if abort_date is not None:
+            days = round((abort_date - datetime.now(timezone.utc)).total_seconds() / 86400)
+            return _parts_end(days)
+        return self._parts_expiry_by_rule(key)
+
+    def remedy(self, code: str, wanted: Wanted) -> str | None:
+        """Return a CORS rule, a lifecycle rule or a policy, as the S3 console takes it."""
+        uploads = wanted.prefix if wanted.pending_prefix is None else wanted.pending_prefix
+        if code.startswith("cors-"):
+            return _json([_cors_rule(wanted)])
+        if code == "parts-expiry":
+            return _json({"Rules": [_lifecycle_rule(uploads)]})
+        if code in {"upload", "parts", "signer-writes-elsewhere", "signer-writes-final", "unsigned-copy"}:
+            return self._policy(self._allow_uploads(uploads))
+        if code in {"read", "delete", "publish", "versions"}:
+            return self._policy(*self._allow_verification(wanted, uploads))
+        if code == "tls":
+            return self._policy(self._deny_plain_http())
+        if code == "kms":
+            return _json(_ALLOW_KEY)
+        return None
+
+    def _keeps_versions(self, key: str) -> bool:
+        try:
+            headed: Any = self._verifier.head_object(Bucket=self._bucket, Key=key)
+        except (BotoCoreError, ClientError):
+            return False
+        # With suspended versions, it is "null", and a deletion leaves a delete marker as well.
+        return headed.get("VersionId") is not None
+
+    def _parts_expiry_by_rule(self, key: str) -> Observation:
+        try:
+            rules: Any = self._verifier.get_bucket_lifecycle_configuration(Bucket=self._bucket).get("Rules", [])
+        except (BotoCoreError, ClientError) as error:
+            has_none = isinstance(error, ClientError) and error_code(error) == "NoSuchLifecycleConfiguration"
+            if not has_none and not self._is_aws:
+                return Observation(
+                    code="parts-expiry",
+                    outcome="unknown",
+                    detail=f"the storage does not say when it deletes unfinished parts ({_named(error)})",
+                )
+            rules = []
+        ends = [
+            int(rule["AbortIncompleteMultipartUpload"]["DaysAfterInitiation"])
+            for rule in rules
+            if rule.get("Status") == "Enabled"
+            and "AbortIncompleteMultipartUpload" in rule
+            and key.startswith(rule.get("Prefix") or rule.get("Filter", {}).get("Prefix") or "")
+        ]
+        return _parts_end(min(ends, default=None))
+
+    def _policy(self, *statements: dict[str, Any]) -> str:
+        return _json({"Version": _POLICY_VERSION, "Statement": list(statements)})
+
+    def _allow_uploads(self, prefix: str) -> dict[str, Any]:
+        return {
+            "Effect": "Allow",
+            "Action": list(_UPLOAD_ACTIONS),
+            "Resource": f"{self._arn}/{prefix}*",
+            "Condition": _NOT_A_COPY,
+        }
+
+    def _allow_verification(self, wanted: Wanted, uploads: str) -> Iterator[dict[str, Any]]:
+        yield {
+            "Effect": "Allow",
+            "Action": ["s3:GetObject", "s3:GetObjectVersion", "s3:DeleteObject", "s3:DeleteObjectVersion"],
+            "Resource": f"{self._arn}/{uploads}*",
+        }
+        if wanted.pending_prefix is not None:
+            yield {"Effect": "Allow", "Action": "s3:GetObject", "Resource": f"{self._arn}/{wanted.prefix}*"}
+            source = f"{self._bucket}/{wanted.pending_prefix}*"
+            yield {
+                "Effect": "Allow",
+                "Action": "s3:PutObject",
+                "Resource": f"{self._arn}/{wanted.prefix}*",
+                "Condition": {"StringLike": {"s3:x-amz-copy-source": [source, f"/{source}"]}},
+            }
+
+    def _deny_plain_http(self) -> dict[str, Any]:
+        return {
+            "Effect": "Deny",
+            "Principal": "*",
+            "Action": "s3:*",
+            "Resource": [self._arn, f"{self._arn}/*"],
+            "Condition": {"Bool": {"aws:SecureTransport": "false"}},
+        }
+
+
+def _is_permitted(call: Callable[[], object]) -> bool | None:
+    """Say whether the storage permits a call; None if it answers something else than yes or no."""
+    try:
+        call()
+    except (BotoCoreError, ClientError) as error:
+        status = status_of(error) if isinstance(error, ClientError) else None
+        return False if status in {401, 403} else None
+    return True
+
+
+def _observed(code: str, is_permitted: bool | None, doing: str) -> Observation:
+    if is_permitted is None:
+        return Observation(code=code, outcome="unknown", detail=f"whether the credentials may {doing}")
+    if is_permitted:
+        return Observation(code=code, outcome="bad", detail=f"the credentials that sign may {doing}")
+    return Observation(code=code, outcome="good", detail=f"the credentials that sign may not {doing}")
+
+
+def _parts_end(days: int | None) -> Observation:
+    if days is None:
+        return Observation(code="parts-expiry", outcome="bad", detail="no rule deletes the parts of unfinished uploads")
+    return Observation(
+        code="parts-expiry",
+        outcome="good",
+        detail=f"the storage deletes the parts of unfinished uploads after {days} days",
+    )
+
+
+def _cors_rule(wanted: Wanted) -> dict[str, Any]:
+    return {
+        "AllowedOrigins": [wanted.origin or "https://app.example.com"],
+        "AllowedMethods": list(wanted.methods),
+        "AllowedHeaders": list(wanted.headers) or ["content-type"],
+        "ExposeHeaders": ["ETag", "Location"],
+        "MaxAgeSeconds": _MAX_AGE_SECONDS,
+    }
+
+
+def _lifecycle_rule(prefix: str) -> dict[str, Any]:
+    return {
+        "ID": "presign-unfinished-parts",
+        "Status": "Enabled",
+        "Filter": {"Prefix": prefix},
+        "AbortIncompleteMultipartUpload": {"DaysAfterInitiation": _PARTS_DAYS},
+    }
+
+
+def _named(error: Exception) -> str:
+    return error_code(error) if isinstance(error, ClientError) else type(error).__name__
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, indent=2)

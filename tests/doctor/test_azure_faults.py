@@ -1,0 +1,148 @@
+"""One planted fault at a time, on Azurite: the doctor names it, says what to do, and leaves nothing."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from azure.storage.blob import CorsRule, PublicAccess
+
+from emulators.azurite import ACCOUNT_KEY, Azurite
+from presign.doctor import Report, Severity, examine
+from tests.azure.accounts import OTHER_ACCOUNT_KEY, Identity, RunningAccount, prepare_account
+from tests.doctor.faults import Changed, Fault, bad, require_found
+from tests.doctor.s3_store import ORIGIN
+
+_FAILURE, _WARNING = Severity.FAILURE, Severity.WARNING
+_RULE: dict[str, Any] = {
+    "allowed_origins": [ORIGIN],
+    "allowed_methods": ["PUT", "GET"],
+    "allowed_headers": ["*"],
+    "exposed_headers": ["ETag"],
+    "max_age_in_seconds": 600,
+}
+
+FAULTS: tuple[Fault[Changed], ...] = (
+    Fault(
+        name="no CORS rules",
+        setting=Changed(store={"cors": []}),
+        code="cors-preflight",
+        severity=_FAILURE,
+        sentence=f"to the preflight request of {ORIGIN} for a PUT, and does not allow it",
+        paste=f"--origins '{ORIGIN}' --methods PUT --allowed-headers 'content-type,x-ms-blob-content-disposition,",
+        causes=frozenset({"cors-answer"}),
+    ),
+    Fault(
+        name="CORS without the headers of blobs",
+        setting=Changed(store={"cors": [CorsRule(**_RULE | {"allowed_headers": ["content-type"]})]}),
+        code="cors-headers",
+        severity=_FAILURE,
+        sentence=f"{ORIGIN} may not send .*x-ms-blob-type with a PUT",
+        paste="x-ms-blob-type",
+    ),
+    Fault(
+        name="a pending container that everybody can read",
+        setting=Changed(store={"pending": PublicAccess.BLOB}),
+        code="pending-private",
+        severity=_FAILURE,
+        sentence="everybody may read the container pending, where uploads wait",
+        paste="--name pending --public-access off",
+    ),
+    Fault(
+        name="a public container that everybody can list",
+        setting=Changed(store={"public": PublicAccess.CONTAINER}),
+        code="public-unlisted",
+        severity=_WARNING,
+        sentence="everybody can list what is under public/",
+        paste="--name public --public-access blob",
+    ),
+    Fault(
+        name="a container for published blobs that nobody can read",
+        setting=Changed(store={"public": None}),
+        code="public-read",
+        severity=_FAILURE,
+        sentence="to strangers who read a published object",
+    ),
+    Fault(
+        name="another account's key",
+        setting=Changed(backend={"account_key": OTHER_ACCOUNT_KEY}),
+        code="credentials",
+        severity=_FAILURE,
+        sentence="refuses the account key .*AZURE_STORAGE_KEY",
+    ),
+    Fault(
+        name="a missing container",
+        setting=Changed(backend={"container": "missing"}),
+        code="missing-bucket",
+        severity=_FAILURE,
+        sentence="the container missing does not exist",
+    ),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Account:
+    """The account on Azurite, which each test changes and finds in good order."""
+
+    running: RunningAccount = field(repr=False)
+
+    def change(self, changed: Changed) -> None:
+        store = {"cors": [CorsRule(**_RULE)], "pending": None, "public": PublicAccess.BLOB, **changed.store}
+        admin = self.running.admin
+        admin.set_service_properties(cors=store["cors"])
+        for container in ("pending", "public"):
+            admin.get_container_client(container).set_container_access_policy({}, public_access=store[container])
+
+    def examine(self, changed: Changed) -> Report:
+        self.change(changed)
+        values: dict[str, Any] = {"prefix": "public/", "origin": ORIGIN, "public_read": True}
+        backend = self.running.publishing_backend(**changed.backend)
+        return examine(backend, **{**values, **changed.examination})
+
+    def left(self) -> list[str]:
+        return [*self.running.blobs("public"), *self.running.blobs("pending")]
+
+
+@pytest.fixture(scope="module")
+def account(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Account]:
+    with Azurite(directory=tmp_path_factory.mktemp("azurite")) as azurite:
+        yield Account(running=prepare_account(azurite, {"account_key": ACCOUNT_KEY}))
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=[fault.name for fault in FAULTS])
+def test_a_planted_fault_is_found_with_its_sentence_and_nothing_is_left(
+    account: Account, fault: Fault[Changed]
+) -> None:
+    require_found(fault, account.examine(fault.setting))
+    assert account.left() == []
+
+
+def test_an_account_in_good_order_has_no_finding_and_nothing_is_left(account: Account) -> None:
+    report = account.examine(Changed())
+    assert bad(report) == [], report.to_text()
+    assert {finding.code for finding in report.of(Severity.UNKNOWN)} == {"tls", "signer-writes-elsewhere"}
+    assert report.exit_code == 0
+    assert account.left() == []
+
+
+def test_an_identity_over_tls_has_no_finding_either(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Azurite(directory=tmp_path_factory.mktemp("azurite-https"), https=True) as azurite:
+        monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(azurite.certificate))
+        running = prepare_account(azurite, {"credential": Identity()})
+        report = examine(
+            running.publishing_backend(),
+            prefix="public/",
+            origin=ORIGIN,
+            ssl_context=ssl.create_default_context(cafile=str(azurite.certificate)),
+        )
+        # Azurite gives every identity all rights.
+        assert {finding.code for finding in bad(report)} == {"signer-writes-elsewhere"}, report.to_text()
+        assert [finding.detail for finding in report.findings if finding.code == "tls"] == [
+            "the storage does not answer requests without TLS"
+        ]
+        assert [*running.blobs("public"), *running.blobs("pending")] == []
