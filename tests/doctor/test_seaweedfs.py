@@ -15,7 +15,7 @@ import pytest
 from demo_server.storages.local_storage import BUCKET, PENDING_PREFIX, PUBLIC_PREFIX, REGION
 from demo_server.storages.run import run_local_storage
 from demo_server.storages.s3 import provision_user
-from infra.policies import bucket_policy, local_signer_policy, policy_document, public_read_statement
+from infra.presign_infra.s3_policies import bucket_policy, local_signer_policy, policy_document, public_read_statement
 from presign import ConfigurationError, Presigner, Rule, UploadPolicy
 from presign.backends.knowledge import StoreKnowledge
 from presign.doctor import Report, Severity, examine
