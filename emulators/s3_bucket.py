@@ -100,17 +100,16 @@ class MultipartUpload:
 class S3Bucket:
     """Objects by key, CORS rules, and the prefix that anybody may read (None: nobody).
 
-    `listed_by_anybody` lets everybody list the bucket. A lifecycle rule aborts uploads in parts after `abort_days`. The
-    bucket's policy denies a signature older than `max_signature_age_seconds`. The objects are under a KMS key that the
-    identities of `kms_denied_to` may not use. `objects` has what a read without a version finds. In a `versioned`
-    bucket `versions` has every version of a key, oldest first; None stands for a delete marker.
+    `listed_by_anybody` lets everybody list the bucket. The bucket's policy denies a signature older than
+    `max_signature_age_seconds`. The objects are under a KMS key that the identities of `kms_denied_to` may not use.
+    `objects` has what a read without a version finds. In a `versioned` bucket `versions` has every version of a key,
+    oldest first; None stands for a delete marker.
     """
 
     objects: dict[str, S3Object] = field(default_factory=dict)
     cors: tuple[CorsRule, ...] = ()
     public_prefix: str | None = None
     listed_by_anybody: bool = False
-    abort_days: int | None = None
     max_signature_age_seconds: int | None = None
     kms_denied_to: frozenset[str] = frozenset()
     versioned: bool = False

@@ -15,8 +15,7 @@ import hashlib
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
-from email.utils import format_datetime
+from datetime import datetime
 from xml.sax.saxutils import escape
 
 from starlette.responses import Response
@@ -62,9 +61,6 @@ def create_upload(received: ReceivedRequest, target: Target, *, caller: Caller, 
     )
     elements = {"Bucket": target.name, "Key": target.key, "UploadId": upload_id}
     answer = xml_answer("InitiateMultipartUploadResult", elements, status=200)
-    if target.bucket.abort_days is not None:
-        abort_at = now + timedelta(days=target.bucket.abort_days)
-        answer.headers.update({"x-amz-abort-date": format_datetime(abort_at, usegmt=True)})
     if algorithm:
         answer.headers.update({"x-amz-checksum-algorithm": algorithm, "x-amz-checksum-type": "COMPOSITE"})
     answer.headers.update(abort_headers(target.bucket.lifecycle, target.key, now))

@@ -282,6 +282,7 @@ class S3Backend:
             has_two_identities=self._verifier_credentials is not self._credentials,
             signer=self._client,
             verifier=self._verifier_client,
+            parts=self._parts,
             browser_requests=self._browser_requests,
         )
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from botocore.exceptions import BotoCoreError, ClientError
 
 from presign.backends.diagnosis import Observation, Wanted
-from presign.backends.failures import storage_failed
 from presign.backends.signature_v4_requests import SignatureV4Requests
+from presign.s3.parts import S3Parts
 from presign.s3.requests import error_code, status_of
 from presign.signing.quoting import quote_value
 
@@ -48,6 +48,7 @@ class S3Diagnosis:
         has_two_identities: bool,
         signer: S3Client,
         verifier: S3Client,
+        parts: S3Parts,
         browser_requests: SignatureV4Requests,
     ) -> None:
         self._bucket = bucket
@@ -55,6 +56,7 @@ class S3Diagnosis:
         self.has_two_identities = has_two_identities
         self._signer = signer
         self._verifier = verifier
+        self._parts = parts
         self._browser_requests = browser_requests
         partition = "aws-cn" if region.startswith("cn-") else "aws-us-gov" if region.startswith("us-gov-") else "aws"
         self._arn = f"arn:{partition}:s3:::{bucket}"
@@ -95,12 +97,7 @@ class S3Diagnosis:
 
         Only Amazon S3 is known to give this date. On another store, its absence shows nothing.
         """
-        try:
-            created: Any = self._signer.create_multipart_upload(Bucket=self._bucket, Key=key)
-            self._signer.abort_multipart_upload(Bucket=self._bucket, Key=key, UploadId=created["UploadId"])
-        except (BotoCoreError, ClientError) as error:
-            raise storage_failed(f"s3://{self._bucket}", "CREATE MULTIPART UPLOAD", _named(error)) from None
-        abort_date: datetime | None = created.get("AbortDate")
+        abort_date = self._parts.abort_date(key)
         if abort_date is not None:
             days = round((abort_date - datetime.now(timezone.utc)).total_seconds() / 86400)
             return _parts_end(days)

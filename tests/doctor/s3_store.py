@@ -17,6 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from emulators.cors import CorsRule
 from emulators.s3_bucket import S3Bucket
+from emulators.s3_lifecycle import LifecycleRule
 from emulators.s3_reference import S3Reference
 from emulators.s3_rights import Leniency, Right
 from emulators.serving import serve
@@ -112,7 +113,8 @@ class Running:
 
 @contextmanager
 def run_store(setting: Set) -> Iterator[Running]:
-    values: dict[str, Any] = {"cors": (CORS,), "public_prefix": "public/", "abort_days": 8}
+    lifecycle = (LifecycleRule(rule_id="AbortIncompleteUploads", abort_after_days=8),)
+    values: dict[str, Any] = {"cors": (CORS,), "public_prefix": "public/", "lifecycle": lifecycle}
     bucket = S3Bucket(**{**values, **setting.bucket})
     rights: dict[str, Sequence[Right]] = {"AKIASIGNER": setting.signer, "AKIAVERIFIER": setting.verifier}
     watch = Watch()
