@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from datetime import datetime, timezone
 
 from presign.backends.backend import ListedObject, ObjectStore
-from presign.doctor.patient import BODY, LIFETIME, Aborted, Patient, Seen
+from presign.doctor.session import BODY, LIFETIME, Aborted, Seen, Session
 from presign.errors import StorageUnavailable
 from presign.messages import Grant
 from presign.testing.requests import UploadAttempt
@@ -16,19 +16,19 @@ from presign.testing.requests import UploadAttempt
 _WRONG_MD5 = {"Content-MD5": "1B2M2Y8AsgTpgAmY7PhCfg=="}
 
 
-def check_deletion(patient: Patient) -> Iterator[Seen]:
+def check_deletion(session: Session) -> Iterator[Seen]:
     """Find out, with keys that nothing is stored under, whether what the doctor sends can be deleted."""
-    patient.current = "delete"
-    key = patient.new_key()
+    session.current = "delete"
+    key = session.new_key()
     try:
-        if not _may_delete(patient.store, key):
+        if not _may_delete(session.store, key):
             # The condition may need the right to read.
-            patient.store.delete(key)
+            session.store.delete(key)
     except StorageUnavailable as error:
         yield Seen.bad("delete", f"the verifier may not delete pending objects: {error.detail}")
         raise Aborted from None
     yield Seen.good("delete", "the verifier may delete pending objects")
-    patient.may_delete_published = _may_delete(patient.backend, f"{patient.prefix}{os.urandom(16).hex()}")
+    session.may_delete_published = _may_delete(session.backend, f"{session.prefix}{os.urandom(16).hex()}")
 
 
 def _may_delete(store: ObjectStore, key: str) -> bool:
@@ -41,51 +41,51 @@ def _may_delete(store: ObjectStore, key: str) -> bool:
     return True
 
 
-def check_strangers(patient: Patient) -> Iterator[Seen]:
+def check_strangers(session: Session) -> Iterator[Seen]:
     """Read and list as somebody without credentials."""
-    if not patient.working_ways:
+    if not session.working_ways:
         return
-    patient.current = "pending-private" if patient.base_pending_prefix is not None else "public-read"
-    grant = patient.grant(create_only=patient.working_ways[-1].create_only)
-    attempt = patient.sign(grant)
-    if not patient.send(attempt).is_accepted:
-        yield Seen.unknown(patient.current, "the upload to read was refused")
+    session.current = "pending-private" if session.base_pending_prefix is not None else "public-read"
+    grant = session.grant(create_only=session.working_ways[-1].create_only)
+    attempt = session.sign(grant)
+    if not session.send(attempt).is_accepted:
+        yield Seen.unknown(session.current, "the upload to read was refused")
         return
-    url = patient.object_url(grant, attempt)
-    if patient.base_pending_prefix is None:
-        yield from _judge_public(patient, patient.sender.send("GET", url).status)
+    url = session.object_url(grant, attempt)
+    if session.base_pending_prefix is None:
+        yield from _judge_public(session, session.sender.send("GET", url).status)
     else:
-        status = patient.sender.send("GET", url).status
-        patient.pending_is_public = status == 200
-        if patient.pending_is_public:
-            yield Seen.bad("pending-private", f"everybody can read what is under {patient.base_pending_prefix}")
+        status = session.sender.send("GET", url).status
+        session.pending_is_public = status == 200
+        if session.pending_is_public:
+            yield Seen.bad("pending-private", f"everybody can read what is under {session.base_pending_prefix}")
         else:
             yield Seen.good("pending-private", f"the storage answers {status} to strangers who read a pending upload")
-    if patient.diagnosis is None:
+    if session.diagnosis is None:
         yield Seen.unknown("pending-unlisted", "nothing is known of this storage's listings")
         return
-    places = [("public-unlisted", patient.base_prefix, False)]
-    if patient.base_pending_prefix is not None:
-        places.insert(0, ("pending-unlisted", patient.base_pending_prefix, True))
+    places = [("public-unlisted", session.base_prefix, False)]
+    if session.base_pending_prefix is not None:
+        places.insert(0, ("pending-unlisted", session.base_pending_prefix, True))
     for code, prefix, is_pending in places:
-        patient.current = code
-        status = patient.sender.send("GET", patient.diagnosis.list_url(prefix, is_pending=is_pending)).status
+        session.current = code
+        status = session.sender.send("GET", session.diagnosis.list_url(prefix, is_pending=is_pending)).status
         if status == 200:
             yield Seen.bad(code, f"everybody can list what is under {prefix or 'the whole bucket'}")
         else:
             yield Seen.good(code, f"the storage answers {status} to strangers who list {prefix or 'the bucket'}")
 
 
-def judge_published(patient: Patient, key: str) -> Iterator[Seen]:
+def judge_published(session: Session, key: str) -> Iterator[Seen]:
     """Read a published object as somebody without credentials."""
-    patient.current = "public-read"
-    yield from _judge_public(patient, patient.sender.send("GET", patient.backend.object_url(key)).status)
+    session.current = "public-read"
+    yield from _judge_public(session, session.sender.send("GET", session.backend.object_url(key)).status)
 
 
-def check_rights(patient: Patient) -> Iterator[Seen]:
+def check_rights(session: Session) -> Iterator[Seen]:
     """Try what the credentials that sign should not permit."""
-    diagnosis = patient.diagnosis
-    if diagnosis is None or not patient.working_ways:
+    diagnosis = session.diagnosis
+    if diagnosis is None or not session.working_ways:
         return
     if not diagnosis.can_limit_signer:
         yield Seen.unknown(
@@ -94,26 +94,26 @@ def check_rights(patient: Patient) -> Iterator[Seen]:
         )
         return
     elsewhere = None
-    if patient.base_prefix and patient.base_pending_prefix != "":
+    if session.base_prefix and session.base_pending_prefix != "":
         elsewhere = f"presign-doctor-elsewhere/{os.urandom(16).hex()}"
-        yield from _try_to_write(patient, elsewhere, "signer-writes-elsewhere", "outside of the prefixes for uploads")
-    if diagnosis.has_two_identities and patient.base_pending_prefix is not None:
-        key = f"{patient.prefix}{os.urandom(16).hex()}"
-        yield from _try_to_write(patient, key, "signer-writes-final", f"under {patient.base_prefix}, past verification")
-    grant = patient.grant(create_only=patient.working_ways[-1].create_only)
-    patient.current = "signer-reads"
-    if patient.send(patient.sign(grant)).is_accepted:
+        yield from _try_to_write(session, elsewhere, "signer-writes-elsewhere", "outside of the prefixes for uploads")
+    if diagnosis.has_two_identities and session.base_pending_prefix is not None:
+        key = f"{session.prefix}{os.urandom(16).hex()}"
+        yield from _try_to_write(session, key, "signer-writes-final", f"under {session.base_prefix}, past verification")
+    grant = session.grant(create_only=session.working_ways[-1].create_only)
+    session.current = "signer-reads"
+    if session.send(session.sign(grant)).is_accepted:
         for observation in diagnosis.rights_of_signer(
-            stored_key=grant.upload_key, missing_key=patient.new_key(), elsewhere_key=elsewhere
+            stored_key=grant.upload_key, missing_key=session.new_key(), elsewhere_key=elsewhere
         ):
             yield Seen.of(observation)
 
 
-def _try_to_write(patient: Patient, key: str, code: str, where: str) -> Iterator[Seen]:
+def _try_to_write(session: Session, key: str, code: str, where: str) -> Iterator[Seen]:
     """Send uploads that a storage with the right to store them refuses for their MD5, so that nothing is stored."""
-    patient.current = code
-    allowed_grant = patient.grant(create_only=True)
-    allowed = patient.sign(allowed_grant, at=patient.store_now)
+    session.current = code
+    allowed_grant = session.grant(create_only=True)
+    allowed = session.sign(allowed_grant, at=session.store_now)
     grant = Grant(
         key=key,
         content_type=allowed_grant.content_type,
@@ -122,17 +122,17 @@ def _try_to_write(patient: Patient, key: str, code: str, where: str) -> Iterator
         expires_in=LIFETIME,
         create_only=True,
     )
-    forbidden = UploadAttempt.of(patient.backend.sign_upload(grant, patient.store_now), BODY)
+    forbidden = UploadAttempt.of(session.backend.sign_upload(grant, session.store_now), BODY)
     if allowed.fields or forbidden.fields:
         yield Seen.unknown(code, "these settings sign no PUT")
         return
-    permitted = patient.sender.attempt(allowed.with_headers(_WRONG_MD5))
+    permitted = session.sender.attempt(allowed.with_headers(_WRONG_MD5))
     if permitted.status == 403:
         yield Seen.unknown(code, "the storage answers 403 to a wrong MD5, too")
         return
-    answer = patient.sender.attempt(forbidden.with_headers(_WRONG_MD5))
+    answer = session.sender.attempt(forbidden.with_headers(_WRONG_MD5))
     if answer.is_accepted:
-        patient.litter.add(patient.backend, key)
+        session.cleanup.add(session.backend, key)
     if answer.status == 403:
         yield Seen.good(code, f"the signer may not store objects {where}")
     elif answer.is_accepted or answer.status == permitted.status:
@@ -141,11 +141,11 @@ def _try_to_write(patient: Patient, key: str, code: str, where: str) -> Iterator
         yield Seen.unknown(code, f"the storage answers {answer.status} to an upload {where}")
 
 
-def _judge_public(patient: Patient, status: int) -> Iterator[Seen]:
-    if patient.public_read is None or (status == 200) == patient.public_read:
+def _judge_public(session: Session, status: int) -> Iterator[Seen]:
+    if session.public_read is None or (status == 200) == session.public_read:
         who = "everybody can" if status == 200 else "strangers cannot"
-        yield Seen.good("public-read", f"{who} read what is under {patient.base_prefix or 'the whole bucket'}")
-    elif patient.public_read:
+        yield Seen.good("public-read", f"{who} read what is under {session.base_prefix or 'the whole bucket'}")
+    elif session.public_read:
         yield Seen.bad("public-read", f"the storage answers {status} to strangers who read a published object")
     else:
-        yield Seen.bad("public-read", f"everybody can read what is under {patient.base_prefix or 'the whole bucket'}")
+        yield Seen.bad("public-read", f"everybody can read what is under {session.base_prefix or 'the whole bucket'}")

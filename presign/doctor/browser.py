@@ -4,60 +4,60 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from presign.doctor.patient import Patient, Seen, Way
 from presign.doctor.sending import Answer
+from presign.doctor.session import Seen, Session, Way
 from presign.doctor.uploads import exposed
 from presign.testing.requests import UploadAttempt
 
 _OTHER_ORIGIN = "https://presign-doctor.invalid"
 
 
-def check_pages(patient: Patient, way: Way) -> Iterator[Seen]:
+def check_pages(session: Session, way: Way) -> Iterator[Seen]:
     """Ask as the page's origin, with exactly the ticket's method and headers, at the ticket's own URL."""
-    patient.current = "cors-preflight"
-    if patient.origin is None:
+    session.current = "cors-preflight"
+    if session.origin is None:
         yield Seen.unknown("cors-preflight", "no origin was given (--origin)")
         return
-    attempt = patient.sign(patient.grant(create_only=way.create_only))
+    attempt = session.sign(session.grant(create_only=way.create_only))
     names = sorted(name.lower() for name in attempt.headers)
-    answer = _ask(patient, attempt, patient.origin, names)
-    if _allows(answer, patient.origin, attempt.method, names):
-        yield Seen.good("cors-preflight", f"{patient.origin} may send {way.described}")
-        if _allows(_ask(patient, attempt, _OTHER_ORIGIN, names), _OTHER_ORIGIN, attempt.method, names):
+    answer = _ask(session, attempt, session.origin, names)
+    if _allows(answer, session.origin, attempt.method, names):
+        yield Seen.good("cors-preflight", f"{session.origin} may send {way.described}")
+        if _allows(_ask(session, attempt, _OTHER_ORIGIN, names), _OTHER_ORIGIN, attempt.method, names):
             yield Seen.bad("cors-any-origin", f"every origin may send {way.described}")
         else:
             yield Seen.good("cors-any-origin", f"another origin may not send {way.described}")
-    elif names and _allows(_ask(patient, attempt, patient.origin, []), patient.origin, attempt.method, []):
+    elif names and _allows(_ask(session, attempt, session.origin, []), session.origin, attempt.method, []):
         refused = [
             name
             for name in names
-            if not _allows(_ask(patient, attempt, patient.origin, [name]), patient.origin, attempt.method, [name])
+            if not _allows(_ask(session, attempt, session.origin, [name]), session.origin, attempt.method, [name])
         ]
         listed = ", ".join(refused or names)
-        yield Seen.bad("cors-headers", f"{patient.origin} may not send {listed} with {way.described}")
+        yield Seen.bad("cors-headers", f"{session.origin} may not send {listed} with {way.described}")
     else:
         yield Seen.bad(
             "cors-preflight",
-            f"the storage answers {answer.status} to the preflight request of {patient.origin} for {way.described}, "
+            f"the storage answers {answer.status} to the preflight request of {session.origin} for {way.described}, "
             "and does not allow it",
         )
-    patient.current = "cors-answer"
-    sent = patient.send(attempt)
+    session.current = "cors-answer"
+    sent = session.send(attempt)
     if not sent.is_accepted:
         yield Seen.unknown("cors-answer", f"the storage answers {sent.status} to {way.described}")
-    elif sent.headers.get("Access-Control-Allow-Origin") in {"*", patient.origin}:
-        yield Seen.good("cors-answer", f"{patient.origin} may read the answer to {way.described}")
+    elif sent.headers.get("Access-Control-Allow-Origin") in {"*", session.origin}:
+        yield Seen.good("cors-answer", f"{session.origin} may read the answer to {way.described}")
         if way.mechanism == "put":
-            yield from exposed(patient, sent, way.described)
+            yield from exposed(session, sent, way.described)
     else:
-        yield Seen.bad("cors-answer", f"{patient.origin} may not read the answer to {way.described}")
+        yield Seen.bad("cors-answer", f"{session.origin} may not read the answer to {way.described}")
 
 
-def _ask(patient: Patient, attempt: UploadAttempt, origin: str, names: list[str]) -> Answer:
+def _ask(session: Session, attempt: UploadAttempt, origin: str, names: list[str]) -> Answer:
     headers = {"Origin": origin, "Access-Control-Request-Method": attempt.method}
     if names:
         headers["Access-Control-Request-Headers"] = ",".join(names)
-    return patient.sender.send("OPTIONS", attempt.url, headers=headers)
+    return session.sender.send("OPTIONS", attempt.url, headers=headers)
 
 
 def _allows(answer: Answer, origin: str, method: str, names: list[str]) -> bool:

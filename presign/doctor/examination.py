@@ -11,8 +11,8 @@ from presign.backends.backend import Backend
 from presign.backends.knowledge import StoreKnowledge
 from presign.doctor.access import check_deletion, check_rights, check_strangers
 from presign.doctor.browser import check_pages
-from presign.doctor.patient import Aborted, Patient, Seen, Way
 from presign.doctor.report import Finding, Report
+from presign.doctor.session import Aborted, Seen, Session, Way
 from presign.doctor.tampering import check_forgeries, check_rules, check_unsigned_headers
 from presign.doctor.transport import check_clock, check_settings, check_tls
 from presign.doctor.uploads import check_listing, check_parts, check_publication, check_uploads, check_versions
@@ -27,7 +27,7 @@ FOLDER = ".presign-doctor"
 
 DEFAULT_CONTENT_TYPE = "application/octet-stream"
 
-_Canary = Callable[[Patient], Iterator[Seen]]
+_Canary = Callable[[Session], Iterator[Seen]]
 
 
 def examine(
@@ -65,7 +65,7 @@ def examine(
         report = examine(backend, prefix=prefix, origin="https://app.example.com")
         print(report.to_text())
     """
-    patient = Patient(
+    session = Session(
         backend=backend,
         base_prefix=check_prefix(prefix),
         base_pending_prefix=(
@@ -79,38 +79,38 @@ def examine(
         with_parts=_takes_parts(backend, max_bytes, prefix, pending_prefix),
         ssl_context=ssl_context,
     )
-    return _report(patient, _run, report_finding)
+    return _report(session, _run, report_finding)
 
 
 def _report(
-    patient: Patient,
-    run: Callable[[Patient, Callable[[Seen], None]], None],
+    session: Session,
+    run: Callable[[Session, Callable[[Seen], None]], None],
     report_finding: Callable[[Finding], None],
 ) -> Report:
     """Run the canaries, delete everything whatever happens, and return the report."""
     findings: list[Finding] = []
 
     def add(seen: Seen) -> None:
-        finding = patient.finding(seen)
+        finding = session.finding(seen)
         findings.append(finding)
         report_finding(finding)
 
     try:
-        run(patient, add)
+        run(session, add)
     finally:
         try:
-            left = list(patient.litter.clear())
+            left = list(session.cleanup.clear())
         finally:
-            patient.sender.close()
+            session.sender.close()
     for key, reason in left:
         add(Seen.bad("left-over", f"{key} could not be deleted: {reason}"))
-    name = patient.backend.name
+    name = session.backend.name
     return Report(
         storage=name,
-        prefix=patient.base_prefix,
-        pending_prefix=patient.base_pending_prefix,
+        prefix=session.base_prefix,
+        pending_prefix=session.base_pending_prefix,
         findings=tuple(findings),
-        learned=StoreKnowledge(storage=name, shown={way: frozenset(rules) for way, rules in patient.shown.items()}),
+        learned=StoreKnowledge(storage=name, shown={way: frozenset(rules) for way, rules in session.shown.items()}),
     )
 
 
@@ -151,7 +151,7 @@ def check_health(presigner: Presigner, *, ssl_context: ssl.SSLContext | None = N
             return JSONResponse(report.to_dict(), status_code=200 if report.is_healthy else 503)
     """
     policy = presigner.policy
-    patient = Patient(
+    session = Session(
         backend=presigner.backend,
         base_prefix=policy.prefix,
         base_pending_prefix=policy.pending_prefix,
@@ -163,26 +163,26 @@ def check_health(presigner: Presigner, *, ssl_context: ssl.SSLContext | None = N
         with_parts=False,
         ssl_context=ssl_context,
     )
-    return _report(patient, _run_health, lambda _: None)
+    return _report(session, _run_health, lambda _: None)
 
 
-def _run_health(patient: Patient, add: Callable[[Seen], None]) -> None:
-    if _run_canary(check_settings, patient, add) and _run_canary(check_deletion, patient, add):
-        _run_canary(check_uploads, patient, add)
-        _run_canary(check_clock, patient, add)
+def _run_health(session: Session, add: Callable[[Seen], None]) -> None:
+    if _run_canary(check_settings, session, add) and _run_canary(check_deletion, session, add):
+        _run_canary(check_uploads, session, add)
+        _run_canary(check_clock, session, add)
 
 
-def _run(patient: Patient, add: Callable[[Seen], None]) -> None:
-    if not _run_canary(check_settings, patient, add):
+def _run(session: Session, add: Callable[[Seen], None]) -> None:
+    if not _run_canary(check_settings, session, add):
         return
-    if not _run_canary(check_deletion, patient, add):
+    if not _run_canary(check_deletion, session, add):
         return
-    _run_canary(check_uploads, patient, add)
-    _run_canary(check_clock, patient, add)
-    for way in patient.working_ways:
-        _run_canary(partial(_of_way, way, check_pages), patient, add)
-        _run_canary(partial(_of_way, way, check_rules), patient, add)
-        _run_canary(partial(_of_way, way, check_forgeries), patient, add)
+    _run_canary(check_uploads, session, add)
+    _run_canary(check_clock, session, add)
+    for way in session.working_ways:
+        _run_canary(partial(_of_way, way, check_pages), session, add)
+        _run_canary(partial(_of_way, way, check_rules), session, add)
+        _run_canary(partial(_of_way, way, check_forgeries), session, add)
     for canary in (
         check_strangers,
         check_unsigned_headers,
@@ -193,22 +193,22 @@ def _run(patient: Patient, add: Callable[[Seen], None]) -> None:
         check_rights,
         check_tls,
     ):
-        _run_canary(canary, patient, add)
+        _run_canary(canary, session, add)
 
 
-def _of_way(way: Way, canary: Callable[[Patient, Way], Iterator[Seen]], patient: Patient) -> Iterator[Seen]:
-    return canary(patient, way)
+def _of_way(way: Way, canary: Callable[[Session, Way], Iterator[Seen]], session: Session) -> Iterator[Seen]:
+    return canary(session, way)
 
 
-def _run_canary(canary: _Canary, patient: Patient, add: Callable[[Seen], None]) -> bool:
+def _run_canary(canary: _Canary, session: Session, add: Callable[[Seen], None]) -> bool:
     """Run one canary; return False if the examination cannot go on."""
     try:
-        for seen in canary(patient):
+        for seen in canary(session):
             add(seen)
     except Aborted:
         return False
     except (StorageUnavailable, CredentialsUnavailable, ConfigurationError) as error:
-        add(Seen.unknown(patient.current, f"the test could not be made: {error.detail}"))
+        add(Seen.unknown(session.current, f"the test could not be made: {error.detail}"))
     return True
 
 

@@ -8,9 +8,9 @@ from dataclasses import replace
 from datetime import timedelta
 
 from presign.backends.backend import ObjectHead
-from presign.doctor.patient import BODY, LIFETIME, MAX_BYTES, MIN_BYTES, Patient, Seen, Way
 from presign.doctor.report import Severity
 from presign.doctor.sending import Answer
+from presign.doctor.session import BODY, LIFETIME, MAX_BYTES, MIN_BYTES, Seen, Session, Way
 from presign.messages import Grant, Rule
 from presign.testing.requests import UploadAttempt
 
@@ -21,9 +21,9 @@ _AZURE_EXTRAS = {"x-ms-blob-content-encoding": "gzip"}
 _PUT_EXTRAS = {"Content-Encoding": "gzip"}
 
 
-def check_rules(patient: Patient, way: Way) -> Iterator[Seen]:
+def check_rules(session: Session, way: Way) -> Iterator[Seen]:
     """Break each rule that the backend says the storage enforces."""
-    checks: dict[Rule, Callable[[Patient, Way], Iterator[Seen]]] = {
+    checks: dict[Rule, Callable[[Session, Way], Iterator[Seen]]] = {
         Rule.SIZE: _size,
         Rule.TYPE: _type,
         Rule.CHECKSUM: _checksum,
@@ -31,58 +31,58 @@ def check_rules(patient: Patient, way: Way) -> Iterator[Seen]:
         Rule.CREATE_ONLY: _create_only,
     }
     sha256 = hashlib.sha256(BODY).hexdigest()
-    promised = patient.backend.enforces(patient.grant(create_only=way.create_only, sha256=sha256))
+    promised = session.backend.enforces(session.grant(create_only=way.create_only, sha256=sha256))
     if way.mechanism == "put":
-        promised |= patient.backend.enforces(patient.grant(create_only=True, sha256=sha256))
-    patient.has_shown(way.mechanism)
+        promised |= session.backend.enforces(session.grant(create_only=True, sha256=sha256))
+    session.has_shown(way.mechanism)
     for rule, check in checks.items():
         if rule not in promised:
             continue
-        patient.current = f"rule-{rule.value.replace('_', '-')}"
-        seen = list(check(patient, way))
+        session.current = f"rule-{rule.value.replace('_', '-')}"
+        seen = list(check(session, way))
         if seen and all(each.outcome == "good" for each in seen):
-            patient.has_shown(way.mechanism, rule)
+            session.has_shown(way.mechanism, rule)
         yield from seen
 
 
-def _size(patient: Patient, way: Way) -> Iterator[Seen]:
+def _size(session: Session, way: Way) -> Iterator[Seen]:
     for body in (BODY[:-1], BODY + b"!"):
-        attempt = patient.sign(patient.grant(create_only=way.create_only), body=body)
-        yield _judge(patient.send(attempt), "rule-size", f"{way.described} with {len(body) - len(BODY):+d} byte")
-    ranged = patient.grant(create_only=way.create_only, size=None)
-    if Rule.SIZE in patient.backend.enforces(ranged):
+        attempt = session.sign(session.grant(create_only=way.create_only), body=body)
+        yield _judge(session.send(attempt), "rule-size", f"{way.described} with {len(body) - len(BODY):+d} byte")
+    ranged = session.grant(create_only=way.create_only, size=None)
+    if Rule.SIZE in session.backend.enforces(ranged):
         for size in (MIN_BYTES - 1, MAX_BYTES + 1):
-            attempt = patient.sign(patient.grant(create_only=way.create_only, size=None), body=b"x" * size)
+            attempt = session.sign(session.grant(create_only=way.create_only, size=None), body=b"x" * size)
             what = f"{way.described} of {size} bytes, where {MIN_BYTES} to {MAX_BYTES} are allowed"
-            yield _judge(patient.send(attempt), "rule-size", what)
+            yield _judge(session.send(attempt), "rule-size", what)
 
 
-def _type(patient: Patient, way: Way) -> Iterator[Seen]:
-    attempt = patient.sign(patient.grant(create_only=way.create_only)).with_type(_OTHER_TYPE)
-    yield _judge(patient.send(attempt), "rule-type", f"{way.described} with the type {_OTHER_TYPE}")
+def _type(session: Session, way: Way) -> Iterator[Seen]:
+    attempt = session.sign(session.grant(create_only=way.create_only)).with_type(_OTHER_TYPE)
+    yield _judge(session.send(attempt), "rule-type", f"{way.described} with the type {_OTHER_TYPE}")
 
 
-def _checksum(patient: Patient, way: Way) -> Iterator[Seen]:
+def _checksum(session: Session, way: Way) -> Iterator[Seen]:
     digest = hashlib.sha256(BODY).hexdigest()
-    attempt = patient.sign(patient.grant(create_only=way.create_only, sha256=digest))
+    attempt = session.sign(session.grant(create_only=way.create_only, sha256=digest))
     yield _judge(
-        patient.send(attempt.with_body(BODY[::-1])),
+        session.send(attempt.with_body(BODY[::-1])),
         "rule-checksum",
         f"{way.described} with other bytes than were hashed",
     )
-    answer = patient.send(patient.sign(patient.grant(create_only=way.create_only, sha256=digest)))
+    answer = session.send(session.sign(session.grant(create_only=way.create_only, sha256=digest)))
     if not answer.is_accepted:
         yield Seen.unknown("rule-checksum", f"the storage answers {answer.status} to the right bytes, too")
 
 
-def _headers(patient: Patient, way: Way) -> Iterator[Seen]:
-    sample = patient.sign(patient.grant(create_only=way.create_only))
+def _headers(session: Session, way: Way) -> Iterator[Seen]:
+    sample = session.sign(session.grant(create_only=way.create_only))
     extras = _AZURE_EXTRAS if sample.is_azure else _FORM_EXTRAS if sample.fields else _PUT_EXTRAS
     obeyed, answered = [], []
     for name, value in extras.items():
-        grant = patient.grant(create_only=way.create_only)
-        answer = patient.send(patient.sign(grant).with_extra(name, value))
-        head = patient.store.head(grant.upload_key) if answer.is_accepted else None
+        grant = session.grant(create_only=way.create_only)
+        answer = session.send(session.sign(grant).with_extra(name, value))
+        head = session.store.head(grant.upload_key) if answer.is_accepted else None
         if head is not None and _has_extras(grant, head):
             obeyed.append(name)
         elif not answer.is_accepted and not answer.is_refused:
@@ -100,36 +100,36 @@ def _has_extras(grant: Grant, head: ObjectHead) -> bool:
     return bool(head.content_encoding or head.unexpected_headers) or head.cache_control != grant.cache_control
 
 
-def _create_only(patient: Patient, way: Way) -> Iterator[Seen]:
-    attempt = patient.sign(patient.grant(create_only=True))
-    if not patient.send(attempt).is_accepted:
+def _create_only(session: Session, way: Way) -> Iterator[Seen]:
+    attempt = session.sign(session.grant(create_only=True))
+    if not session.send(attempt).is_accepted:
         yield Seen.unknown("rule-create-only", "the storage refuses the first upload, too")
         return
-    seen = _judge(patient.send(attempt), "rule-create-only", "a second upload with the same create-only ticket")
-    if seen.outcome == "bad" and patient.base_pending_prefix is None:
+    seen = _judge(session.send(attempt), "rule-create-only", "a second upload with the same create-only ticket")
+    if seen.outcome == "bad" and session.base_pending_prefix is None:
         # Completion cannot keep this rule for uploads to their final key.
         seen = replace(seen, severity=Severity.FAILURE)
     yield seen
 
 
-def check_forgeries(patient: Patient, way: Way) -> Iterator[Seen]:
+def check_forgeries(session: Session, way: Way) -> Iterator[Seen]:
     """Change what only the signer may choose: the key, the signature and the time."""
-    patient.current = "key-bound"
-    grant = patient.grant(create_only=way.create_only)
-    other = patient.new_key()
-    patient.litter.add(patient.store, other)
-    moved = patient.sign(grant).with_key(grant.upload_key, other)
-    yield _judge(patient.send(moved), "key-bound", f"{way.described} with another key")
-    patient.current = "signature-checked"
-    forged = patient.sign(patient.grant(create_only=way.create_only)).with_signature(_forged)
-    yield _judge(patient.send(forged), "signature-checked", f"{way.described} with a forged signature")
-    patient.current = "expiry-checked"
-    late = patient.store_now - LIFETIME - _MARGIN
-    expired = patient.sign(patient.grant(create_only=way.create_only), at=late)
-    yield _judge(patient.send(expired), "expiry-checked", f"{way.described} with a ticket that has expired")
-    patient.current = "signature-age"
-    old = patient.sign(patient.grant(create_only=way.create_only), at=patient.store_now - LIFETIME + _MARGIN)
-    answer = patient.send(old)
+    session.current = "key-bound"
+    grant = session.grant(create_only=way.create_only)
+    other = session.new_key()
+    session.cleanup.add(session.store, other)
+    moved = session.sign(grant).with_key(grant.upload_key, other)
+    yield _judge(session.send(moved), "key-bound", f"{way.described} with another key")
+    session.current = "signature-checked"
+    forged = session.sign(session.grant(create_only=way.create_only)).with_signature(_forged)
+    yield _judge(session.send(forged), "signature-checked", f"{way.described} with a forged signature")
+    session.current = "expiry-checked"
+    late = session.store_now - LIFETIME - _MARGIN
+    expired = session.sign(session.grant(create_only=way.create_only), at=late)
+    yield _judge(session.send(expired), "expiry-checked", f"{way.described} with a ticket that has expired")
+    session.current = "signature-age"
+    old = session.sign(session.grant(create_only=way.create_only), at=session.store_now - LIFETIME + _MARGIN)
+    answer = session.send(old)
     age = (LIFETIME - _MARGIN).seconds
     if answer.is_accepted:
         yield Seen.good("signature-age", f"the storage accepts {way.described} with a ticket of {age} seconds")
@@ -143,23 +143,23 @@ def check_forgeries(patient: Patient, way: Way) -> Iterator[Seen]:
         yield Seen.unknown("signature-age", f"the storage answers {answer.status}")
 
 
-def check_unsigned_headers(patient: Patient) -> Iterator[Seen]:
+def check_unsigned_headers(session: Session) -> Iterator[Seen]:
     """Add headers that nobody signed to a PUT: a copy's source, an access control list, tags, a class, a key."""
-    way = next((way for way in patient.working_ways if way.mechanism == "put"), None)
+    way = next((way for way in session.working_ways if way.mechanism == "put"), None)
     if way is None:
         return
-    yield from _copies(patient, way)
+    yield from _copies(session, way)
     obeyed, lists = [], []
-    patient.current = "unsigned-attributes"
-    sample = patient.sign(patient.grant(create_only=way.create_only))
+    session.current = "unsigned-attributes"
+    sample = session.sign(session.grant(create_only=way.create_only))
     for headers in sample.attribute_headers():
-        grant = patient.grant(create_only=way.create_only)
-        attempt = patient.sign(grant)
-        if not patient.send(attempt.with_headers(headers)).is_accepted:
+        grant = session.grant(create_only=way.create_only)
+        attempt = session.sign(grant)
+        if not session.send(attempt.with_headers(headers)).is_accepted:
             continue
         name = min(headers)
-        head = patient.store.head(grant.upload_key)
-        if patient.backend.unexpected_attributes(grant) or _everybody_reads(patient, grant, attempt):
+        head = session.store.head(grant.upload_key)
+        if session.backend.unexpected_attributes(grant) or _everybody_reads(session, grant, attempt):
             lists.append(name)
         elif head is not None and (not head.readable or head.unexpected_headers):
             obeyed.append(name)
@@ -177,32 +177,32 @@ def check_unsigned_headers(patient: Patient) -> Iterator[Seen]:
         yield Seen.good("unsigned-attributes", "a client cannot give its upload attributes that nobody signed")
 
 
-def _copies(patient: Patient, way: Way) -> Iterator[Seen]:
-    patient.current = "unsigned-copy"
+def _copies(session: Session, way: Way) -> Iterator[Seen]:
+    session.current = "unsigned-copy"
     other_body = BODY[::-1]
-    source_grant = patient.grant(create_only=way.create_only)
-    source = patient.sign(source_grant, body=other_body)
-    if not patient.send(source).is_accepted:
+    source_grant = session.grant(create_only=way.create_only)
+    source = session.sign(source_grant, body=other_body)
+    if not session.send(source).is_accepted:
         yield Seen.unknown("unsigned-copy", "the upload to copy was refused")
         return
-    source_url = patient.object_url(source_grant, source)
+    source_url = session.object_url(source_grant, source)
     for headers in source.copy_headers(source_url):
-        grant = patient.grant(create_only=way.create_only)
-        patient.send(patient.sign(grant).with_headers(headers))
-        head = patient.store.head(grant.upload_key)
+        grant = session.grant(create_only=way.create_only)
+        session.send(session.sign(grant).with_headers(headers))
+        head = session.store.head(grant.upload_key)
         if head is None:
             continue
-        stored = patient.store.read(grant.upload_key, offset=0, length=len(BODY), etag=head.etag)
+        stored = session.store.read(grant.upload_key, offset=0, length=len(BODY), etag=head.etag)
         if stored == other_body:
             yield Seen.bad("unsigned-copy", f"the storage obeys {', '.join(headers)}, which nobody signed")
             return
     yield Seen.good("unsigned-copy", "a client cannot copy another object into its upload")
 
 
-def _everybody_reads(patient: Patient, grant: Grant, attempt: UploadAttempt) -> bool:
-    if patient.base_pending_prefix is None or patient.pending_is_public:
+def _everybody_reads(session: Session, grant: Grant, attempt: UploadAttempt) -> bool:
+    if session.base_pending_prefix is None or session.pending_is_public:
         return False
-    return patient.sender.send("GET", patient.object_url(grant, attempt)).status == 200
+    return session.sender.send("GET", session.object_url(grant, attempt)).status == 200
 
 
 def _judge(answer: Answer, code: str, what: str) -> Seen:

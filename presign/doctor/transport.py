@@ -8,8 +8,8 @@ from urllib.parse import urlsplit
 
 from presign.backends.addresses import is_loopback
 from presign.backends.failures import MAX_CLOCK_SKEW
-from presign.doctor.patient import LIFETIME, Aborted, Patient, Seen
 from presign.doctor.report import Severity
+from presign.doctor.session import LIFETIME, Aborted, Seen, Session
 from presign.errors import ConfigurationError, StorageUnavailable
 
 _TOLERATED = timedelta(seconds=30)
@@ -34,24 +34,24 @@ _CODES = {
 }
 
 
-def check_settings(patient: Patient) -> Iterator[Seen]:
+def check_settings(session: Session) -> Iterator[Seen]:
     """Let the backend check its own settings."""
-    patient.current = "settings"
+    session.current = "settings"
     try:
-        patient.backend.check(lifetime=LIFETIME)
+        session.backend.check(lifetime=LIFETIME)
     except ConfigurationError as error:
         yield Seen.bad(_CODES.get(error.field or "", "settings"), error.detail)
         raise Aborted from None
     except StorageUnavailable as error:
         yield Seen.bad("unreachable", error.detail)
         raise Aborted from None
-    yield Seen.good("settings", f"{patient.backend.name} accepts the settings")
+    yield Seen.good("settings", f"{session.backend.name} accepts the settings")
 
 
-def check_clock(patient: Patient) -> Iterator[Seen]:
+def check_clock(session: Session) -> Iterator[Seen]:
     """Compare the clocks; a ticket of one minute needs clocks that differ by less."""
-    patient.current = "clock"
-    offset = patient.sender.clock_offset
+    session.current = "clock"
+    offset = session.sender.clock_offset
     if offset is None:
         yield Seen.unknown("clock", "the storage's answers have no Date header")
         return
@@ -66,13 +66,13 @@ def check_clock(patient: Patient) -> Iterator[Seen]:
         yield Seen.bad("clock", detail)
 
 
-def check_tls(patient: Patient) -> Iterator[Seen]:
+def check_tls(session: Session) -> Iterator[Seen]:
     """Send an upload without TLS, which the storage must refuse."""
-    patient.current = "tls"
-    if not patient.working_ways:
+    session.current = "tls"
+    if not session.working_ways:
         yield Seen.unknown("tls", "no upload works")
         return
-    attempt = patient.sign(patient.grant(create_only=patient.working_ways[-1].create_only))
+    attempt = session.sign(session.grant(create_only=session.working_ways[-1].create_only))
     parts = urlsplit(attempt.url)
     if parts.scheme == "http":
         if is_loopback(parts.hostname or ""):
@@ -82,7 +82,7 @@ def check_tls(patient: Patient) -> Iterator[Seen]:
         return
     plain = attempt.with_url(parts._replace(scheme="http").geturl())
     try:
-        answer = patient.send(plain)
+        answer = session.send(plain)
     except StorageUnavailable:
         yield Seen.good("tls", "the storage does not answer requests without TLS")
         return

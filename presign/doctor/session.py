@@ -11,7 +11,7 @@ from presign.backends.backend import Backend, ObjectStore
 from presign.backends.diagnosis import Diagnosable, Diagnosis, Observation, Outcome, Wanted
 from presign.backends.knowledge import Mechanism
 from presign.doctor.catalogue import CATALOGUE
-from presign.doctor.litter import Litter
+from presign.doctor.cleanup import Cleanup
 from presign.doctor.report import Finding, Severity
 from presign.doctor.sending import Answer, Sender
 from presign.messages import Grant, Rule, UploadRequest
@@ -72,7 +72,7 @@ class Way:
 
 
 @dataclass(kw_only=True)
-class Patient:
+class Session:
     """The storage under examination.
 
     ``current`` is the code of the test that runs, for a failure that ends it. ``shown`` collects the rules that the
@@ -89,7 +89,7 @@ class Patient:
     with_parts: bool
     create_only: bool | None = None
     ssl_context: ssl.SSLContext | None = field(repr=False)
-    litter: Litter = field(default_factory=Litter, repr=False)
+    cleanup: Cleanup = field(default_factory=Cleanup, repr=False)
     current: str = "settings"
     may_delete_published: bool = False
     pending_is_public: bool = False
@@ -162,7 +162,7 @@ class Patient:
     def sign(self, grant: Grant, *, at: datetime | None = None, body: bytes = BODY) -> UploadAttempt:
         """Return the request of a ticket for ``grant``, and remember that it may store something."""
         attempt = UploadAttempt.of(self.backend.sign_upload(grant, at or datetime.now(timezone.utc)), body)
-        self.litter.add(self.store if grant.pending_key is not None else self.backend, grant.upload_key)
+        self.cleanup.add(self.store if grant.pending_key is not None else self.backend, grant.upload_key)
         self.sent_methods.add(attempt.method)
         self.sent_headers |= {name.lower() for name in attempt.headers}
         return attempt

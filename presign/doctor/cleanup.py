@@ -10,16 +10,19 @@ from presign.errors import PresignError, StorageUnavailable
 from presign.messages import GrantInParts
 
 
-class Litter:
-    """Remember what may be stored, before it is sent, and delete it. Nothing that was never named here is deleted."""
+class Cleanup:
+    """Remember what may be stored, before it is sent, and delete it. No other upload is deleted."""
 
     def __init__(self) -> None:
-        self._objects: dict[tuple[int, str], tuple[ObjectStore, str]] = {}
+        self._objects: dict[tuple[int, str], tuple[ObjectStore, bool]] = {}
         self._uploads: list[tuple[PartsStore, GrantInParts]] = []
 
-    def add(self, store: ObjectStore, key: str) -> None:
-        """Remember an object that a request may store under ``key``."""
-        self._objects[id(store), key] = (store, key)
+    def add(self, store: ObjectStore, key: str, *, if_listed: bool = False) -> None:
+        """Remember an object that a request may store under ``key``.
+
+        With ``if_listed``, it is hardly ever stored, so it is deleted only if a listing shows it.
+        """
+        self._objects[id(store), key] = (store, if_listed)
 
     def add_upload(self, store: PartsStore, grant: GrantInParts) -> None:
         """Remember an upload in parts that has begun."""
@@ -44,17 +47,21 @@ class Litter:
                 yield grant.upload_key, error.detail
         listed: dict[tuple[int, str], Collection[str] | None] = {}
         while self._objects:
-            (identity, key), (store, _) = self._objects.popitem()
+            (identity, key), (store, if_listed) = self._objects.popitem()
             folder = key.rpartition("/")[0] + "/"
             if (identity, folder) not in listed:
                 listed[identity, folder] = _keys_under(store, folder)
             known = listed[identity, folder]
-            if known is not None and key not in known:
-                continue
-            try:
-                _delete(store, key)
-            except PresignError as error:
-                yield key, error.detail
+            if known is None:
+                stored = [] if if_listed else [key]
+            else:
+                # On Azure, the abort of an upload leaves an object whose name begins with the upload's key.
+                stored = [each for each in known if each == key or each.startswith(f"{key}.")]
+            for each in stored:
+                try:
+                    _delete(store, each)
+                except PresignError as error:
+                    yield each, error.detail
 
 
 def _keys_under(store: ObjectStore, prefix: str) -> Collection[str] | None:
