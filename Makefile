@@ -90,7 +90,7 @@ lock: $(VENV)/.dev ## Pin the newest versions that pyproject.toml allows
 clean: ## Remove everything that these targets installed or wrote, except the demo's uploads
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis infra/.venv infra/.mypy_cache \
 		bench/express/node_modules client/node_modules client/types emulators/azurite_package/node_modules docs/_build \
-		examples/browser/node_modules tests/browser/uppy5/node_modules tests/browser/axe_package/node_modules \
+		examples/browser/node_modules examples/browser/uppy5/node_modules tests/browser/axe_package/node_modules \
 		examples/react/node_modules
 
 azurite: $(VENV)/.dev
