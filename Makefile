@@ -15,7 +15,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-without-browser test-browsers test-pythons lint docs format bench bench-sign bench-serve \
-	bench-transfer bench-growth infra-preview infra-up lock clean azurite chromium browsers wrk
+	bench-transfer bench-growth bench-parts infra-preview infra-up lock clean azurite chromium browsers wrk
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-20s  %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -59,7 +59,7 @@ format: $(VENV)/.dev ## Format the code
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-bench: $(VENV)/.dev wrk ## Measure signatures and the server, and the libraries that people use today beside them (ARGS="--check" fails on a missed target)
+bench: $(VENV)/.dev wrk chromium ## Measure signatures, the server and uploads, and the libraries that people use today beside them (ARGS="--check" fails on a missed target)
 	$(BIN)/python -m bench $(ARGS)
 
 bench-sign: $(VENV)/.dev ## Measure the time of a signature
@@ -73,6 +73,9 @@ bench-transfer: $(VENV)/.dev ## Measure how much uploads cost the application
 
 bench-growth: $(VENV)/.dev wrk ## Measure many clients, many tickets and renewed credentials
 	$(BIN)/python -m bench.growth $(ARGS)
+
+bench-parts: $(VENV)/.dev chromium ## Measure a large file in parts, beside Uppy and boto3
+	$(BIN)/python -m bench.parts $(ARGS)
 
 infra-preview: $(VENV)/.dev ## Show what `pulumi up` would change, or what it still needs
 	@$(BIN)/python infra/preflight.py preview $(ARGS)
