@@ -22,8 +22,13 @@ globalThis.send = async (api) => {
   if (failed.length) throw new Error(uppy.getFile(id).error);
   const sent = performance.now();
   const headers = { "Content-Type": "application/json" };
-  const answer = await fetch(`${api}/complete`, { method: "POST", headers, body: JSON.stringify({ token }) });
-  if (answer.status !== 200) throw new Error(await answer.text());
+  let answer;
+  // The server answers 202 after some seconds, and is asked again.
+  while (answer?.status !== 200) {
+    if (answer) await new Promise((resolve) => setTimeout(resolve, 1000 * answer.headers.get("Retry-After")));
+    answer = await fetch(`${api}/complete`, { method: "POST", headers, body: JSON.stringify({ token }) });
+    if (!answer.ok) throw new Error(await answer.text());
+  }
   const { key } = await answer.json();
   return { key, sentSeconds: (sent - started) / 1000, seconds: (performance.now() - started) / 1000 };
 };
