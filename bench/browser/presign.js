@@ -5,8 +5,10 @@ import { upload } from "presign-uploads";
 globalThis.send = async (api) => {
   const [file] = document.querySelector("input").files;
   const started = performance.now();
-  let sent = 0;
-  const onState = (state) => (sent = state === "verifying" ? performance.now() : sent);
+  let sent;
+  const onState = (state) => {
+    if (state === "verifying") sent ??= performance.now();
+  };
   const { key } = await upload(file, { api, onState });
   return { key, sentSeconds: (sent - started) / 1000, seconds: (performance.now() - started) / 1000 };
 };
