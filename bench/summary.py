@@ -66,7 +66,7 @@ def summary() -> str:
 
 
 def _parts_rows(parts: Report) -> list[Sequence[str]]:
-    rows = []
+    rows: list[Sequence[str]] = []
     for case in dict.fromkeys(result.case for result in parts.results):
         others = [ONE_REQUEST, UPPY_6_PARTS, UPPY_5_PARTS, *([] if LONG_LINE in case else [BOTO3])]
         ours = parts.result(case, PARTS)

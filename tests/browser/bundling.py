@@ -6,11 +6,14 @@ import shutil
 from collections.abc import Collection
 from pathlib import Path
 
-from emulators.page_bundles import UPPY_6 as EXAMPLES
+from emulators.page_bundles import UPPY_6
 from emulators.page_bundles import bundle as bundle_scripts
 
+# The folder of the newest Uppy's packages is the examples' own.
+EXAMPLES = UPPY_6
 
-def bundle(names: Collection[str], directory: Path, *, packages: Path = EXAMPLES) -> None:
+
+def bundle(names: Collection[str], directory: Path, *, packages: Path) -> None:
     """Copy the examples into ``directory``, and bundle the scripts and styles of these pages into its ``dist/``.
 
     The modules come from ``packages``, which may have another major version of Uppy than the examples have.
