@@ -15,8 +15,8 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-without-browser test-browsers test-engine test-pythons test-faults test-large lint docs \
-	format bench bench-sign bench-serve bench-transfer bench-growth infra-preview infra-up lock clean azurite chromium \
-	browsers wrk
+	format bench bench-sign bench-serve bench-transfer bench-growth bench-parts infra-preview infra-up lock clean azurite \
+	chromium browsers wrk
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-20s  %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -72,7 +72,7 @@ format: $(VENV)/.dev ## Format the code
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-bench: $(VENV)/.dev wrk ## Measure signatures and the server, and the libraries that people use today beside them (ARGS="--check" fails on a missed target)
+bench: $(VENV)/.dev wrk chromium ## Measure signatures, the server and uploads, and the libraries that people use today beside them (ARGS="--check" fails on a missed target)
 	$(BIN)/python -m bench $(ARGS)
 
 bench-sign: $(VENV)/.dev ## Measure the time of a signature
@@ -86,6 +86,9 @@ bench-transfer: $(VENV)/.dev ## Measure how much uploads cost the application
 
 bench-growth: $(VENV)/.dev wrk ## Measure many clients, many tickets and renewed credentials
 	$(BIN)/python -m bench.growth $(ARGS)
+
+bench-parts: $(VENV)/.dev chromium ## Measure a large file in parts, beside Uppy and boto3
+	$(BIN)/python -m bench.parts $(ARGS)
 
 infra-preview: $(VENV)/.dev ## Show what `pulumi up` would change, or what it still needs
 	@$(BIN)/python infra/preflight.py preview $(ARGS)
@@ -104,7 +107,7 @@ lock: $(VENV)/.dev ## Pin the newest versions that pyproject.toml allows
 clean: ## Remove everything that these targets installed or wrote, except the demo's uploads
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis infra/.venv infra/azure/.venv infra/gcp/.venv \
 		bench/express/node_modules client/node_modules client/types emulators/azurite_package/node_modules docs/_build \
-		examples/browser/node_modules tests/browser/uppy5/node_modules tests/browser/axe_package/node_modules \
+		examples/browser/node_modules examples/browser/uppy5/node_modules tests/browser/axe_package/node_modules \
 		examples/react/node_modules
 
 azurite: $(VENV)/.dev

@@ -75,7 +75,10 @@ class Target:
 
 @dataclass(frozen=True, kw_only=True)
 class Column:
-    """A column of figures: the median times ``scale``, or the ratio to the implementation ``than`` of the same case."""
+    """A column of figures: the median times ``scale``, or the ratio to the implementation ``than`` of the same case.
+
+    A cell is empty if ``than`` was not measured.
+    """
 
     heading: str
     figure: str
@@ -209,7 +212,8 @@ def _verdict(target: Target, results: Iterable[Result]) -> dict[str, object]:
 
 def _cell(column: Column, result: Result, by_name: Mapping[str, Result]) -> str:
     if column.than is not None:
-        return number(result.ratio(by_name[column.than], column.figure))
+        other = by_name.get(column.than)
+        return "" if other is None else number(result.ratio(other, column.figure))
     cell = number(result.median(column.figure) * column.scale)
     if column.with_quartiles:
         ordered = sorted(result.figures[column.figure])

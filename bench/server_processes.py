@@ -50,7 +50,7 @@ class RunningServer:
 
     def cpu_seconds(self) -> float:
         """Return the CPU time, user and system, that the processes have used."""
-        return sum(_cpu_seconds(process) for process in self.processes())
+        return sum(cpu_seconds(process) for process in self.processes())
 
 
 @contextmanager
@@ -89,7 +89,8 @@ def running(server: Server, *, workers: int = 1) -> Iterator[RunningServer]:
             process.wait()
 
 
-def _cpu_seconds(process: psutil.Process) -> float:
+def cpu_seconds(process: psutil.Process) -> float:
+    """Return the CPU time, user and system, that one process has used; 0 if it has ended."""
     with suppress(psutil.NoSuchProcess, OSError):
         if sys.platform == "linux":
             # The clock that clock_getcpuclockid(3) returns has nanoseconds; psutil has ticks of 10 ms.

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from bench.results import Report, number, say, table
+from bench.parts import BOTO3, LONG_LINE, ONE_REQUEST, PARTS, UPPY_5_PARTS, UPPY_6_PARTS
+from bench.parts import RATE as PARTS_RATE
+from bench.results import Report, Result, number, say, table
 from bench.serve import RESIDENT, case_name
 from bench.sign_case import SECONDS_PER_CALL
 from bench.ticket_servers import EXPRESS, PRESIGN
@@ -31,7 +33,7 @@ _SIGNATURES = (
 
 def summary() -> str:
     """Return the table, in Markdown."""
-    sign, serve, transfer = (Report.read(name) for name in ("sign", "serve", "transfer"))
+    sign, serve, transfer, parts = (Report.read(name) for name in ("sign", "serve", "transfer", "parts"))
     rows: list[Sequence[str]] = []
     for case, other in _SIGNATURES:
         ours, theirs = sign.result(case, PRESIGN.name), sign.result(case, other)
@@ -59,7 +61,31 @@ def summary() -> str:
     rows.append(
         (f"{case}, the application's CPU time", times[0], f"{FORWARDING}: {times[1]}", f"presign uses {share} % of it")
     )
+    rows += _parts_rows(parts)
     return table(HEADINGS, rows)
+
+
+def _parts_rows(parts: Report) -> list[Sequence[str]]:
+    rows: list[Sequence[str]] = []
+    for case in dict.fromkeys(result.case for result in parts.results):
+        others = [ONE_REQUEST, UPPY_6_PARTS, UPPY_5_PARTS, *([] if LONG_LINE in case else [BOTO3])]
+        ours = parts.result(case, PARTS)
+        results = [parts.result(case, other) for other in others]
+        rates = [f"{each.by}: {_mib_per_second(each)}" for each in results]
+        ratios = [number(ours.ratio(each, PARTS_RATE)) for each in results]
+        rows.append(
+            (
+                f"{case} in parts, from Chromium",
+                _mib_per_second(ours),
+                "; ".join(rates),
+                f"presign is {', '.join(ratios[:-1])} and {ratios[-1]} times as fast",
+            )
+        )
+    return rows
+
+
+def _mib_per_second(result: Result) -> str:
+    return f"{number(result.median(PARTS_RATE) / 2**20)} MiB/s"
 
 
 def _duration(seconds: float) -> str:

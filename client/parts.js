@@ -42,7 +42,6 @@ import { recordOf } from "./resume.js";
 
 /** Browsers open six connections to one origin with HTTP/1.1. */
 export const MAX_PARALLEL = 6;
-const FIRST_PARALLEL = 4;
 const MAX_BUFFERED_BYTES = 64 * 1024 * 1024;
 
 /** How often one part gets a new request after its storage refused one. */
@@ -542,7 +541,7 @@ export class PartsUpload {
   }
 }
 
-/** How many parts are sent at the same time: fewer after failures, more after successes. */
+/** How many parts are sent at the same time: fewer after failures, and more again after successes. */
 class Slots {
   #limit;
   #used = 0;
@@ -553,7 +552,7 @@ class Slots {
   /** @param {number} most */
   constructor(most) {
     this.most = most;
-    this.#limit = Math.min(FIRST_PARALLEL, most);
+    this.#limit = most;
   }
 
   /**

@@ -87,7 +87,7 @@ class Settings(BaseSettings):
         description="From which size on a file comes in parts, which can be resumed, such as 50MiB; by default from "
         "100MiB on, on a storage that has parts.",
     )
-    part_bytes: ByteSize = Field(ByteSize(DEFAULT_PART_BYTES), description="The size of a part, such as 16MiB.")
+    part_bytes: ByteSize = Field(ByteSize(DEFAULT_PART_BYTES), description="The size of a part, such as 8MiB.")
     expires_in: int = Field(60, description="How many seconds a ticket is valid, at most 3600.")
     create_only: bool = Field(False, description="Never overwrite an object, not even with the same ticket.")
     require_sha256: bool = Field(

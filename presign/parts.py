@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import repeat
 
 from presign.backends.backend import Backend, ObjectChanged
 from presign.backends.parts import KeyTaken, NoSuchUpload, PartsStore, PartToSign, StoredPart
@@ -336,9 +337,11 @@ def _checked_parts(grant: GrantInParts, numbers: Sequence[int], sha256: Sequence
     if not grant.needs_sha256:
         if sha256 is not None:
             raise InvalidRequest("'sha256' must be absent: the parts of this upload are not hashed", field="sha256")
-        last, size = grant.part_count, grant.part_bytes
-        last_size = grant.size_of(last)
-        return [PartToSign(number, size if number != last else last_size) for number in numbers]
+        to_sign = list(map(PartToSign, numbers, repeat(grant.part_bytes)))
+        last = grant.part_count
+        if last in numbers:
+            to_sign[numbers.index(last)] = PartToSign(last, grant.size_of(last))
+        return to_sign
     if not isinstance(sha256, list | tuple) or len(sha256) != len(numbers):
         raise InvalidRequest("'sha256' must be a list with one digest for each of the 'numbers'", field="sha256")
     for digest in sha256:

@@ -20,7 +20,7 @@ DEFAULT_EXPIRES_IN = timedelta(seconds=60)
 DEFAULT_MAX_EXPIRES_IN = timedelta(hours=1)
 DEFAULT_PENDING_PREFIX = "pending/"
 DEFAULT_MAX_HASHED_BYTES = 512 * 1024 * 1024
-DEFAULT_PART_BYTES = 16 * 1024 * 1024
+DEFAULT_PART_BYTES = 8 * 1024 * 1024
 MAX_RESUMABLE_FOR = timedelta(days=7)
 """Services forget unfinished uploads after this time, by default or always."""
 

@@ -14,7 +14,7 @@ import pytest
 from playwright.sync_api import sync_playwright
 from sphinx.util.inventory import InventoryFile
 
-from tests.browser.conftest import launch_chromium
+from emulators.chromium import launch_chromium
 
 ROOT = Path(__file__).resolve().parent.parent
 PUBLIC = ["presign", "presign.asgi", "presign.azure", "presign.django", "presign.fastapi", "presign.flask"]

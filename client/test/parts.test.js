@@ -88,15 +88,17 @@ test("several parts are sent at the same time, and never more than six", async (
 });
 
 test("after failures fewer parts are sent at the same time, and after successes more again", async (t) => {
-  const { together, gather } = gathering((request) => (request <= 4 ? 4 : request < 30 ? 0 : MAX_PARALLEL));
+  const { together, gather } = gathering((request) =>
+    request <= MAX_PARALLEL || request >= 30 ? MAX_PARALLEL : 0,
+  );
   const onPart = async (/** @type {{request: number}} */ arrival) => {
     await gather(arrival);
-    if (arrival.request <= 4) return { status: 503 };
+    if (arrival.request <= MAX_PARALLEL) return { status: 503 };
   };
   const { error } = await run(t, { count: 40, atOnce: 12, onPart });
   assert.equal(error, null);
-  assert.equal(Math.max(...together.slice(1, 5)), 4);
-  assert.deepEqual(together.slice(5, 7), [1, 1]);
+  assert.equal(Math.max(...together.slice(1, MAX_PARALLEL + 1)), MAX_PARALLEL);
+  assert.deepEqual(together.slice(MAX_PARALLEL + 1, MAX_PARALLEL + 3), [1, 1]);
   assert.equal(Math.max(...together.slice(30)), MAX_PARALLEL);
 });
 

@@ -106,7 +106,8 @@ class SignatureV4Requests:
         Number, upload and size are signed, and so are the headers that ``checksum_headers`` returns for the SHA-256 of
         a part, with names in lower case. Without it, no checksum is sent.
         """
-        series: dict[int, RequestSeriesSigner] = {}
+        # Signatures of parts of one size differ in the part's number alone.
+        signing: dict[int, Callable[[int], str]] = {}
         location, quoted_key = self._location, quote_path(key)
         object_url, encoded_upload = f"{location.base_url}{quoted_key}", f"&uploadId={quote_value(upload_id)}"
         requests = []
@@ -117,16 +118,17 @@ class SignatureV4Requests:
                 signed = {**headers, "content-length": str(size)}
                 url = signers.urls.sign_url(location, "PUT", key, signed, query)
             else:
-                signer = series.get(size)
-                if signer is None:
-                    series[size] = signer = RequestSeriesSigner(
+                sign = signing.get(size)
+                if sign is None:
+                    series = RequestSeriesSigner(
                         signers.urls,
                         method="PUT",
                         host=location.host,
                         path=f"{location.path_prefix}{quoted_key}",
                         headers={"content-length": str(size)},
                     )
-                url = f"{object_url}?{signer.sign_encoded(f'&partNumber={number}{encoded_upload}')}"
+                    signing[size] = sign = series.numbered(object_url, "partNumber", encoded_upload)
+                url = sign(number)
             requests.append(PartRequest(number, size, url, headers))
         return requests
 

@@ -27,6 +27,14 @@ class HmacSha256Key:
     def __repr__(self) -> str:
         return "HmacSha256Key(...)"
 
+    def for_messages_after(self, beginning: bytes) -> HmacSha256Key:
+        """Return the key for messages that all begin so: it takes what follows. The beginning is hashed once."""
+        key = object.__new__(HmacSha256Key)
+        key._inner = self._inner.copy()
+        key._inner.update(beginning)
+        key._outer = self._outer
+        return key
+
     def digest(self, message: bytes) -> bytes:
         """Return the message's authentication code, 32 bytes."""
         inner = self._inner.copy()
@@ -37,4 +45,9 @@ class HmacSha256Key:
 
     def hexdigest(self, message: bytes) -> str:
         """Return the message's authentication code as 64 lower-case hexadecimal digits."""
-        return self.digest(message).hex()
+        # digest() would take a call more for each of thousands of parts.
+        inner = self._inner.copy()
+        inner.update(message)
+        outer = self._outer.copy()
+        outer.update(inner.digest())
+        return outer.hexdigest()

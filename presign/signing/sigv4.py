@@ -7,7 +7,7 @@ Sources: "Authenticating Requests: Using Query Parameters (AWS Signature Version
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Collection, Hashable, Iterable, Mapping
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from hashlib import sha256
@@ -117,7 +117,7 @@ class UrlSigner:
     once. Raises ConfigurationError unless ``expires_seconds`` lies between 1 and 604,800.
     """
 
-    __slots__ = ("_canonical_head", "_key", "_query_head", "_query_tail", "_string_to_sign", "prefix")
+    __slots__ = ("_canonical_head", "_query_head", "_query_tail", "prefix", "sign")
 
     def __init__(self, *, scope: Scope, timestamp: str, expires_seconds: int, session_token: str | None = None) -> None:
         check_expires_seconds(expires_seconds)
@@ -128,8 +128,8 @@ class UrlSigner:
         self._canonical_head = f"{head}{token}&{prefix}SignedHeaders="
         self._query_head = f"{head}&{prefix}SignedHeaders="
         self._query_tail = f"{token}&{prefix}Signature="
-        self._string_to_sign = scope.string_to_sign(timestamp, "")
-        self._key = scope.key
+        self.sign = _signing(scope.key, scope.string_to_sign(timestamp, "").encode())
+        """Return the signature, in hexadecimal digits, of the canonical request that has these: its SHA-256."""
 
     def sign_url(
         self,
@@ -158,7 +158,7 @@ class UrlSigner:
             sent_query = f"{encoded[1:]}&{sent_query}"
         tail = _canonical_tail(names, signed_headers, location.host, headers)
         canonical_request = f"{method}\n{location.path_prefix}{quoted_key}\n{canonical_query}{tail}"
-        signature = self.sign(sha256(canonical_request.encode()).hexdigest())
+        signature = self.sign(sha256(canonical_request.encode()).hexdigest().encode())
         return f"{location.base_url}{quoted_key}?{sent_query}{signature}"
 
     def queries(self, quoted_signed_headers: str) -> tuple[str, str]:
@@ -170,10 +170,6 @@ class UrlSigner:
             f"{self._canonical_head}{quoted_signed_headers}",
             f"{self._query_head}{quoted_signed_headers}{self._query_tail}",
         )
-
-    def sign(self, hashed_request: str) -> str:
-        """Return the signature of a canonical request, given its SHA-256; both are in hexadecimal digits."""
-        return self._key.hexdigest(f"{self._string_to_sign}{hashed_request}".encode())
 
 
 class RequestSeriesSigner:
@@ -200,20 +196,32 @@ class RequestSeriesSigner:
         """
         encoded, sorts_last = _encoded(query, self._url_signer.prefix)
         if sorts_last:
-            return self.sign_encoded(encoded)
-        merged = _merged(self._canonical_query, query, self._url_signer.prefix)
-        hashed = sha256(f"{self._head}{merged}{self._tail}".encode())
-        return f"{encoded[1:]}&{self._sent_query}{self._url_signer.sign(hashed.hexdigest())}"
-
-    def sign_encoded(self, encoded: str) -> str:
-        """Do the same for extra parameters that are percent-encoded and sorted, each after an ``&``.
-
-        Their names must sort after those of the signature, such as names that begin with a small letter.
-        """
-        hashed = self._hashed_head.copy()
-        hashed.update(f"{encoded}{self._tail}".encode())
-        signature = self._url_signer.sign(hashed.hexdigest())
+            hashed = self._hashed_head.copy()
+            hashed.update(f"{encoded}{self._tail}".encode())
+        else:
+            merged = _merged(self._canonical_query, query, self._url_signer.prefix)
+            hashed = sha256(f"{self._head}{merged}{self._tail}".encode())
+        signature = self._url_signer.sign(hashed.hexdigest().encode())
         return f"{encoded[1:]}{'&' if encoded else ''}{self._sent_query}{signature}"
+
+    def numbered(self, url: str, name: str, others: str) -> Callable[[int], str]:
+        """Return what signs ``url`` for requests that differ in one number alone, which is the parameter ``name``.
+
+        ``others`` are the other extra parameters, percent-encoded and sorted, each after an ``&``. They must sort after
+        ``name``, and that after the signature's own, as names do that begin with a small letter.
+        """
+        hashed_head = self._hashed_head.copy()
+        hashed_head.update(f"&{name}=".encode())
+        copy_head, sign_hash = hashed_head.copy, self._url_signer.sign
+        tail = f"{others}{self._tail}".encode()
+        before, after = f"{url}?{name}=", f"{others}&{self._sent_query}"
+
+        def sign(number: int) -> str:
+            hashed = copy_head()
+            hashed.update(b"%d%b" % (number, tail))
+            return f"{before}{number}{after}{sign_hash(hashed.hexdigest().encode())}"
+
+        return sign
 
 
 def authorized_headers(
@@ -245,6 +253,13 @@ def authorized_headers(
         f"SignedHeaders={signed_headers}, Signature={signature}"
     )
     return sent
+
+
+def _signing(key: SigningKey, beginning: bytes) -> Callable[[bytes], str]:
+    """Return what signs messages that all begin so, given what follows."""
+    if isinstance(key, HmacSha256Key):
+        return key.for_messages_after(beginning).hexdigest
+    return lambda following: key.hexdigest(beginning + following)
 
 
 def _encoded(query: Collection[tuple[str, str]], prefix: str) -> tuple[str, bool]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import struct
 import zlib
 from collections.abc import Callable, Iterator, Mapping
@@ -12,24 +11,15 @@ from weakref import WeakKeyDictionary
 
 import psutil
 import pytest
-from playwright.sync_api import Browser, CDPSession, Locator, Page, Playwright, expect, sync_playwright
+from playwright.sync_api import Browser, CDPSession, Locator, Page, expect, sync_playwright
 
 from demo_server.storages.run import run_local_storage
+from emulators.chromium import launch_chromium
 from emulators.seaweedfs import AccessKey, SeaweedFS
 from tests.conftest import read_state
 from tests.demo_process import Demo, running_demo
 
 TYPES = "image/heic,image/png,application/zip,text/plain"
-# Without these Chromium looks for its makers' servers, and as root it needs the sandbox off.
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--no-first-run",
-]
-
 expect.set_options(timeout=20_000)
 
 _sessions: WeakKeyDictionary[Page, CDPSession] = WeakKeyDictionary()
@@ -58,13 +48,6 @@ class Storage:
             directory=self.directory / "s3", admin=AccessKey(**state["admin"]), s3_port=state["port"]
         )
         self.again.start()
-
-
-def launch_chromium(playwright: Playwright) -> Browser:
-    names = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-    executable = next((found for name in names if (found := shutil.which(name))), None)
-    assert executable, "this test needs Chromium: run `make chromium` as root, or `make test-without-browser`"
-    return playwright.chromium.launch(executable_path=executable, args=FLAGS)
 
 
 @pytest.fixture(scope="module")

@@ -26,9 +26,9 @@ from selenium.webdriver.remote.remote_connection import RemoteConnection
 from selenium.webdriver.remote.websocket_connection import WebSocketConnection
 from selenium.webdriver.webkitgtk.options import Options as WebKitOptions
 
+from emulators.chromium import launch_chromium
 from emulators.ports import HOST, accepts_connections, free_port
 from emulators.processes import ServerProcess
-from tests.browser.conftest import launch_chromium
 
 START_SECONDS = 60.0
 WAIT_SECONDS = 60.0

