@@ -252,6 +252,26 @@ def test_versioning_is_turned_on_and_suspended_again(aws_stack: MakeStack, moto_
     assert len(moto_cloud.s3.get_bucket_lifecycle_configuration(Bucket=bucket)["Rules"]) == 3
 
 
+def test_records_of_requests_are_turned_on_and_off(aws_stack: MakeStack, moto_cloud: Boto3Cloud) -> None:
+    moto_cloud.s3.create_bucket(Bucket="logs", CreateBucketConfiguration={"LocationConstraint": moto_cloud.region})
+    statement = {
+        "Effect": "Allow",
+        "Principal": {"Service": "logging.s3.amazonaws.com"},
+        "Action": ["s3:PutObject"],
+        "Resource": "arn:aws:s3:::logs/uploads/*",
+    }
+    policy = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+    moto_cloud.s3.put_bucket_policy(Bucket="logs", Policy=policy)
+    stack = aws_stack(logBucket="logs")
+    stack.up()
+    assert stack.refresh() == {}
+    logging = moto_cloud.s3.get_bucket_logging(Bucket=stack.outputs["bucket"])["LoggingEnabled"]
+    assert (logging["TargetBucket"], logging["TargetPrefix"]) == ("logs", "uploads/")
+    stack.configure({"presign:logBucket": None})
+    assert stack.up() == {"delete": 1}
+    assert "LoggingEnabled" not in moto_cloud.s3.get_bucket_logging(Bucket=stack.outputs["bucket"])
+
+
 def test_a_protected_stack_loses_nothing_when_somebody_destroys_it_without_a_preview(
     aws_stack: MakeStack, moto_cloud: Boto3Cloud
 ) -> None:
