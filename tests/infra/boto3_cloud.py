@@ -284,6 +284,29 @@ class _Versioning(_Resource):
         self.s3.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": status})
 
 
+class _Logging(_Resource):
+    inputs = ("bucket", "targetBucket", "targetPrefix")
+    replaced_by = ("bucket",)
+
+    def create(self, inputs: Values) -> tuple[str, Values]:
+        target = _to_aws({key: value for key, value in inputs.items() if key != "bucket"})
+        self.s3.put_bucket_logging(Bucket=inputs["bucket"], BucketLoggingStatus={"LoggingEnabled": target})
+        return inputs["bucket"], {}
+
+    def read(self, identifier: str, inputs: Values, outputs: Values) -> Found | None:
+        answer = _unless_missing(lambda: self.s3.get_bucket_logging(Bucket=identifier))
+        if answer is None or "LoggingEnabled" not in answer:
+            return None
+        found = {key: value for key, value in _from_aws(answer["LoggingEnabled"]).items() if key in self.inputs}
+        return Found(inputs={"bucket": identifier, **found})
+
+    def update(self, identifier: str, inputs: Values, old_inputs: Values) -> Values:
+        return self.create(inputs)[1]
+
+    def delete(self, identifier: str, inputs: Values, outputs: Values) -> None:
+        self.s3.put_bucket_logging(Bucket=identifier, BucketLoggingStatus={})
+
+
 class _AccessBlock(_Resource):
     inputs = ("bucket", "blockPublicAcls", "ignorePublicAcls", "blockPublicPolicy", "restrictPublicBuckets")
     replaced_by = ("bucket",)
@@ -526,6 +549,7 @@ _RESOURCE_TYPES: Mapping[str, Callable[[Boto3Cloud], ResourceType]] = {
     "aws:s3/bucketOwnershipControls:BucketOwnershipControls": _OwnershipControls,
     "aws:s3/bucketPublicAccessBlock:BucketPublicAccessBlock": _AccessBlock,
     "aws:s3/bucketVersioning:BucketVersioning": _Versioning,
+    "aws:s3/bucketLogging:BucketLogging": _Logging,
     "aws:s3/bucketPolicy:BucketPolicy": _BucketPolicy,
     "aws:iam/user:User": _User,
     "aws:iam/userPolicy:UserPolicy": _UserPolicy,

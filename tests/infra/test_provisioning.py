@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.request import Request, urlopen
+from uuid import uuid4
 
 import pytest
 from botocore.exceptions import ClientError
@@ -287,6 +288,30 @@ def test_with_versioning_a_deleted_object_can_be_brought_back(moto_cloud: Boto3C
     versions = s3.list_object_versions(Bucket=bucket).get("Versions", [])
     kept = [s3.get_object(Bucket=bucket, Key=each["Key"], VersionId=each["VersionId"]) for each in versions]
     assert [each["Body"].read() for each in kept] == ([b"cat"] if versioning else [])
+
+
+def test_requests_are_recorded_in_another_bucket(moto_cloud: Boto3Cloud) -> None:
+    s3, logs = moto_cloud.s3, f"logs-{uuid4().hex}"
+    s3.create_bucket(Bucket=logs, CreateBucketConfiguration={"LocationConstraint": moto_cloud.region})
+    config = {"logBucket": logs, "logPrefix": "media/"}
+    with pytest.raises(ClientError, match="InvalidTargetBucketForLogging"):
+        deploy(moto_cloud, config)
+
+    statement = {
+        "Effect": "Allow",
+        "Principal": {"Service": "logging.s3.amazonaws.com"},
+        "Action": ["s3:PutObject"],
+        "Resource": f"arn:aws:s3:::{logs}/media/*",
+    }
+    policy = {"Version": "2012-10-17", "Statement": [statement]}
+    s3.put_bucket_policy(Bucket=logs, Policy=json.dumps(policy))
+    stack = deploy(Boto3Cloud(moto_cloud.endpoint_url), config)
+    logging = s3.get_bucket_logging(Bucket=stack.bucket)["LoggingEnabled"]
+    assert (logging["TargetBucket"], logging["TargetPrefix"]) == (logs, "media/")
+
+
+def test_by_default_no_request_is_recorded(stack: DeployedStack) -> None:
+    assert "LoggingEnabled" not in stack.cloud.s3.get_bucket_logging(Bucket=stack.bucket)
 
 
 def user_policy(stack: DeployedStack, user: str | None = None) -> Any:

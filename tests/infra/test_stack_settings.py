@@ -131,6 +131,9 @@ def problems(config: Mapping[str, Any]) -> list[str]:
             "Did you mean presign:publicRead? Remove the other one with pulumi config rm presing:publicRead",
         ),
         ({"AWS:region": "eu-west-1"}, "AWS:region has a namespace that this program does not read"),
+        ({"logBucket": "my.logs"}, "presign:logBucket must have 3 to 63 lowercase letters, digits and hyphens"),
+        ({"logBucket": "my-logs", "bucketName": "my-logs"}, "presign:logBucket must be another bucket than bucketName"),
+        ({"logPrefix": "/logs/"}, "presign:logPrefix must not start with a slash"),
         ({"signerRoles": ["app"]}, "presign:signerRoles must be empty while createUser is true"),
         ({"createUser": False, "verifierRoles": ["app"]}, "presign:verifierRoles must be empty while separateVerifier"),
         (
@@ -217,6 +220,8 @@ def test_the_page_about_provisioning_names_every_setting_with_its_default() -> N
         "allowedOrigins": "`http://localhost:8080`",
         "signerRoles": "none",
         "verifierRoles": "none",
+        "logBucket": "none",
+        "logPrefix": "`uploads/`",
         "tags": "none",
     }
     assert documented == {key: f"`{json.dumps(default)}`" for key, default in defaults.items()} | in_words
@@ -227,6 +232,8 @@ def test_the_page_about_provisioning_names_every_setting_with_its_default() -> N
         ["http://localhost:8080"],
         [],
         [],
+        "",
+        "uploads/",
         {},
     ]
 

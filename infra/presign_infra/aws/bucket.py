@@ -27,6 +27,8 @@ class UploadBucket(pulumi.ComponentResource):
     - ``versioning``: S3 keeps what is replaced or deleted, so a mistake can be undone. A later False stops this, and
       leaves the versions that exist to the next setting.
     - ``expire_old_versions_after_days``: S3 deletes such a version after this many days.
+    - ``log_bucket``: the name of another bucket, in which S3 records the requests, under ``log_prefix``. Its own policy
+      must let ``logging.s3.amazonaws.com`` put objects there.
     - ``bucket_name``: by default, Pulumi chooses a unique name, so a new bucket can replace this one at any time.
     - ``force_destroy``: deleting the bucket also deletes its objects. Without it, AWS refuses to delete a bucket that
       has objects.
@@ -54,6 +56,8 @@ class UploadBucket(pulumi.ComponentResource):
         cors_max_age_seconds: int = 3600,
         versioning: bool = False,
         expire_old_versions_after_days: int = 30,
+        log_bucket: str | None = None,
+        log_prefix: str = "uploads/",
         bucket_name: str | None = None,
         force_destroy: bool = False,
         protect: bool = True,
@@ -152,6 +156,15 @@ class UploadBucket(pulumi.ComponentResource):
             ],
             opts=child_options,
         )
+        if log_bucket is not None:
+            s3.BucketLogging(
+                f"{name}-logging",
+                bucket=bucket.bucket,
+                target_bucket=log_bucket,
+                target_prefix=log_prefix,
+                # Without protection, the setting can be turned off.
+                opts=pulumi.ResourceOptions(parent=self, deleted_with=bucket),
+            )
         if versioning:
             s3.BucketVersioning(
                 f"{name}-versioning",

@@ -33,6 +33,8 @@ _KEYS = (
     "corsMaxAgeSeconds",
     "versioning",
     "expireOldVersionsAfterDays",
+    "logBucket",
+    "logPrefix",
     "allowVerification",
     "separateVerifier",
     "allowListing",
@@ -64,6 +66,8 @@ class Settings:
     cors_max_age_seconds: int
     versioning: bool
     expire_old_versions_after_days: int
+    log_bucket: str | None
+    log_prefix: str
     allow_verification: bool
     separate_verifier: bool
     allow_listing: bool
@@ -130,6 +134,8 @@ def read_settings() -> Settings:
         cors_max_age_seconds=reader.whole_number("corsMaxAgeSeconds", minimum=0, maximum=86_400),
         versioning=reader.boolean("versioning"),
         expire_old_versions_after_days=reader.whole_number("expireOldVersionsAfterDays", minimum=1, maximum=3650),
+        log_bucket=_bucket_name(reader, "logBucket"),
+        log_prefix=_prefix(reader, "logPrefix"),
         allow_verification=allow_verification,
         separate_verifier=separate_verifier,
         allow_listing=reader.boolean("allowListing"),
@@ -149,6 +155,8 @@ def read_settings() -> Settings:
         tags=_tags(reader, "tags"),
         endpoint_url=_s3_endpoint(reader),
     )
+    if settings.log_bucket is not None and settings.log_bucket == settings.bucket_name:
+        reader.add_problem("logBucket", "must be another bucket than bucketName, or each record would cause a record")
     if not reader.has_problem():
         _check_length_of_policies(reader, settings)
     reader.raise_problems()

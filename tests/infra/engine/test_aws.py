@@ -109,6 +109,31 @@ def test_an_access_key_is_replaced_while_the_previous_one_stays_valid(
     assert stack.outputs["secretAccessKey"] in stack.outputs["env"]
 
 
+def test_an_access_key_whose_name_had_its_number_stays(aws_stack: MakeStack, moto_cloud: Boto3Cloud) -> None:
+    """Stacks from before the two slots have keys such as uploads-signer-access-key-1."""
+    stack = aws_stack()
+    signer = stack.program / "presign_infra" / "aws" / "signer.py"
+    source = signer.read_text(encoding="utf-8")
+    earlier = source
+    for new, old in (
+        ('f"{name}-access-key-{slot}"', 'f"{name}-access-key-{generation}"'),
+        ("                replacement_trigger=generation,\n", ""),
+        ('                aliases=[pulumi.Alias(name=f"{name}-access-key-{generation}")],\n', ""),
+    ):
+        assert earlier.count(new) == 1
+        earlier = earlier.replace(new, old)
+    signer.write_text(earlier, encoding="utf-8")
+    stack.up()
+    key = stack.outputs["accessKeyId"]
+
+    signer.write_text(source, encoding="utf-8")
+    assert stack.up() == {}
+    assert access_keys(moto_cloud) == {key} == {stack.outputs["accessKeyId"]}
+    stack.configure({"presign:accessKeyGeneration": 3})
+    assert stack.up() == {"replace": 1}
+    assert access_keys(moto_cloud) == {stack.outputs["accessKeyId"]} != {key}
+
+
 def test_a_leaked_access_key_is_withdrawn_at_once(aws_stack: MakeStack, moto_cloud: Boto3Cloud) -> None:
     stack = aws_stack()
     stack.up()
@@ -225,6 +250,26 @@ def test_versioning_is_turned_on_and_suspended_again(aws_stack: MakeStack, moto_
     assert stack.up() == {"delete": 1}
     assert moto_cloud.s3.get_bucket_versioning(Bucket=bucket)["Status"] == "Suspended"
     assert len(moto_cloud.s3.get_bucket_lifecycle_configuration(Bucket=bucket)["Rules"]) == 3
+
+
+def test_records_of_requests_are_turned_on_and_off(aws_stack: MakeStack, moto_cloud: Boto3Cloud) -> None:
+    moto_cloud.s3.create_bucket(Bucket="logs", CreateBucketConfiguration={"LocationConstraint": moto_cloud.region})
+    statement = {
+        "Effect": "Allow",
+        "Principal": {"Service": "logging.s3.amazonaws.com"},
+        "Action": ["s3:PutObject"],
+        "Resource": "arn:aws:s3:::logs/uploads/*",
+    }
+    policy = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+    moto_cloud.s3.put_bucket_policy(Bucket="logs", Policy=policy)
+    stack = aws_stack(logBucket="logs")
+    stack.up()
+    assert stack.refresh() == {}
+    logging = moto_cloud.s3.get_bucket_logging(Bucket=stack.outputs["bucket"])["LoggingEnabled"]
+    assert (logging["TargetBucket"], logging["TargetPrefix"]) == ("logs", "uploads/")
+    stack.configure({"presign:logBucket": None})
+    assert stack.up() == {"delete": 1}
+    assert "LoggingEnabled" not in moto_cloud.s3.get_bucket_logging(Bucket=stack.outputs["bucket"])
 
 
 def test_a_protected_stack_loses_nothing_when_somebody_destroys_it_without_a_preview(
