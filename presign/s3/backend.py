@@ -24,6 +24,7 @@ from presign.keys import check_prefix
 from presign.messages import Grant, Rule
 from presign.progress import ReportBytes, ignore_bytes
 from presign.s3.copying import Copier
+from presign.s3.guards import needs_guards, part_guards, put_guards
 from presign.s3.objects import HEADERS, S3Objects
 from presign.s3.parts import S3Parts
 from presign.s3.requests import BucketRequests, error_code, scope_of
@@ -70,6 +71,9 @@ class S3Backend:
       the pending prefix and, for files in parts, to list and abort parts there. Then no ticket can copy, read or
       overwrite anything else, even on a store that obeys headers which nobody signed.
     - ``allow_http``: accept endpoints without TLS that are not on this machine.
+    - ``sign_guards``: give every PUT ticket signed headers that make copies and public access control lists impossible,
+      for stores that obey headers which nobody signed. By default, on every store but Amazon S3, Cloudflare R2,
+      Backblaze B2 and Google. The CORS rules must allow these headers.
 
     Credentials are loaded when the backend is built, and renewed in the background. Raises ConfigurationError.
 
@@ -90,6 +94,7 @@ class S3Backend:
         session: boto3.Session | None = None,
         verifier_session: boto3.Session | None = None,
         allow_http: bool = False,
+        sign_guards: bool | None = None,
     ) -> None:
         check_texts({"bucket": bucket, "region": region})
         if not bucket or "/" in bucket:
@@ -124,6 +129,8 @@ class S3Backend:
             upload_method=upload_method,
             store_has_post=not public_location.host.endswith(_HOSTS_WITHOUT_POST),
         )
+        guards = sign_guards if sign_guards is not None else needs_guards(public_location.host, is_aws=self._is_aws)
+        self._guards = put_guards(wanted=guards)
         self._bucket = bucket
         self._credentials = load_credentials(session)
         self._signers = PerSecondCache(self._make_signers)
@@ -164,6 +171,7 @@ class S3Backend:
             browser_requests=self._browser_requests,
             signers_at=self._signers_at,
             is_aws=self._is_aws,
+            guards=part_guards(wanted=guards),
         )
 
     def __repr__(self) -> str:
@@ -225,7 +233,9 @@ class S3Backend:
             return self._browser_requests.sign_post(grant, signers, _checksum_fields(grant))
         exact_bytes = grant.exact_bytes
         automatic_headers = {} if exact_bytes is None else {"content-length": str(exact_bytes)}
-        return self._browser_requests.sign_put(grant, signers, _put_headers(grant), automatic_headers)
+        return self._browser_requests.sign_put(
+            grant, signers, {**_put_headers(grant), **self._guards}, automatic_headers
+        )
 
     def sign_download(
         self, key: str, now: datetime, *, expires_in: timedelta, content_disposition: str | None = None
@@ -328,13 +338,14 @@ class S3Backend:
 def open_s3(url: str, *, verifier_session: boto3.Session | None = None) -> tuple[S3Backend, str]:
     """Return the backend and the prefix of ``s3://bucket/prefix/?region=...``.
 
-    Parameters are ``region``, ``endpoint_url``, ``public_endpoint_url``, ``upload_method`` and ``allow_http`` (``true``
-    or ``false``); see S3Backend, also for ``verifier_session``. Raises ConfigurationError for any other parameter.
+    Parameters are ``region``, ``endpoint_url``, ``public_endpoint_url``, ``upload_method``, ``sign_guards`` and
+    ``allow_http`` (``true`` or ``false``); see S3Backend, also for ``verifier_session``. Raises ConfigurationError for
+    any other parameter.
     """
     address = read_address(
         url,
         example="s3://bucket/prefix/?region=eu-central-1",
-        parameters={"region", "endpoint_url", "public_endpoint_url", "upload_method", "allow_http"},
+        parameters={"region", "endpoint_url", "public_endpoint_url", "upload_method", "allow_http", "sign_guards"},
     )
     parameters = address.parameters
     prefix = check_prefix(unquote(address.path))
@@ -347,6 +358,7 @@ def open_s3(url: str, *, verifier_session: boto3.Session | None = None) -> tuple
         upload_method=cast(UploadMethod, parameters.get("upload_method", "auto")),
         verifier_session=verifier_session,
         allow_http=address.flag("allow_http"),
+        sign_guards=address.flag("sign_guards") if "sign_guards" in parameters else None,
     )
     return backend, prefix
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import ssl
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import quote, urlsplit
@@ -122,7 +123,9 @@ class UploadAttempt:
             headers["Content-Type"] = f"multipart/form-data; boundary={_BOUNDARY}"
             body = _form(self.fields, self.body)
         try:
-            connection.request(self.method, parts._replace(scheme="", netloc="").geturl(), body, headers)
+            # A storage that refuses a request may answer, and close the connection, before it has read the body.
+            with suppress(BrokenPipeError, ConnectionResetError):
+                connection.request(self.method, parts._replace(scheme="", netloc="").geturl(), body, headers)
             response = connection.getresponse()
             response.read()
             return response.status
