@@ -97,7 +97,7 @@ class Copier:
         """
         if head.version is not None:
             return
-        if self._compares_the_source is None and head.size <= LARGE_BYTES:
+        if self._compares_the_source is None and head.size <= min(LARGE_BYTES, MAX_COPY_BYTES):
             self._compares_the_source = self._refuses_another_etag(grant, head)
         if self._compares_the_source is False:
             raise ConfigurationError(
