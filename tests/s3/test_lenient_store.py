@@ -154,7 +154,7 @@ def test_a_part_with_guards_is_no_copy_of_another_object() -> None:
                 method="PUT", url=part.url, headers=tuple({**part.headers, **copied}.items()), body=bytes(part.size)
             )
             assert send(attempt).status == status
-            assert presigner.list_parts(ticket.token).numbers == (() if sign_guards else (2,))
+            assert presigner.list_parts(ticket.token).numbers == (), "a part of another size never counts"
 
 
 @pytest.mark.parametrize(
