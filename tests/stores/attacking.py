@@ -53,7 +53,7 @@ def outcome_of(attack: Attack, store: Store) -> Outcome:
     if not changed and _brings_nothing(answer):
         _require_a_good_ticket(issued)
         return "refused"
-    assert answer.status < 300 or not changed, f"refused with {answer.status}, and yet stored {changed}"
+    assert answer.status < 400 or not changed, f"refused with {answer.status}, and yet stored {changed}"
     if changed - {issued.key}:
         return "obeyed"
     return _judged(issued)
