@@ -38,6 +38,12 @@ ATTACKS = [
     for name in attacks
 ]
 
+WHO = {"limited": "presign's policy", "almighty": "every right"}
+"""Who signs: the store's users of servers.py, and what they may do."""
+
+CASES = [(who, attack) for who in WHO for attack in ATTACKS if who == "limited" or attack.way == PENDING]
+"""Who signs, and the attack."""
+
 
 def outcome_of(attack: Attack, store: Store) -> Outcome:
     """Issue a ticket, send it as the attack changes it, complete it, and say who stopped the attack.

@@ -46,8 +46,8 @@ def _in(check: str, *subjects: str) -> frozenset[str]:
 FAULTS: tuple[Fault, ...] = (
     Fault(
         what="The SHA-256 of an upload is not checked.",
-        presign="Completion reads the file and verifies it, so nothing else is published. But the ticket says `storage`.",
-        operator="Run `presign doctor --write`, and give the backend what it learned: the ticket then says `completion`.",
+        presign="Completion verifies it, so nothing else is published. But the ticket says `storage`.",
+        operator="Give the backend what `presign doctor --write` has learned: the ticket then says `completion`.",
         checks={"ceph": _in("enforces_the_checksum", *_ALL_SUBJECTS)},
         attacks={
             "ceph": {
@@ -70,8 +70,7 @@ FAULTS: tuple[Fault, ...] = (
     ),
     Fault(
         what="`If-Match` on DELETE is ignored.",
-        presign="Completion deletes what it has judged. If a client replaces its own upload in that moment, the newer one "
-        "is deleted unjudged.",
+        presign="If a client replaces its own upload while completion deletes it, the newer one is deleted unjudged.",
         operator="Nothing is needed: the client uploads again. With `create_only=True`, it cannot replace an upload.",
         checks={store: _in("reads_and_deletes_the_named_object", *_ALL_SUBJECTS) for store in ("ceph", "minio")},
     ),
@@ -101,6 +100,19 @@ FAULTS: tuple[Fault, ...] = (
         },
     ),
     Fault(
+        what="A form's fields that no condition covers are stored, such as Content-Encoding and Expires.",
+        presign="Completion refuses the upload. But the ticket says that the storage enforces the headers.",
+        operator="Give the backend what `presign doctor --write` has learned: the ticket then says `completion`.",
+        checks={"seaweedfs": _in("enforces_the_headers", "auto, pending", "POST, straight")},
+        attacks={"seaweedfs": _both_ways("POST", "completion", "extra field: encoding", "extra field: expires")},
+    ),
+    Fault(
+        what="A form's `success_action_redirect` is obeyed, although no condition covers it.",
+        presign="The stored object is exactly what was granted.",
+        operator="Nothing is needed: it only leads the browser of the one who added it elsewhere.",
+        attacks={"seaweedfs": _both_ways("POST", "harmless", "extra field: redirect")},
+    ),
+    Fault(
         what="Something added to a request has no effect, and the request is accepted.",
         presign="The stored object is exactly what was granted.",
         operator="Nothing is needed.",
@@ -109,6 +121,15 @@ FAULTS: tuple[Fault, ...] = (
                 **_both_ways("POST", "harmless", "two files"),
                 **_both_ways("PUT", "harmless", "extra parameter: second expiry", "extra header: website redirect"),
             },
+            "seaweedfs": _both_ways(
+                "POST",
+                "harmless",
+                "extra field: acl",
+                "extra field: tagging",
+                "extra field: session token",
+                "fields after the file",
+                "two files",
+            ),
             "versitygw": _both_ways("POST", "harmless", "two keys", "fields after the file"),
         },
     ),

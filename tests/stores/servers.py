@@ -138,7 +138,14 @@ class _Seaweed(SeaweedFS):
 
     def __init__(self, directory: Path) -> None:
         super().__init__(directory=directory, admin=_ADMIN)
-        self.admin = _ADMIN
+
+    def __enter__(self) -> _Seaweed:
+        self.start()
+        return self
+
+    @property
+    def admin(self) -> AccessKey:
+        return _ADMIN
 
     @property
     def version(self) -> str:

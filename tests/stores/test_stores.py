@@ -17,10 +17,10 @@ from emulators.stores import NotInstalled
 from presign import Grant, Rule
 from presign.testing import CHECKS, Subject
 from tests.conftest import Store
-from tests.stores.attacking import ATTACKS, Attack, outcome_of
+from tests.stores.attacking import CASES, Attack, outcome_of
 from tests.stores.faults import expected_attack, expected_check
 from tests.stores.matters import MATTERS
-from tests.stores.results import WHO, read_results, write_results
+from tests.stores.results import read_results, write_results
 from tests.stores.servers import KINDS, PENDING_PREFIX, RunningStore, run_store
 
 CHOSEN = [name for name in os.environ.get("PRESIGN_STORES", "").split(",") if name]
@@ -81,8 +81,7 @@ def test_a_store_does_what_tickets_say_except_for_its_known_faults(
     assert outcome == expected_check(running.kind, case), f"{complaint!r}"
 
 
-@pytest.mark.parametrize("attack", ATTACKS, ids=lambda attack: attack.id)
-@pytest.mark.parametrize("who", WHO)
+@pytest.mark.parametrize(("who", "attack"), CASES, ids=lambda value: getattr(value, "id", value))
 def test_an_attack_is_stopped_except_for_known_faults(running: RunningStore, who: str, attack: Attack) -> None:
     if not CHOSEN and (who == "almighty" or attack.way != "pending" or not attack.name.startswith("extra")):
         pytest.skip("only make test-stores tries it")
@@ -128,4 +127,4 @@ def test_a_checksum_that_a_store_does_not_check_is_enforced_by_completion(runnin
         pytest.skip("only make test-stores tries it")
     subject = _subject(running.limited, name)
     (check,) = (check for check in CHECKS if check.__name__ == "enforces_the_checksum")
-    check(Subject(backend=WithoutAClaim(subject.backend, Rule.CHECKSUM), pending_prefix=subject.pending_prefix))  # type: ignore[arg-type]
+    check(Subject(backend=WithoutAClaim(subject.backend, Rule.CHECKSUM), pending_prefix=subject.pending_prefix))
