@@ -14,7 +14,7 @@ PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscop
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-without-browser test-browsers test-pythons lint docs format bench bench-sign bench-serve \
+.PHONY: help demo test test-without-browser test-browsers test-stores test-pythons lint docs format bench bench-sign bench-serve \
 	bench-transfer bench-growth infra-preview infra-up lock clean azurite chromium browsers wrk
 
 help: ## List these targets
@@ -37,6 +37,9 @@ test-browsers: ## Install Firefox and WebKit, and test the page in all three eng
 	@$(SYSTEM_PACKAGES) check $(if $(wildcard $(VENV)/.python),,venv) chromium firefox webkit
 	@$(MAKE) --no-print-directory browsers $(VENV)/.dev
 	$(PYTEST) tests/browser/test_engines.py $(ARGS)
+
+test-stores: $(VENV)/.dev ## Test MinIO, versitygw and Ceph, which it builds or installs, and write the tables of docs/stores.md (about 15 minutes)
+	@sh .ci/test_stores.sh $(BIN)/python $(ARGS)
 
 FAST_TESTS := tests/packaging/test_distributions.py tests/backends tests/http tests/test_asgi.py tests/test_content.py \
 	tests/test_imports.py tests/test_keys.py tests/test_media_types.py tests/test_messages.py tests/test_policy.py \

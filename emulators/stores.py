@@ -4,6 +4,10 @@
 
 builds MinIO and versitygw with Go into a folder of this user's cache, and installs Ceph from Debian's packages as root.
 It says what it could not get and why, and then ends with status 1. What is there already is not built again.
+
+    python -m emulators.stores found
+
+prints the names of the stores that this machine has.
 """
 
 from __future__ import annotations
@@ -13,6 +17,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -65,6 +70,16 @@ def ceph_programs() -> None:
     missing = [name for name in _CEPH_PROGRAMS if shutil.which(name) is None]
     if missing:
         raise NotInstalled(f"Ceph's {missing[0]} is not on PATH: as root, python -m emulators.stores install ceph")
+
+
+def found() -> list[str]:
+    """Return the names of the stores that this machine has."""
+    names = []
+    for name, require in _REQUIREMENTS.items():
+        with suppress(NotInstalled):
+            require()
+            names.append(name)
+    return names
 
 
 def install(names: Sequence[str], report: Callable[[str], None]) -> dict[str, str]:
@@ -152,6 +167,11 @@ def _run(command: Sequence[str], environment: Mapping[str, str]) -> None:
         raise _Failed(f"{' '.join(command)} ended with status {ended.returncode}: {' / '.join(lines[-3:])}")
 
 
+_REQUIREMENTS: dict[str, Callable[[], object]] = {
+    "minio": lambda: go_program(MINIO),
+    "versitygw": lambda: go_program(VERSITYGW),
+    "ceph": ceph_programs,
+}
 _INSTALLERS: dict[str, Callable[[Callable[[str], None]], None]] = {
     "minio": lambda report: _build(MINIO, report),
     "versitygw": lambda report: _build(VERSITYGW, report),
@@ -160,10 +180,13 @@ _INSTALLERS: dict[str, Callable[[Callable[[str], None]], None]] = {
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Install the stores that ``arguments`` name after ``install``, or all of them; return the exit status."""
+    """Do what ``arguments`` say, for the stores that they name or for all; return the exit status."""
     command, *names = arguments or [""]
+    if command == "found" and not names:
+        print(*found(), sep="\n")
+        return 0
     if command != "install" or not set(names) <= set(_INSTALLERS):
-        print(f"usage: python -m emulators.stores install [{'] ['.join(_INSTALLERS)}]", file=sys.stderr)
+        print(f"usage: python -m emulators.stores found | install [{'] ['.join(_INSTALLERS)}]", file=sys.stderr)
         return 2
     failures = install(names or list(_INSTALLERS), print)
     for name, reason in failures.items():
