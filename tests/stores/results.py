@@ -68,6 +68,7 @@ def _shown(results: Mapping[str, Any]) -> str:
             rows.append(
                 [
                     f"{KINDS[store].name} {result['version']}",
+                    result["date"],
                     f"{passed} of {len(result['checks'])}" if who == "limited" else "",
                     words,
                     *(str(counted.get(outcome, 0)) for outcome in ("refused", "completion", "harmless", "obeyed")),
@@ -75,6 +76,7 @@ def _shown(results: Mapping[str, Any]) -> str:
             )
     head = [
         "store",
+        "tried on",
         "checks passed",
         "the signer has",
         "attacks refused by the store",
