@@ -8,9 +8,9 @@ shift
 
 missing=false
 "$python" -m emulators.stores install || missing=true
-stores=$("$python" -m emulators.stores found | tr '\n' ',')
-echo "Testing seaweedfs,$stores"
-PRESIGN_STORES="seaweedfs,$stores" "$python" -m pytest --numprocesses 0 --quiet tests/stores/test_stores.py "$@"
+stores=$("$python" -m emulators.stores found | paste -sd, -)
+echo "Testing seaweedfs${stores:+,$stores}"
+PRESIGN_STORES="seaweedfs${stores:+,$stores}" "$python" -m pytest --numprocesses 0 --quiet tests/stores/test_stores.py "$@"
 "$python" -m pytest --numprocesses 0 --quiet tests/stores/test_results.py
 if $missing; then
     echo "Not every store was tested; the reasons are above. The tables keep the earlier results of the others." >&2
