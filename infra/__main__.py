@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import pulumi
 
-from env_file import bucket_address, env_file_text
-from stack_settings import read_settings
-from upload_bucket import UploadBucket
-from upload_signer import UploadSigner
+from presign_infra.aws import UploadBucket, UploadSigner
+from presign_infra.aws.settings import read_settings
+from presign_infra.env_file import bucket_address, env_file_text
 
 settings = read_settings()
 
@@ -19,6 +18,11 @@ uploads = UploadBucket(
     expire_pending_after_days=settings.expire_pending_after_days,
     public_read=settings.public_read,
     abort_uploads_after_days=settings.abort_uploads_after_days,
+    cors_max_age_seconds=settings.cors_max_age_seconds,
+    versioning=settings.versioning,
+    expire_old_versions_after_days=settings.expire_old_versions_after_days,
+    log_bucket=settings.log_bucket,
+    log_prefix=settings.log_prefix,
     bucket_name=settings.bucket_name,
     force_destroy=settings.force_destroy,
     protect=settings.protect,
@@ -35,8 +39,11 @@ signer = UploadSigner(
     publish_in_parts=settings.publish_in_parts,
     signature_max_age_minutes=settings.signature_max_age_minutes,
     create_user=settings.create_user,
+    roles=settings.signer_roles,
+    verifier_roles=settings.verifier_roles,
     access_key_generation=settings.access_key_generation,
     keep_previous_access_key=settings.keep_previous_access_key,
+    protect=settings.protect,
     tags=settings.tags,
 )
 

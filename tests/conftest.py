@@ -28,7 +28,7 @@ from emulators.seaweedfs import AccessKey
 from emulators.serving import serve
 from emulators.signature_v4 import HmacKey
 from emulators.wire import Answer, Attempt, Form, send
-from infra.policies import local_signer_policy, policy_document
+from infra.presign_infra.s3_policies import local_signer_policy, policy_document
 from presign import Presigner, Ticket, UploadPolicy, UploadRequest
 from presign.s3 import S3Backend
 

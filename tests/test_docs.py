@@ -23,7 +23,7 @@ from emulators.azurite import Azurite
 from emulators.gcs_accounts import generate_credentials
 from emulators.serving import serve
 from examples.clamav import Clamd
-from infra.policies import cors_rules, signer_policy, verifier_policy
+from infra.presign_infra.s3_policies import cors_rules, signer_policy, verifier_policy
 from presign import (
     Backend,
     ConfigurationError,

@@ -20,7 +20,7 @@ from emulators.bucket_readiness import wait_until_bucket_takes_objects
 from emulators.ports import is_free
 from emulators.processes import StartFailed
 from emulators.seaweedfs import AccessKey, SeaweedFS
-from infra.policies import (
+from infra.presign_infra.s3_policies import (
     bucket_policy,
     cors_rules,
     local_signer_policy,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ssl
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
@@ -62,10 +61,8 @@ class SeaweedFSWithTls(SeaweedFS):
 class SeaweedFSCloud(Boto3Cloud):
     """A cloud on SeaweedFS, where a new bucket takes objects only after a while."""
 
-    def _bucket(self, name: str, inputs: Any) -> tuple[str, dict[str, Any]]:
-        bucket, state = super()._bucket(name, inputs)
+    def bucket_is_ready(self, bucket: str) -> None:
         wait_until_bucket_takes_objects(self.s3, bucket)
-        return bucket, state
 
 
 @pytest.fixture(scope="session")

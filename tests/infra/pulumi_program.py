@@ -15,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 from unittest import mock
 
@@ -78,7 +79,7 @@ def run_program(directory: Path, cloud: Mocks, config: Mapping[str, Any] | None 
     # Pulumi keeps its state in context variables. Each run has its own context, so no state leaks into the next run.
     # It also has its own thread, because other tests may keep a browser open, which occupies this thread's event loop.
     with (
-        _own_modules(directory),
+        own_modules(directory),
         mock.patch.dict(os.environ, {"PULUMI_CONFIG": json.dumps(encoded)}),
         ThreadPoolExecutor(1) as thread,
     ):
@@ -120,15 +121,19 @@ def _run_in_context(directory: Path, cloud: Mocks) -> ProgramRun:
 
 
 @contextmanager
-def _own_modules(directory: Path) -> Iterator[None]:
+def own_modules(directory: Path) -> Iterator[None]:
     """Let the program import its own modules anew, and remove them from ``sys.modules`` afterwards."""
-    siblings = {path.stem for path in directory.glob("*.py")} - {"__main__"}
-    before = {name: sys.modules.pop(name) for name in siblings if name in sys.modules}
+    own = {path.stem for path in (*directory.glob("*.py"), *(path.parent for path in directory.glob("*/__init__.py")))}
+
+    def forget() -> dict[str, ModuleType]:
+        names = [name for name in sys.modules if name.partition(".")[0] in own - {"__main__"}]
+        return {name: sys.modules.pop(name) for name in names}
+
+    before = forget()
     try:
         yield
     finally:
-        for name in siblings:
-            sys.modules.pop(name, None)
+        forget()
         sys.modules.update(before)
 
 

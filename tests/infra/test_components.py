@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
+from zipfile import ZipFile
 
 import pytest
 
 from tests.infra.boto3_cloud import Boto3Cloud
-from tests.infra.pulumi_program import INFRA, PROVISIONING_PAGE, run_program
+from tests.infra.pulumi_program import INFRA, PROVISIONING_PAGE, ROOT, run_program
 
 PROGRAM = """
 import pulumi
-from upload_bucket import UploadBucket
-from upload_signer import UploadSigner
+from presign_infra.aws import UploadBucket, UploadSigner
 
 avatars = UploadBucket("avatars", allowed_origins=["https://app.example.com"], public_prefix="avatars/")
 scans = UploadBucket("scans", allowed_origins=["https://app.example.com"], public_read=False, protect=False)
@@ -32,9 +34,8 @@ pulumi.export("nothing", [role_policy.verifier_access_key_id, users.policy_arn, 
 
 
 def other_program(directory: Path, source: str) -> Path:
-    """Write a program with the code ``source`` and copies of the components into ``directory``."""
-    for module in ("policies.py", "upload_bucket.py", "upload_signer.py"):
-        shutil.copy(INFRA / module, directory)
+    """Write a program with the code ``source`` into ``directory``, beside the package of the components."""
+    shutil.copytree(INFRA / "presign_infra", directory / "presign_infra")
     (directory / "__main__.py").write_text(source, encoding="utf-8")
     return directory
 
@@ -43,7 +44,8 @@ def test_another_program_can_use_several_of_each_component(tmp_path: Path, moto_
     run = run_program(other_program(tmp_path, PROGRAM), moto_cloud)
     assert run.outputs["avatars"].startswith("avatars-bucket-")
     assert run.outputs["policy"].startswith("arn:aws:iam::")
-    assert {name for name, resource in run.resources.items() if resource.protect} == {"avatars-bucket"}
+    protected = {name for name, resource in run.resources.items() if resource.protect}
+    assert protected == {name for name, resource in run.resources.items() if resource.parent == "avatars"}
     assert {resource.parent for name, resource in run.resources.items() if name.startswith("avatars-signer-")} == {
         "avatars-signer"
     }
@@ -57,21 +59,40 @@ def test_another_program_can_use_several_of_each_component(tmp_path: Path, moto_
     assert {name for name, resource in run.resources.items() if resource.parent == "users"} == {
         "users-user",
         "users-policy",
-        "users-access-key-1",
+        "users-access-key-odd",
         "users-verifier-user",
         "users-verifier-policy",
-        "users-verifier-access-key-1",
+        "users-verifier-access-key-odd",
     }
     rules = moto_cloud.s3.get_bucket_lifecycle_configuration(Bucket=run.outputs["avatars"])["Rules"]
-    assert [rule["Filter"]["Prefix"] for rule in rules] == ["", "pending/"]
+    assert [rule["Filter"]["Prefix"] for rule in rules] == ["", "pending/", ""]
 
 
-def test_the_example_of_the_page_about_provisioning_runs(tmp_path: Path, moto_cloud: Boto3Cloud) -> None:
+def test_the_example_that_the_page_about_provisioning_shows_runs(tmp_path: Path, moto_cloud: Boto3Cloud) -> None:
+    source = (ROOT / "examples" / "pulumi_aws" / "__main__.py").read_text(encoding="utf-8")
     page = PROVISIONING_PAGE.read_text(encoding="utf-8")
-    example = re.search(r"<!-- example: pulumi -->\n```python\n(.*?)```", page, re.DOTALL)
-    assert example
-    run = run_program(other_program(tmp_path, example[1]), moto_cloud)
+    shown = re.search(r"<!-- example: pulumi -->\n```python\n(.*?)```", page, re.DOTALL)
+    assert shown
+    assert source.endswith(f'"""\n\n{shown[1]}')
+    program = tmp_path / "program"
+    program.mkdir()
+    (program / "__main__.py").write_text(source, encoding="utf-8")
+    # The package as pip would install it, and not the folder that it is built from.
+    subprocess.run(
+        [sys.executable, "-m", "hatchling", "build", "--target", "wheel", "--directory", str(tmp_path)],
+        cwd=INFRA,
+        check=True,
+        capture_output=True,
+    )
+    (wheel,) = tmp_path.glob("presign_infra-*.whl")
+    with ZipFile(wheel) as archive:
+        archive.extractall(program)
+    assert (program / "presign_infra" / "py.typed").exists()
+    run = run_program(program, moto_cloud)
     assert {"avatars-bucket", "avatars-policy", "avatars-signer-policy"} <= set(run.resources)
+    assert (
+        run.outputs["signerPolicy"] == moto_cloud.iam.get_policy(PolicyArn=run.outputs["signerPolicy"])["Policy"]["Arn"]
+    )
 
 
 @pytest.mark.parametrize(
@@ -108,6 +129,14 @@ def test_the_example_of_the_page_about_provisioning_runs(tmp_path: Path, moto_cl
         ),
         ('UploadSigner("s", bucket_arn="arn:aws:s3:::b", prefix="up/", signature_max_age_minutes=0)', "at least 1"),
         (
+            'UploadSigner("s", bucket_arn="arn:aws:s3:::b", prefix="up/", roles=["app"])',
+            "roles and verifier_roles need create_user=False",
+        ),
+        (
+            'UploadSigner("s", bucket_arn="arn:aws:s3:::b", prefix="up/", create_user=False, verifier_roles=["app"])',
+            "verifier_roles need separate_verifier=True",
+        ),
+        (
             'UploadSigner("s", bucket_arn="arn:aws:s3:::b", prefix="up/", keep_previous_access_key=True)',
             "access_key_generation of at least 2",
         ),
@@ -116,6 +145,6 @@ def test_the_example_of_the_page_about_provisioning_runs(tmp_path: Path, moto_cl
 def test_a_component_refuses_arguments_that_make_no_sense(
     tmp_path: Path, moto_cloud: Boto3Cloud, call: str, message: str
 ) -> None:
-    source = f"from upload_bucket import UploadBucket\nfrom upload_signer import UploadSigner\n{call}\n"
+    source = f"from presign_infra.aws import UploadBucket, UploadSigner\n{call}\n"
     with pytest.raises(ValueError, match=message):
         run_program(other_program(tmp_path, source), moto_cloud)

@@ -17,7 +17,7 @@ import httpx
 import pytest
 from botocore.exceptions import ClientError
 
-from infra.policies import local_signer_policy
+from infra.presign_infra.s3_policies import local_signer_policy
 from tests.infra.boto3_cloud import Boto3Cloud
 from tests.infra.conftest import SeaweedFSWithTls, cloud_on
 from tests.infra.pulumi_program import INFRA
@@ -428,6 +428,10 @@ def test_the_preflight_request_of_another_origin_is_refused(
     response = preflight(http, stack, method, origin)
     assert response.status_code == 403
     assert "access-control-allow-origin" not in response.headers
+
+
+def test_a_browser_asks_once_an_hour_whether_a_page_may_upload(stack: DeployedStack, http: httpx.Client) -> None:
+    assert preflight(http, stack, "POST", PAGE).headers["access-control-max-age"] == "3600"
 
 
 def test_a_page_may_not_send_methods_that_uploads_do_not_need(stack: DeployedStack, http: httpx.Client) -> None:

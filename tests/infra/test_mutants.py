@@ -40,28 +40,28 @@ class Mutant:
 
 SIGNER_WITH_ALL_ACTIONS = Mutant(
     name="the signer may do everything under the prefix",
-    file="policies.py",
+    file="presign_infra/s3_policies.py",
     old='("s3:PutObject", "s3:AbortMultipartUpload", "s3:ListMultipartUploadParts")',
     new='("s3:*",)',
     caught_by=provisioning.test_the_signer_policy_allows_uploads_verification_and_publication_and_nothing_else,
 )
 SIGNER_OF_THE_WHOLE_BUCKET = Mutant(
     name="the signer may write to the whole bucket, shown by IAM",
-    file="policies.py",
+    file="presign_infra/s3_policies.py",
     old="objects_arn(bucket_arn, prefix if pending_prefix is None else pending_prefix)",
     new='f"{bucket_arn}/*"',
     caught_by=provisioning.test_iam_denies_the_access_key_everything_else,
 )
 PREFIX_WITHOUT_SLASH = Mutant(
     name="the prefix has no slash at the end",
-    file="policies.py",
+    file="presign_infra/s3_policies.py",
     old='return f"{bucket_arn}/{require_prefix(prefix)}*"',
     new='return f"{bucket_arn}/{require_prefix(prefix)[:-1]}*"',
     caught_by=provisioning.test_iam_denies_the_access_key_everything_else,
 )
 READS_WITHOUT_VERIFICATION = Mutant(
     name="the signer may read without verification",
-    file="policies.py",
+    file="presign_infra/s3_policies.py",
     old='"s3:AbortMultipartUpload", "s3:ListMultipartUploadParts")',
     new='"s3:AbortMultipartUpload", "s3:ListMultipartUploadParts", "s3:GetObject")',
     caught_by=provisioning.test_without_verification_the_signer_may_only_upload,
@@ -69,7 +69,7 @@ READS_WITHOUT_VERIFICATION = Mutant(
 )
 PLAIN_HTTP_ALLOWED = Mutant(
     name="the bucket policy allows plain http",
-    file="policies.py",
+    file="presign_infra/s3_policies.py",
     old='{"aws:SecureTransport": "false"}',
     new='{"aws:SecureTransport": "true"}',
     caught_by=provisioning.test_the_bucket_policy_allows_public_reads_under_the_prefix_and_denies_plain_http,
@@ -77,35 +77,35 @@ PLAIN_HTTP_ALLOWED = Mutant(
 
 UPLOADS_THAT_ARE_COPIES = Mutant(
     name="an upload may be a copy",
-    file="policies.py",
+    file="presign_infra/s3_policies.py",
     old='        "Condition": _NOT_A_COPY,\n',
     new="",
     caught_by=provisioning.test_the_signer_policy_allows_uploads_verification_and_publication_and_nothing_else,
 )
 PUBLICATION_OF_ANYTHING = Mutant(
     name="any write publishes",
-    file="policies.py",
+    file="presign_infra/s3_policies.py",
     old='                "Condition": {"StringLike": {"s3:x-amz-copy-source": [source, f"/{source}"]}},\n',
     new="",
     caught_by=provisioning.test_the_signer_policy_allows_uploads_verification_and_publication_and_nothing_else,
 )
 PUBLICATION_FROM_ANYWHERE = Mutant(
     name="a copy from anywhere in the bucket publishes",
-    file="policies.py",
+    file="presign_infra/s3_policies.py",
     old="""source = f"{bucket_arn.rpartition(':')[2]}/{pending_prefix}*\"""",
     new="""source = f"{bucket_arn.rpartition(':')[2]}/*\"""",
     caught_by=provisioning.test_the_signer_policy_allows_uploads_verification_and_publication_and_nothing_else,
 )
 LISTING_OF_EVERYTHING = Mutant(
     name="the verifier may list the whole bucket",
-    file="policies.py",
+    file="presign_infra/s3_policies.py",
     old='{"s3:prefix": f"{pending_prefix}*"}',
     new='{"s3:prefix": "*"}',
     caught_by=provisioning.test_the_signer_policy_allows_uploads_verification_and_publication_and_nothing_else,
 )
 SIGNER_THAT_VERIFIES = Mutant(
     name="the signer keeps the rights of the separate verifier",
-    file="policies.py",
+    file="presign_infra/s3_policies.py",
     old="allow_verification=allow_verification and not separate_verifier,",
     new="allow_verification=allow_verification,",
     caught_by=provisioning.test_a_separate_verifier_leaves_the_signer_nothing_but_uploads,
@@ -113,7 +113,7 @@ SIGNER_THAT_VERIFIES = Mutant(
 )
 VERIFIER_THAT_UPLOADS = Mutant(
     name="the separate verifier has the policy of the signer",
-    file="upload_signer.py",
+    file="presign_infra/aws/signer.py",
     old='identity(f"{name}-verifier", texts[1],',
     new='identity(f"{name}-verifier", texts[0],',
     caught_by=provisioning.test_a_separate_verifier_leaves_the_signer_nothing_but_uploads,
@@ -140,21 +140,21 @@ MUTANTS = [
     VERIFIER_THAT_UPLOADS,
     Mutant(
         name="the verifier may delete what is published",
-        file="policies.py",
+        file="presign_infra/s3_policies.py",
         old='"Action": ["s3:GetObject"],',
         new='"Action": ["s3:GetObject", "s3:DeleteObject"],',
         caught_by=provisioning.test_iam_denies_the_access_key_everything_else,
     ),
     Mutant(
         name="every object expires",
-        file="policies.py",
+        file="presign_infra/s3_policies.py",
         old='"Filter": {"Prefix": require_prefix(pending_prefix, name="pending_prefix")},',
         new='"Filter": {"Prefix": ""},',
         caught_by=provisioning.test_parts_of_unfinished_uploads_and_pending_uploads_are_deleted_after_some_days,
     ),
     Mutant(
         name="old versions of pending uploads stay",
-        file="upload_bucket.py",
+        file="presign_infra/aws/bucket.py",
         old='noncurrent = rule.get("NoncurrentVersionExpiration")',
         new="noncurrent = None",
         caught_by=provisioning.test_parts_of_unfinished_uploads_and_pending_uploads_are_deleted_after_some_days,
@@ -184,7 +184,7 @@ MUTANTS = [
     ),
     Mutant(
         name="the env file of the straight way has quotes",
-        file="env_file.py",
+        file="presign_infra/env_file.py",
         old="return value if set(value) <= _UNQUOTED else shlex.quote(value)",
         new="return value if value and set(value) <= _UNQUOTED else shlex.quote(value)",
         caught_by=provisioning.test_the_env_file_of_the_straight_way_has_an_empty_pending_prefix,
@@ -207,35 +207,35 @@ MUTANTS = [
     PREFIX_WITHOUT_SLASH,
     Mutant(
         name="the public prefix has no slash at the end",
-        file="policies.py",
+        file="presign_infra/s3_policies.py",
         old='"Resource": objects_arn(bucket_arn, public_prefix),',
         new='"Resource": objects_arn(bucket_arn, public_prefix).replace("/*", "*"),',
         caught_by=provisioning.test_the_bucket_policy_allows_public_reads_under_the_prefix_and_denies_plain_http,
     ),
     Mutant(
         name="AWS's own access block still forbids a public policy",
-        file="upload_bucket.py",
+        file="presign_infra/aws/bucket.py",
         old="block_public_policy=not public_read,",
         new="block_public_policy=True,",
         caught_by="public policies are blocked",
     ),
     Mutant(
         name="the program has no access block",
-        file="upload_bucket.py",
+        file="presign_infra/aws/bucket.py",
         old="access_block = s3.BucketPublicAccessBlock(",
         new="access_block = ownership if public_read else s3.BucketPublicAccessBlock(",
         caught_by="public policies are blocked",
     ),
     Mutant(
         name="the access block still restricts a bucket with a public policy",
-        file="upload_bucket.py",
+        file="presign_infra/aws/bucket.py",
         old="restrict_public_buckets=not public_read,",
         new="restrict_public_buckets=True,",
         caught_by=provisioning.test_a_bucket_with_public_reads_blocks_public_acls_and_allows_a_public_policy,
     ),
     Mutant(
         name="the access block does not restrict a private bucket",
-        file="upload_bucket.py",
+        file="presign_infra/aws/bucket.py",
         old="restrict_public_buckets=not public_read,",
         new="restrict_public_buckets=False,",
         caught_by=provisioning.test_a_private_bucket_has_every_access_block_and_no_public_statement,
@@ -243,14 +243,14 @@ MUTANTS = [
     ),
     Mutant(
         name="public ACLs are allowed",
-        file="upload_bucket.py",
+        file="presign_infra/aws/bucket.py",
         old="block_public_acls=True,",
         new="block_public_acls=False,",
         caught_by=provisioning.test_a_bucket_with_public_reads_blocks_public_acls_and_allows_a_public_policy,
     ),
     Mutant(
         name="the bucket policy waits for nothing",
-        file="upload_bucket.py",
+        file="presign_infra/aws/bucket.py",
         old="depends_on=[access_block, ownership]",
         new="depends_on=[]",
         caught_by=provisioning.test_the_bucket_policy_waits_for_the_access_block_and_the_ownership_controls,
@@ -259,7 +259,7 @@ MUTANTS = [
     ),
     Mutant(
         name="the bucket policy does not wait for the access block",
-        file="upload_bucket.py",
+        file="presign_infra/aws/bucket.py",
         old="depends_on=[access_block, ownership]",
         new="depends_on=[ownership]",
         caught_by=provisioning.test_the_bucket_policy_waits_for_the_access_block_and_the_ownership_controls,
@@ -267,38 +267,66 @@ MUTANTS = [
     ),
     Mutant(
         name="an object belongs to its writer",
-        file="upload_bucket.py",
+        file="presign_infra/aws/bucket.py",
         old='"BucketOwnerEnforced"',
         new='"ObjectWriter"',
         caught_by=provisioning.test_the_bucket_owner_owns_every_object,
     ),
     Mutant(
         name="the bucket is not protected",
-        file="upload_bucket.py",
+        file="presign_infra/aws/bucket.py",
         old="opts=pulumi.ResourceOptions(parent=self, protect=protect),",
         new="opts=pulumi.ResourceOptions(parent=self),",
-        caught_by=provisioning.test_only_the_bucket_is_protected_by_default,
+        caught_by=provisioning.test_by_default_everything_but_the_access_keys_is_protected,
+    ),
+    Mutant(
+        name="the settings of the bucket are not protected",
+        file="presign_infra/aws/bucket.py",
+        old="child_options = pulumi.ResourceOptions(parent=self, protect=protect, deleted_with=bucket)",
+        new="child_options = pulumi.ResourceOptions(parent=self, deleted_with=bucket)",
+        caught_by=provisioning.test_by_default_everything_but_the_access_keys_is_protected,
+    ),
+    Mutant(
+        name="the users are not protected",
+        file="__main__.py",
+        old="    keep_previous_access_key=settings.keep_previous_access_key,\n    protect=settings.protect,\n",
+        new="    keep_previous_access_key=settings.keep_previous_access_key,\n",
+        caught_by=provisioning.test_by_default_everything_but_the_access_keys_is_protected,
     ),
     Mutant(
         name="a CORS method is missing",
-        file="policies.py",
+        file="presign_infra/s3_policies.py",
         old='["GET", "PUT", "POST", "HEAD"]',
         new='["GET", "PUT", "HEAD"]',
         caught_by=provisioning.test_the_cors_rule_allows_exactly_what_uploads_need,
     ),
     Mutant(
         name="an exposed header is missing",
-        file="policies.py",
+        file="presign_infra/s3_policies.py",
         old='["Location", "ETag"]',
         new='["Location"]',
         caught_by=provisioning.test_the_cors_rule_allows_exactly_what_uploads_need,
     ),
     Mutant(
         name="the exposed headers do not reach Pulumi",
-        file="upload_bucket.py",
+        file="presign_infra/aws/bucket.py",
         old='                    expose_headers=rule["ExposeHeaders"],\n',
         new="",
         caught_by=provisioning.test_the_cors_rule_allows_exactly_what_uploads_need,
+    ),
+    Mutant(
+        name="browsers ask before each upload",
+        file="presign_infra/aws/bucket.py",
+        old='                    max_age_seconds=rule["MaxAgeSeconds"],\n',
+        new="",
+        caught_by=provisioning.test_the_cors_rule_allows_exactly_what_uploads_need,
+    ),
+    Mutant(
+        name="markers of deletions stay",
+        file="presign_infra/aws/bucket.py",
+        old=', expired_object_delete_marker=expiration.get("ExpiredObjectDeleteMarker")',
+        new="",
+        caught_by=provisioning.test_parts_of_unfinished_uploads_and_pending_uploads_are_deleted_after_some_days,
     ),
     Mutant(
         name="the secret access key is a plain output",
@@ -339,16 +367,16 @@ MUTANTS = [
     PLAIN_HTTP_ALLOWED,
     Mutant(
         name="the version of the policy language does not exist",
-        file="policies.py",
+        file="presign_infra/s3_policies.py",
         old='"2012-10-17"',
         new='"2024-10-17"',
         caught_by="Syntax errors in policy",
     ),
     Mutant(
         name="a resource is not a child of its component",
-        file="upload_signer.py",
-        old='iam.User(f"{name}-user", tags=tags, opts=child_options)',
-        new='iam.User(f"{name}-user", tags=tags)',
+        file="presign_infra/aws/signer.py",
+        old='iam.User(f"{name}-user", force_destroy=True, tags=tags, opts=protected)',
+        new='iam.User(f"{name}-user", force_destroy=True, tags=tags, opts=pulumi.ResourceOptions(protect=protect))',
         caught_by=provisioning.test_every_resource_is_a_child_of_its_component,
     ),
 ]
@@ -425,7 +453,7 @@ MUTANTS_OVER_HTTP = [
     ),
     replace(
         VERIFIER_THAT_UPLOADS,
-        file="policies.py",
+        file="presign_infra/s3_policies.py",
         old="    return [signer, verifier]",
         new="    return [signer, policy_document(*signer['Statement'], *verifier['Statement'])]",
         caught_by=lambda stack, server, http: (
@@ -447,7 +475,7 @@ MUTANTS_OVER_HTTP = [
     ),
     Mutant(
         name="the CORS rule allows every origin",
-        file="policies.py",
+        file="presign_infra/s3_policies.py",
         old='"AllowedOrigins": list(allowed_origins),',
         new='"AllowedOrigins": ["*"],',
         caught_by=lambda stack, server, http: access.test_the_preflight_request_of_another_origin_is_refused(
@@ -456,7 +484,7 @@ MUTANTS_OVER_HTTP = [
     ),
     Mutant(
         name="the whole bucket is public",
-        file="policies.py",
+        file="presign_infra/s3_policies.py",
         old='"Resource": objects_arn(bucket_arn, public_prefix),',
         new='"Resource": f"{bucket_arn}/*",',
         caught_by=lambda stack, server, http: access.test_without_a_signature_only_reads_under_the_prefix_are_allowed(

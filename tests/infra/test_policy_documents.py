@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from infra.policies import (
+from infra.presign_infra.s3_policies import (
     LONGEST_BUCKET_ARN,
     bucket_policy,
     cors_rules,
@@ -335,6 +335,10 @@ def test_cors_rules_without_an_origin_are_refused() -> None:
     [
         ({"abort_uploads_after_days": 0, "expire_pending_after_days": 2}, "abort_uploads_after_days"),
         ({"abort_uploads_after_days": 7, "expire_pending_after_days": 0}, "expire_pending_after_days"),
+        (
+            {"abort_uploads_after_days": 7, "expire_pending_after_days": 2, "expire_old_versions_after_days": 0},
+            "expire_old_versions_after_days",
+        ),
     ],
 )
 def test_lifecycle_rules_that_delete_before_one_day_are_refused(days: dict[str, int], name: str) -> None:

@@ -10,12 +10,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.request import Request, urlopen
+from uuid import uuid4
 
 import pytest
 from botocore.exceptions import ClientError
 from pulumi.runtime.mocks import MockResourceArgs
 
-from tests.infra.boto3_cloud import Boto3Cloud, NotApplied
+from tests.infra.boto3_cloud import Boto3Cloud
+from tests.infra.engine.provider import NotApplied
 from tests.infra.pulumi_program import INFRA, ProgramRun, run_program
 
 ORIGINS = ["https://app.example.com", "http://localhost:8080"]
@@ -125,7 +127,7 @@ def test_the_program_creates_the_documented_resources_and_no_others(stack: Deplo
         "uploads-signer": "presign:aws:UploadSigner",
         "uploads-signer-user": "aws:iam/user:User",
         "uploads-signer-policy": "aws:iam/userPolicy:UserPolicy",
-        "uploads-signer-access-key-1": "aws:iam/accessKey:AccessKey",
+        "uploads-signer-access-key-odd": "aws:iam/accessKey:AccessKey",
     }
 
 
@@ -146,8 +148,10 @@ def test_all_settings_of_the_bucket_wait_for_the_bucket(stack: DeployedStack) ->
         assert stack.run.resources[f"uploads-{name}"].dependencies == {"uploads-bucket"}
 
 
-def test_only_the_bucket_is_protected_by_default(stack: DeployedStack) -> None:
-    assert {name for name, resource in stack.run.resources.items() if resource.protect} == {"uploads-bucket"}
+def test_by_default_everything_but_the_access_keys_is_protected(stack: DeployedStack) -> None:
+    components = {"uploads", "uploads-signer"}
+    unprotected = {name for name, resource in stack.run.resources.items() if not resource.protect}
+    assert unprotected == {*components, "uploads-signer-access-key-odd"}
 
 
 def test_with_protect_off_no_resource_is_protected(moto_cloud: Boto3Cloud) -> None:
@@ -167,6 +171,7 @@ def test_the_cors_rule_allows_exactly_what_uploads_need(stack: DeployedStack) ->
             "AllowedMethods": ["GET", "PUT", "POST", "HEAD"],
             "AllowedHeaders": ["*"],
             "ExposeHeaders": ["Location", "ETag"],
+            "MaxAgeSeconds": 3600,
         }
     ]
 
@@ -248,17 +253,65 @@ def expire_rule(prefix: str, days: int) -> dict[str, Any]:
     }
 
 
+def old_versions_rule(days: int) -> dict[str, Any]:
+    return {
+        "ID": "ExpireOldVersions",
+        "Status": "Enabled",
+        "Filter": {"Prefix": ""},
+        "Expiration": {"ExpiredObjectDeleteMarker": True},
+        "NoncurrentVersionExpiration": {"NoncurrentDays": days},
+    }
+
+
 def test_parts_of_unfinished_uploads_and_pending_uploads_are_deleted_after_some_days(stack: DeployedStack) -> None:
-    assert lifecycle(stack) == [abort_rule(7), expire_rule("pending/", 9)]
+    assert lifecycle(stack) == [abort_rule(7), expire_rule("pending/", 9), old_versions_rule(30)]
 
 
 def test_the_days_of_the_lifecycle_rules_are_settings(moto_cloud: Boto3Cloud) -> None:
-    stack = deploy(moto_cloud, {"abortUploadsAfterDays": 3, "expirePendingAfterDays": 4, "pendingPrefix": "new/"})
-    assert lifecycle(stack) == [abort_rule(3), expire_rule("new/", 4)]
+    days = {"abortUploadsAfterDays": 3, "expirePendingAfterDays": 4, "expireOldVersionsAfterDays": 5}
+    stack = deploy(moto_cloud, {**days, "pendingPrefix": "new/"})
+    assert lifecycle(stack) == [abort_rule(3), expire_rule("new/", 4), old_versions_rule(5)]
 
 
 def test_in_the_straight_way_no_object_expires(straight_stack: DeployedStack) -> None:
-    assert lifecycle(straight_stack) == [abort_rule(7)]
+    assert lifecycle(straight_stack) == [abort_rule(7), old_versions_rule(30)]
+
+
+@pytest.mark.parametrize("versioning", [False, True])
+def test_with_versioning_a_deleted_object_can_be_brought_back(moto_cloud: Boto3Cloud, versioning: bool) -> None:
+    stack = deploy(moto_cloud, {"versioning": versioning})
+    s3, bucket = stack.cloud.s3, stack.bucket
+    # moto takes the condition of the statement that refuses plain http for fulfilled.
+    s3.delete_bucket_policy(Bucket=bucket)
+    s3.put_object(Bucket=bucket, Key="public/cat.png", Body=b"cat")
+    s3.delete_object(Bucket=bucket, Key="public/cat.png")
+    versions = s3.list_object_versions(Bucket=bucket).get("Versions", [])
+    kept = [s3.get_object(Bucket=bucket, Key=each["Key"], VersionId=each["VersionId"]) for each in versions]
+    assert [each["Body"].read() for each in kept] == ([b"cat"] if versioning else [])
+
+
+def test_requests_are_recorded_in_another_bucket(moto_cloud: Boto3Cloud) -> None:
+    s3, logs = moto_cloud.s3, f"logs-{uuid4().hex}"
+    s3.create_bucket(Bucket=logs, CreateBucketConfiguration={"LocationConstraint": moto_cloud.region})
+    config = {"logBucket": logs, "logPrefix": "media/"}
+    with pytest.raises(ClientError, match="InvalidTargetBucketForLogging"):
+        deploy(moto_cloud, config)
+
+    statement = {
+        "Effect": "Allow",
+        "Principal": {"Service": "logging.s3.amazonaws.com"},
+        "Action": ["s3:PutObject"],
+        "Resource": f"arn:aws:s3:::{logs}/media/*",
+    }
+    policy = {"Version": "2012-10-17", "Statement": [statement]}
+    s3.put_bucket_policy(Bucket=logs, Policy=json.dumps(policy))
+    stack = deploy(Boto3Cloud(moto_cloud.endpoint_url), config)
+    logging = s3.get_bucket_logging(Bucket=stack.bucket)["LoggingEnabled"]
+    assert (logging["TargetBucket"], logging["TargetPrefix"]) == (logs, "media/")
+
+
+def test_by_default_no_request_is_recorded(stack: DeployedStack) -> None:
+    assert "LoggingEnabled" not in stack.cloud.s3.get_bucket_logging(Bucket=stack.bucket)
 
 
 def user_policy(stack: DeployedStack, user: str | None = None) -> Any:
@@ -513,9 +566,16 @@ def test_tags_are_on_the_bucket_and_on_the_user(moto_cloud: Boto3Cloud) -> None:
     assert sorted(stack.cloud.iam.list_user_tags(UserName=stack.signer_user)["Tags"], key=str) == expected
 
 
+def test_numbers_and_booleans_become_the_texts_of_tags(moto_cloud: Boto3Cloud) -> None:
+    """``pulumi config set --path tags.floor 5`` stores a number."""
+    stack = deploy(moto_cloud, {"tags": {"floor": 5, "billed": True}})
+    tags = {tag["Key"]: tag["Value"] for tag in stack.cloud.s3.get_bucket_tagging(Bucket=stack.bucket)["TagSet"]}
+    assert tags == {"floor": "5", "billed": "true"}
+
+
 def test_rotation_creates_a_second_access_key_that_works_while_the_first_is_kept(moto_cloud: Boto3Cloud) -> None:
     stack = deploy(moto_cloud, {"accessKeyGeneration": 2, "keepPreviousAccessKey": True})
-    assert access_key_resources(stack) == {"uploads-signer-access-key-1", "uploads-signer-access-key-2"}
+    assert access_key_resources(stack) == {"uploads-signer-access-key-odd", "uploads-signer-access-key-even"}
     assert len(access_key_ids(stack)) == 2
     assert stack.run.outputs["accessKeyId"] in access_key_ids(stack)
     with iam_enforced(stack):
@@ -525,14 +585,14 @@ def test_rotation_creates_a_second_access_key_that_works_while_the_first_is_kept
 def test_the_rotation_replaces_the_verifiers_access_key_as_well(moto_cloud: Boto3Cloud) -> None:
     stack = deploy(moto_cloud, {"accessKeyGeneration": 2, "keepPreviousAccessKey": True, "separateVerifier": True})
     assert access_key_resources(stack) == {
-        f"uploads-signer{role}-access-key-{generation}" for role in ("", "-verifier") for generation in (1, 2)
+        f"uploads-signer{role}-access-key-{slot}" for role in ("", "-verifier") for slot in ("odd", "even")
     }
     assert stack.run.outputs["verifierAccessKeyId"] in access_key_ids(stack, stack.verifier_user)
 
 
 def test_after_the_rotation_only_the_new_access_key_is_left(moto_cloud: Boto3Cloud) -> None:
     stack = deploy(moto_cloud, {"accessKeyGeneration": 2})
-    assert access_key_resources(stack) == {"uploads-signer-access-key-2"}
+    assert access_key_resources(stack) == {"uploads-signer-access-key-even"}
 
 
 def test_iam_allows_the_access_key_to_upload_verify_publish_and_delete(stack: DeployedStack) -> None:
@@ -628,7 +688,7 @@ def test_an_unsupported_resource_type_fails_the_run(tmp_path: Path, moto_cloud: 
         (
             "aws:s3/bucketCorsConfiguration:BucketCorsConfiguration",
             {"corsRules": [{"allowedOrigins": ["*"], "allowedMethods": ["GET"], "allowedHeader": ["*"]}]},
-            "allowedHeader",
+            "AllowedHeader",
         ),
     ],
 )

@@ -83,8 +83,8 @@ def problems(config: Mapping[str, Any]) -> list[str]:
         ({"allowListing": "maybe"}, 'presign:allowListing must be true or false; it is "maybe"'),
         ({"allowedOrigins": ["*"]}, f'{ORIGIN_KEY} must not be "*"'),
         ({"allowedOrigins": []}, f"{ORIGIN_KEY} must name at least one origin"),
-        ({"allowedOrigins": "https://app.example.com"}, f"{ORIGIN_KEY} must be a list of origins"),
-        ({"allowedOrigins": [8080]}, f"{ORIGIN_KEY} must be a list of origins"),
+        ({"allowedOrigins": "https://app.example.com"}, f"{ORIGIN_KEY} must be a list of texts; set each of them with"),
+        ({"allowedOrigins": [8080]}, f"{ORIGIN_KEY} must be a list of texts; set each of them with"),
         ({"allowedOrigins": ["https://app.example.com/"]}, f"{ORIGIN_KEY} must have origins without a path"),
         ({"allowedOrigins": ["https://app.example.com/up"]}, f"{ORIGIN_KEY} must have origins without a path"),
         ({"allowedOrigins": ["https://app.example.com?a"]}, f"{ORIGIN_KEY} must have origins without a path"),
@@ -111,8 +111,13 @@ def problems(config: Mapping[str, Any]) -> list[str]:
         ({"accessKeyGeneration": 0}, "presign:accessKeyGeneration must be a whole number from 1 to"),
         ({"keepPreviousAccessKey": True}, "presign:keepPreviousAccessKey must be false while accessKeyGeneration is 1"),
         ({"publicRead": "yes"}, 'presign:publicRead must be true or false; it is "yes"'),
-        ({"tags": ["team"]}, "presign:tags must map names to strings"),
-        ({"tags": {"team": 5}}, "presign:tags must map names to strings"),
+        ({"tags": ["team"]}, "presign:tags must map names to texts; set each of them with"),
+        (
+            {"tags": {"version": 1.5}},
+            'presign:tags must map names to texts; the value of "version" is none. Write it with quotes into the '
+            "stack's file, Pulumi.test.yaml",
+        ),
+        ({"tags": {"team": ["a"]}}, 'presign:tags must map names to texts; the value of "team" is none'),
         ({"tags": {"aws:team": "media"}}, "presign:tags must have names of 1 to 128 characters"),
         ({"tags": {f"tag{i}": "x" for i in range(51)}}, "presign:tags must have at most 50 tags; it has 51"),
         (
@@ -120,7 +125,24 @@ def problems(config: Mapping[str, Any]) -> list[str]:
             "presign:allowedOrigin is not a setting of this program; did you mean allowedOrigins?",
         ),
         ({"colour": "red"}, "presign:colour is not a setting of this program"),
-        ({"aws:endpoints": "http://127.0.0.1"}, "aws:endpoints must be a list of maps, as in Pulumi.local.yaml"),
+        (
+            {"presing:publicRead": "false"},
+            "presing:publicRead has a namespace that this program does not read; its namespaces are presign and aws. "
+            "Did you mean presign:publicRead? Remove the other one with pulumi config rm presing:publicRead",
+        ),
+        ({"AWS:region": "eu-west-1"}, "AWS:region has a namespace that this program does not read"),
+        ({"logBucket": "my.logs"}, "presign:logBucket must have 3 to 63 lowercase letters, digits and hyphens"),
+        ({"logBucket": "my-logs", "bucketName": "my-logs"}, "presign:logBucket must be another bucket than bucketName"),
+        ({"logPrefix": "/logs/"}, "presign:logPrefix must not start with a slash"),
+        ({"signerRoles": ["app"]}, "presign:signerRoles must be empty while createUser is true"),
+        ({"createUser": False, "verifierRoles": ["app"]}, "presign:verifierRoles must be empty while separateVerifier"),
+        (
+            {"createUser": False, "signerRoles": ["arn:aws:iam::123456789012:role/app"]},
+            "presign:signerRoles must have names of roles, which are the last part of their ARNs",
+        ),
+        ({"createUser": False, "signerRoles": ["app", "app"]}, "presign:signerRoles must name each role once"),
+        ({"createUser": False, "signerRoles": "app"}, "presign:signerRoles must be a list of texts"),
+        ({"aws:endpoints": "http://127.0.0.1"}, "aws:endpoints must be a list of maps, as in infra/Pulumi.local.yaml"),
     ],
 )
 def test_a_wrong_setting_stops_the_program_with_a_message_that_names_its_key(
@@ -196,6 +218,10 @@ def test_the_page_about_provisioning_names_every_setting_with_its_default() -> N
         "publicPrefix": "`public/`",
         "pendingPrefix": "`pending/`",
         "allowedOrigins": "`http://localhost:8080`",
+        "signerRoles": "none",
+        "verifierRoles": "none",
+        "logBucket": "none",
+        "logPrefix": "`uploads/`",
         "tags": "none",
     }
     assert documented == {key: f"`{json.dumps(default)}`" for key, default in defaults.items()} | in_words
@@ -204,6 +230,10 @@ def test_the_page_about_provisioning_names_every_setting_with_its_default() -> N
         "public/",
         "pending/",
         ["http://localhost:8080"],
+        [],
+        [],
+        "",
+        "uploads/",
         {},
     ]
 
@@ -214,14 +244,14 @@ def test_the_defaults_of_pulumi_yaml_are_enough_to_run_the_program(moto_cloud: B
 
 
 def test_the_local_stack_sets_only_declared_keys() -> None:
-    local = read_config("Pulumi.local.yaml")
+    local = read_config("infra/Pulumi.local.yaml")
     keys = {key.removeprefix("presign:") for key in local if key.startswith("presign:")}
     assert keys
     assert keys <= set(read_config("Pulumi.yaml"))
 
 
 def test_the_local_stack_runs_against_a_local_server(moto_cloud: Boto3Cloud) -> None:
-    local = read_config("Pulumi.local.yaml")
+    local = read_config("infra/Pulumi.local.yaml")
     stack = deploy(moto_cloud, local)
     endpoint = local["aws:endpoints"][0]["s3"].replace(":", "%3A").replace("/", "%2F")
     assert stack.run.outputs["presignBucket"].endswith(f"&endpoint_url={endpoint}")

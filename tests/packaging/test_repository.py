@@ -12,9 +12,10 @@ ROOT = Path(__file__).resolve().parents[2]
 WORKFLOW = (ROOT / ".github" / "workflows" / "ci.yml").read_text()
 PYPROJECT = (ROOT / "pyproject.toml").read_text()
 PACKAGE_LOCKS = [path for path in ROOT.glob("*/**/package-lock.json") if "node_modules" not in str(path)]
+PYTHON_LOCKS = [*ROOT.glob("*.lock"), *ROOT.glob("tests/**/*.lock")]
 
 
-@pytest.mark.parametrize("lock", [ROOT / "requirements-dev.lock", ROOT / "requirements-demo.lock"])
+@pytest.mark.parametrize("lock", PYTHON_LOCKS, ids=lambda path: path.name)
 def test_a_lock_file_of_python_holds_hashes_and_no_address(lock: Path) -> None:
     text = lock.read_text()
     packages = re.findall(r"^[a-z0-9-]+==.*(?:\n {4}.*)*", text, re.MULTILINE)

@@ -16,7 +16,7 @@ from emulators.ceph import CephGateway
 from emulators.minio import Minio
 from emulators.seaweedfs import AccessKey, SeaweedFS
 from emulators.versitygw import VersityGateway
-from infra.policies import cors_rules, policy_document, public_read_statement, signer_policy
+from infra.presign_infra.s3_policies import cors_rules, policy_document, public_read_statement, signer_policy
 from tests.conftest import PAGE_ORIGIN, Store, client_of, session_of
 
 BUCKET = "presign-stores"

@@ -448,10 +448,12 @@ def local_signer_policy(
     return policy_document(local_upload, *others)
 
 
-def cors_rules(allowed_origins: Sequence[str]) -> list[dict[str, Any]]:
+def cors_rules(allowed_origins: Sequence[str], *, max_age_seconds: int | None = None) -> list[dict[str, Any]]:
     """Return the bucket's CORS rules: pages of ``allowed_origins`` may upload and read, with any header.
 
-    A page reads ``Location`` and ``ETag`` from the response to an upload, so these headers are exposed.
+    A page reads ``Location`` and ``ETag`` from the response to an upload, so these headers are exposed. For
+    ``max_age_seconds``, a browser does not ask again whether it may send a request; with None, it asks after 5 seconds.
+    Chromium asks after two hours at the latest.
     """
     if not allowed_origins:
         raise ValueError("allowed_origins must name at least one origin")
@@ -461,12 +463,17 @@ def cors_rules(allowed_origins: Sequence[str]) -> list[dict[str, Any]]:
             "AllowedMethods": ["GET", "PUT", "POST", "HEAD"],
             "AllowedHeaders": ["*"],
             "ExposeHeaders": ["Location", "ETag"],
+            **({} if max_age_seconds is None else {"MaxAgeSeconds": max_age_seconds}),
         }
     ]
 
 
 def lifecycle_rules(
-    abort_uploads_after_days: int, *, pending_prefix: str | None, expire_pending_after_days: int
+    abort_uploads_after_days: int,
+    *,
+    pending_prefix: str | None,
+    expire_pending_after_days: int,
+    expire_old_versions_after_days: int | None = None,
 ) -> list[dict[str, Any]]:
     """Return the bucket's lifecycle rules: S3 deletes what nobody finished or completed.
 
@@ -474,6 +481,9 @@ def lifecycle_rules(
       but AWS bills them until the upload is aborted.
     - What is under ``pending_prefix`` goes after ``expire_pending_after_days``, and so does each version that a newer
       one has replaced. With ``pending_prefix=None``, this rule is absent.
+    - In the whole bucket, a version that a newer one or a deletion has replaced goes after
+      ``expire_old_versions_after_days``, and so does the marker of a deletion that has no versions any more. With None,
+      this rule is absent. Without versioning, it has nothing to do.
 
     S3 counts days from the upload, and then waits for the next midnight in UTC. An upload may be completed up to 25
     hours after its ticket, so with one day S3 could delete it too early. A file in parts may be completed up to 7 days
@@ -500,6 +510,17 @@ def lifecycle_rules(
                 "Filter": {"Prefix": require_prefix(pending_prefix, name="pending_prefix")},
                 "Expiration": {"Days": expire_pending_after_days},
                 "NoncurrentVersionExpiration": {"NoncurrentDays": expire_pending_after_days},
+            }
+        )
+    if expire_old_versions_after_days is not None:
+        _require_at_least_one("expire_old_versions_after_days", expire_old_versions_after_days)
+        rules.append(
+            {
+                "ID": "ExpireOldVersions",
+                "Status": "Enabled",
+                "Filter": {"Prefix": ""},
+                "Expiration": {"ExpiredObjectDeleteMarker": True},
+                "NoncurrentVersionExpiration": {"NoncurrentDays": expire_old_versions_after_days},
             }
         )
     return rules

@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pulumi
-from pulumi_aws import s3
+from pulumi_aws import get_partition_output, s3
 
-import policies
+from presign_infra import s3_policies as policies
 
 
 class UploadBucket(pulumi.ComponentResource):
@@ -23,10 +23,16 @@ class UploadBucket(pulumi.ComponentResource):
       9 days, it could delete a large file that was resumed for a week, while the file is inspected.
     - ``public_read``: with False, the whole bucket is private, and all of AWS's public access blocks stay on.
     - ``abort_uploads_after_days``: S3 deletes the parts of an unfinished upload after this many days.
+    - ``cors_max_age_seconds``: so long, a browser does not ask again whether a page may upload.
+    - ``versioning``: S3 keeps what is replaced or deleted, so a mistake can be undone. A later False stops this, and
+      leaves the versions that exist to the next setting.
+    - ``expire_old_versions_after_days``: S3 deletes such a version after this many days.
+    - ``log_bucket``: the name of another bucket, in which S3 records the requests, under ``log_prefix``. Its own policy
+      must let ``logging.s3.amazonaws.com`` put objects there.
     - ``bucket_name``: by default, Pulumi chooses a unique name, so a new bucket can replace this one at any time.
     - ``force_destroy``: deleting the bucket also deletes its objects. Without it, AWS refuses to delete a bucket that
       has objects.
-    - ``protect``: the engine refuses to delete the bucket. Its rules can still be changed.
+    - ``protect``: the engine refuses to delete the bucket and its settings, which can still be changed.
 
     Raises ValueError for a prefix, two prefixes, origins or a number of days that cannot work.
     """
@@ -47,6 +53,11 @@ class UploadBucket(pulumi.ComponentResource):
         expire_pending_after_days: int = 9,
         public_read: bool = True,
         abort_uploads_after_days: int = 7,
+        cors_max_age_seconds: int = 3600,
+        versioning: bool = False,
+        expire_old_versions_after_days: int = 30,
+        log_bucket: str | None = None,
+        log_prefix: str = "uploads/",
         bucket_name: str | None = None,
         force_destroy: bool = False,
         protect: bool = True,
@@ -57,7 +68,6 @@ class UploadBucket(pulumi.ComponentResource):
         if pending_prefix is not None:
             policies.require_separate_prefixes(pending_prefix, public_prefix)
         super().__init__("presign:aws:UploadBucket", name, {}, opts)
-        child_options = pulumi.ResourceOptions(parent=self)
 
         bucket = s3.Bucket(
             f"{name}-bucket",
@@ -66,6 +76,14 @@ class UploadBucket(pulumi.ComponentResource):
             tags=tags,
             opts=pulumi.ResourceOptions(parent=self, protect=protect),
         )
+
+        # The first preview knows the name, but not what AWS returns. So it can show policies with an ARN from the name.
+        partition = get_partition_output(opts=pulumi.InvokeOutputOptions(parent=self)).partition
+        arn = pulumi.Output.format("arn:{0}:s3:::{1}", partition, bucket.bucket)
+
+        # The settings go with the bucket, and not before it. So they stay if AWS refuses to delete the bucket, which it
+        # does while the bucket has objects.
+        child_options = pulumi.ResourceOptions(parent=self, protect=protect, deleted_with=bucket)
 
         # This turns ACLs off, so only policies decide who may read an object.
         ownership = s3.BucketOwnershipControls(
@@ -86,11 +104,13 @@ class UploadBucket(pulumi.ComponentResource):
         s3.BucketPolicy(
             f"{name}-policy",
             bucket=bucket.bucket,
-            policy=bucket.arn.apply(
+            policy=arn.apply(
                 lambda arn: json.dumps(policies.bucket_policy(arn, public_prefix, public_read=public_read))
             ),
             # AWS blocks public policies on every new bucket. So the policy must wait until this block is replaced.
-            opts=pulumi.ResourceOptions(parent=self, depends_on=[access_block, ownership]),
+            opts=pulumi.ResourceOptions.merge(
+                child_options, pulumi.ResourceOptions(depends_on=[access_block, ownership])
+            ),
         )
 
         s3.BucketServerSideEncryptionConfiguration(
@@ -116,8 +136,9 @@ class UploadBucket(pulumi.ComponentResource):
                     allowed_methods=rule["AllowedMethods"],
                     allowed_headers=rule["AllowedHeaders"],
                     expose_headers=rule["ExposeHeaders"],
+                    max_age_seconds=rule["MaxAgeSeconds"],
                 )
-                for rule in policies.cors_rules(allowed_origins)
+                for rule in policies.cors_rules(allowed_origins, max_age_seconds=cors_max_age_seconds)
             ],
             opts=child_options,
         )
@@ -130,13 +151,31 @@ class UploadBucket(pulumi.ComponentResource):
                     abort_uploads_after_days,
                     pending_prefix=pending_prefix,
                     expire_pending_after_days=expire_pending_after_days,
+                    expire_old_versions_after_days=expire_old_versions_after_days,
                 )
             ],
             opts=child_options,
         )
+        if log_bucket is not None:
+            s3.BucketLogging(
+                f"{name}-logging",
+                bucket=bucket.bucket,
+                target_bucket=log_bucket,
+                target_prefix=log_prefix,
+                # Without protection, the setting can be turned off.
+                opts=pulumi.ResourceOptions(parent=self, deleted_with=bucket),
+            )
+        if versioning:
+            s3.BucketVersioning(
+                f"{name}-versioning",
+                bucket=bucket.bucket,
+                versioning_configuration=s3.BucketVersioningVersioningConfigurationArgs(status="Enabled"),
+                # Without protection, the setting can be turned off. Then S3 suspends versioning.
+                opts=pulumi.ResourceOptions(parent=self, deleted_with=bucket),
+            )
 
         self.bucket = bucket.bucket
-        self.arn = bucket.arn
+        self.arn = arn
         self.region = bucket.region
         self.register_outputs({"bucket": self.bucket, "arn": self.arn, "region": self.region})
 
@@ -156,7 +195,13 @@ def _lifecycle_rule(rule: Mapping[str, Any]) -> s3.BucketLifecycleConfigurationR
             if abort
             else None
         ),
-        expiration=s3.BucketLifecycleConfigurationRuleExpirationArgs(days=expiration["Days"]) if expiration else None,
+        expiration=(
+            s3.BucketLifecycleConfigurationRuleExpirationArgs(
+                days=expiration.get("Days"), expired_object_delete_marker=expiration.get("ExpiredObjectDeleteMarker")
+            )
+            if expiration
+            else None
+        ),
         noncurrent_version_expiration=(
             s3.BucketLifecycleConfigurationRuleNoncurrentVersionExpirationArgs(
                 noncurrent_days=noncurrent["NoncurrentDays"]

@@ -10,7 +10,7 @@ from typing import Any
 import pulumi
 from pulumi_aws import iam
 
-import policies
+from presign_infra import s3_policies as policies
 
 
 class UploadSigner(pulumi.ComponentResource):
@@ -26,14 +26,18 @@ class UploadSigner(pulumi.ComponentResource):
     - ``publish_in_parts``: the one that verifies may also publish objects above 5 GB. Then it may also upload to
       ``prefix`` directly.
     - ``signature_max_age_minutes``: AWS refuses presigned URLs whose signature is older, even if they expire later.
-    - ``create_user``: with False, managed policies are created instead of users. Attach them to roles; then there is
+    - ``create_user``: with False, managed policies are created instead of users, and attached to roles; then there is
       no access key to keep or to rotate.
-    - ``access_key_generation``: the number of the access keys in use. A higher number replaces them with new ones.
-    - ``keep_previous_access_key``: the access keys with the number before it also stay valid. AWS allows a user at most
-      two keys.
+    - ``roles``, ``verifier_roles``: the names of the roles that get the policies of the two identities. You can also
+      attach the policies elsewhere.
+    - ``access_key_generation``: the number of the access keys in use. Another number replaces them with new ones.
+    - ``keep_previous_access_key``: the access keys with the number before it also stay valid. A user never has more
+      than two keys, which is what AWS allows: a key that is not kept is deleted before a new one takes its place.
+    - ``protect``: the engine refuses to delete the users and their policies, which can still be changed. Access keys
+      are not protected, because they must be replaced.
 
-    Raises ValueError for prefixes, an age or a generation that cannot work, and for a separate verifier that may not
-    verify.
+    Raises ValueError for prefixes, an age or a generation that cannot work, for a separate verifier that may not
+    verify, and for roles of an identity that has a user or does not exist.
     """
 
     access_key_id: pulumi.Output[str] | None
@@ -62,13 +66,20 @@ class UploadSigner(pulumi.ComponentResource):
         publish_in_parts: bool = False,
         signature_max_age_minutes: int | None = None,
         create_user: bool = True,
+        roles: Sequence[str] = (),
+        verifier_roles: Sequence[str] = (),
         access_key_generation: int = 1,
         keep_previous_access_key: bool = False,
+        protect: bool = False,
         tags: Mapping[str, str] | None = None,
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
         if keep_previous_access_key and access_key_generation < 2:
             raise ValueError("keep_previous_access_key needs an access_key_generation of at least 2")
+        if create_user and (roles or verifier_roles):
+            raise ValueError("roles and verifier_roles need create_user=False, because a user's policy has no ARN")
+        if verifier_roles and not separate_verifier:
+            raise ValueError("verifier_roles need separate_verifier=True; without it, the signer's roles also verify")
 
         def documents(arn: str) -> Sequence[dict[str, Any]]:
             return policies.identity_policies(
@@ -91,14 +102,14 @@ class UploadSigner(pulumi.ComponentResource):
         generations = [access_key_generation - 1] if keep_previous_access_key else []
         generations.append(access_key_generation)
 
-        def identity(name: str, policy: pulumi.Output[str], description: str) -> _Identity:
+        def identity(name: str, policy: pulumi.Output[str], description: str, roles: Sequence[str]) -> _Identity:
             if create_user:
-                return self._create_user(name, policy, generations, tags)
-            return self._create_managed_policy(name, policy, description, tags)
+                return self._create_user(name, policy, generations, protect, tags)
+            return self._create_managed_policy(name, policy, description, roles, protect, tags)
 
-        signer = identity(name, texts[0], f"Sign uploads under {pending_prefix or prefix} of one bucket.")
+        signer = identity(name, texts[0], "Signs uploads to one bucket.", roles)
         verifier = (
-            identity(f"{name}-verifier", texts[1], f"Verify and publish uploads under {prefix} of one bucket.")
+            identity(f"{name}-verifier", texts[1], "Verifies and publishes uploads in one bucket.", verifier_roles)
             if separate_verifier
             else _Identity()
         )
@@ -119,28 +130,62 @@ class UploadSigner(pulumi.ComponentResource):
         self.register_outputs({key: value for key, value in outputs.items() if value is not None})
 
     def _create_user(
-        self, name: str, policy: pulumi.Output[str], generations: Sequence[int], tags: Mapping[str, str] | None
+        self,
+        name: str,
+        policy: pulumi.Output[str],
+        generations: Sequence[int],
+        protect: bool,
+        tags: Mapping[str, str] | None,
     ) -> _Identity:
-        child_options = pulumi.ResourceOptions(parent=self)
-        user = iam.User(f"{name}-user", tags=tags, opts=child_options)
+        protected = pulumi.ResourceOptions(parent=self, protect=protect)
+        # The access keys go with the user, which force_destroy allows.
+        user = iam.User(f"{name}-user", force_destroy=True, tags=tags, opts=protected)
         # An inline policy belongs to this user alone. Nobody can attach it to another identity.
-        iam.UserPolicy(f"{name}-policy", user=user.name, policy=policy, opts=child_options)
-        keys = [
-            iam.AccessKey(f"{name}-access-key-{generation}", user=user.name, opts=child_options)
-            for generation in generations
-        ]
+        iam.UserPolicy(f"{name}-policy", user=user.name, policy=policy, opts=protected)
+        keys = [self._create_access_key(name, user, generation) for generation in generations]
         return _Identity(access_key_id=keys[-1].id, secret_access_key=pulumi.Output.secret(keys[-1].secret))
 
+    def _create_access_key(self, name: str, user: iam.User, generation: int) -> iam.AccessKey:
+        # The generations take turns in two slots. A new key first deletes the one in its slot, so AWS never sees three.
+        slot = "odd" if generation % 2 else "even"
+        return iam.AccessKey(
+            f"{name}-access-key-{slot}",
+            user=user.name,
+            opts=pulumi.ResourceOptions(
+                parent=self,
+                replacement_trigger=generation,
+                delete_before_replace=True,
+                # A user that cannot be deleted keeps its keys.
+                deleted_with=user,
+                aliases=[pulumi.Alias(name=f"{name}-access-key-{generation}")],
+            ),
+        )
+
     def _create_managed_policy(
-        self, name: str, policy: pulumi.Output[str], description: str, tags: Mapping[str, str] | None
+        self,
+        name: str,
+        policy: pulumi.Output[str],
+        description: str,
+        roles: Sequence[str],
+        protect: bool,
+        tags: Mapping[str, str] | None,
     ) -> _Identity:
         managed = iam.Policy(
             f"{name}-policy",
             description=description,
             policy=policy,
             tags=tags,
-            opts=pulumi.ResourceOptions(parent=self),
+            # AWS cannot change a description. A new policy would have another ARN, which no role would have.
+            opts=pulumi.ResourceOptions(parent=self, protect=protect, ignore_changes=["description"]),
         )
+        for role in roles:
+            # With the role in the name, no other role of a list that changes is attached or detached.
+            iam.RolePolicyAttachment(
+                f"{name}-role-{role}",
+                role=role,
+                policy_arn=managed.arn,
+                opts=pulumi.ResourceOptions(parent=self),
+            )
         return _Identity(policy_arn=managed.arn)
 
 

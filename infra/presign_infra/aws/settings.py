@@ -1,0 +1,266 @@
+"""The settings of a stack of the AWS program, read once and checked together before the first resource is created."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import pulumi
+
+from presign_infra import s3_policies as policies
+from presign_infra.settings import SettingsReader
+
+# AWS accepts no signature that is older than seven days, so a longer limit would have no effect.
+_MAX_SIGNATURE_AGE_MINUTES = 7 * 24 * 60
+
+# S3 allows dots in a name, but the bucket's host name then does not match S3's wildcard certificate.
+_BUCKET_NAME = re.compile(r"[a-z0-9][a-z0-9-]{1,61}[a-z0-9]", re.ASCII)
+_RESERVED_BUCKET_NAMES = re.compile(r"(xn--|sthree-|amzn-s3-demo-).*|.*(-s3alias|--ol-s3|--x-s3|--table-s3)", re.ASCII)
+
+_ROLE_NAME = re.compile(r"[A-Za-z0-9+=,.@_-]{1,64}", re.ASCII)
+
+_KEYS = (
+    "bucketName",
+    "publicPrefix",
+    "pendingPrefix",
+    "expirePendingAfterDays",
+    "allowedOrigins",
+    "allowAnyOrigin",
+    "publicRead",
+    "abortUploadsAfterDays",
+    "corsMaxAgeSeconds",
+    "versioning",
+    "expireOldVersionsAfterDays",
+    "logBucket",
+    "logPrefix",
+    "allowVerification",
+    "separateVerifier",
+    "allowListing",
+    "publishInParts",
+    "createUser",
+    "signerRoles",
+    "verifierRoles",
+    "accessKeyGeneration",
+    "keepPreviousAccessKey",
+    "signatureMaxAgeMinutes",
+    "forceDestroy",
+    "protect",
+    "tags",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """The checked settings of one stack. Pulumi.yaml says what each key means."""
+
+    bucket_name: str | None
+    public_prefix: str
+    pending_prefix: str | None
+    """Where uploads wait until they are verified, or None if they go straight to ``public_prefix``."""
+    expire_pending_after_days: int
+    allowed_origins: tuple[str, ...]
+    public_read: bool
+    abort_uploads_after_days: int
+    cors_max_age_seconds: int
+    versioning: bool
+    expire_old_versions_after_days: int
+    log_bucket: str | None
+    log_prefix: str
+    allow_verification: bool
+    separate_verifier: bool
+    allow_listing: bool
+    publish_in_parts: bool
+    create_user: bool
+    signer_roles: tuple[str, ...]
+    verifier_roles: tuple[str, ...]
+    access_key_generation: int
+    keep_previous_access_key: bool
+    signature_max_age_minutes: int | None
+    force_destroy: bool
+    protect: bool
+    tags: Mapping[str, str] = field(hash=False)
+    endpoint_url: str | None
+    """The S3 endpoint in ``aws:endpoints`` if the stack runs on a local server, or None on AWS itself."""
+
+
+def read_settings() -> Settings:
+    """Return the settings of the running stack; raise BadSettings with all problems that they have."""
+    reader = SettingsReader(_KEYS, provider="aws")
+    generation = reader.whole_number("accessKeyGeneration", minimum=1, maximum=1_000_000)
+    keep_previous = reader.boolean("keepPreviousAccessKey")
+    if keep_previous and generation == 1:
+        reader.add_problem(
+            "keepPreviousAccessKey",
+            "must be false while accessKeyGeneration is 1, because there is no previous access key",
+        )
+    allow_verification = reader.boolean("allowVerification")
+    separate_verifier = reader.boolean("separateVerifier")
+    if separate_verifier and not allow_verification:
+        reader.add_problem(
+            "separateVerifier",
+            "must be false while allowVerification is false, because the verifier would have no rights",
+        )
+    create_user = reader.boolean("createUser")
+    signer_roles, verifier_roles = _roles(reader, "signerRoles"), _roles(reader, "verifierRoles")
+    for key in (key for key, roles in (("signerRoles", signer_roles), ("verifierRoles", verifier_roles)) if roles):
+        if create_user:
+            reader.add_problem(key, "must be empty while createUser is true, because the program then creates users")
+    if verifier_roles and not separate_verifier:
+        reader.add_problem(
+            "verifierRoles",
+            "must be empty while separateVerifier is false, because the roles in signerRoles then verify, too",
+        )
+    publish_in_parts = reader.boolean("publishInParts")
+    public_prefix = _prefix(reader, "publicPrefix")
+    pending_prefix = _pending_prefix(reader, "pendingPrefix", public_prefix=public_prefix)
+    if publish_in_parts and (pending_prefix is None or not allow_verification):
+        reader.add_problem(
+            "publishInParts",
+            "must be false while pendingPrefix is empty or allowVerification is false, because then nothing is "
+            "published",
+        )
+    settings = Settings(
+        bucket_name=_bucket_name(reader, "bucketName"),
+        public_prefix=public_prefix,
+        pending_prefix=pending_prefix,
+        expire_pending_after_days=reader.whole_number("expirePendingAfterDays", minimum=1, maximum=3650),
+        allowed_origins=reader.origins(
+            "allowedOrigins", allow_any=reader.boolean("allowAnyOrigin"), allow_any_key="allowAnyOrigin"
+        ),
+        public_read=reader.boolean("publicRead"),
+        abort_uploads_after_days=reader.whole_number("abortUploadsAfterDays", minimum=1, maximum=3650),
+        cors_max_age_seconds=reader.whole_number("corsMaxAgeSeconds", minimum=0, maximum=86_400),
+        versioning=reader.boolean("versioning"),
+        expire_old_versions_after_days=reader.whole_number("expireOldVersionsAfterDays", minimum=1, maximum=3650),
+        log_bucket=_bucket_name(reader, "logBucket"),
+        log_prefix=_prefix(reader, "logPrefix"),
+        allow_verification=allow_verification,
+        separate_verifier=separate_verifier,
+        allow_listing=reader.boolean("allowListing"),
+        publish_in_parts=publish_in_parts,
+        create_user=create_user,
+        signer_roles=signer_roles,
+        verifier_roles=verifier_roles,
+        access_key_generation=generation,
+        keep_previous_access_key=keep_previous,
+        # Every key needs a default, or the engine asks for a value. So 0 means "no limit" here.
+        signature_max_age_minutes=reader.whole_number(
+            "signatureMaxAgeMinutes", minimum=0, maximum=_MAX_SIGNATURE_AGE_MINUTES
+        )
+        or None,
+        force_destroy=reader.boolean("forceDestroy"),
+        protect=reader.boolean("protect"),
+        tags=_tags(reader, "tags"),
+        endpoint_url=_s3_endpoint(reader),
+    )
+    if settings.log_bucket is not None and settings.log_bucket == settings.bucket_name:
+        reader.add_problem("logBucket", "must be another bucket than bucketName, or each record would cause a record")
+    if not reader.has_problem():
+        _check_length_of_policies(reader, settings)
+    reader.raise_problems()
+    return settings
+
+
+def _bucket_name(reader: SettingsReader, key: str) -> str | None:
+    name = reader.text(key)
+    if not name:
+        return None
+    if not _BUCKET_NAME.fullmatch(name):
+        reader.add_problem(
+            key,
+            "must have 3 to 63 lowercase letters, digits and hyphens, and must begin and end with a letter or a "
+            f'digit. Dots are refused, because S3\'s TLS certificate does not cover such names; it is "{name}"',
+        )
+    elif _RESERVED_BUCKET_NAMES.fullmatch(name):
+        reader.add_problem(key, f'must not begin or end with a text that AWS reserves, such as xn--; it is "{name}"')
+    return name
+
+
+def _prefix(reader: SettingsReader, key: str) -> str:
+    prefix = reader.text(key)
+    try:
+        return policies.require_prefix(prefix, name=reader.name(key))
+    except ValueError as error:
+        reader.add_line(str(error))
+        return prefix
+
+
+def _pending_prefix(reader: SettingsReader, key: str, *, public_prefix: str) -> str | None:
+    prefix = reader.text(key)
+    if not prefix:
+        return None
+    name, public_name = reader.name(key), reader.name("publicPrefix")
+    try:
+        # A wrong public prefix is reported once, under its own key.
+        policies.require_prefix(prefix, name=name)
+        if not reader.has_problem("publicPrefix"):
+            policies.require_separate_prefixes(prefix, public_prefix, pending_name=name, public_name=public_name)
+    except ValueError as error:
+        reader.add_line(str(error))
+    return prefix
+
+
+def _check_length_of_policies(reader: SettingsReader, settings: Settings) -> None:
+    if not settings.create_user:
+        return
+    documents = policies.identity_policies(
+        # Pulumi chooses the bucket's name later, so the longest one must fit.
+        policies.LONGEST_BUCKET_ARN,
+        settings.public_prefix,
+        pending_prefix=settings.pending_prefix,
+        allow_verification=settings.allow_verification,
+        separate_verifier=settings.separate_verifier,
+        allow_listing=settings.allow_listing,
+        publish_in_parts=settings.publish_in_parts,
+        signature_max_age_minutes=settings.signature_max_age_minutes,
+    )
+    try:
+        for document in documents:
+            policies.require_inline_length(
+                document, prefixes_name=f"{reader.name('pendingPrefix')} and {reader.name('publicPrefix')}"
+            )
+    except ValueError as error:
+        reader.add_line(str(error))
+
+
+def _roles(reader: SettingsReader, key: str) -> tuple[str, ...]:
+    roles = reader.strings(key, example="my-application")
+    for role in roles:
+        if not _ROLE_NAME.fullmatch(role):
+            reader.add_problem(
+                key,
+                "must have names of roles, which are the last part of their ARNs: 1 to 64 ASCII letters, digits and "
+                f'+=,.@_- alone; one is "{role[:200]}"',
+            )
+    if len(set(roles)) < len(roles):
+        reader.add_problem(key, "must name each role once")
+    return roles
+
+
+def _tags(reader: SettingsReader, key: str) -> Mapping[str, str]:
+    tags = reader.string_map(key)
+    # AWS's own limits for tags. Names that begin with "aws:" are reserved.
+    if len(tags) > 50:
+        reader.add_problem(key, f"must have at most 50 tags; it has {len(tags)}")
+    for name, value in tags.items():
+        if not 1 <= len(name) <= 128 or name.lower().startswith("aws:") or len(value) > 256:
+            reader.add_problem(
+                key,
+                "must have names of 1 to 128 characters that do not start with aws:, and values of at most 256 "
+                f'characters; the tag "{name[:128]}" does not fit',
+            )
+    return tags
+
+
+def _s3_endpoint(reader: SettingsReader) -> str | None:
+    endpoints = pulumi.Config("aws").get("endpoints")
+    if not endpoints:
+        return None
+    try:
+        s3_endpoints = [endpoint["s3"] for endpoint in json.loads(endpoints) if endpoint.get("s3")]
+    except (ValueError, TypeError, AttributeError, KeyError):
+        reader.add_line("aws:endpoints must be a list of maps, as in infra/Pulumi.local.yaml")
+        return None
+    return str(s3_endpoints[0]) if s3_endpoints else None
