@@ -14,9 +14,9 @@ PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscop
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-without-browser test-browsers test-engine test-pythons test-faults test-large lint docs \
-	format bench bench-sign bench-serve bench-transfer bench-growth bench-parts infra-preview infra-up lock clean azurite \
-	chromium browsers wrk
+.PHONY: help demo test test-without-browser test-browsers test-engine test-pythons test-faults test-stores test-large lint \
+	docs format bench bench-sign bench-serve bench-transfer bench-growth bench-parts infra-preview infra-up lock clean \
+	azurite chromium browsers wrk
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-20s  %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -50,6 +50,9 @@ test-engine: $(VENV)/.dev ## Test the programs of infra/ on the real Pulumi engi
 
 test-faults: azurite ## Let 50 uploads of large files to each storage fail at random moments (FAULTS=100, FAULTS_SEED=2)
 	FAULTS=$(or $(FAULTS),50) $(PYTEST) tests/faults $(ARGS)
+
+test-stores: $(VENV)/.dev ## Test MinIO, versitygw and Ceph, which it builds or installs, and write the tables of docs/stores.md (about 15 minutes)
+	@sh .ci/test_stores.sh $(BIN)/python $(ARGS)
 
 FAST_TESTS := tests/packaging/test_distributions.py tests/backends tests/http tests/test_asgi.py tests/test_content.py \
 	tests/test_imports.py tests/test_keys.py tests/test_media_types.py tests/test_messages.py tests/test_policy.py \

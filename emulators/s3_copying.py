@@ -155,13 +155,21 @@ def _source(values: Mapping[str, str], buckets: Mapping[str, S3Bucket], caller: 
     stored = bucket.find(key, version or None)
     if any(name.startswith(COPY_SOURCE + "-if-") and name != COPY_SOURCE + "-if-match" for name in values):
         raise Refusal(501, "NotImplemented", "This condition on the copy source is not part of this server.")
-    wanted = values.get(COPY_SOURCE + "-if-match")
+    wanted = _wanted_etag(values, caller)
     if wanted is not None and not is_etag(wanted, stored.etag):
         raise precondition_failed()
     if stored.is_archived:
         raise Refusal(403, "InvalidObjectState", "The operation is not valid for the object's storage class")
     stored.check_customer_key(customer_key_md5(values, COPY_SOURCE + "-server-side-encryption-customer-"))
     return _Source(name=name, key=key, stored=stored)
+
+
+def _wanted_etag(values: Mapping[str, str], caller: Caller) -> str | None:
+    if Leniency.UNCONDITIONAL_COPIES in caller.lenient:
+        return None
+    if Leniency.CEPH_COPY_CONDITION in caller.lenient:
+        return values.get("x-amz-copy-if-match")
+    return values.get(COPY_SOURCE + "-if-match")
 
 
 def _representation(stored: S3Object) -> dict[str, str]:

@@ -18,7 +18,8 @@ class Leniency(Enum):
     UNSIGNED_HEADERS = auto()
     """Obey `x-amz-*` headers that the signature does not cover, a copy source, an ACL, tags, a storage class and a
     customer's key among them (MinIO, Ceph). Whoever may write an object may then also set its ACL and its tags. In a
-    PUT with a copy source the body, its length, its checksums and `If-None-Match` have no effect."""
+    PUT with a copy source the body, its length, its checksums and `If-None-Match` have no effect; the condition on the
+    source has."""
 
     UNCHECKED_CHECKSUMS = auto()
     """Store a body whatever `x-amz-checksum-*` and Content-MD5 say (Ceph; older MinIO; Garage)."""
@@ -47,9 +48,22 @@ class Leniency(Enum):
     NO_FORMS = auto()
     """Answer 501 to every form (Cloudflare R2, Backblaze B2)."""
 
+    CEPH_COPY_CONDITION = auto()
+    """Know the condition on the ETag of a copy's source as `x-amz-copy-if-match` alone (Ceph)."""
+
+    UNCONDITIONAL_COPIES = auto()
+    """Copy whatever the ETag of the source is (no store that was measured)."""
+
 
 MINIO = frozenset({Leniency.UNSIGNED_HEADERS})
-CEPH = frozenset({Leniency.UNSIGNED_HEADERS, Leniency.UNCHECKED_CHECKSUMS, Leniency.FORMS_LOSE_HEADERS})
+CEPH = frozenset(
+    {
+        Leniency.UNSIGNED_HEADERS,
+        Leniency.UNCHECKED_CHECKSUMS,
+        Leniency.FORMS_LOSE_HEADERS,
+        Leniency.CEPH_COPY_CONDITION,
+    }
+)
 SEAWEEDFS = frozenset({Leniency.LATE_FORM_EXPIRY, Leniency.REQUEST_CACHE_CONTROL})
 
 

@@ -17,6 +17,9 @@ KNOWN_AMZ_NAMES = frozenset(
         "checksum-algorithm",
         "checksum-mode",
         "content-sha256",
+        # A condition of a copy has no effect on a request that copies nothing.
+        "copy-if-match",
+        "copy-source-if-match",
         "credential",
         "date",
         "expected-bucket-owner",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import re
 import socket
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from urllib.parse import parse_qsl, quote, urlsplit
 
@@ -161,7 +162,9 @@ def send(request: Attempt | Form) -> Answer:
             connection.putheader(name, value)
         if not names & {"content-length", "transfer-encoding"} and (attempt.body or attempt.method in ("PUT", "POST")):
             connection.putheader("Content-Length", str(len(attempt.body)))
-        connection.endheaders(attempt.body)
+        # A server that refuses a request may answer, and close the connection, before it has read the body.
+        with suppress(BrokenPipeError, ConnectionResetError):
+            connection.endheaders(attempt.body)
         response = connection.getresponse()
         headers = {name.lower(): value for name, value in response.getheaders()}
         return Answer(status=response.status, headers=headers, body=response.read())

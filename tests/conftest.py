@@ -127,14 +127,14 @@ def seaweedfs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
     directory = tmp_path_factory.mktemp("seaweedfs")
     with run_local_storage(directory, origins=[PAGE_ORIGIN], report=print) as running:
         endpoint_url = _parameter(running.environment["PRESIGN_BUCKET"], "endpoint_url")
-        admin = _session(AccessKey(**read_state(directory)["admin"]))
+        admin = session_of(AccessKey(**read_state(directory)["admin"]))
         iam = admin.client("iam", region_name=REGION, endpoint_url=endpoint_url)
         yield Store(
             name="SeaweedFS",
             endpoint_url=endpoint_url,
             bucket=BUCKET,
-            session=_session(provision_user(iam, "tests", _either_way(f"arn:aws:s3:::{BUCKET}"))),
-            admin=_client(endpoint_url, admin),
+            session=session_of(provision_user(iam, "tests", _either_way(f"arn:aws:s3:::{BUCKET}"))),
+            admin=client_of(endpoint_url, admin),
         )
 
 
@@ -161,7 +161,7 @@ def s3_reference() -> Iterator[Store]:
             endpoint_url=endpoint_url,
             bucket=BUCKET,
             session=session,
-            admin=_client(endpoint_url, session),
+            admin=client_of(endpoint_url, session),
         )
 
 
@@ -181,11 +181,11 @@ def _either_way(bucket_arn: str) -> dict[str, Any]:
     return policy_document(*pending["Statement"], *straight["Statement"])
 
 
-def _session(key: AccessKey) -> boto3.Session:
+def session_of(key: AccessKey) -> boto3.Session:
     return boto3.Session(aws_access_key_id=key.access_key_id, aws_secret_access_key=key.secret_access_key)
 
 
-def _client(endpoint_url: str, session: boto3.Session) -> Any:
+def client_of(endpoint_url: str, session: boto3.Session) -> Any:
     return session.client(
         "s3",
         region_name=REGION,

@@ -480,7 +480,8 @@ def test_a_large_file_that_takes_long_to_put_together_is_answered_with_202_and_c
     )
     ticket = presigner.issue(png_request(size=len(PNG)))
     assert ticket.parts is not None
-    assert httpx.put(ticket.parts.requests[0].url, content=PNG).status_code == 200
+    (part,) = ticket.parts.requests
+    assert httpx.put(part.url, headers=dict(part.headers), content=PNG).status_code == 200
     with serve(_application(presigner, timeout_seconds=0.5)) as url:
         for _ in range(2):
             (answer,) = _ask(url, [("POST", "/files/complete", {"token": ticket.token})])

@@ -95,7 +95,8 @@ class Place:
             assert upload(ticket, PNG).status in (200, 201)
         else:
             (part,) = ticket.parts.requests
-            assert send(Attempt(method="PUT", url=part.url, body=PNG)).status in (200, 201)
+            attempt = Attempt(method="PUT", url=part.url, headers=tuple(part.headers.items()), body=PNG)
+            assert send(attempt).status in (200, 201)
         return ticket
 
     def requests_of_a_completion(self) -> list[str]:

@@ -100,11 +100,13 @@ class SignatureV4Requests:
         signers: Signers,
         *,
         checksum_headers: Callable[[str], Mapping[str, str]] | None = None,
+        fixed_headers: Mapping[str, str] = _NOTHING,
     ) -> list[PartRequest]:
         """Return the PUTs that send parts of one upload.
 
         Number, upload and size are signed, and so are the headers that ``checksum_headers`` returns for the SHA-256 of
-        a part, with names in lower case. Without it, no checksum is sent.
+        a part, with names in lower case. Without it, no checksum is sent. ``fixed_headers`` are signed and sent with
+        every part.
         """
         # Signatures of parts of one size differ in the part's number alone.
         signing: dict[int, Callable[[int], str]] = {}
@@ -112,8 +114,9 @@ class SignatureV4Requests:
         object_url, encoded_upload = f"{location.base_url}{quoted_key}", f"&uploadId={quote_value(upload_id)}"
         requests = []
         for number, size, digest in parts:
-            headers = _NOTHING if digest is None or checksum_headers is None else checksum_headers(digest)
-            if headers or len(parts) == 1:
+            checksum = _NOTHING if digest is None or checksum_headers is None else checksum_headers(digest)
+            headers = {**fixed_headers, **checksum} if checksum else fixed_headers
+            if checksum or len(parts) == 1:
                 query = (("partNumber", str(number)), ("uploadId", upload_id))
                 signed = {**headers, "content-length": str(size)}
                 url = signers.urls.sign_url(location, "PUT", key, signed, query)
@@ -125,7 +128,7 @@ class SignatureV4Requests:
                         method="PUT",
                         host=location.host,
                         path=f"{location.path_prefix}{quoted_key}",
-                        headers={"content-length": str(size)},
+                        headers={**fixed_headers, "content-length": str(size)},
                     )
                     signing[size] = sign = series.numbered(object_url, "partNumber", encoded_upload)
                 url = sign(number)

@@ -36,6 +36,7 @@ from presign.messages import Grant, Rule
 from presign.progress import ReportBytes, ignore_bytes
 from presign.s3.copying import Copier
 from presign.s3.diagnosis import S3Diagnosis
+from presign.s3.guards import needs_guards, part_guards, put_guards
 from presign.s3.objects import HEADERS, S3Objects
 from presign.s3.parts import S3Parts
 from presign.s3.requests import BucketRequests, error_code, scope_of, status_of
@@ -90,6 +91,9 @@ class S3Backend:
     - ``allow_http``: accept endpoints without TLS that are not on this machine.
     - ``learned``: what the store has shown, from the file that ``presign doctor --write`` has written. Tickets then say
       "storage" only of rules that this store was seen to enforce. Completion verifies the others.
+    - ``sign_guards``: give every PUT ticket signed headers that make copies and public access control lists impossible,
+      for stores that obey headers which nobody signed. By default, on every store but Amazon S3, Cloudflare R2,
+      Backblaze B2 and Google. The CORS rules must allow these headers.
 
     Credentials are loaded when the backend is built, and renewed in the background. Raises ConfigurationError.
 
@@ -111,6 +115,7 @@ class S3Backend:
         verifier_session: boto3.Session | None = None,
         allow_http: bool = False,
         learned: LearnedSource = None,
+        sign_guards: bool | None = None,
     ) -> None:
         check_texts({"bucket": bucket, "region": region})
         if not bucket or "/" in bucket:
@@ -149,6 +154,8 @@ class S3Backend:
             upload_method=upload_method,
             store_has_post=self._store_has_post,
         )
+        guards = sign_guards if sign_guards is not None else needs_guards(public_location.host, is_aws=self._is_aws)
+        self._guards = put_guards(wanted=guards)
         self._bucket = bucket
         self._credentials = load_credentials(session)
         self._signers = PerSecondCache(self._make_signers)
@@ -192,6 +199,7 @@ class S3Backend:
             signers_at=self._signers_at,
             is_aws=self._is_aws,
             shown=None if self._learned is None else self._learned.of("parts"),
+            guards=part_guards(wanted=guards),
         )
 
     def __repr__(self) -> str:
@@ -257,7 +265,9 @@ class S3Backend:
             return self._browser_requests.sign_post(grant, signers, _checksum_fields(grant))
         exact_bytes = grant.exact_bytes
         automatic_headers = {} if exact_bytes is None else {"content-length": str(exact_bytes)}
-        return self._browser_requests.sign_put(grant, signers, _put_headers(grant), automatic_headers)
+        return self._browser_requests.sign_put(
+            grant, signers, {**_put_headers(grant), **self._guards}, automatic_headers
+        )
 
     def sign_download(
         self, key: str, now: datetime, *, expires_in: timedelta, content_disposition: str | None = None
@@ -412,15 +422,23 @@ class S3Backend:
 def open_s3(url: str, *, verifier_session: boto3.Session | None = None) -> tuple[S3Backend, str]:
     """Return the backend and the prefix of ``s3://bucket/prefix/?region=...``.
 
-    Parameters are ``region``, ``endpoint_url``, ``public_endpoint_url``, ``upload_method``, ``learned`` (a path) and
-    ``allow_http`` (``true`` or ``false``); see S3Backend, also for ``verifier_session``. By default, the verifier's
-    access key is in ``PRESIGN_VERIFIER_ACCESS_KEY_ID`` and ``PRESIGN_VERIFIER_SECRET_ACCESS_KEY``, if they are set.
-    Raises ConfigurationError for any other parameter.
+    Parameters are ``region``, ``endpoint_url``, ``public_endpoint_url``, ``upload_method``, ``sign_guards``,
+    ``learned`` (a path) and ``allow_http`` (``true`` or ``false``); see S3Backend, also for ``verifier_session``. By
+    default, the verifier's access key is in ``PRESIGN_VERIFIER_ACCESS_KEY_ID`` and
+    ``PRESIGN_VERIFIER_SECRET_ACCESS_KEY``, if they are set. Raises ConfigurationError for any other parameter.
     """
     address = read_address(
         url,
         example="s3://bucket/prefix/?region=eu-central-1",
-        parameters={"region", "endpoint_url", "public_endpoint_url", "upload_method", "allow_http", "learned"},
+        parameters={
+            "region",
+            "endpoint_url",
+            "public_endpoint_url",
+            "upload_method",
+            "allow_http",
+            "learned",
+            "sign_guards",
+        },
     )
     parameters = address.parameters
     prefix = check_prefix(unquote(address.path))
@@ -434,6 +452,7 @@ def open_s3(url: str, *, verifier_session: boto3.Session | None = None) -> tuple
         verifier_session=verifier_session or _verifier_of_environment(),
         allow_http=address.flag("allow_http"),
         learned=parameters.get("learned"),
+        sign_guards=address.flag("sign_guards") if "sign_guards" in parameters else None,
     )
     return backend, prefix
 

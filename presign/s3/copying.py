@@ -11,6 +11,7 @@ import logging
 import re
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 from urllib.parse import urlencode
 
@@ -19,9 +20,10 @@ from botocore.exceptions import BotoCoreError, ClientError
 from presign.backends.backend import AlreadyPublished, ObjectChanged, ObjectHead
 from presign.backends.failures import storage_failed
 from presign.backends.lazy_client import LazyClient
-from presign.errors import StorageUnavailable
+from presign.errors import ConfigurationError, StorageUnavailable
 from presign.messages import Grant
 from presign.progress import ReportBytes, ignore_bytes
+from presign.s3.guards import COPY_CONDITIONS, NO_ETAG
 from presign.s3.objects import HEADERS, S3Objects, object_arguments, version_of
 from presign.s3.requests import BucketRequests, error_code, status_of
 from presign.signing.quoting import quote_path, quote_value
@@ -49,8 +51,13 @@ class Copier:
 
     ``is_aws`` adds what only Amazon S3 knows: a copy leaves out the annotations of its source.
 
-    A store other than Amazon S3 may ignore the condition that forbids overwriting. So the first copy is made twice: the
-    store must refuse the second one. Until it has done that, the destination is looked at before each copy.
+    A store other than Amazon S3 may ignore a copy's conditions, so they are tried out with the first copy:
+
+    - The ETag of the source. The store must refuse a copy of another ETag. If it does not, nothing is published from a
+      bucket without versions, because a client could exchange an upload between its verification and its copy. Ceph
+      knows this condition under another name, so the copy says it under both.
+    - The condition that forbids overwriting. The copy is made twice: the store must refuse the second one. Until it has
+      done that, the destination is looked at before each copy.
 
     ``large_requests`` has the time-outs for objects above LARGE_BYTES.
     """
@@ -68,11 +75,13 @@ class Copier:
         self._objects = objects
         self._is_aws = is_aws
         self._never_overwrites: bool | None = True if is_aws else None
+        self._compares_the_source: bool | None = True if is_aws else None
 
     def publish(self, grant: Grant, head: ObjectHead, *, report_copied: ReportBytes = ignore_bytes) -> ObjectHead:
         """Copy the pending object that ``head`` describes to ``grant.key``; see Backend.publish."""
         if not self._never_overwrites and self._objects.head(grant.key) is not None:
             raise AlreadyPublished
+        self._require_a_compared_source(grant, head)
         if head.size > MAX_COPY_BYTES:
             etag, version = self._copy_in_parts(grant, head, report_copied)
         else:
@@ -80,6 +89,35 @@ class Copier:
             if self._never_overwrites is None and head.size <= LARGE_BYTES:
                 etag, version = self._copy_again(grant, head) or (etag, version)
         return ObjectHead(size=head.size, content_type=grant.content_type, etag=etag, version=version_of(version))
+
+    def _require_a_compared_source(self, grant: Grant, head: ObjectHead) -> None:
+        """Raise ConfigurationError if the store copies an object whose ETag is not the one that the copy names.
+
+        A copy that names a version needs no condition.
+        """
+        if head.version is not None:
+            return
+        if self._compares_the_source is None and head.size <= min(LARGE_BYTES, MAX_COPY_BYTES):
+            self._compares_the_source = self._refuses_another_etag(grant, head)
+        if self._compares_the_source is False:
+            raise ConfigurationError(
+                f"the store of s3://{self._requests.bucket} copies an object although its ETag is not the one that was "
+                f"verified ({COPY_CONDITIONS[0]}), so nothing can be published safely; turn on versioning of the "
+                "bucket, because a copy then names the version",
+                field="pending_prefix",
+            )
+
+    def _refuses_another_etag(self, grant: Grant, head: ObjectHead) -> bool:
+        try:
+            self._copy(grant, replace(head, etag=NO_ETAG))
+        except ObjectChanged:
+            # A store also refuses the copy if the pending object is gone or was replaced; that would prove nothing.
+            source = self._objects.head(grant.upload_key)
+            if source is None or source.etag != head.etag:
+                raise
+            return True
+        self._objects.delete(grant.key)
+        return False
 
     def _copy_again(self, grant: Grant, head: ObjectHead) -> tuple[str, str | None] | None:
         """Copy again to learn whether the store refuses to overwrite; if it does not, return the second copy.
@@ -110,7 +148,7 @@ class Copier:
             **{name.lower(): value for name, value in HEADERS.of_object(grant).items()},
             "if-none-match": "*",
             "x-amz-copy-source": f"/{source}",
-            "x-amz-copy-source-if-match": f'"{head.etag}"',
+            **dict.fromkeys(COPY_CONDITIONS[:1] if self._is_aws else COPY_CONDITIONS, f'"{head.etag}"'),
             "x-amz-metadata-directive": "REPLACE",
             # Without this, the tags of the pending object would be copied.
             "x-amz-tagging-directive": "REPLACE",

@@ -54,8 +54,8 @@ class S3Parts:
     s3:ListMultipartUploadParts and s3:AbortMultipartUpload for pending objects, and no right to read. ``sweeper`` has
     the requests of the identity that sweeps: it needs s3:ListBucketMultipartUploads and s3:AbortMultipartUpload.
 
-    ``committer`` has the time-outs of a commit, which can take minutes. ``shown`` are the rules that the store has
-    shown to enforce, if that is known.
+    ``committer`` has the time-outs of a commit, which can take minutes. ``guards`` are headers that every part carries,
+    signed; see presign.s3.guards. ``shown`` are the rules that the store has shown to enforce, if that is known.
     """
 
     limits = LIMITS
@@ -71,6 +71,7 @@ class S3Parts:
         browser_requests: SignatureV4Requests,
         signers_at: Callable[[datetime, timedelta], Signers],
         is_aws: bool,
+        guards: Mapping[str, str],
         shown: frozenset[Rule] | None = None,
     ) -> None:
         self._requests = requests
@@ -79,6 +80,7 @@ class S3Parts:
         self._browser_requests = browser_requests
         self._signers_at = signers_at
         self._rules = _RULES if shown is None else _RULES & shown
+        self._guards = guards
         self._part_checksums = _PartChecksums.NAMED_AT_BEGIN if is_aws else None
 
     def enforces(self, grant: Grant) -> frozenset[Rule]:
@@ -104,7 +106,12 @@ class S3Parts:
         """Return presigned PUTs that bind the upload, the number, the exact length and, if given, the SHA-256."""
         signers = self._signers_at(now, expires_in)
         requests = self._browser_requests.sign_parts(
-            grant.upload_key, grant.upload_id, parts, signers, checksum_headers=_checksum_headers
+            grant.upload_key,
+            grant.upload_id,
+            parts,
+            signers,
+            checksum_headers=_checksum_headers,
+            fixed_headers=self._guards,
         )
         return requests, signers.expires_at
 

@@ -23,6 +23,7 @@ from botocore.loaders import create_loader
 
 from presign.backends.expiring_credentials import CredentialsRenewer, ExpiringCredentials
 from presign.errors import ConfigurationError
+from presign.s3.guards import COPY_CONDITIONS
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -115,6 +116,8 @@ def build_client(
         raise _unusable_settings(error) from None
     if is_aws_endpoint(client.meta.endpoint_url):
         _check_aws_region(chosen_region)
+    else:
+        client.meta.events.register("before-call.s3.CopyObject", _name_the_condition_twice)
     return client
 
 
@@ -137,6 +140,13 @@ def send(client: S3Client, method: str, url: str, headers: Mapping[str, str]) ->
     request = AWSPreparedRequest(method, url, HeadersDict(headers), b"", False)  # type: ignore[arg-type]
     response: AWSResponse = http_session.send(request)
     return response
+
+
+def _name_the_condition_twice(params: dict[str, Any], **_: Any) -> None:
+    """Say a copy's condition on the ETag of its source under Ceph's name too, before the request is signed."""
+    standard, ceph = COPY_CONDITIONS
+    if standard in params["headers"]:
+        params["headers"][ceph] = params["headers"][standard]
 
 
 def _frozen(credentials: Credentials) -> ExpiringCredentials[AccessKeys]:

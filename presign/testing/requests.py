@@ -8,6 +8,7 @@ import http.client
 import secrets
 import ssl
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import quote, urlsplit
@@ -168,7 +169,9 @@ class UploadAttempt:
         )
         headers, body = self.encoded()
         try:
-            connection.request(self.method, parts._replace(scheme="", netloc="").geturl(), body, headers)
+            # A storage that refuses a request may answer, and close the connection, before it has read the body.
+            with suppress(BrokenPipeError, ConnectionResetError):
+                connection.request(self.method, parts._replace(scheme="", netloc="").geturl(), body, headers)
             response = connection.getresponse()
             response.read()
             return response.status

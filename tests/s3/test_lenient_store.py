@@ -7,7 +7,7 @@ import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import boto3
@@ -19,7 +19,17 @@ from emulators.s3_rights import CEPH, MINIO, Leniency, Right
 from emulators.serving import serve
 from emulators.signature_v4 import HmacKey
 from emulators.wire import Answer, Attempt, Form, send
-from presign import NotUploaded, Presigner, RuleViolated, StorageUnavailable, UploadPolicy, UploadRequest
+from presign import (
+    ConfigurationError,
+    Grant,
+    NotUploaded,
+    Presigner,
+    RuleViolated,
+    StorageUnavailable,
+    UploadPolicy,
+    UploadRequest,
+)
+from presign.backends.backend import ObjectChanged
 from presign.s3 import S3Backend
 from presign.testing import CHECKS, Subject
 from tests.conftest import PNG, PNG_SHA256, TOKEN_SECRET, as_sent, png_request, upload
@@ -53,10 +63,10 @@ class Running:
             )
         return S3Backend(**values, session=verifier, **options)
 
-    def presigner(self, *, upload_method: str = "put", **policy: Any) -> Presigner:
+    def presigner(self, *, upload_method: str = "put", sign_guards: bool = False, **policy: Any) -> Presigner:
         rules: dict[str, Any] = {"content_types": {"image/png"}, "max_bytes": 100, "prefix": "public/"}
         return Presigner(
-            backend=self.backend(upload_method=upload_method),
+            backend=self.backend(upload_method=upload_method, sign_guards=sign_guards),
             policy=UploadPolicy(**rules | {"public_read": True} | policy),
             secret=TOKEN_SECRET,
         )
@@ -93,10 +103,132 @@ def _check(name: str, subject: Subject) -> None:
 def test_a_store_that_obeys_unsigned_headers_fails_the_checks(
     lenient: frozenset[Leniency], check: str, obeyed: str
 ) -> None:
-    with _run(lenient) as running, pytest.raises(AssertionError, match=obeyed):
+    with _run(lenient) as running:
+        with pytest.raises(AssertionError, match=obeyed):
+            _check(check, Subject(backend=running.backend(upload_method="put", sign_guards=False)))
         _check(check, Subject(backend=running.backend(upload_method="put")))
     with _run(frozenset()) as running:
         _check(check, Subject(backend=running.backend(upload_method="put")))
+
+
+@pytest.mark.parametrize("lenient", [MINIO, CEPH], ids=["MinIO", "Ceph"])
+@pytest.mark.parametrize(
+    "added",
+    [
+        {"x-amz-copy-source": "SOURCE"},
+        {"x-amz-copy-source": "SOURCE", "x-amz-copy-source-if-match": "*"},
+        {"x-amz-copy-source": "SOURCE", "x-amz-copy-if-match": "*"},
+        {"x-amz-acl": "public-read"},
+    ],
+    ids=lambda added: " and ".join(added),
+)
+def test_a_guarded_ticket_can_only_upload(lenient: frozenset[Leniency], added: dict[str, str]) -> None:
+    with _run(lenient) as running:
+        plain, guarded = running.presigner(), running.presigner(sign_guards=True)
+        private = plain.issue(_png_request())
+        assert upload(private, PNG[:-1] + b"!").status == 200
+        source = f"/{BUCKET}/pending/{private.key.rpartition('/')[2]}"
+        headers = {name: source if value == "SOURCE" else value for name, value in added.items()}
+        assert _put(plain.issue(_png_request()), headers).status in {200, 412}, "only the guards refuse it"
+        ticket = guarded.issue(_png_request())
+        assert _put(ticket, headers).status in {403, 412}
+        assert len(running.bucket.objects) <= 2
+        assert upload(ticket, PNG).status == 200
+        assert guarded.complete(ticket.token).size == len(PNG)
+        assert running.anonymous_get(ticket.key).body == PNG
+
+
+def test_a_part_with_guards_is_no_copy_of_another_object() -> None:
+    with _run(MINIO) as running:
+        source = running.presigner().issue(_png_request())
+        assert upload(source, PNG).status == 200
+        copied = {"x-amz-copy-source": f"/{BUCKET}/pending/{source.key.rpartition('/')[2]}"}
+        for sign_guards, status in ((False, 200), (True, 412)):
+            presigner = running.presigner(
+                sign_guards=sign_guards, max_bytes=10**7, parts_from_bytes=1, part_bytes=5 * 1024**2
+            )
+            ticket = presigner.issue(png_request(size=6 * 1024**2))
+            assert ticket.parts is not None
+            part = ticket.parts.requests[1]
+            attempt = Attempt(
+                method="PUT", url=part.url, headers=tuple({**part.headers, **copied}.items()), body=bytes(part.size)
+            )
+            assert send(attempt).status == status
+            assert presigner.list_parts(ticket.token).numbers == (), "a part of another size never counts"
+
+
+@pytest.mark.parametrize(
+    ("address", "guarded"),
+    [
+        ("http://127.0.0.1:9", True),
+        ("https://minio.example.com", True),
+        ("https://s3.eu-central-1.amazonaws.com", False),
+        ("https://x.r2.cloudflarestorage.com", False),
+        ("https://s3.eu-central-003.backblazeb2.com", False),
+        ("https://storage.googleapis.com", False),
+    ],
+)
+def test_tickets_have_guards_on_stores_that_may_need_them(address: str, guarded: bool) -> None:
+    session = boto3.Session("AKIASIGNER", KEYS["AKIASIGNER"])
+    names = {"x-amz-acl", "x-amz-copy-if-match", "x-amz-copy-source-if-match"}
+    for sign_guards in (None, True, False):
+        backend = S3Backend(
+            bucket=BUCKET,
+            region="eu-central-1",
+            endpoint_url=address,
+            session=session,
+            upload_method="put",
+            sign_guards=sign_guards,
+        )
+        presigner = Presigner(
+            backend=backend,
+            policy=UploadPolicy(content_types={"image/png"}, max_bytes=100, prefix="public/"),
+            secret=TOKEN_SECRET,
+        )
+        ticket = presigner.issue(_png_request())
+        assert (names <= set(ticket.headers)) is (guarded if sign_guards is None else sign_guards)
+        assert names.isdisjoint(ticket.headers) or "x-amz-copy-if-match" in ticket.url
+
+
+def test_nothing_is_published_on_a_store_that_copies_whatever_the_source_has_become() -> None:
+    with _run(frozenset({Leniency.UNCONDITIONAL_COPIES})) as running:
+        presigner = running.presigner()
+        for _ in range(2):
+            ticket = presigner.issue(_png_request())
+            assert upload(ticket, PNG).status == 200
+            with pytest.raises(ConfigurationError, match="versioning"):
+                presigner.complete(ticket.token)
+            assert running.anonymous_get(ticket.key).status == 403
+        assert set(running.bucket.objects) == {key for key in running.bucket.objects if key.startswith("pending/")}, (
+            "what was copied on trial is gone"
+        )
+
+
+@pytest.mark.parametrize("through_boto3", [False, True])
+def test_publication_says_the_etag_of_the_source_in_the_words_of_ceph(
+    through_boto3: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with _run(CEPH) as running:
+        backend = running.backend()
+        if through_boto3:
+            monkeypatch.setattr("presign.s3.requests.send", lambda *_: None)
+        ticket = running.presigner().issue(_png_request())
+        assert upload(ticket, PNG).status == 200
+        upload_key = f"pending/{ticket.key.rpartition('/')[2]}"
+        grant = Grant(
+            key=ticket.key,
+            pending_key=upload_key,
+            content_type="image/png",
+            min_bytes=1,
+            max_bytes=100,
+            expires_in=timedelta(seconds=60),
+        )
+        head = backend.head(upload_key)
+        assert head is not None
+        with pytest.raises(ObjectChanged):
+            backend.publish(grant, replace(head, etag="0" * 32))
+        assert running.anonymous_get(ticket.key).status == 403
+        assert backend.publish(grant, head).size == len(PNG)
 
 
 def _png_request(**changes: Any) -> UploadRequest:

@@ -267,7 +267,7 @@ def test_in_a_versioned_bucket_a_failing_storage_does_not_keep_the_pending_versi
             return presigner.complete(token)
         return None
 
-    # The first publication makes one copy more than the others.
+    # The first publication makes two copies more than the others.
     for _ in range(2):
         ticket = presigner.issue(png_request(size=len(PNG)))
         upload(ticket, body)
@@ -444,17 +444,17 @@ def test_the_first_copy_shows_whether_a_store_overwrites(
         assert presigner.complete(ticket.token) == stored
         assert s3_reference.admin.get_object(Bucket=s3_reference.bucket, Key=ticket.key)["Body"].read() == PNG
     if ignores:
-        assert counts == [(1, 2), (1, 1), (1, 1)], "it looks first, each time"
+        assert counts == [(2, 3), (1, 1), (1, 1)], "it looks first, each time"
         assert "overwrites on a conditional copy" in caplog.text
     else:
-        # The second copy is refused, and a look tells which of the two preconditions failed.
-        assert counts == [(2, 2), (0, 1), (0, 1)]
+        # A copy of another ETag and a second copy are refused, and a look tells which of the two preconditions failed.
+        assert counts == [(3, 3), (0, 1), (0, 1)]
 
 
 def test_a_client_cannot_make_a_store_that_overwrites_look_like_one_that_does_not(
     s3_reference: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It replays its ticket before the second copy, which is then refused because of the source."""
+    """It replays its ticket before the copy is repeated, which is then refused because of the source."""
     backend = s3_reference.backend()
     requests: Any = backend._copier._requests
     send_as_it_is = requests.send
@@ -463,7 +463,7 @@ def test_a_client_cannot_make_a_store_that_overwrites_look_like_one_that_does_no
     def send(method: str, key: str, headers: Any, **options: Any) -> Any:
         if method == "PUT":
             copies.append(key)
-            if len(copies) == 2:
+            if len(copies) == 3:
                 assert upload(ticket, OTHER).status == 201
         kept = {name: value for name, value in headers.items() if name != "if-none-match"}
         return send_as_it_is(method, key, kept, **options)
@@ -473,7 +473,7 @@ def test_a_client_cannot_make_a_store_that_overwrites_look_like_one_that_does_no
     ticket = presigner.issue(png_request(size=len(PNG)))
     upload(ticket, PNG)
     stored = presigner.complete(ticket.token)
-    assert copies == [ticket.key] * 2
+    assert copies == [ticket.key] * 3, "one of another ETag, which is refused, and the copy twice"
     upload(ticket, OTHER)
     assert presigner.complete(ticket.token) == stored
     assert s3_reference.admin.get_object(Bucket=s3_reference.bucket, Key=ticket.key)["Body"].read() == PNG

@@ -1,0 +1,42 @@
+"""Headers that a PUT ticket carries so that, on a store that obeys unsigned headers, it can do nothing but upload.
+
+Some stores obey ``x-amz-*`` headers that the signature of a URL does not cover (MinIO, Ceph). There, whoever has a PUT
+ticket could add ``x-amz-copy-source`` and store a copy of another object, or add ``x-amz-acl`` and make a pending
+upload public. A signed header can be neither changed nor sent twice. So these are signed:
+
+- the condition of a copy, under the names of Amazon S3 and of Ceph, with an ETag that no object has: every copy fails.
+  A request that copies nothing ignores it.
+- a private access control list: another one, or a list of grants beside it, is refused.
+
+Measured in November 2026 on MinIO, Ceph RGW 16, versitygw and SeaweedFS: see docs/stores.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+COPY_CONDITIONS = ("x-amz-copy-source-if-match", "x-amz-copy-if-match")
+"""The condition on the ETag of a copy's source, as Amazon S3 and as Ceph call it."""
+
+NO_ETAG = "no-object-has-this-etag"
+
+_PART_GUARDS = dict.fromkeys(COPY_CONDITIONS, f'"{NO_ETAG}"')
+_PUT_GUARDS = {**_PART_GUARDS, "x-amz-acl": "private"}
+
+# Clouds that answer an error to some of these headers, or on which nobody has tried them.
+_HOSTS_WITHOUT_GUARDS = (".r2.cloudflarestorage.com", ".backblazeb2.com", "storage.googleapis.com")
+
+
+def needs_guards(host: str, *, is_aws: bool) -> bool:
+    """Say whether PUT tickets for ``host`` carry guards by default: on every store but Amazon S3, R2, B2 and Google."""
+    return not is_aws and not host.endswith(_HOSTS_WITHOUT_GUARDS)
+
+
+def put_guards(*, wanted: bool) -> Mapping[str, str]:
+    """Return the guards of a PUT, with names in lower case."""
+    return _PUT_GUARDS if wanted else {}
+
+
+def part_guards(*, wanted: bool) -> Mapping[str, str]:
+    """Return the guards of a part, which has no access control list of its own."""
+    return _PART_GUARDS if wanted else {}
