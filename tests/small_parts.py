@@ -27,8 +27,14 @@ SMALL_LIMITS = PartLimits(min_part_bytes=8, max_part_bytes=100, max_parts=1000, 
 class SmallPartsBackend(S3Backend):
     """A backend for the S3 reference, which takes such parts."""
 
-    def __init__(self, store: Store) -> None:
-        super().__init__(bucket=store.bucket, region=REGION, endpoint_url=store.endpoint_url, session=store.session)
+    def __init__(self, store: Store, *, sign_guards: bool | None = None) -> None:
+        super().__init__(
+            bucket=store.bucket,
+            region=REGION,
+            endpoint_url=store.endpoint_url,
+            session=store.session,
+            sign_guards=sign_guards,
+        )
 
     @property
     def parts(self) -> Any:
