@@ -25,7 +25,7 @@ _MAX_CHUNK_BYTES = 64 * 1024
 
 
 class _Window:
-    """How many bytes may be on their way."""
+    """How many bytes of one direction may be on their way: sent, and not known to have arrived."""
 
     def __init__(self) -> None:
         self._size = _FIRST_WINDOW_BYTES

@@ -198,7 +198,7 @@ def _write_file(path: Path, mib: int) -> Mapping[str, Any]:
 
 @contextmanager
 def _storage(setting: Setting) -> Iterator[_Storage]:
-    """Run an empty storage, after everything is on the disk that earlier uploads wrote."""
+    """Run an empty storage, as soon as everything that earlier uploads wrote is on the disk."""
     os.sync()
     with (
         tempfile.TemporaryDirectory(prefix="storage-", dir=setting.directory) as name,
@@ -247,7 +247,7 @@ def _in_browser(setting: Setting, *, client: str, is_long: bool) -> Sample:
 
 
 def _complete_once(url: str) -> None:
-    """Upload a small file. At its first publication, a process learns what the storage does."""
+    """Upload a small file, because a process makes more requests at its first publication."""
     with httpx.Client(base_url=url + API, timeout=60) as client:
         ticket = client.post("/upload", json={"type": _TYPE, "size": 1}).raise_for_status().json()
         files = {"file": ("file.bin", b"-", _TYPE)}
@@ -304,7 +304,7 @@ def _browser_processes() -> list[psutil.Process]:
 
 @contextmanager
 def _cpu_seconds(**processes: Callable[[], Sequence[psutil.Process]]) -> Iterator[dict[str, float]]:
-    """Yield what will be, after the block, the CPU time that processes used in it."""
+    """Yield a mapping that gets, at the end of the block, the CPU time in seconds that the processes used in it."""
     before = {who: sum(map(cpu_seconds, found())) for who, found in processes.items()}
     used: dict[str, float] = {}
     yield used

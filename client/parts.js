@@ -1,8 +1,9 @@
 /**
  * Large files: one upload in parts, several at a time, which goes on where it ended. Loaded only when it is needed.
  *
- * Each part is hashed if the store checks that, sent, and repeated alone. What the store has is what the server lists,
- * never what this page remembers.
+ * Several lanes work at the same time, each on one part after another. If the store checks the digest of a part, the
+ * part is hashed first. If a part fails, only this part is sent again. The server's list says what the store has; what
+ * this page remembers does not count.
  *
  * A part is sent as a slice of the file, which the browser reads while it sends. Chromium needs seconds to send 16 MiB
  * of an ArrayBuffer, and keeps what a Blob holds in memory until it collects garbage. Safari sends slices unreliably, so
@@ -53,13 +54,13 @@ const MAX_REPAIRS = 3;
 /** No smaller file comes in parts. */
 const MIN_BYTES_IN_PARTS = 5 * 1024 * 1024;
 
-/** A part is stalled if it did not move for so long, while so many others were stored. */
+/** A part is stalled if none of its bytes was sent for so long, while so many other parts were stored. */
 const STALL_MS = 15_000;
 const STALL_PARTS = 2 * MAX_PARALLEL;
 
 /**
- * Return the ticket of a large file as one whose parts can be sent. It is remembered for a later page. If an earlier
- * page began an upload of this file, return that one, and end the new one.
+ * Return the ticket of a large file, with what sends its parts. The ticket is remembered for a later page. If an
+ * earlier page began an upload of this file, return the ticket of that upload, and end the new one.
  * @param {Core} core
  * @param {Upload} upload
  * @param {IssuedTicket} issued
@@ -150,7 +151,7 @@ export class PartsUpload {
   #record;
   /** @type {Set<number>} */
   #stored = new Set();
-  /** Parts that the server missed although it had listed them. @type {number[]} */
+  /** Parts that were missing at the completion although the server had listed them. @type {number[]} */
   #missed = [];
   /** @type {Map<number, SignedPart>} */
   #signed = new Map();
@@ -250,7 +251,8 @@ export class PartsUpload {
    */
   hasEnded(error) {
     const { hasCode } = this.#core;
-    // After the last part was sent, these are the server's verdict. Before, the policy or the user may have changed.
+    // Once all parts are sent, these codes are the server's verdict. Before that, the policy or the user has changed, and
+    // a new ticket may work.
     const isRefused = this.#upload.stored === "no" && hasCode(error, "invalid_token", "token_expired");
     return isRefused || hasCode(error, "upload_ended");
   }
@@ -272,7 +274,7 @@ export class PartsUpload {
       if (this.hasEnded(error)) return false;
       throw error;
     }
-    // A file of the same name, size and time may have other bytes. One part shows most of the changes.
+    // A file of the same name, size and time may have other bytes. The digest of one part shows most changes.
     const [number, sha256] = this.#record?.remembered ?? [];
     if (!number || !this.#stored.has(number) || !globalThis.crypto?.subtle) return true;
     const isSame = (await this.#hash(this.#slice(number))) === sha256;
@@ -281,7 +283,7 @@ export class PartsUpload {
     return isSame;
   }
 
-  /** The server deletes the parts. Nothing waits for that, and it may fail. */
+  /** Let the server delete the parts. Nothing waits for that, and it may fail. */
   abort() {
     const { file, options } = this.#upload;
     const { fetch = globalThis.fetch } = options;
@@ -293,9 +295,9 @@ export class PartsUpload {
   }
 
   /**
-   * Stop going on with the upload, and abort it if it is not wanted, or if no later page can go on with it.
+   * Stop the upload on this page. Abort it if it is not wanted, or if no later page can go on with it.
    * @param {boolean} [isUnwanted]
-   * @returns {boolean} whether it was aborted; what is stored as a whole never is
+   * @returns {boolean} whether it was aborted; an upload whose parts are all stored never is
    */
   close(isUnwanted = !this.#record) {
     if (!isUnwanted || this.#upload.stored === "yes") {
@@ -333,7 +335,7 @@ export class PartsUpload {
   }
 
   /**
-   * Return what sends the part once, with a new request after an old one.
+   * Return a function that sends the part once, with a new request if the old one has expired or was refused.
    * @param {number} number
    * @param {Blob} part
    * @param {string | null} sha256
@@ -359,7 +361,7 @@ export class PartsUpload {
           return;
         } catch (error) {
           const { hasCode } = this.#core;
-          // Perhaps the browser cannot send slices of this file.
+          // The browser may be unable to send slices of this file.
           isReadFirst ||= !hasCode(error, "ticket_expired", "storage_unavailable");
           const isRefused = hasCode(error, "storage_refused", "signature_refused", "checksum_mismatch");
           if (!isRefused && !hasCode(error, "ticket_expired")) throw error;
@@ -369,7 +371,7 @@ export class PartsUpload {
           // Either the bytes were damaged on the way, or the file was changed.
           const isDamaged = sha256 && hasCode(error, "checksum_mismatch");
           if (isDamaged && (await this.#hash(part)) !== sha256) throw this.#unreadable();
-          // A store that has no such upload any more refuses its parts. Then the server says that it has ended.
+          // The store refuses parts of an upload that it does not have any more. The server then says that it has ended.
           if (isRefused) await this.#list(run);
         }
       }
@@ -410,7 +412,7 @@ export class PartsUpload {
   }
 
   /**
-   * Return the part in memory. Safari collects an ArrayBuffer sooner, and the others send a Blob faster.
+   * Read the part into memory. Safari frees an ArrayBuffer sooner, and the other browsers send a Blob faster.
    * @param {Blob} part
    */
   async #read(part) {
@@ -588,7 +590,7 @@ function sum(values) {
   return values.reduce((total, value) => total + value, 0);
 }
 
-/** Say whether this is Safari, which sends slices of files on a disk never, or without their bytes, now and then. */
+/** Say whether this is Safari, which at times never finishes sending a slice of a file, or sends it without its bytes. */
 function isSafari() {
   return /^Apple/.test(globalThis.navigator?.vendor ?? "");
 }

@@ -9,12 +9,12 @@
 const MIB = 1024 * 1024;
 const MIN_PART_MIB = 16;
 
-/** No store takes fewer parts. */
+/** Every store takes at least this number of parts. */
 const MAX_PARTS = 10_000;
 
 /**
- * Hash all parts of the file, keep their digests for the requests of the parts, and return what the server is told of
- * them: the size of the parts, which the client decides here, and the SHA-256 of their digests.
+ * Hash all parts of the file, and keep their digests for the requests of the parts. Return members of the request for a
+ * ticket: the size of the parts, which the client chooses here, and the SHA-256 of the parts' digests.
  * @param {Core} core
  * @param {Upload} upload
  * @param {Hasher} hasher

@@ -1,4 +1,4 @@
-"""Scripts for pages, bundled as a reader's bundler would do it: with the packages that lock files name."""
+"""Scripts for pages, bundled as an application would bundle them: with the packages that lock files name."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ def bundle(entries: Sequence[str], directory: Path, *, into: Path, packages: Pat
     """Bundle the scripts ``entries``, which are in ``directory``, into the folder ``into``.
 
     ``presign-uploads`` is the client of this repository, and all other modules come from ``packages``, a folder with a
-    lock file. With ``splits``, a page loads what the scripts import dynamically only when it needs that. Raises
-    StartFailed.
+    lock file. With ``splits``, what the scripts import dynamically is in files of its own, which a page loads when it
+    needs them. Raises StartFailed.
     """
     install(CLIENT)
     install(packages)

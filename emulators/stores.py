@@ -3,7 +3,7 @@
     python -m emulators.stores install [minio] [versitygw] [ceph]
 
 builds MinIO and versitygw with Go into a folder of this user's cache, and installs Ceph from Debian's packages as root.
-It says what it could not get and why, and then ends with status 1. What is there already is not built again.
+If it cannot get a store, it says why, and ends with status 1. It does not build again what exists already.
 
     python -m emulators.stores found
 

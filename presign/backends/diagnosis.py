@@ -1,4 +1,4 @@
-"""What ``presign doctor`` asks a cloud about itself. A backend that answers has a method ``diagnosis``."""
+"""What ``presign doctor`` must do differently on each cloud. A backend that supports it has a method ``diagnosis``."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal, Protocol, runtime_checkable
 
 Outcome = Literal["good", "bad", "unknown"]
-"""What a test has shown; ``unknown`` if it could not be made, or shows nothing."""
+"""What a test has shown; ``unknown`` if the test could not be made, or showed nothing."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,7 +21,7 @@ class Observation:
 
 @dataclass(frozen=True, kw_only=True)
 class Wanted:
-    """What an application needs of its storage, for what an operator can paste.
+    """What an application needs of its storage; from this, a diagnosis makes settings for an operator to paste.
 
     - ``origin``: the page's origin, such as ``https://app.example.com``; None if it is not known.
     - ``methods``, ``headers``: those of the tickets; headers are in lower case, sorted.
@@ -38,7 +38,7 @@ class Wanted:
 
 
 class Diagnosis(Protocol):
-    """The particulars of one cloud. Methods that call the service raise StorageUnavailable if it does not answer."""
+    """The tests of one cloud. Methods that call the service raise StorageUnavailable if it does not answer."""
 
     @property
     def exposed_headers(self) -> tuple[str, ...]:
@@ -46,26 +46,26 @@ class Diagnosis(Protocol):
 
     @property
     def has_two_identities(self) -> bool:
-        """Whether another identity verifies than the one that signs."""
+        """Whether one identity signs, and another one verifies."""
 
     @property
     def can_limit_signer(self) -> bool:
-        """Whether the credentials that sign can have fewer rights than all; an account key of Azure cannot."""
+        """Whether the rights of the credentials that sign can be limited; an account key of Azure has every right."""
 
     @property
     def versions_need_a_right(self) -> bool:
         """Whether an identity needs another right to delete an object's version than to delete the object."""
 
     def list_url(self, prefix: str, *, is_pending: bool) -> str:
-        """Return the URL, without a signature, that lists the objects under ``prefix`` as browsers reach it."""
+        """Return the unsigned URL, as browsers reach the storage, that lists the objects under ``prefix``."""
 
     def rights_of_signer(
         self, *, stored_key: str, missing_key: str, elsewhere_key: str | None
     ) -> Iterator[Observation]:
         """Try what the signer should not be able to do, without changing anything.
 
-        There is a pending object under ``stored_key`` and none under the other two; ``elsewhere_key`` is outside of
-        all prefixes of the application, or None if there is no such place.
+        ``stored_key`` is the key of a pending object. There is no object under ``missing_key`` and ``elsewhere_key``.
+        ``elsewhere_key`` is outside of all prefixes of the application, or None if nothing is outside of them.
         """
 
     def parts_expiry(self, key: str) -> Observation:
@@ -77,7 +77,7 @@ class Diagnosis(Protocol):
 
 @runtime_checkable
 class Diagnosable(Protocol):
-    """A backend whose cloud has particulars to examine."""
+    """A backend that ``presign doctor`` can examine with the tests of its cloud."""
 
     def diagnosis(self) -> Diagnosis:
         """Return the examination of this backend's own storage, with the backend's own credentials."""

@@ -22,25 +22,25 @@ _VERSION = 1
 
 @dataclass(frozen=True, kw_only=True)
 class StoreKnowledge:
-    """The rules that one storage has shown to enforce, by the way of uploading.
+    """The rules that one storage has shown to enforce, for each mechanism.
 
-    ``storage`` is the backend's name, such as ``s3://bucket``. A way that is not in ``shown`` was not tried, or did not
-    work; nothing is known of it.
+    ``storage`` is the backend's name, such as ``s3://bucket``. A mechanism that is not in ``shown`` was not tried, or
+    did not work.
     """
 
     storage: str
     shown: Mapping[Mechanism, frozenset[Rule]]
 
     def of(self, mechanism: Mechanism) -> frozenset[Rule]:
-        """Return the rules that the storage has shown to enforce for uploads of this kind."""
+        """Return the rules that the storage has shown to enforce for uploads with this mechanism."""
         return self.shown.get(mechanism, frozenset())
 
     def has(self, mechanism: Mechanism) -> bool:
-        """Say whether an upload of this kind worked."""
+        """Say whether an upload with this mechanism worked."""
         return mechanism in self.shown
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the members of the file."""
+        """Return the content of the file as a JSON object."""
         shown = {name: sorted(rule.value for rule in self.shown[name]) for name in _MECHANISMS if name in self.shown}
         return {"version": _VERSION, "storage": self.storage, "shown": shown}
 
@@ -50,7 +50,7 @@ class StoreKnowledge:
 
 
 LearnedSource = StoreKnowledge | str | os.PathLike[str] | None
-"""What is known of a storage, the path of its file, or None."""
+"""What is known of a storage, the path of a file that says it, or None."""
 
 
 def read_knowledge(source: LearnedSource, *, storage: str) -> StoreKnowledge | None:

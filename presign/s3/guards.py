@@ -1,12 +1,12 @@
-"""Headers that a PUT ticket carries so that, on a store that obeys unsigned headers, it can do nothing but upload.
+"""The guards: signed headers with which a PUT ticket can only upload, even if the store obeys unsigned headers.
 
 Some stores obey ``x-amz-*`` headers that the signature of a URL does not cover (MinIO, Ceph). There, whoever has a PUT
 ticket could add ``x-amz-copy-source`` and store a copy of another object, or add ``x-amz-acl`` and make a pending
-upload public. A signed header can be neither changed nor sent twice. So these are signed:
+upload public. A client can neither change a signed header nor send it twice. So these are signed:
 
-- the condition of a copy, under the names of Amazon S3 and of Ceph, with an ETag that no object has: every copy fails.
-  A request that copies nothing ignores it.
-- a private access control list: another one, or a list of grants beside it, is refused.
+- the condition of a copy, under the names of Amazon S3 and of Ceph, with an ETag that no object has, so every copy
+  fails. The store ignores this condition in a request that copies nothing.
+- a private access control list. The store refuses another one, or a list of grants beside it.
 
 Measured in November 2026 on MinIO, Ceph RGW 16, versitygw and SeaweedFS: see docs/stores.md.
 """
@@ -23,7 +23,7 @@ NO_ETAG = "no-object-has-this-etag"
 _PART_GUARDS = dict.fromkeys(COPY_CONDITIONS, f'"{NO_ETAG}"')
 _PUT_GUARDS = {**_PART_GUARDS, "x-amz-acl": "private"}
 
-# Clouds that answer an error to some of these headers, or on which nobody has tried them.
+# Clouds that answer some of these headers with an error, or on which nobody has tried them.
 _HOSTS_WITHOUT_GUARDS = (".r2.cloudflarestorage.com", ".backblazeb2.com", "storage.googleapis.com")
 
 

@@ -19,7 +19,7 @@ from presign.testing.refusals import RefusedByStorage
 from presign.testing.requests import UploadAttempt
 
 LIMITS = PartLimits(min_part_bytes=1, max_part_bytes=5 * 1024**3, max_parts=50_000, max_bytes=50_000 * 4000 * 1024**2)
-"""As much as any of the clouds takes, and parts as small as a test wants them."""
+"""The largest limits of all clouds, and parts as small as a test wants."""
 
 _RULES = frozenset({Rule.SIZE, Rule.TYPE, Rule.HEADERS, Rule.CREATE_ONLY})
 _SHA256 = "x-memory-sha256"
@@ -69,15 +69,15 @@ class MemoryParts:
         return _RULES
 
     def checks_sha256(self, grant: Grant) -> bool:
-        """Return True."""
+        """Return True: the storage refuses a part whose bytes do not have the SHA-256 that was signed."""
         return True
 
     def lists_sha256(self, grant: Grant) -> bool:
-        """Return True."""
+        """Return True: ``list_parts`` returns the SHA-256 of each part."""
         return True
 
     def begin(self, grant: Grant, *, needs_sha256: bool) -> str:
-        """Begin an upload."""
+        """Begin an upload, and return its ID."""
         upload_id = secrets.token_hex(16)
         with self._lock:
             self._uploads[upload_id] = _Upload(key=grant.upload_key, started_at=self._clock())
@@ -118,7 +118,7 @@ class MemoryParts:
         ]
 
     def commit(self, grant: GrantInParts, parts: Sequence[StoredPart]) -> None:
-        """Make one object of the parts, unless there is one under the key."""
+        """Make one object of the parts, unless there is an object under the key."""
         with self._lock:
             held = self._found(grant).parts
             if any(part.number not in held or held[part.number][1] != part.etag for part in parts):
@@ -145,7 +145,7 @@ class MemoryParts:
             self._uploads.pop(upload.upload_id, None)
 
     def store(self, attempt: UploadAttempt) -> None:
-        """Keep a part in the place of an earlier one with its number; raises RefusedByStorage."""
+        """Store a part; it replaces an earlier one with the same number. Raises RefusedByStorage."""
         path, _, query = attempt.url.partition("?")
         if not path.startswith(self._base_url):
             raise RefusedByStorage("there is no such bucket", status=404)

@@ -1,6 +1,6 @@
 """A client of the HTTP contract, for scripts: it uploads one file, in parts if it is large, and goes on after a crash.
 
-It knows neither the server's side of presign nor a cloud: it does what the ticket says.
+It imports no other module of presign and knows no cloud: it does what the ticket says.
 """
 
 from presign.uploading.errors import UploadFailed

@@ -1,4 +1,4 @@
-"""HTTP requests over connections that are kept: addresses that may be used, TLS, proxies, time-outs and retries."""
+"""HTTP requests over connections that stay open: allowed addresses, TLS, proxies, time-outs and retries."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from presign.uploading.errors import NotReachable, UploadFailed
 from presign.uploading.source import Body
 
 BUSY_STATUSES = frozenset({408, 429, 500, 502, 503, 504})
-"""With these, a server says that the same request can work later."""
+"""The statuses with which a server says that the same request can succeed later."""
 
 MAX_RETRY_AFTER_SECONDS = 300
 
@@ -37,7 +37,7 @@ _BLOCK_BYTES = 64 * 1024
 
 PATIENT = Retry(
     total=6,
-    # Certificates do not become valid.
+    # A certificate that is not valid now is not valid in half a minute either.
     other=0,
     # Every request of the contract can be repeated.
     allowed_methods=None,
@@ -50,7 +50,7 @@ PATIENT = Retry(
 """Send a request again up to six times; the waits take half a minute, or as long as the server asks."""
 
 FIRST_CONTACT = PATIENT.new(connect=2)
-"""The same, but an address where nobody listens says so at once."""
+"""The same, but give up soon if nobody listens at the address."""
 
 ONCE = Retry(total=0, status_forcelist=(), raise_on_status=False, respect_retry_after_header=False)
 """Send a request once; the caller repeats it."""
@@ -94,8 +94,8 @@ class Connections:
     ) -> Answer:
         """Send a request and return the answer, whatever its status is.
 
-        ``retries`` says how often it is sent again after a failure or by a server that is busy. Raises NotReachable
-        without an answer, and UploadFailed for a forbidden address.
+        ``retries`` says how often it is sent again after a failure, or if the server is busy. Raises NotReachable if
+        there is no answer, and UploadFailed for a forbidden address.
         """
         self.check(url)
         try:

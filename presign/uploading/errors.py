@@ -14,7 +14,7 @@ class UploadFailed(Exception):
         ├── Refused          the application's server refused a request, with a code
         ├── StorageRefused   the storage refused the file or a part
         ├── NotReachable     a server did not answer, or answered that it cannot serve now
-        └── FileChanged      the file on disk is not the one any more whose upload began
+        └── FileChanged      the file on the disk has changed since its upload began
     """
 
 
@@ -22,7 +22,7 @@ class Refused(UploadFailed):
     """The application's server refused a request with this ``status`` and ``code``.
 
     ``numbers`` are the parts that the storage lacks, for the code ``parts_missing``. ``field`` is the member of the
-    request that was refused, or empty; ``limit`` is the number that the server wants there, if it named one.
+    request that was refused, or empty. ``limit`` is the number that the server accepts there, or None.
     """
 
     def __init__(
@@ -62,11 +62,11 @@ class StorageRefused(UploadFailed):
 
 
 class NotReachable(UploadFailed):
-    """A server did not answer, or answered that it cannot serve now; the same can work later."""
+    """A server did not answer, or answered that it cannot serve now; the same request can succeed later."""
 
 
 class FileChanged(UploadFailed):
-    """The file on disk is not the one any more whose upload began."""
+    """The file on the disk has changed since its upload began."""
 
 
 def printable(text: str) -> str:

@@ -25,9 +25,10 @@ _END_SECONDS = 5.0
 class PartsSender:
     """Send parts of ``source`` with ``parallel`` threads.
 
-    The calling thread hashes and asks for signatures, a few parts ahead of those that are sent. A part is read from the
-    file while it is sent, so no part is ever in memory as a whole. ``on_progress`` gets the bytes that the storage has
-    confirmed, in the calling thread. ``digests`` are the SHA-256 of all parts if they were computed before.
+    The calling thread hashes parts and asks for their signatures, a few parts before they are sent. A part is read from
+    the file while it is sent, so no part is ever in memory as a whole. ``on_progress`` gets how many more bytes the
+    storage has confirmed since its last call, in the calling thread. ``digests`` are the SHA-256 of all parts if they
+    were computed before, else empty.
     """
 
     def __init__(
@@ -165,7 +166,7 @@ class PartsSender:
             if attempt == ATTEMPTS or renewals > _MAX_RENEWALS:
                 raise failure
             if is_busy:
-                # Full jitter, so that the lanes do not come back all at once.
+                # A random wait, so that the threads do not send again all at once.
                 backoff_seconds = random.uniform(0.5, 1) * 2 ** (attempt - 1)  # noqa: S311  (no secret)
                 if self._stop.wait(max(wait_seconds, backoff_seconds)):
                     raise Stopped

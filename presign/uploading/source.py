@@ -43,7 +43,7 @@ class SourceFile:
         return cls(path=resolved, size=status.st_size, mtime_ns=status.st_mtime_ns)
 
     def check_unchanged(self) -> None:
-        """Raise FileChanged if size or time of the file are not those from before."""
+        """Raise FileChanged if the file has another size or time of change than before."""
         try:
             status = self.path.stat()
         except OSError:
@@ -53,7 +53,7 @@ class SourceFile:
     def sha256(self, start: int, size: int, *, on_read: Callable[[int], None] | None = None) -> str:
         """Return the hexadecimal SHA-256 of ``size`` bytes from ``start``; never more than 1 MiB is in memory.
 
-        ``on_read`` gets how many bytes of the file lie before the place up to which it was read.
+        ``on_read`` gets the place up to which the file was read, in bytes from its beginning.
         """
         digest, report = hashlib.sha256(), on_read or _ignore
         with self._open() as file:
@@ -148,7 +148,7 @@ class Body(io.RawIOBase):
         return offset
 
     def readinto(self, buffer: Any) -> int:
-        """Fill ``buffer`` as far as one piece of the body goes, and return how many bytes it has; 0 at the end."""
+        """Fill ``buffer`` from one piece of the body, and return how many bytes were written to it; 0 at the end."""
         if self._stop.is_set():
             raise Stopped
         count = self._fill(memoryview(buffer).cast("B"))

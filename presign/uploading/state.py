@@ -1,4 +1,4 @@
-"""What must outlive a crash: the token of an unfinished upload, in a file that only its owner can read.
+"""What a later run needs after a crash: the token of an unfinished upload, in a file that only its owner can read.
 
 The token grants access to the upload. Nothing prints it.
 """
@@ -41,7 +41,7 @@ class Unfinished:
 class StateFile:
     """The file that remembers the unfinished upload of ``path`` to ``api``, in the folder ``folder``.
 
-    It is made with mode 0600 in a folder with mode 0700, and is always whole: it is written beside and renamed.
+    It has mode 0600 in a folder with mode 0700. It is always complete: it is written under another name and renamed.
     """
 
     def __init__(self, folder: Path, *, api: str, path: Path) -> None:

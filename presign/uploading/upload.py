@@ -1,4 +1,4 @@
-"""The whole upload of one file: a ticket, the file or its parts, the completion; and what goes on after a crash."""
+"""The whole upload of one file: a ticket, the file or its parts, and the completion; a later run goes on with it."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Upload:
 
     - ``headers``: go with every request to that server, and never to the storage.
     - ``hash_file``: ask for a ticket that allows only these bytes, by the file's SHA-256.
-    - ``hash_parts``: the same, by the digests of the parts if the file comes in parts. They are hashed once.
+    - ``hash_parts``: the same, by the digests of the parts if the file comes in parts. Each part is hashed once.
     - ``parallel``: how many parts are sent at a time.
     - ``allow_http``: permit addresses without TLS that are not on this machine.
     - ``state_folder``: where the tokens of unfinished uploads are kept.
@@ -81,9 +81,9 @@ class Upload:
         """Upload the file, or go on with the upload of an earlier run, and return the stored object.
 
         ``on_progress`` gets how many bytes of the file are stored or, if it is not sent in parts, on their way.
-        Before that, ``on_hashed`` gets how many are hashed, if the ticket shall allow only these bytes.
-        Raises UploadFailed. What is stored then stays for another run, unless the server has refused the file, or the
-        file has changed meanwhile.
+        Before that, ``on_hashed`` gets how many bytes are hashed, if the ticket shall allow only these bytes.
+        Raises UploadFailed. Another run can then go on with what is stored, unless the server has refused the file, or
+        the file has changed meanwhile.
         """
         self._on_progress, self._on_hashed = on_progress, on_hashed or _ignore
         source = SourceFile.of(self._path)
@@ -114,7 +114,7 @@ class Upload:
         self._state.remove()
 
     def _go_on(self, source: SourceFile, sha256: str | None) -> dict[str, Any] | None:
-        """Go on with the upload of an earlier run; return None if there is none that is one of the same file."""
+        """Go on with the upload of an earlier run; return None if there is no upload of the same file."""
         unfinished = self._state.load()
         if unfinished is None:
             return None
@@ -185,8 +185,8 @@ class Upload:
     def _issue_for_hashed_parts(self, source: SourceFile) -> tuple[Ticket, str | None, HashedParts | None]:
         """Return a ticket that allows only these bytes, and the digests for which it was issued.
 
-        A server that takes no such parts names their size, and the file is hashed again. A server that takes none at
-        all gets the SHA-256 of the whole file.
+        If the server cuts the file into parts of another size, it names this size, and the parts are hashed again. If
+        it takes the file in one request only, it gets the SHA-256 of the whole file.
         """
         part_size = max(_PART_BYTES, -(-source.size // (_MAX_PARTS * _MEBIBYTE)) * _MEBIBYTE)
         for is_last in (False, True) if source.size >= HASHES_FROM_BYTES else ():

@@ -38,9 +38,9 @@ class UploadBucket(pulumi.ComponentResource):
     bucket: pulumi.Output[str]
     """The bucket's name."""
     public_folder: pulumi.Output[str]
-    """The managed folder for published objects: ``public_prefix``, as soon as there is such a folder."""
+    """The managed folder for published objects: ``public_prefix``, known as soon as the folder exists."""
     pending_folder: pulumi.Output[str] | None
-    """The managed folder for pending objects, or None if uploads go straight to the other one."""
+    """The managed folder for pending objects, or None if uploads go straight to ``public_folder``."""
 
     def __init__(
         self,
@@ -80,7 +80,7 @@ class UploadBucket(pulumi.ComponentResource):
             f"{name}-bucket",
             name=bucket_name,
             location=location,
-            # Without it there are access control lists, and no managed folders.
+            # Without it, the bucket has access control lists, and no managed folders.
             uniform_bucket_level_access=True,
             public_access_prevention="inherited" if public_read else "enforced",
             cors=[storage.BucketCorArgs(**rule) for rule in cors],
@@ -106,7 +106,7 @@ class UploadBucket(pulumi.ComponentResource):
                 f"{name}-{kind}-folder",
                 bucket=bucket.name,
                 name=prefix,
-                # The objects stay, under the same names. Without it, a folder with objects could not be replaced.
+                # Without it, a folder with objects could not be replaced. The objects stay, under the same names.
                 force_destroy=True,
                 opts=options,
             )

@@ -30,8 +30,8 @@ class UploadIdentities(pulumi.ComponentResource):
     - ``sign_downloads``: the one that signs may also read what is published, because it signs downloads, too.
     - ``sign_with``: ``signBlob`` needs no key, and one call to Google for each signature; ``hmacKey`` and
       ``privateKey`` create a key, with which the application signs by itself.
-    - ``key_generation``: the number of the keys in use. A higher number replaces them with new ones.
-    - ``keep_previous_key``: the keys with the number before it also stay valid.
+    - ``key_generation``: the number of the keys in use. A higher number replaces them with new keys.
+    - ``keep_previous_key``: the keys of the previous number stay valid, too.
     - ``impersonators``: who may act as these accounts, such as ``user:me@example.com``, to try the application on their
       own machine. The application itself is given the account and needs no entry.
     - ``protect``: the engine refuses to delete the accounts and their rights, which can still be changed. Keys and
@@ -43,7 +43,7 @@ class UploadIdentities(pulumi.ComponentResource):
     signer_email: pulumi.Output[str]
     """The e-mail address of the service account that signs."""
     verifier_email: pulumi.Output[str]
-    """That of the one that verifies, which is the same one without ``separate_verifier``."""
+    """The e-mail address of the service account that verifies; without ``separate_verifier``, of the same account."""
     hmac_access_id: pulumi.Output[str] | None
     """The access ID of the HMAC key that signs, or None without one."""
     hmac_secret: pulumi.Output[str] | None

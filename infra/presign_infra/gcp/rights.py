@@ -1,9 +1,9 @@
 """What the identities may do on Google Cloud, which headers pages may send, and what expires: pure functions.
 
 Google's own roles allow more than presign needs: Storage Object Viewer lists, and Storage Object User replaces. So each
-identity has roles of its own, on a managed folder: a role there holds for each object whose name begins with the
-folder's. Who may create objects but not delete them can replace none. So with a separate verifier, no ticket overwrites
-anything, and nobody replaces what is published.
+identity has roles of its own, on a managed folder. A role there is valid for each object whose name begins with the
+folder's name. An identity that may create objects but not delete them cannot replace one. So with a separate verifier,
+no ticket overwrites anything, and nobody replaces what is published.
 
 Sources: "IAM permissions for JSON methods" and "for XML requests", "Managed folders", "Configure CORS" and "Object
 Lifecycle Management", Cloud Storage documentation.
@@ -89,9 +89,9 @@ def merge_roles(*roles: Role) -> Role:
 
 
 def role_id(bucket: str, name: str) -> str:
-    """Return the ID of a custom role: letters, digits and underscores, another one for each bucket.
+    """Return the ID of a custom role: letters, digits and underscores, and different for each bucket.
 
-    Google keeps the ID of a deleted role for weeks, so a new bucket's role needs a new one.
+    Google keeps the ID of a deleted role for weeks, so the role of a new bucket needs a new ID.
     """
     return f"presign_{re.sub('[^A-Za-z0-9_]', '_', name)[:42]}_{_digest(bucket, name)}"
 
