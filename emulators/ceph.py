@@ -9,13 +9,12 @@ import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
-from urllib.error import HTTPError, URLError
-from urllib.request import urlopen
 
 import boto3
 
 from emulators.ports import HOST, free_port
 from emulators.processes import ServerProcess, StartFailed, writing_files
+from emulators.s3_store import S3Store, answers
 from emulators.seaweedfs import AccessKey
 from emulators.stores import ceph_programs
 
@@ -31,44 +30,25 @@ _CAPABILITIES = {
 }
 
 
-class CephGateway:
-    """A ``radosgw`` with a cluster of its own, whose files live in ``directory``; a context manager.
+class CephGateway(S3Store):
+    """A ``radosgw`` with a cluster of its own; see S3Store.
 
     The processes need no systemd and no root: a monitor, a storage daemon with ``memstore``, and the gateway. Objects
-    are gone after ``stop``. Raises NotInstalled and StartFailed.
+    are gone after ``stop``. ``admin`` owns the buckets and may write the policies of other users. Raises NotInstalled
+    and StartFailed.
     """
 
     name = "Ceph RGW"
 
     def __init__(self, *, directory: Path, admin: AccessKey, region: str) -> None:
+        super().__init__(directory=directory, admin=admin)
         ceph_programs()
-        self._directory = directory.absolute()
-        self._admin = admin
         self._region = region
-        self._port = free_port()
-        self._processes: list[ServerProcess] = []
-
-    @property
-    def endpoint_url(self) -> str:
-        """Where the store speaks S3."""
-        return f"http://{HOST}:{self._port}"
-
-    @property
-    def admin(self) -> AccessKey:
-        """The key that owns the buckets and may write the policies of other users."""
-        return self._admin
 
     @property
     def version(self) -> str:
         """The installed version, such as 16.2.15."""
         return self._command("radosgw", "--version").split()[2].partition("-")[0].partition("+")[0]
-
-    def __enter__(self) -> CephGateway:
-        self.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.stop()
 
     def start(self) -> None:
         """Make a cluster, start its processes and return once the gateway answers S3 requests."""
@@ -78,28 +58,19 @@ class CephGateway:
             for folder in ("mon", "osd"):
                 (self._directory / folder).mkdir(parents=True, mode=0o700)
             (self._directory / "ceph.conf").write_text(self._configuration(cluster, monitor))
-        try:
-            for number, (name, rights) in enumerate(_CAPABILITIES.items()):
-                caps = [each for service, right in rights.items() for each in ("--cap", service, right)]
-                create = [] if number else ["--create-keyring"]
-                self._command("ceph-authtool", *create, "keyring", "--gen-key", "-n", name, *caps)
-            self._command("monmaptool", "--create", "--fsid", cluster, "--addv", "a", monitor, "monmap")
-            self._command("ceph-mon", "--mkfs", "-i", "a", "--monmap", "monmap", "--keyring", "keyring")
-            self._run("ceph-mon", "-i", "a")
-            self._command("ceph", "--connect-timeout", str(_COMMAND_SECONDS), "osd", "new", disk, "0")
-            self._command("ceph-osd", "-i", "0", "--mkfs", "--osd-uuid", disk)
-            self._run("ceph-osd", "-i", "0")
-            gateway = self._run("radosgw", "-n", "client.rgw")
-            gateway.wait_until(self._answers, seconds=START_SECONDS, error_pattern=r" -1 ")
-            self._make_user("admin", self._admin, "--caps", "user-policy=*")
-        except BaseException:
-            self.stop()
-            raise
-
-    def stop(self) -> None:
-        """Stop all processes; nothing happens if they do not run."""
-        while self._processes:
-            self._processes.pop().stop()
+        for number, (name, rights) in enumerate(_CAPABILITIES.items()):
+            caps = [each for service, right in rights.items() for each in ("--cap", service, right)]
+            create = [] if number else ["--create-keyring"]
+            self._command("ceph-authtool", *create, "keyring", "--gen-key", "-n", name, *caps)
+        self._command("monmaptool", "--create", "--fsid", cluster, "--addv", "a", monitor, "monmap")
+        self._command("ceph-mon", "--mkfs", "-i", "a", "--monmap", "monmap", "--keyring", "keyring")
+        self._run("ceph-mon", "-i", "a")
+        self._command("ceph", "--connect-timeout", str(_COMMAND_SECONDS), "osd", "new", disk, "0")
+        self._command("ceph-osd", "-i", "0", "--mkfs", "--osd-uuid", disk)
+        self._run("ceph-osd", "-i", "0")
+        gateway = self._run("radosgw", "-n", "client.rgw")
+        gateway.wait_until(lambda: answers(self.endpoint_url), seconds=START_SECONDS, error_pattern=r" -1 ")
+        self._make_user("admin", self._admin, "--caps", "user-policy=*")
 
     def add_user(self, name: str, policy: Mapping[str, Any]) -> AccessKey:
         """Make a user who may do what ``policy`` says and nothing else, and return its access key."""
@@ -182,15 +153,6 @@ class CephGateway:
         )
         self._processes.append(process)
         return process
-
-    def _answers(self) -> bool:
-        try:
-            with urlopen(self.endpoint_url, timeout=2) as answer:
-                return bool(answer.status == 200)
-        except HTTPError:
-            return False
-        except (URLError, OSError):
-            return False
 
 
 def _last_line(text: str) -> str:

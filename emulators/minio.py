@@ -8,8 +8,6 @@ import secrets
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-from urllib.error import URLError
-from urllib.request import urlopen
 
 import urllib3
 from minio.credentials.providers import StaticProvider
@@ -17,6 +15,7 @@ from minio.minioadmin import MinioAdmin
 
 from emulators.ports import HOST, free_port
 from emulators.processes import ServerProcess, writing_files
+from emulators.s3_store import S3Store, answers
 from emulators.seaweedfs import AccessKey
 from emulators.stores import MINIO, go_program
 
@@ -24,47 +23,27 @@ START_SECONDS = 120.0
 _GRACE_SECONDS = 2.0
 
 
-class Minio:
-    """A ``minio server`` whose data lives in ``directory``; a context manager that starts and stops it.
+class Minio(S3Store):
+    """A ``minio server``; see S3Store.
 
-    ``origins`` are those whose pages may use it: MinIO has no CORS rules of a bucket. Raises NotInstalled and
-    StartFailed.
+    ``origins`` are the origins of the pages that may use it, because MinIO has no CORS rules for one bucket. Raises
+    NotInstalled and StartFailed.
     """
 
     name = "MinIO"
     version = f"{MINIO.version.split('-')[1][:4]}-{MINIO.version.split('-')[1][4:6]}-{MINIO.version.split('-')[1][6:8]}"
 
     def __init__(self, *, directory: Path, admin: AccessKey, origins: tuple[str, ...] = ()) -> None:
+        super().__init__(directory=directory, admin=admin)
         self._executable = go_program(MINIO)
-        self._directory = directory.absolute()
-        self._admin = admin
         self._origins = origins
-        self._port = free_port()
-        self._process: ServerProcess | None = None
-
-    @property
-    def endpoint_url(self) -> str:
-        """Where the store speaks S3."""
-        return f"http://{HOST}:{self._port}"
-
-    @property
-    def admin(self) -> AccessKey:
-        """The key that may do everything."""
-        return self._admin
-
-    def __enter__(self) -> Minio:
-        self.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.stop()
 
     def start(self) -> None:
         """Start the server and return once it answers S3 requests."""
         with writing_files():
             self._directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         address, console = f"{HOST}:{self._port}", f"{HOST}:{free_port()}"
-        self._process = ServerProcess(
+        process = ServerProcess(
             [self._executable, "server", "data", "--address", address, "--console-address", console],
             name=self.name,
             directory=self._directory,
@@ -81,13 +60,9 @@ class Minio:
             log_name="minio.log",
             grace_seconds=_GRACE_SECONDS,
         )
-        self._process.wait_until(self._answers, seconds=START_SECONDS, error_pattern="FATAL|ERROR|Unable")
-
-    def stop(self) -> None:
-        """Stop the server; nothing happens if it does not run."""
-        if self._process is not None:
-            self._process.stop()
-            self._process = None
+        self._processes.append(process)
+        health = f"{self.endpoint_url}/minio/health/ready"
+        process.wait_until(lambda: answers(health), seconds=START_SECONDS, error_pattern="FATAL|ERROR|Unable")
 
     def add_user(self, name: str, policy: Mapping[str, Any]) -> AccessKey:
         """Make a user who may do what ``policy`` says and nothing else, and return its access key."""
@@ -104,10 +79,3 @@ class Minio:
         admin.policy_add(name, policy_file=str(document))
         admin.policy_set(name, user=name)
         return key
-
-    def _answers(self) -> bool:
-        try:
-            with urlopen(f"{self.endpoint_url}/minio/health/ready", timeout=2) as answer:
-                return bool(answer.status == 200)
-        except (URLError, OSError):
-            return False

@@ -7,13 +7,12 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-from urllib.error import HTTPError, URLError
-from urllib.request import urlopen
 
 import boto3
 
 from emulators.ports import HOST, free_port
 from emulators.processes import ServerProcess, writing_files
+from emulators.s3_store import S3Store, answers
 from emulators.seaweedfs import AccessKey
 from emulators.stores import VERSITYGW, go_program
 
@@ -24,8 +23,8 @@ _HEALTH = "/health-of-the-gateway"
 _SOCKET = "iam.sock"
 
 
-class VersityGateway:
-    """A ``versitygw posix`` and a ``versitygw iam`` whose data live in ``directory``; a context manager.
+class VersityGateway(S3Store):
+    """A ``versitygw posix`` and a ``versitygw iam``; see S3Store.
 
     Raises NotInstalled and StartFailed.
     """
@@ -34,52 +33,24 @@ class VersityGateway:
     version = VERSITYGW.version.removeprefix("v")
 
     def __init__(self, *, directory: Path, admin: AccessKey, region: str) -> None:
+        super().__init__(directory=directory, admin=admin)
         self._executable = go_program(VERSITYGW)
-        self._directory = directory.absolute()
-        self._admin = admin
         self._region = region
-        self._port, self._iam_port = free_port(), free_port()
-        self._processes: list[ServerProcess] = []
-
-    @property
-    def endpoint_url(self) -> str:
-        """Where the store speaks S3."""
-        return f"http://{HOST}:{self._port}"
-
-    @property
-    def admin(self) -> AccessKey:
-        """The key that may do everything."""
-        return self._admin
-
-    def __enter__(self) -> VersityGateway:
-        self.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.stop()
+        self._iam_port = free_port()
 
     def start(self) -> None:
         """Start both processes and return once they answer."""
         with writing_files():
             for folder in ("data", "users", "sidecar"):
                 (self._directory / folder).mkdir(parents=True, exist_ok=True, mode=0o700)
-        try:
-            self._run("iam", self._iam_port, [], ["iam", "--dir", "users", "--private-ports", _SOCKET])
-            self._run(
-                "gateway",
-                self._port,
-                ["--iam-standalone-endpoint", f"../{_SOCKET}", "--iam-cache-disable"],
-                # Not every file system of a temporary folder has extended attributes.
-                ["posix", "--sidecar", str(self._directory / "sidecar"), "data"],
-            )
-        except BaseException:
-            self.stop()
-            raise
-
-    def stop(self) -> None:
-        """Stop both processes; nothing happens if they do not run."""
-        while self._processes:
-            self._processes.pop().stop()
+        self._run("iam", self._iam_port, [], ["iam", "--dir", "users", "--private-ports", _SOCKET])
+        self._run(
+            "gateway",
+            self._port,
+            ["--iam-standalone-endpoint", f"../{_SOCKET}", "--iam-cache-disable"],
+            # Not every file system of a temporary folder has extended attributes.
+            ["posix", "--sidecar", str(self._directory / "sidecar"), "data"],
+        )
 
     def add_user(self, name: str, policy: Mapping[str, Any]) -> AccessKey:
         """Make a user who may do what ``policy`` says and nothing else, and return its access key."""
@@ -120,14 +91,4 @@ class VersityGateway:
             grace_seconds=_GRACE_SECONDS,
         )
         self._processes.append(process)
-        process.wait_until(lambda: _answers(port), seconds=START_SECONDS)
-
-
-def _answers(port: int) -> bool:
-    try:
-        with urlopen(f"http://{HOST}:{port}{_HEALTH}", timeout=2):
-            return True
-    except HTTPError:
-        return False
-    except (URLError, OSError):
-        return False
+        process.wait_until(lambda: answers(f"http://{HOST}:{port}{_HEALTH}"), seconds=START_SECONDS)
