@@ -10,11 +10,22 @@ from datetime import datetime, timedelta, timezone
 from functools import cached_property
 from typing import Any, Literal
 
+from demo_server.storages.local_storage import PENDING_PREFIX, PUBLIC_PREFIX
 from emulators.wire import Answer, Attempt
-from presign import Accept, InspectedObject, Presigner, PresignError, Reject, StoredObject, Ticket, UploadRequest
-from presign.errors import PartsMissing, UploadEnded
+from presign import (
+    Accept,
+    InspectedObject,
+    Presigner,
+    PresignError,
+    Reject,
+    StoredObject,
+    Ticket,
+    UploadPolicy,
+    UploadRequest,
+)
+from presign.errors import PartsMissing, Rejected, UploadEnded
 from presign.testing import InterruptedBackend
-from tests.conftest import PNG
+from tests.conftest import PNG, TOKEN_SECRET
 
 OWNER, OTHER_OWNER = "alice", "mallory"
 TAIL = b"the last part"
@@ -42,7 +53,7 @@ class Row:
     - ``hashed``: whether the parts are signed with their SHA-256.
     - ``differs``: for servers that are known to answer otherwise than the service itself, how; ``taken`` is the opposite
       there.
-    - ``either``: for servers on which the attack may also be without effect, why.
+    - ``either``: for servers on which the attack may be without effect, or make the file a rejected one, why.
     - ``itself``: what the service itself does, if no server here does it.
     """
 
@@ -95,13 +106,30 @@ class Scene(ABC):
         """An upload of another owner."""
         return self.issue(owner=OTHER_OWNER)
 
-    # What differs between the clouds
-
-    @abstractmethod
-    def presigner_with(
-        self, *, hours: float = 0, name: str = "attacked", secret: str = "a secret of the attacks"
-    ) -> Presigner:
+    def presigner_with(self, *, hours: float = 0, name: str = "attacked", secret: str = TOKEN_SECRET) -> Presigner:
         """Return a presigner whose clock is so many hours ahead."""
+        return Presigner(
+            name=name,
+            backend=self.backend,
+            policy=UploadPolicy(
+                content_types={"image/png"},
+                max_bytes=100 * self.part_bytes,
+                prefix=PUBLIC_PREFIX,
+                pending_prefix=PENDING_PREFIX,
+                parts_from_bytes=self.part_bytes,
+                part_bytes=self.part_bytes,
+                metadata={"tenant": "7"},
+            ),
+            secret=secret,
+            inspect=self.inspect,
+            clock=_clock_ahead(hours),
+        )
+
+    def pending_key(self, ticket: Ticket) -> str:
+        """Return the key of the upload until its publication."""
+        return f"{PENDING_PREFIX}{ticket.key.rpartition('/')[2]}"
+
+    # What differs between the clouds
 
     @abstractmethod
     def send(self, attempt: Attempt) -> Answer: ...
@@ -185,7 +213,7 @@ class Scene(ABC):
             assert self.complete() == stored
         verdict = self._verdict()
         assert outcomes == [row.taken != (self.server in row.differs)], outcomes
-        assert verdict is row.verdict or (verdict is None and self.server in row.either), verdict
+        assert verdict is row.verdict or (self.server in row.either and verdict in (None, Rejected)), verdict
         assert bool(self.published()) == (verdict is None)
         self._require_private_and_apart()
         for key in self.published():
@@ -235,11 +263,8 @@ class Scene(ABC):
             raise AssertionError("another upload was completed")
 
 
-def _now(hours: float) -> Callable[[], datetime]:
+def _clock_ahead(hours: float) -> Callable[[], datetime]:
     return lambda: datetime.now(timezone.utc) + timedelta(hours=hours)
-
-
-clock_ahead = _now
 
 
 def _token_calls(do: Callable[[Presigner, str], object]) -> Callable[[Scene], Call]:

@@ -15,9 +15,9 @@ import pytest
 
 from emulators.azurite import ACCOUNT_KEY, ACCOUNT_NAME, Azurite
 from emulators.wire import Answer, Attempt
-from presign import Presigner, Ticket, UploadPolicy
-from presign.errors import PartsMissing, Rejected, RuleViolated
-from tests.attacks.scene import OTHER_TAIL, OWNER, SECRET, TAIL, TOKEN_ROWS, Row, Scene, Sent, clock_ahead, one
+from presign import Ticket
+from presign.errors import PartsMissing, Rejected, RuleViolated, UploadEnded
+from tests.attacks.scene import OTHER_TAIL, OWNER, SECRET, TAIL, TOKEN_ROWS, Row, Scene, Sent, one
 from tests.azure.accounts import RunningAccount, prepare_account
 
 PART_BYTES = 64
@@ -30,26 +30,6 @@ class AzureScene(Scene):
     def __init__(self, account: RunningAccount, backend: Any) -> None:
         self.account = account
         super().__init__(backend, part_bytes=PART_BYTES, server="Azurite")
-
-    def presigner_with(
-        self, *, hours: float = 0, name: str = "attacked", secret: str = "a secret of the attacks"
-    ) -> Presigner:
-        return Presigner(
-            name=name,
-            backend=self.backend,
-            policy=UploadPolicy(
-                content_types={"image/png"},
-                max_bytes=100 * PART_BYTES,
-                prefix="public/",
-                pending_prefix="pending/",
-                parts_from_bytes=PART_BYTES,
-                part_bytes=PART_BYTES,
-                metadata={"tenant": "7"},
-            ),
-            secret=secret,
-            inspect=self.inspect,
-            clock=clock_ahead(hours),
-        )
 
     def send(self, attempt: Attempt) -> Answer:
         return self.account.send(attempt)
@@ -64,9 +44,6 @@ class AzureScene(Scene):
 
     def delete_public(self, key: str) -> None:
         self.account.blob("public", key).delete_blob(delete_snapshots="include")
-
-    def pending_key(self, ticket: Ticket) -> str:
-        return f"pending/{ticket.key.rpartition('/')[2]}"
 
     def pending_url(self, ticket: Ticket) -> str:
         return f"{self.account.azurite.account_url}/pending/{self.pending_key(ticket)}"
@@ -139,17 +116,17 @@ ROWS: dict[str, Row] = {
     "a block: with a number that the file does not have": _at(
         "sent", None, lambda s: s.with_id(_own_id(base64.b64decode(s.ids()[0]).decode()[:-1] + "3"))
     ),
-    "a block: with an id of its own": _at("sent", None, lambda s: s.with_id(_own_id("0123456789abcdef-000002"))),
+    "a block: with an id of its own": _at("sent", None, lambda s: s.with_id(_own_id("0123456789abcdef01234567-000002"))),
     "a block: with an id of another length": one(lambda s: s.with_id(_own_id("x")), when="sent"),
     "a block: with an id that is not base64": one(lambda s: s.with_id("!!!"), when="sent"),
     "a block: from another address": one(
         lambda s: s.write(comp="block", x_ms_copy_source=s.secret_url()).with_another_parameter("blockid", s.ids()[1]), when="sent"
     ),
-    **{f"a block: the same again, {when}": _at(when, PartsMissing if when == "aborted" else None, lambda s: s.part()) for when in MOMENTS},
+    **{f"a block: the same again, {when}": _at(when, UploadEnded if when == "aborted" else None, lambda s: s.part()) for when in MOMENTS},
     **_each_moment(
         "a block: other bytes of the right length",
         lambda s: s.part(body=OTHER_TAIL),
-        sent=Rejected, listed=Rejected, aborted=PartsMissing,
+        sent=Rejected, listed=Rejected, aborted=UploadEnded,
     ),
     "a block: another length, between the list and the commit": _at("listed", RuleViolated, lambda s: s.part(body=TAIL + b"!")),
     # A commit by the client itself.
@@ -165,12 +142,12 @@ ROWS: dict[str, Row] = {
     "commits: the whole file with an encoding": _at("sent", RuleViolated, lambda s: s.commit(*s.ids(), **PNG_TYPE, x_ms_blob_content_encoding="gzip")),
     "commits: the whole file with a disposition": _at("sent", RuleViolated, lambda s: s.commit(*s.ids(), **PNG_TYPE, x_ms_blob_content_disposition="attachment; filename=x.exe")),
     "commits: the blocks of another upload": one(lambda s: s.commit(*s.ids(s.other), **PNG_TYPE), when="sent"),
-    "commits: blocks that are not there": one(lambda s: s.commit(_own_id("0123456789abcdef-000009"), **PNG_TYPE), when="sent"),
+    "commits: blocks that are not there": one(lambda s: s.commit(_own_id("0123456789abcdef01234567-000009"), **PNG_TYPE), when="sent"),
     "commits: foreign blocks of the right sizes": Row(
         do=lambda s: [
-            s.with_id(_own_id("0123456789abcdef-000001"), body=s.parts[0]),
-            s.with_id(_own_id("0123456789abcdef-000002"), body=OTHER_TAIL),
-            s.commit(_own_id("0123456789abcdef-000001"), _own_id("0123456789abcdef-000002"), **PNG_TYPE),
+            s.with_id(_own_id("0123456789abcdef01234567-000001"), body=s.parts[0]),
+            s.with_id(_own_id("0123456789abcdef01234567-000002"), body=OTHER_TAIL),
+            s.commit(_own_id("0123456789abcdef01234567-000001"), _own_id("0123456789abcdef01234567-000002"), **PNG_TYPE),
         ],
         when="sent", taken=True, verdict=Rejected,
     ),

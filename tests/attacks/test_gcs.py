@@ -15,10 +15,10 @@ from emulators.gcs_parts import GcsPartLimits
 from emulators.gcs_reference import GcsReference
 from emulators.serving import serve
 from emulators.wire import Answer, Attempt, send, send_and_hang_up
-from presign import PartLimits, Presigner, Ticket, UploadPolicy
+from presign import PartLimits, Ticket
 from presign.errors import Rejected, UploadEnded
 from presign.gcs import GCSBackend
-from tests.attacks.scene import OTHER_TAIL, OWNER, SECRET, TAIL, TOKEN_ROWS, Row, Scene, clock_ahead, one
+from tests.attacks.scene import OTHER_TAIL, OWNER, SECRET, TAIL, TOKEN_ROWS, Row, Scene, one
 from tests.gcs.reference import ACCESS_ID, BUCKET, HMAC_SECRET, PENDING_BUCKET
 
 PART_BYTES = 64
@@ -30,26 +30,6 @@ class GcsScene(Scene):
         self.app = app
         self.url = url
         super().__init__(backend, part_bytes=PART_BYTES, server="the reference")
-
-    def presigner_with(
-        self, *, hours: float = 0, name: str = "attacked", secret: str = "a secret of the attacks"
-    ) -> Presigner:
-        return Presigner(
-            name=name,
-            backend=self.backend,
-            policy=UploadPolicy(
-                content_types={"image/png"},
-                max_bytes=100 * PART_BYTES,
-                prefix="public/",
-                pending_prefix="pending/",
-                parts_from_bytes=PART_BYTES,
-                part_bytes=PART_BYTES,
-                metadata={"tenant": "7"},
-            ),
-            secret=secret,
-            inspect=self.inspect,
-            clock=clock_ahead(hours),
-        )
 
     def send(self, attempt: Attempt) -> Answer:
         return send(attempt)
@@ -67,9 +47,6 @@ class GcsScene(Scene):
 
     def delete_public(self, key: str) -> None:
         del self.objects[key]
-
-    def pending_key(self, ticket: Ticket) -> str:
-        return f"pending/{ticket.key.rpartition('/')[2]}"
 
     def pending_url(self, ticket: Ticket) -> str:
         return f"{self.url}/{PENDING_BUCKET}/{self.pending_key(ticket)}"

@@ -20,11 +20,11 @@ from emulators.s3_rights import MINIO, Leniency
 from emulators.serving import serve
 from emulators.signature_v4 import HmacKey
 from emulators.wire import Answer, Attempt, send, send_and_hang_up
-from presign import Presigner, Ticket, UploadPolicy
+from presign import Ticket
 from presign.errors import Rejected, UploadEnded
 from presign.s3 import S3Backend
-from tests.attacks.scene import OTHER_TAIL, OWNER, SECRET, TAIL, TOKEN_ROWS, Row, Scene, clock_ahead, one
-from tests.conftest import TOKEN_SECRET, Store
+from tests.attacks.scene import OTHER_TAIL, OWNER, SECRET, TAIL, TOKEN_ROWS, Row, Scene, one
+from tests.conftest import Store
 from tests.small_parts import PART_BYTES, SmallPartsBackend
 
 SMALL_BYTES = 64
@@ -35,24 +35,6 @@ class S3Scene(Scene):
     def __init__(self, store: Store, backend: Any, *, part_bytes: int, hashed: bool = False) -> None:
         self.store = store
         super().__init__(backend, part_bytes=part_bytes, server=store.name, hashed=hashed)
-
-    def presigner_with(self, *, hours: float = 0, name: str = "attacked", secret: str = TOKEN_SECRET) -> Presigner:
-        return Presigner(
-            name=name,
-            backend=self.backend,
-            policy=UploadPolicy(
-                content_types={"image/png"},
-                max_bytes=100 * self.part_bytes,
-                prefix=PUBLIC_PREFIX,
-                pending_prefix=PENDING_PREFIX,
-                parts_from_bytes=self.part_bytes,
-                part_bytes=self.part_bytes,
-                metadata={"tenant": "7"},
-            ),
-            secret=secret,
-            inspect=self.inspect,
-            clock=clock_ahead(hours),
-        )
 
     def send(self, attempt: Attempt) -> Answer:
         return send(attempt)
@@ -72,9 +54,6 @@ class S3Scene(Scene):
 
     def pending_url(self, ticket: Ticket) -> str:
         return f"{self.store.endpoint_url}/{self.store.bucket}/{self.pending_key(ticket)}"
-
-    def pending_key(self, ticket: Ticket) -> str:
-        return f"{PENDING_PREFIX}{ticket.key.rpartition('/')[2]}"
 
     def path(self, key: str, bucket: str | None = None) -> str:
         return f"/{bucket or self.store.bucket}/{key}"
