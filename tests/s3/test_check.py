@@ -87,6 +87,22 @@ def test_a_store_that_refuses_the_region_without_naming_its_own_is_no_success() 
     assert caught.value.field == "region"
 
 
+@pytest.mark.parametrize("code", ["AccessDenied", "NoSuchBucket"])
+def test_a_store_that_names_a_region_in_each_answer_may_forbid_the_list(code: str) -> None:
+    """Its answer shows that it accepts the region: it has verified the signature."""
+
+    async def forbid(scope: Scope, receive: Receive, send: Send) -> None:
+        body = f"<Error><Code>{code}</Code><Region>us-east-1</Region></Error>"
+        await Response(body, status_code=403 if code == "AccessDenied" else 404)(scope, receive, send)
+
+    with serve(forbid) as url:
+        if code == "AccessDenied":
+            _backend(endpoint_url=url).check()
+        else:
+            with pytest.raises(ConfigurationError, match="does not exist"):
+                _backend(endpoint_url=url).check()
+
+
 @pytest.mark.parametrize("host", ["account.r2.cloudflarestorage.com", "s3.eu-central-003.backblazeb2.com"])
 def test_forms_for_a_store_that_has_none_are_refused_before_the_first_upload(host: str) -> None:
     with pytest.raises(ConfigurationError, match="has no POST forms; set upload_method=put") as caught:
