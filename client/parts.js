@@ -152,7 +152,7 @@ async function issueForParts(core, upload) {
         upload.digests = [];
         return null;
       }
-      if (field !== "part_size" || !limit || isLast) throw error;
+      if (field !== "part_size" || !limit || limit < 0 || isLast) throw error;
       part_size = limit;
       continue;
     }

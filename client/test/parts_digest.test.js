@@ -153,6 +153,15 @@ test("parts of the size that the server names are hashed anew, once", async (t) 
   }
 });
 
+test("a size that no part can have is not tried", async (t) => {
+  for (const limit of [0, -1, undefined]) {
+    const refusal = { status: 400, body: { code: "invalid_request", field: "part_size", limit } };
+    const { api, asked } = await startLargeServers(t, { onRequest: () => refusal });
+    await assert.rejects(upload(film(), { api, digest: true, resume: false }), { code: "invalid_request" });
+    assert.equal(asked["/upload"].length, 1);
+  }
+});
+
 test("a ticket that is not for the digest is not used, and its upload is aborted", async (t) => {
   for (const ignored of ["parts_digest", "part_size"]) {
     const onRequest = (/** @type {string} */ path, /** @type {any} */ content) => {

@@ -197,7 +197,7 @@ class Upload:
             except Refused as refusal:
                 if refusal.field == "parts_digest":
                     break
-                if refusal.field != "part_size" or not refusal.limit or is_last:
+                if refusal.field != "part_size" or refusal.limit is None or refusal.limit <= 0 or is_last:
                     raise
                 part_size = refusal.limit
         sha256 = self._sha256(source)
