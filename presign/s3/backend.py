@@ -93,7 +93,8 @@ class S3Backend:
       "storage" only of rules that this store was seen to enforce. Completion verifies the others.
     - ``sign_guards``: give every PUT ticket signed headers that make copies and public access control lists impossible,
       for stores that obey headers which nobody signed. By default, on every store but Amazon S3, Cloudflare R2,
-      Backblaze B2 and Google. The CORS rules must allow these headers.
+      Backblaze B2 and Google. The CORS rules must allow these headers. Parts that are signed for Uppy's Companion mode
+      have guards only with True, because Uppy 6 sends no headers with a part.
 
     Credentials are loaded when the backend is built, and renewed in the background. Raises ConfigurationError.
 
@@ -206,6 +207,7 @@ class S3Backend:
             is_aws=self._is_aws,
             shown=None if self._learned is None else self._learned.of("parts"),
             guards=part_guards(wanted=guards),
+            guards_of_urls=part_guards(wanted=bool(sign_guards)),
         )
 
     def __repr__(self) -> str:

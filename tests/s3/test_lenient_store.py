@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta, timezone
@@ -159,6 +159,25 @@ def test_a_part_with_guards_is_no_copy_of_another_object() -> None:
             )
             assert send(attempt).status == status
             assert presigner.list_parts(ticket.token).numbers == (), "a part of another size never counts"
+
+
+@pytest.mark.parametrize(("sign_guards", "of_urls"), [(None, False), (True, True), (False, False)])
+def test_parts_for_a_client_that_sends_no_headers_have_guards_only_if_the_application_wants_them(
+    sign_guards: bool | None, of_urls: bool
+) -> None:
+    with _run(MINIO) as running:
+        presigner = Presigner(
+            backend=running.backend(upload_method="put", sign_guards=sign_guards),
+            policy=UploadPolicy(content_types={"image/png"}, max_bytes=10**7, parts_from_bytes=1, prefix="public/"),
+            secret=TOKEN_SECRET,
+        )
+        ticket = presigner.issue(png_request(size=6 * 1024**2))
+        (part,) = presigner.sign_parts(ticket.token, [1]).requests
+        (by_url,) = presigner.sign_parts(ticket.token, [1], url_alone=True).requests
+        names = {"x-amz-copy-source-if-match", "x-amz-copy-if-match"}
+        assert set(part.headers) == (set() if sign_guards is False else names)
+        assert set(by_url.headers) == (names if of_urls else set())
+        assert send(Attempt(method="PUT", url=by_url.url, body=bytes(by_url.size))).status == (403 if of_urls else 200)
 
 
 @pytest.mark.parametrize(
@@ -327,7 +346,7 @@ def test_a_cloud_that_may_refuse_the_name_of_ceph_never_gets_it(
     monkeypatch.setattr("presign.s3.requests.send", (lambda *_: None) if through_boto3 else answer)
     backend._copier._requests.client.meta.events.register("before-send.s3", answer_boto3)
     grant, head = _grant_of("public/1"), ObjectHead(size=3, content_type="image/png", etag="0" * 32)
-    calls = [
+    calls: list[Callable[[], object]] = [
         lambda: backend._copier._copy(grant, head),
         lambda: backend._copier._try_a_part_of_another_etag(grant, head, {**_TARGET, "UploadId": "1"}),
     ]
