@@ -311,8 +311,13 @@ class S3Backend:
         ``lifetime``. A store that is known to have no forms must not be used with ``upload_method="post"``.
         """
         if self._browser_requests.posts_always and not self._store_has_post:
+            reason = (
+                f"{self._endpoint_url} has no POST forms"
+                if self._learned is None
+                else "learned shows no POST form that worked (presign doctor --write learns it again)"
+            )
             raise ConfigurationError(
-                f"{self._endpoint_url} has no POST forms; set upload_method=put",
+                f"{reason}; set upload_method=put",
                 field="upload_method",
                 value="post",
                 limit="put",

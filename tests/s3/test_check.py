@@ -15,7 +15,8 @@ from emulators.s3_bucket import S3Bucket
 from emulators.s3_reference import S3Reference
 from emulators.serving import serve
 from emulators.signature_v4 import HmacKey
-from presign import ConfigurationError, Presigner, UploadPolicy
+from presign import ConfigurationError, Presigner, Rule, UploadPolicy
+from presign.backends.knowledge import StoreKnowledge
 from presign.s3 import S3Backend
 from tests.conftest import TOKEN_SECRET
 from tests.doctor.s3_store import Set, run_store
@@ -107,6 +108,13 @@ def test_a_store_that_names_a_region_in_each_answer_may_forbid_the_list(code: st
 def test_forms_for_a_store_that_has_none_are_refused_before_the_first_upload(host: str) -> None:
     with pytest.raises(ConfigurationError, match="has no POST forms; set upload_method=put") as caught:
         _backend(endpoint_url=f"https://{host}", upload_method="post").check()
+    assert caught.value.field == "upload_method"
+
+
+def test_forms_of_which_the_doctor_has_learned_nothing_are_refused_with_that_reason() -> None:
+    learned = StoreKnowledge(storage="s3://my-bucket", shown={"put": frozenset({Rule.TYPE})})
+    with pytest.raises(ConfigurationError, match="learned shows no POST form that worked") as caught:
+        _backend(endpoint_url="https://minio.example.com", upload_method="post", learned=learned).check()
     assert caught.value.field == "upload_method"
 
 
