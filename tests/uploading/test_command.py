@@ -16,6 +16,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from ipaddress import ip_address
@@ -34,7 +35,18 @@ from emulators.s3_parts import PartLimits as ReferencePartLimits
 from emulators.s3_reference import S3Reference
 from emulators.serving import serve
 from emulators.signature_v4 import HmacKey
-from presign import Accept, PartLimits, PartsDigest, Presigner, Reject, Unauthenticated, UploadPolicy, UploadRequest
+from presign import (
+    Accept,
+    PartLimits,
+    PartsDigest,
+    Presigner,
+    Reject,
+    Rule,
+    Ticket,
+    Unauthenticated,
+    UploadPolicy,
+    UploadRequest,
+)
 from presign.policy import DEFAULT_PART_BYTES
 from presign.s3 import S3Backend
 from presign.uploading.upload import _PART_BYTES
@@ -525,6 +537,29 @@ def test_the_file_is_hashed_again_in_parts_of_the_size_that_the_server_names(
         answer = client.run(f"{relay.url}/files/videos", "--digest")
         assert _paths(relay) == ["upload", "upload", "parts", "complete"]
     assert _stored(s3_reference, answer) == HASHED
+
+
+@pytest.mark.parametrize("ignored", ["parts_digest", "part_size"])
+def test_a_ticket_that_is_not_for_the_digest_is_not_used(
+    seaweedfs: Store, client: Client, monkeypatch: pytest.MonkeyPatch, ignored: str
+) -> None:
+    """An older server, or another one, may ignore what it does not know."""
+    client.write(HASHED)
+    presigner = _presigner(seaweedfs)
+    issue, before = presigner.issue, _unfinished(seaweedfs)
+
+    def issue_without(request: UploadRequest, **options: Any) -> Ticket:
+        given: dict[str, Any] = {"part_size": None} if ignored == "part_size" else {}
+        ticket = issue(replace(request, parts_digest=None, **given), **options)
+        return ticket if ignored == "parts_digest" else replace(ticket, enforced={Rule.CHECKSUM: "completion"})
+
+    monkeypatch.setattr(presigner, "issue", issue_without)
+    with ADAPTERS["asgi"]([presigner], _decide) as url, run_relay(url) as relay:
+        answer = client.run(f"{relay.url}/files/videos", "--digest")
+        assert _paths(relay) == ["upload", "abort"]
+    assert (answer.returncode, answer.stdout) == (1, "")
+    assert "its ticket is not for the digest of the parts" in answer.stderr
+    assert _unfinished(seaweedfs) == before
 
 
 def test_all_clients_cut_a_file_that_they_hash_into_parts_of_the_default_policy() -> None:
