@@ -112,15 +112,12 @@ class Copier:
         if self._compares_the_source is None:
             self._compares_the_source = self._refuses_another_etag(grant, head)
         if self._compares_the_source is False:
-            raise self._uncompared()
-
-    def _uncompared(self) -> ConfigurationError:
-        return ConfigurationError(
-            f"the store of s3://{self._requests.bucket} copies an object although its ETag is not the one that was "
-            f"verified ({self._conditions[0]}), so nothing can be published safely; turn on versioning of the bucket, "
-            "because a copy then names the version",
-            field="pending_prefix",
-        )
+            raise ConfigurationError(
+                f"the store of s3://{self._requests.bucket} copies an object although its ETag is not the one that was "
+                f"verified ({self._conditions[0]}), so nothing can be published safely; turn on versioning of the "
+                "bucket, because a copy then names the version",
+                field="pending_prefix",
+            )
 
     def _refuses_another_etag(self, grant: Grant, head: ObjectHead) -> bool:
         # The copy may have bytes that nobody verified, and stay, so no browser must run them.
@@ -282,7 +279,14 @@ class Copier:
             self._compares_the_source_of_parts = True
         else:
             self._abort(upload)
-            raise self._uncompared()
+            raise ConfigurationError(
+                f"the store of s3://{self._requests.bucket} copies a part of an object although its ETag is not the one "
+                f"that was verified ({self._conditions[0]}), so an object above {MAX_COPY_BYTES} bytes cannot be published "
+                "safely; allow none in max_bytes, or turn on versioning of the bucket, because a copy then names the "
+                "version",
+                field="max_bytes",
+                limit=MAX_COPY_BYTES,
+            )
 
     def _requests_for(self, head: ObjectHead) -> BucketRequests:
         return self._requests if head.size <= LARGE_BYTES else self._large_requests.get()
