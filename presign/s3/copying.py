@@ -280,10 +280,10 @@ class Copier:
         else:
             self._abort(upload)
             raise ConfigurationError(
-                f"the store of s3://{self._requests.bucket} copies a part of an object although its ETag is not the one "
-                f"that was verified ({self._conditions[0]}), so an object above {MAX_COPY_BYTES} bytes cannot be published "
-                "safely; allow none in max_bytes, or turn on versioning of the bucket, because a copy then names the "
-                "version",
+                f"the store of s3://{self._requests.bucket} copies a part of an object although its ETag is not the "
+                f"one that was verified ({self._conditions[0]}), so no object above {MAX_COPY_BYTES} bytes can be "
+                "published safely; allow none in max_bytes, or turn on versioning of the bucket, because a copy then "
+                "names the version",
                 field="max_bytes",
                 limit=MAX_COPY_BYTES,
             )
