@@ -7,21 +7,28 @@
  */
 
 const MIB = 1024 * 1024;
-const MIN_PART_MIB = 16;
+
+/** As in the server's default policy, and in `presign upload`. */
+const MIN_PART_MIB = 8;
 
 /** Every store takes at least this number of parts. */
 const MAX_PARTS = 10_000;
 
+/** The bytes of each part of a file that is hashed before the server can decide it. @param {number} size */
+export function partSizeOf(size) {
+  return Math.max(MIN_PART_MIB, Math.ceil(size / MAX_PARTS / MIB)) * MIB;
+}
+
 /**
  * Hash all parts of the file, and keep their digests for the requests of the parts. Return members of the request for a
- * ticket: the size of the parts, which the client chooses here, and the SHA-256 of the parts' digests.
+ * ticket: the size of the parts, and the SHA-256 of their digests.
  * @param {Core} core
  * @param {Upload} upload
  * @param {Hasher} hasher
+ * @param {number} part_size
  */
-export async function hashParts(core, upload, hasher) {
+export async function hashParts(core, upload, hasher, part_size) {
   const { blob, file, options } = upload;
-  const part_size = Math.max(MIN_PART_MIB, Math.ceil(file.size / MAX_PARTS / MIB)) * MIB;
   /** @type {string[]} */
   const digests = [];
   options.onState("hashing", undefined);

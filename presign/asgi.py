@@ -111,7 +111,7 @@ def create_app(
         endpoints |= {f"{path}{end}": endpoint(answer) for end, answer in answers_by_path.items()}
         routes.append(Route(f"{path}/openapi.json", _document(each, companion), methods=["GET"]))
         if companion:
-            app = _Companion(answers_by_path, presigner=each, authorize=_awaitable(authorize))
+            app = _Companion(answers.answers_for_uppy(each), presigner=each, authorize=_awaitable(authorize))
             routes.append(Route(f"{path}{uppy.PREFIX}{{name:path}}", app))
     routes += [Route(path, each, methods=["POST"]) for path, each in endpoints.items()]
     others: ASGIApp = Starlette(routes=routes, exception_handlers={HTTPException: _http_problem})

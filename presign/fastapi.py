@@ -221,7 +221,7 @@ def create_router(
                 f"{path}{operation.path}", _refuse_method, methods=_OTHER_METHODS, include_in_schema=False
             )
         if companion:
-            _add_companion(router, path, each, answers_by_path, authorize)
+            _add_companion(router, path, each, answers.answers_for_uppy(each), authorize)
     if any(isinstance(route, APIRoute) and route.body_field is not None for route in router.routes):
         raise ConfigurationError(
             "authorize must not declare a body or a form, because FastAPI would read it before it authorises; use "

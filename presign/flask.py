@@ -19,7 +19,7 @@ from werkzeug.exceptions import HTTPException
 from presign.errors import ConfigurationError, InvalidRequest
 from presign.http import companion as uppy
 from presign.http.async_endpoints import MAX_THREADS, TIMEOUT_SECONDS
-from presign.http.endpoints import ANSWERS, SUCCESS_HEADERS, presigners_by_path
+from presign.http.endpoints import ANSWERS, ANSWERS_FOR_UPPY, SUCCESS_HEADERS, presigners_by_path
 from presign.http.long_completions import LongCompletions
 from presign.http.openapi import openapi
 from presign.http.problems import ProblemResponse, is_server_fault, problem_response, problem_response_for_status
@@ -178,7 +178,7 @@ def _companion_view(presigner: Presigner, authorize: Authorize) -> Callable[[str
             return call.body_for(presigner, request.query_string.decode("latin-1"), posted)
 
         def answer(presigner: Presigner, body: bytes, owner: str | None) -> bytes:
-            return call.answer_from(presigner, ANSWERS[call.path](presigner, body, owner))
+            return call.answer_from(presigner, ANSWERS_FOR_UPPY[call.path](presigner, body, owner))
 
         return _view(presigner, authorize, answer, body_for)()
 

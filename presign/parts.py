@@ -196,15 +196,18 @@ def sign(
     now: datetime,
     *,
     expires_in: timedelta,
+    url_alone: bool = False,
 ) -> SignedParts:
     """Return the requests of the parts with these ``numbers``; ``sha256`` has their digests in the same order.
+
+    ``url_alone`` is for clients that send no headers with a part; see PartsStore.sign.
 
     Raises InvalidRequest for a number that the file does not have, for one that occurs twice, for more than 100
     numbers, and for digests that are missing or too many.
     """
     parts = _checked_parts(grant, numbers, sha256)
     remaining = grant.resumable_until - now.replace(microsecond=0)
-    requests, expires_at = store.sign(grant, parts, now, expires_in=min(expires_in, remaining))
+    requests, expires_at = store.sign(grant, parts, now, expires_in=min(expires_in, remaining), url_alone=url_alone)
     return SignedParts(requests=tuple(requests), expires_at=expires_at, now=now)
 
 

@@ -274,19 +274,26 @@ class Presigner:
         return await asyncio.to_thread(self.complete, token, owner=owner, await_result=awaiter_of_running_loop())
 
     def sign_parts(
-        self, token: str, numbers: Sequence[int], *, owner: str | None = None, sha256: Sequence[str] | None = None
+        self,
+        token: str,
+        numbers: Sequence[int],
+        *,
+        owner: str | None = None,
+        sha256: Sequence[str] | None = None,
+        url_alone: bool = False,
     ) -> SignedParts:
         """Return the requests that send the parts with these ``numbers``.
 
         There is no I/O unless ``Backend.signing_does_io``.
 
         ``sha256`` has the parts' digests in the same order, in hexadecimal digits, if the ticket's plan needs them. A
-        client asks again for a part whose request has expired. Raises InvalidToken, TokenExpired, InvalidRequest and
-        CredentialsUnavailable.
+        client asks again for a part whose request has expired. ``url_alone`` is for clients that send no headers with a
+        part, such as Uppy 6: the requests then lack what ``S3Backend(sign_guards=None)`` adds on stores that may need
+        it. Raises InvalidToken, TokenExpired, InvalidRequest and CredentialsUnavailable.
         """
         now = self._clock()
         grant = self._open_in_parts(token, owner, now)
-        return self._sign_parts(grant, numbers, sha256, now)
+        return self._sign_parts(grant, numbers, sha256, now, url_alone=url_alone)
 
     def list_parts(self, token: str, *, owner: str | None = None) -> UploadedParts:
         """Return which parts the store has, so that a client can resume an upload.
@@ -432,13 +439,19 @@ class Presigner:
             self._check_hashable(grant)
 
     def _sign_parts(
-        self, grant: GrantInParts, numbers: Sequence[int], sha256: Sequence[str] | None, now: datetime
+        self,
+        grant: GrantInParts,
+        numbers: Sequence[int],
+        sha256: Sequence[str] | None,
+        now: datetime,
+        *,
+        url_alone: bool = False,
     ) -> SignedParts:
         # A client sends these parts one after another over the same line.
         seconds = parts.PARTS_AT_ONCE * grant.part_bytes // SLOW_LINE_BYTES_PER_SECOND
         lifetime = max(grant.expires_in, parts.REQUEST_LIFETIME, timedelta(seconds=seconds))
         expires_in = min(lifetime, self.policy.max_expires_in)
-        return parts.sign(self._parts_store(), grant, numbers, sha256, now, expires_in=expires_in)
+        return parts.sign(self._parts_store(), grant, numbers, sha256, now, expires_in=expires_in, url_alone=url_alone)
 
     def _open(self, token: str, owner: str | None, now: datetime) -> Grant:
         grant = self._tokens.open(token, now=now)

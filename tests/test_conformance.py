@@ -339,7 +339,7 @@ class BrokenParts(Broken):
 
 
 class SignsNoLength(BrokenParts):
-    def sign(self, grant: Any, parts: Any, now: datetime, *, expires_in: timedelta) -> Any:
+    def sign(self, grant: Any, parts: Any, now: datetime, *, expires_in: timedelta, url_alone: bool = False) -> Any:
         return [self._signed(grant, part, now, expires_in) for part in parts], now + expires_in
 
 
@@ -347,17 +347,17 @@ class SignsNoDigest(BrokenParts):
     def begin(self, grant: Grant, *, needs_sha256: bool) -> Any:
         return self.good.begin(grant, needs_sha256=False)
 
-    def sign(self, grant: Any, parts: Any, now: datetime, *, expires_in: timedelta) -> Any:
+    def sign(self, grant: Any, parts: Any, now: datetime, *, expires_in: timedelta, url_alone: bool = False) -> Any:
         return self.good.sign(grant, [part._replace(sha256=None) for part in parts], now, expires_in=expires_in)
 
 
 class SignsPartsForDays(BrokenParts):
-    def sign(self, grant: Any, parts: Any, now: datetime, *, expires_in: timedelta) -> Any:
+    def sign(self, grant: Any, parts: Any, now: datetime, *, expires_in: timedelta, url_alone: bool = False) -> Any:
         return self.good.sign(grant, parts, now, expires_in=timedelta(days=1))
 
 
 class SignsTheFirstPart(BrokenParts):
-    def sign(self, grant: Any, parts: Any, now: datetime, *, expires_in: timedelta) -> Any:
+    def sign(self, grant: Any, parts: Any, now: datetime, *, expires_in: timedelta, url_alone: bool = False) -> Any:
         return self.good.sign(grant, [part._replace(number=1) for part in parts], now, expires_in=expires_in)
 
 

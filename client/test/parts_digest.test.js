@@ -6,7 +6,7 @@ import { createUploader, upload } from "../index.js";
 import { largeFile, memoryResume, startLargeServers } from "./large.js";
 import { NodeXMLHttpRequest } from "./xml_http_request.js";
 
-const PART_BYTES = 16 * 1024 * 1024;
+const PART_BYTES = 8 * 1024 * 1024;
 
 before(() => Object.assign(globalThis, { XMLHttpRequest: NodeXMLHttpRequest }));
 
@@ -134,4 +134,57 @@ test("a file that cannot be read, or is cancelled while it is hashed, asks the s
   off();
   assert.equal(uploader.items[0].state, "cancelled");
   assert.deepEqual(asked["/upload"], []);
+});
+
+test("parts of the size that the server names are hashed anew, once", async (t) => {
+  const partBytes = 6 * 1024 * 1024;
+  const refusal = { status: 400, body: { code: "invalid_request", field: "part_size", limit: partBytes } };
+  for (const takes of [partBytes, 0]) {
+    const onRequest = (/** @type {string} */ path, /** @type {any} */ content) =>
+      path === "/upload" && content.part_size !== takes ? refusal : undefined;
+    const { api, asked } = await startLargeServers(t, { needsSha256: true, onRequest });
+    const sent = upload(film(), { api, digest: true, resume: false });
+    if (takes) assert.equal((await sent).enforced.checksum, "completion");
+    else await assert.rejects(sent, { code: "invalid_request" });
+    assert.deepEqual(
+      asked["/upload"].map(({ part_size, parts_digest }) => [part_size, parts_digest.part_size]),
+      [PART_BYTES, partBytes].map((size) => [size, size]),
+    );
+  }
+});
+
+test("a size that no part can have is not tried", async (t) => {
+  for (const limit of [0, -1, undefined]) {
+    const refusal = { status: 400, body: { code: "invalid_request", field: "part_size", limit } };
+    const { api, asked } = await startLargeServers(t, { onRequest: () => refusal });
+    await assert.rejects(upload(film(), { api, digest: true, resume: false }), { code: "invalid_request" });
+    assert.equal(asked["/upload"].length, 1);
+  }
+});
+
+test("a ticket that is not for the digest is not used, and its upload is aborted", async (t) => {
+  for (const ignored of ["parts_digest", "part_size"]) {
+    const onRequest = (/** @type {string} */ path, /** @type {any} */ content) => {
+      if (path === "/upload") delete content[ignored];
+      return undefined;
+    };
+    const { api, asked, arrivals } = await startLargeServers(t, { partBytes: 5 * 1024 * 1024, onRequest });
+    await assert.rejects(upload(film(), { api, digest: true, resume: false }), { code: "invalid_response" });
+    while (!asked["/abort"].length) await new Promise((resolve) => setTimeout(resolve, 5));
+    assert.deepEqual([asked["/abort"], arrivals.length], [[{ token: "token-1" }], 0]);
+  }
+});
+
+test("digests of parts of another size are never signed", async (t) => {
+  const partBytes = 5 * 1024 * 1024;
+  const refusal = { status: 400, body: { code: "invalid_request", field: "parts_digest" } };
+  const onRequest = (/** @type {string} */ path, /** @type {any} */ content) =>
+    path === "/upload" && content.parts_digest ? refusal : undefined;
+  const { api, asked, uploads } = await startLargeServers(t, { needsSha256: true, partBytes, onRequest });
+  const file = film();
+  await upload(file, { api, digest: true, resume: false });
+  const bytes = Buffer.from(await file.arrayBuffer());
+  const parts = [0, 1, 2].map((index) => hex(bytes.subarray(index * partBytes, (index + 1) * partBytes)));
+  assert.deepEqual(asked["/parts"].flatMap(({ sha256 }) => sha256).sort(), parts.sort());
+  assert.equal(hex(/** @type {Buffer} */ (uploads[0].object)), hex(bytes));
 });

@@ -83,7 +83,13 @@ class AzureParts:
         return f"{int(self._clock().timestamp()):08x}{os.urandom(_RANDOM_BYTES).hex()}"
 
     def sign(
-        self, grant: GrantInParts, parts: Sequence[PartToSign], now: datetime, *, expires_in: timedelta
+        self,
+        grant: GrantInParts,
+        parts: Sequence[PartToSign],
+        now: datetime,
+        *,
+        expires_in: timedelta,
+        url_alone: bool = False,
     ) -> tuple[list[PartRequest], datetime]:
         """Return a Put Block for each part; all of them have the same signature, for the pending blob."""
         url, expires_at = self._signer.sign(_key(grant), now, Permission("w", expires_in))

@@ -94,12 +94,19 @@ class PartsStore(Protocol):
         """Begin an upload to ``grant.upload_key`` with the headers and metadata of ``grant``, and return its id."""
 
     def sign(
-        self, grant: GrantInParts, parts: Sequence[PartToSign], now: datetime, *, expires_in: timedelta
+        self,
+        grant: GrantInParts,
+        parts: Sequence[PartToSign],
+        now: datetime,
+        *,
+        expires_in: timedelta,
+        url_alone: bool = False,
     ) -> tuple[list[PartRequest], datetime]:
         """Return the requests of ``parts``, and the time from which the storage refuses them.
 
-        The service takes each part with exactly its number and its size and, if there is one, its SHA-256. Raises
-        CredentialsUnavailable.
+        The service takes each part with exactly its number and its size and, if there is one, its SHA-256. With
+        ``url_alone``, which is for clients that send no headers with a part, the requests have only headers without
+        which a part would not be stored. Raises CredentialsUnavailable.
         """
 
     def upload_url(self, grant: Grant) -> str:

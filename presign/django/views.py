@@ -33,7 +33,13 @@ from presign.django.presigners import get_presigner
 from presign.errors import Forbidden, InvalidRequest
 from presign.http import companion as uppy
 from presign.http.async_endpoints import AsyncEndpoints
-from presign.http.endpoints import SUCCESS_HEADERS, answer_abort, answer_list_parts, answer_parts
+from presign.http.endpoints import (
+    SUCCESS_HEADERS,
+    answer_abort,
+    answer_list_parts,
+    answer_parts,
+    answer_parts_for_uppy,
+)
 from presign.http.problems import (
     ProblemResponse,
     is_server_fault,
@@ -111,8 +117,9 @@ async def companion(request: HttpRequest, alias: str, name: str) -> HttpResponse
 
     def prepare(alias: str, body: bytes, owner: str | None) -> _Work:
         assert isinstance(found, uppy.Call)  # noqa: S101
-        work, translate = _PREPARE[found.path](alias, body, owner), partial(found.answer_from, get_presigner(alias))
-        return work._replace(call=lambda await_result: translate(work.call(await_result)))
+        prepared = _PREPARE_FOR_UPPY[found.path](alias, body, owner)
+        translate = partial(found.answer_from, get_presigner(alias))
+        return prepared._replace(call=lambda await_result: translate(prepared.call(await_result)))
 
     outcome = await _outcome(request, alias, prepare, refusal, body)
     return _response(uppy.with_message(outcome) if isinstance(outcome, ProblemResponse) else outcome)
@@ -151,6 +158,10 @@ def _sign_parts(alias: str, body: bytes, owner: str | None) -> _Work:
     return _Work(lambda _: answer_parts(get_presigner(alias), body, owner), _endpoints.in_upload_thread)
 
 
+def _sign_parts_for_uppy(alias: str, body: bytes, owner: str | None) -> _Work:
+    return _Work(lambda _: answer_parts_for_uppy(get_presigner(alias), body, owner), _endpoints.in_upload_thread)
+
+
 def _list_parts(alias: str, body: bytes, owner: str | None) -> _Work:
     return _Work(lambda _: answer_list_parts(get_presigner(alias), body, owner), _endpoints.in_storage_thread)
 
@@ -165,6 +176,7 @@ _PREPARE: Mapping[str, _Prepare] = {
     "/parts/list": _list_parts,
     "/abort": _abort,
 }
+_PREPARE_FOR_UPPY: Mapping[str, _Prepare] = {**_PREPARE, "/parts": _sign_parts_for_uppy}
 
 
 async def _outcome(

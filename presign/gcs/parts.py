@@ -100,7 +100,13 @@ class GcsParts:
         return upload_id
 
     def sign(
-        self, grant: GrantInParts, parts: Sequence[PartToSign], now: datetime, *, expires_in: timedelta
+        self,
+        grant: GrantInParts,
+        parts: Sequence[PartToSign],
+        now: datetime,
+        *,
+        expires_in: timedelta,
+        url_alone: bool = False,
     ) -> tuple[list[PartRequest], datetime]:
         """Return signed PUTs that bind the upload, the number and the exact length."""
         bucket = self._bucket_of(grant)

@@ -11,7 +11,7 @@ from typing import TypeVar
 from presign.backends.expiring_credentials import CredentialsExpired
 from presign.errors import ConfigurationError, CredentialsUnavailable, PresignError, StorageUnavailable
 from presign.http.bounded_threads import BoundedThreads
-from presign.http.endpoints import answer_abort, answer_list_parts, answer_parts
+from presign.http.endpoints import answer_abort, answer_list_parts, answer_parts, answer_parts_for_uppy
 from presign.http.long_completions import LongCompletions
 from presign.messages import CompletionRequest, StoredObject, UploadRequest
 from presign.presigner import Presigner, awaiter_of_running_loop
@@ -53,10 +53,14 @@ class AsyncEndpoints:
         return {
             "/upload": self._uploader(presigner),
             "/complete": self._completer(presigner),
-            "/parts": self._part_signer(presigner),
+            "/parts": self._part_signer(presigner, answer_parts),
             "/parts/list": self._storage_caller(presigner, answer_list_parts),
             "/abort": self._storage_caller(presigner, answer_abort),
         }
+
+    def answers_for_uppy(self, presigner: Presigner) -> Mapping[str, Answer]:
+        """Return the same for what Uppy asks for in its Companion mode."""
+        return {**self.answers(presigner), "/parts": self._part_signer(presigner, answer_parts_for_uppy)}
 
     async def complete(self, presigner: Presigner, token: str, owner: str | None) -> StoredObject:
         """Do the same as ``Presigner.complete_async``, within the limits."""
@@ -117,17 +121,17 @@ class AsyncEndpoints:
 
         return upload
 
-    def _part_signer(self, presigner: Presigner) -> Answer:
+    def _part_signer(self, presigner: Presigner, call: _Call) -> Answer:
         """Return what answers ``POST /parts``; it needs no thread, unless signing does I/O."""
 
         async def sign(body: bytes, owner: str | None) -> bytes:
             if not presigner.backend.signing_does_io:
                 try:
-                    return answer_parts(presigner, body, owner)
+                    return call(presigner, body, owner)
                 except CredentialsExpired:
                     # As for a ticket.
                     pass
-            return await self.in_upload_thread(partial(answer_parts, presigner, body, owner))
+            return await self.in_upload_thread(partial(call, presigner, body, owner))
 
         return sign
 

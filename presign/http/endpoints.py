@@ -59,6 +59,14 @@ def answer_parts(presigner: Presigner, body: bytes, owner: str | None) -> bytes:
     return presigner.sign_parts(request.token, request.numbers, owner=owner, sha256=request.sha256).to_json()
 
 
+def answer_parts_for_uppy(presigner: Presigner, body: bytes, owner: str | None) -> bytes:
+    """Do the same for Uppy's Companion mode, because Uppy 6 sends no headers with a part."""
+    request = PartsRequest.from_json(body)
+    return presigner.sign_parts(
+        request.token, request.numbers, owner=owner, sha256=request.sha256, url_alone=True
+    ).to_json()
+
+
 def answer_list_parts(presigner: Presigner, body: bytes, owner: str | None) -> bytes:
     """Return what the store has for ``POST /parts/list`` as JSON; raises what ``Presigner.list_parts`` raises.
 
@@ -86,6 +94,9 @@ ANSWERS: Mapping[str, Callable[[Presigner, bytes, str | None], bytes]] = Mapping
     }
 )
 """For the path of each endpoint, what makes the body of the answer from the body of a request and its owner."""
+
+ANSWERS_FOR_UPPY = MappingProxyType({**ANSWERS, "/parts": answer_parts_for_uppy})
+"""The same for what Uppy asks for in its Companion mode."""
 
 
 def _check_apart(one: Presigner, other: Presigner) -> None:

@@ -36,7 +36,7 @@ from presign.messages import Grant, Rule
 from presign.progress import ReportBytes, ignore_bytes
 from presign.s3.copying import Copier
 from presign.s3.diagnosis import S3Diagnosis
-from presign.s3.guards import needs_guards, part_guards, put_guards
+from presign.s3.guards import copy_conditions, needs_guards, part_guards, put_guards
 from presign.s3.objects import HEADERS, S3Objects
 from presign.s3.parts import S3Parts
 from presign.s3.requests import BucketRequests, error_code, scope_of, status_of
@@ -93,7 +93,8 @@ class S3Backend:
       "storage" only of rules that this store was seen to enforce. Completion verifies the others.
     - ``sign_guards``: give every PUT ticket signed headers that make copies and public access control lists impossible,
       for stores that obey headers which nobody signed. By default, on every store but Amazon S3, Cloudflare R2,
-      Backblaze B2 and Google. The CORS rules must allow these headers.
+      Backblaze B2 and Google. The CORS rules must allow these headers. Parts that are signed for Uppy's Companion mode
+      have guards only with True, because Uppy 6 sends no headers with a part.
 
     Credentials are loaded when the backend is built, and renewed in the background. Raises ConfigurationError.
 
@@ -175,7 +176,13 @@ class S3Backend:
         patient_requests = LazyClient(
             lambda: requests.with_client(build(read_timeout_seconds=COPY_READ_TIMEOUT_SECONDS))
         )
-        self._copier = Copier(requests, self._objects, large_requests=patient_requests, is_aws=self._is_aws)
+        self._copier = Copier(
+            requests,
+            self._objects,
+            large_requests=patient_requests,
+            is_aws=self._is_aws,
+            conditions=copy_conditions(self._location.host, is_aws=self._is_aws),
+        )
         signer_requests = requests
         if verifier is not session:
             build_signer = partial(build_client, session, region=self._region, endpoint_url=self._endpoint_url)
@@ -200,6 +207,7 @@ class S3Backend:
             is_aws=self._is_aws,
             shown=None if self._learned is None else self._learned.of("parts"),
             guards=part_guards(wanted=guards),
+            guards_of_urls=part_guards(wanted=bool(sign_guards)),
         )
 
     def __repr__(self) -> str:
@@ -303,8 +311,13 @@ class S3Backend:
         ``lifetime``. A store that is known to have no forms must not be used with ``upload_method="post"``.
         """
         if self._browser_requests.posts_always and not self._store_has_post:
+            reason = (
+                f"{self._endpoint_url} has no POST forms"
+                if self._learned is None
+                else "learned shows no POST form that worked (presign doctor --write learns it again)"
+            )
             raise ConfigurationError(
-                f"{self._endpoint_url} has no POST forms; set upload_method=put",
+                f"{reason}; set upload_method=put",
                 field="upload_method",
                 value="post",
                 limit="put",
@@ -312,8 +325,9 @@ class S3Backend:
         status, headers, code, named_region = self._ask_for_bucket()
         check_clock(headers.get("date"), datetime.now(timezone.utc), lifetime=lifetime)
         region = headers.get("x-amz-bucket-region") or named_region
-        # Some stores accept every region, and name one of their own in each answer.
-        if region is not None and region != self._region and (self._is_aws or status >= _REDIRECTS):
+        # Some stores accept every region, and name one of their own in each answer, also if they only forbid the list.
+        is_refused = status >= _REDIRECTS and code not in {*_FORBIDDEN_CODES, "NoSuchBucket"}
+        if region is not None and region != self._region and (self._is_aws or is_refused):
             raise ConfigurationError(
                 f"the bucket {self._bucket} is in {region}, not in {self._region}; set region={region}",
                 field="region",

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import html
 import logging
+import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
@@ -20,10 +21,10 @@ from botocore.exceptions import BotoCoreError, ClientError
 from presign.backends.backend import AlreadyPublished, ObjectChanged, ObjectHead
 from presign.backends.failures import storage_failed
 from presign.backends.lazy_client import LazyClient
-from presign.errors import ConfigurationError, StorageUnavailable
+from presign.errors import ConfigurationError, PresignError, StorageUnavailable
+from presign.keys import MAX_KEY_BYTES
 from presign.messages import Grant
 from presign.progress import ReportBytes, ignore_bytes
-from presign.s3.guards import COPY_CONDITIONS, NO_ETAG
 from presign.s3.objects import HEADERS, S3Objects, object_arguments, version_of
 from presign.s3.requests import BucketRequests, error_code, status_of
 from presign.signing.quoting import quote_path, quote_value
@@ -37,6 +38,11 @@ LARGE_BYTES = 256 * 1024**2
 PART_BYTES = 1024**3
 MAX_PARTS = 10_000
 _PARTS_AT_ONCE = 8
+
+# Of the form that ETags have, because a store may refuse another form for a reason of its own.
+_ANOTHER_ETAG = "0" * 32
+_RANDOM_BYTES = 16
+_MAX_TRIAL_KEY = MAX_KEY_BYTES - 2 * _RANDOM_BYTES - 1
 
 _log = logging.getLogger("presign")
 
@@ -54,10 +60,13 @@ class Copier:
     A store other than Amazon S3 may ignore a copy's conditions, so they are tried out with the first copy:
 
     - The ETag of the source. The store must refuse a copy of another ETag. If it does not, nothing is published from a
-      bucket without versions, because a client could exchange an upload between its verification and its copy. Ceph
-      knows this condition under another name, so the copy says it under both.
+      bucket without versions, because a client could exchange an upload between its verification and its copy. Such a
+      trial copy has a random key beside the final one, so that nobody can take it for the published object. It is
+      deleted, if the credentials permit that. A copy in parts is tried out with its first byte instead.
     - The condition that forbids overwriting. The copy is made twice: the store must refuse the second one. Until it has
       done that, the destination is looked at before each copy.
+
+    ``conditions`` are the names of the header with the ETag of the source; see presign.s3.guards.
 
     ``large_requests`` has the time-outs for objects above LARGE_BYTES.
     """
@@ -69,6 +78,7 @@ class Copier:
         *,
         large_requests: LazyClient[BucketRequests],
         is_aws: bool,
+        conditions: Sequence[str],
     ) -> None:
         self._requests = requests
         self._large_requests = large_requests
@@ -76,15 +86,17 @@ class Copier:
         self._is_aws = is_aws
         self._never_overwrites: bool | None = True if is_aws else None
         self._compares_the_source: bool | None = True if is_aws else None
+        self._compares_the_source_of_parts: bool | None = True if is_aws else None
+        self._conditions = conditions
 
     def publish(self, grant: Grant, head: ObjectHead, *, report_copied: ReportBytes = ignore_bytes) -> ObjectHead:
         """Copy the pending object that ``head`` describes to ``grant.key``; see Backend.publish."""
         if not self._never_overwrites and self._objects.head(grant.key) is not None:
             raise AlreadyPublished
-        self._require_a_compared_source(grant, head)
         if head.size > MAX_COPY_BYTES:
             etag, version = self._copy_in_parts(grant, head, report_copied)
         else:
+            self._require_a_compared_source(grant, head)
             etag, version = self._copy(grant, head)
             if self._never_overwrites is None and head.size <= LARGE_BYTES:
                 etag, version = self._copy_again(grant, head) or (etag, version)
@@ -97,27 +109,47 @@ class Copier:
         """
         if head.version is not None:
             return
-        if self._compares_the_source is None and head.size <= min(LARGE_BYTES, MAX_COPY_BYTES):
+        if self._compares_the_source is None:
             self._compares_the_source = self._refuses_another_etag(grant, head)
         if self._compares_the_source is False:
             raise ConfigurationError(
                 f"the store of s3://{self._requests.bucket} copies an object although its ETag is not the one that was "
-                f"verified ({COPY_CONDITIONS[0]}), so nothing can be published safely; turn on versioning of the "
+                f"verified ({self._conditions[0]}), so nothing can be published safely; turn on versioning of the "
                 "bucket, because a copy then names the version",
                 field="pending_prefix",
             )
 
     def _refuses_another_etag(self, grant: Grant, head: ObjectHead) -> bool:
+        # The copy may have bytes that nobody verified, and stay, so no browser must run them.
+        trial = replace(
+            grant,
+            key=f"{grant.key[:_MAX_TRIAL_KEY]}.{os.urandom(_RANDOM_BYTES).hex()}",
+            content_type="application/octet-stream",
+            content_disposition="attachment",
+            cache_control="no-store",
+            metadata={},
+            tags={},
+            storage_class=None,
+        )
         try:
-            self._copy(grant, replace(head, etag=NO_ETAG))
+            self._copy(trial, replace(head, etag=_ANOTHER_ETAG))
         except ObjectChanged:
-            # A store also refuses the copy if the pending object is gone or was replaced; that would prove nothing.
-            source = self._objects.head(grant.upload_key)
-            if source is None or source.etag != head.etag:
-                raise
+            self._require_the_same_source(grant, head)
             return True
-        self._objects.delete(grant.key)
+        try:
+            self._objects.delete(trial.key)
+        except StorageUnavailable:
+            _log.warning("s3://%s/%s is a copy on trial; delete it", self._requests.bucket, trial.key)
         return False
+
+    def _require_the_same_source(self, grant: Grant, head: ObjectHead) -> None:
+        """Raise ObjectChanged unless the pending object is still the one that ``head`` describes.
+
+        If it is gone or was replaced, a store refuses each copy of it, and that proves nothing.
+        """
+        source = self._objects.head(grant.upload_key)
+        if source is None or source.etag != head.etag:
+            raise self._changed(grant)
 
     def _copy_again(self, grant: Grant, head: ObjectHead) -> tuple[str, str | None] | None:
         """Copy again to learn whether the store refuses to overwrite; if it does not, return the second copy.
@@ -148,7 +180,7 @@ class Copier:
             **{name.lower(): value for name, value in HEADERS.of_object(grant).items()},
             "if-none-match": "*",
             "x-amz-copy-source": f"/{source}",
-            **dict.fromkeys(COPY_CONDITIONS[:1] if self._is_aws else COPY_CONDITIONS, f'"{head.etag}"'),
+            **dict.fromkeys(self._conditions, f'"{head.etag}"'),
             "x-amz-metadata-directive": "REPLACE",
             # Without this, the tags of the pending object would be copied.
             "x-amz-tagging-directive": "REPLACE",
@@ -208,6 +240,8 @@ class Copier:
             )
             return {"PartNumber": number, "ETag": part["CopyPartResult"]["ETag"]}
 
+        if self._compares_the_source_of_parts is not True and head.version is None:
+            self._try_a_part_of_another_etag(grant, head, upload)
         try:
             with ThreadPoolExecutor(_PARTS_AT_ONCE) as pool:
                 parts: list[dict[str, Any]] = []
@@ -219,6 +253,40 @@ class Copier:
             self._abort(upload)
             raise self._explained(grant, "COPY IN PARTS", error) from None
         return answer["ETag"].strip('"'), answer.get("VersionId")
+
+    def _try_a_part_of_another_etag(self, grant: Grant, head: ObjectHead, upload: Mapping[str, str]) -> None:
+        """Raise ConfigurationError, after the upload is aborted, if the store copies a part of another ETag.
+
+        A part is no object, so nobody sees it.
+        """
+        client: Any = self._requests.client
+        try:
+            client.upload_part_copy(
+                **upload,
+                CopySource=self._copy_source(grant, head),
+                CopySourceIfMatch=f'"{_ANOTHER_ETAG}"',
+                PartNumber=1,
+                CopySourceRange="bytes=0-0",
+            )
+        except (BotoCoreError, ClientError) as error:
+            try:
+                if not isinstance(error, ClientError) or status_of(error) not in {404, 412}:
+                    raise self._requests.failed("COPY IN PARTS", error) from None
+                self._require_the_same_source(grant, head)
+            except PresignError:
+                self._abort(upload)
+                raise
+            self._compares_the_source_of_parts = True
+        else:
+            self._abort(upload)
+            raise ConfigurationError(
+                f"the store of s3://{self._requests.bucket} copies a part of an object although its ETag is not the "
+                f"one that was verified ({self._conditions[0]}), so no object above {MAX_COPY_BYTES} bytes can be "
+                "published safely; allow none in max_bytes, or turn on versioning of the bucket, because a copy then "
+                "names the version",
+                field="max_bytes",
+                limit=MAX_COPY_BYTES,
+            )
 
     def _requests_for(self, head: ObjectHead) -> BucketRequests:
         return self._requests if head.size <= LARGE_BYTES else self._large_requests.get()
@@ -247,6 +315,9 @@ class Copier:
         """Find out which of the two preconditions failed, because the answer does not say it; return its error."""
         if self._objects.head(grant.key) is not None:
             return AlreadyPublished()
+        return self._changed(grant)
+
+    def _changed(self, grant: Grant) -> ObjectChanged:
         return ObjectChanged(f"the object under {grant.upload_key} was replaced or deleted meanwhile")
 
 

@@ -18,9 +18,7 @@ from collections.abc import Mapping
 COPY_CONDITIONS = ("x-amz-copy-source-if-match", "x-amz-copy-if-match")
 """The condition on the ETag of a copy's source, as Amazon S3 and as Ceph call it."""
 
-NO_ETAG = "no-object-has-this-etag"
-
-_PART_GUARDS = dict.fromkeys(COPY_CONDITIONS, f'"{NO_ETAG}"')
+_PART_GUARDS = dict.fromkeys(COPY_CONDITIONS, '"no-object-has-this-etag"')
 _PUT_GUARDS = {**_PART_GUARDS, "x-amz-acl": "private"}
 
 # Clouds that answer some of these headers with an error, or on which nobody has tried them.
@@ -29,7 +27,12 @@ _HOSTS_WITHOUT_GUARDS = (".r2.cloudflarestorage.com", ".backblazeb2.com", "stora
 
 def needs_guards(host: str, *, is_aws: bool) -> bool:
     """Say whether PUT tickets for ``host`` carry guards by default: on every store but Amazon S3, R2, B2 and Google."""
-    return not is_aws and not host.endswith(_HOSTS_WITHOUT_GUARDS)
+    return not is_aws and not host.partition(":")[0].endswith(_HOSTS_WITHOUT_GUARDS)
+
+
+def copy_conditions(host: str, *, is_aws: bool) -> tuple[str, ...]:
+    """Return the names under which a copy on ``host`` says the condition on its source; Ceph's only where it may be."""
+    return COPY_CONDITIONS if needs_guards(host, is_aws=is_aws) else COPY_CONDITIONS[:1]
 
 
 def put_guards(*, wanted: bool) -> Mapping[str, str]:

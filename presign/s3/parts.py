@@ -55,7 +55,8 @@ class S3Parts:
     the requests of the identity that sweeps: it needs s3:ListBucketMultipartUploads and s3:AbortMultipartUpload.
 
     ``committer`` has the time-outs of a commit, which can take minutes. ``guards`` are headers that every part carries,
-    signed; see presign.s3.guards. ``shown`` are the rules that the store has shown to enforce, if that is known.
+    signed; see presign.s3.guards. ``guards_of_urls`` are those of parts whose client sends no headers. ``shown`` are
+    the rules that the store has shown to enforce, if that is known.
     """
 
     limits = LIMITS
@@ -72,6 +73,7 @@ class S3Parts:
         signers_at: Callable[[datetime, timedelta], Signers],
         is_aws: bool,
         guards: Mapping[str, str],
+        guards_of_urls: Mapping[str, str],
         shown: frozenset[Rule] | None = None,
     ) -> None:
         self._requests = requests
@@ -81,6 +83,7 @@ class S3Parts:
         self._signers_at = signers_at
         self._rules = _RULES if shown is None else _RULES & shown
         self._guards = guards
+        self._guards_of_urls = guards_of_urls
         self._part_checksums = _PartChecksums.NAMED_AT_BEGIN if is_aws else None
 
     def enforces(self, grant: Grant) -> frozenset[Rule]:
@@ -101,9 +104,18 @@ class S3Parts:
         return self._begin(grant.upload_key, object_arguments(grant), named=named)
 
     def sign(
-        self, grant: GrantInParts, parts: Sequence[PartToSign], now: datetime, *, expires_in: timedelta
+        self,
+        grant: GrantInParts,
+        parts: Sequence[PartToSign],
+        now: datetime,
+        *,
+        expires_in: timedelta,
+        url_alone: bool = False,
     ) -> tuple[list[PartRequest], datetime]:
-        """Return presigned PUTs that bind the upload, the number, the exact length and, if given, the SHA-256."""
+        """Return presigned PUTs that bind the upload, the number, the exact length and, if given, the SHA-256.
+
+        With ``url_alone`` they carry no guards, unless the application asked for guards on every ticket.
+        """
         signers = self._signers_at(now, expires_in)
         requests = self._browser_requests.sign_parts(
             grant.upload_key,
@@ -111,7 +123,7 @@ class S3Parts:
             parts,
             signers,
             checksum_headers=_checksum_headers,
-            fixed_headers=self._guards,
+            fixed_headers=self._guards_of_urls if url_alone else self._guards,
         )
         return requests, signers.expires_at
 

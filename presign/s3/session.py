@@ -23,7 +23,7 @@ from botocore.loaders import create_loader
 
 from presign.backends.expiring_credentials import CredentialsRenewer, ExpiringCredentials
 from presign.errors import ConfigurationError
-from presign.s3.guards import COPY_CONDITIONS
+from presign.s3.guards import COPY_CONDITIONS, copy_conditions
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -116,8 +116,9 @@ def build_client(
         raise _unusable_settings(error) from None
     if is_aws_endpoint(client.meta.endpoint_url):
         _check_aws_region(chosen_region)
-    else:
-        client.meta.events.register("before-call.s3.CopyObject", _name_the_condition_twice)
+    elif len(copy_conditions(urlsplit(client.meta.endpoint_url).hostname or "", is_aws=False)) > 1:
+        for call in ("CopyObject", "UploadPartCopy"):
+            client.meta.events.register(f"before-call.s3.{call}", _name_the_condition_twice)
     return client
 
 

@@ -84,7 +84,13 @@ class MemoryParts:
         return upload_id
 
     def sign(
-        self, grant: GrantInParts, parts: Sequence[PartToSign], now: datetime, *, expires_in: timedelta
+        self,
+        grant: GrantInParts,
+        parts: Sequence[PartToSign],
+        now: datetime,
+        *,
+        expires_in: timedelta,
+        url_alone: bool = False,
     ) -> tuple[list[PartRequest], datetime]:
         """Return PUTs whose signature covers the upload, the number, the length, the SHA-256 and the time."""
         expires_at = now + expires_in

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
@@ -123,8 +124,14 @@ class Api:
         deadline = asked_at + _lifetime_seconds(members)
         parts = members.get("parts")
         plan = Plan.of(parts, file_size=size) if isinstance(parts, dict) else None
-        if hashed is not None and (plan is None or plan.part_size != hashed.part_size):
-            raise _not_of_the_contract("its parts are not those that were hashed")
+        if hashed is not None:
+            enforced = members.get("enforced")
+            is_bound = isinstance(enforced, dict) and isinstance(enforced.get("checksum"), str)
+            if not is_bound or plan is None or plan.part_size != hashed.part_size:
+                if plan is not None:
+                    with suppress(UploadFailed):
+                        self.abort(_text(members, "token"))
+                raise _not_of_the_contract("its ticket is not for the digest of the parts")
         return Ticket(
             method=_one_of(members, "method", ("POST", "PUT")),
             url=_text(members, "url"),

@@ -17,7 +17,8 @@ from presign.uploading.source import SourceFile
 from presign.uploading.state import StateFile, Unfinished
 from presign.uploading.storage import send_file
 
-_PART_BYTES = 16 * 1024**2
+# As in the server's default policy, and in the JavaScript client: the file is hashed before the server can decide it.
+_PART_BYTES = 8 * 1024**2
 _MAX_PARTS = 10_000
 _MEBIBYTE = 1024**2
 _MAX_REPAIRS = 3
@@ -196,7 +197,7 @@ class Upload:
             except Refused as refusal:
                 if refusal.field == "parts_digest":
                     break
-                if refusal.field != "part_size" or not refusal.limit or is_last:
+                if refusal.field != "part_size" or refusal.limit is None or refusal.limit <= 0 or is_last:
                     raise
                 part_size = refusal.limit
         sha256 = self._sha256(source)

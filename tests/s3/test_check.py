@@ -15,7 +15,8 @@ from emulators.s3_bucket import S3Bucket
 from emulators.s3_reference import S3Reference
 from emulators.serving import serve
 from emulators.signature_v4 import HmacKey
-from presign import ConfigurationError, Presigner, UploadPolicy
+from presign import ConfigurationError, Presigner, Rule, UploadPolicy
+from presign.backends.knowledge import StoreKnowledge
 from presign.s3 import S3Backend
 from tests.conftest import TOKEN_SECRET
 from tests.doctor.s3_store import Set, run_store
@@ -87,10 +88,33 @@ def test_a_store_that_refuses_the_region_without_naming_its_own_is_no_success() 
     assert caught.value.field == "region"
 
 
+@pytest.mark.parametrize("code", ["AccessDenied", "NoSuchBucket"])
+def test_a_store_that_names_a_region_in_each_answer_may_forbid_the_list(code: str) -> None:
+    """Its answer shows that it accepts the region: it has verified the signature."""
+
+    async def forbid(scope: Scope, receive: Receive, send: Send) -> None:
+        body = f"<Error><Code>{code}</Code><Region>us-east-1</Region></Error>"
+        await Response(body, status_code=403 if code == "AccessDenied" else 404)(scope, receive, send)
+
+    with serve(forbid) as url:
+        if code == "AccessDenied":
+            _backend(endpoint_url=url).check()
+        else:
+            with pytest.raises(ConfigurationError, match="does not exist"):
+                _backend(endpoint_url=url).check()
+
+
 @pytest.mark.parametrize("host", ["account.r2.cloudflarestorage.com", "s3.eu-central-003.backblazeb2.com"])
 def test_forms_for_a_store_that_has_none_are_refused_before_the_first_upload(host: str) -> None:
     with pytest.raises(ConfigurationError, match="has no POST forms; set upload_method=put") as caught:
         _backend(endpoint_url=f"https://{host}", upload_method="post").check()
+    assert caught.value.field == "upload_method"
+
+
+def test_forms_of_which_the_doctor_has_learned_nothing_are_refused_with_that_reason() -> None:
+    learned = StoreKnowledge(storage="s3://my-bucket", shown={"put": frozenset({Rule.TYPE})})
+    with pytest.raises(ConfigurationError, match="learned shows no POST form that worked") as caught:
+        _backend(endpoint_url="https://minio.example.com", upload_method="post", learned=learned).check()
     assert caught.value.field == "upload_method"
 
 

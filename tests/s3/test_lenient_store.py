@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta, timezone
@@ -14,6 +14,7 @@ import boto3
 import pytest
 
 from emulators.s3_bucket import S3Bucket
+from emulators.s3_parts import PartLimits
 from emulators.s3_reference import S3Reference
 from emulators.s3_rights import CEPH, MINIO, Leniency, Right
 from emulators.serving import serve
@@ -29,7 +30,7 @@ from presign import (
     UploadPolicy,
     UploadRequest,
 )
-from presign.backends.backend import ObjectChanged
+from presign.backends.backend import ObjectChanged, ObjectHead
 from presign.s3 import S3Backend
 from presign.testing import CHECKS, Subject
 from tests.conftest import PNG, PNG_SHA256, TOKEN_SECRET, as_sent, png_request, upload
@@ -76,13 +77,16 @@ class Running:
 
 
 @contextmanager
-def _run(lenient: frozenset[Leniency], *, two_identities: bool = False) -> Iterator[Running]:
+def _run(
+    lenient: frozenset[Leniency], *, two_identities: bool = False, part_limits: PartLimits | None = None
+) -> Iterator[Running]:
     bucket = S3Bucket(public_prefix="public/")
     app = S3Reference(
         buckets={BUCKET: bucket, "other": S3Bucket()},
         access_keys={name: HmacKey(secret=secret) for name, secret in KEYS.items()},
         rights={"AKIASIGNER": SIGNER_RIGHTS, "AKIAVERIFIER": VERIFIER_RIGHTS} if two_identities else None,
         lenient=lenient,
+        part_limits=part_limits,
     )
     with serve(app) as url:
         yield Running(url=url, bucket=bucket, has_two_identities=two_identities)
@@ -157,6 +161,25 @@ def test_a_part_with_guards_is_no_copy_of_another_object() -> None:
             assert presigner.list_parts(ticket.token).numbers == (), "a part of another size never counts"
 
 
+@pytest.mark.parametrize(("sign_guards", "of_urls"), [(None, False), (True, True), (False, False)])
+def test_parts_for_a_client_that_sends_no_headers_have_guards_only_if_the_application_wants_them(
+    sign_guards: bool | None, of_urls: bool
+) -> None:
+    with _run(MINIO) as running:
+        presigner = Presigner(
+            backend=running.backend(upload_method="put", sign_guards=sign_guards),
+            policy=UploadPolicy(content_types={"image/png"}, max_bytes=10**7, parts_from_bytes=1, prefix="public/"),
+            secret=TOKEN_SECRET,
+        )
+        ticket = presigner.issue(png_request(size=6 * 1024**2))
+        (part,) = presigner.sign_parts(ticket.token, [1]).requests
+        (by_url,) = presigner.sign_parts(ticket.token, [1], url_alone=True).requests
+        names = {"x-amz-copy-source-if-match", "x-amz-copy-if-match"}
+        assert set(part.headers) == (set() if sign_guards is False else names)
+        assert set(by_url.headers) == (names if of_urls else set())
+        assert send(Attempt(method="PUT", url=by_url.url, body=bytes(by_url.size))).status == (403 if of_urls else 200)
+
+
 @pytest.mark.parametrize(
     ("address", "guarded"),
     [
@@ -202,6 +225,155 @@ def test_nothing_is_published_on_a_store_that_copies_whatever_the_source_has_bec
         assert set(running.bucket.objects) == {key for key in running.bucket.objects if key.startswith("pending/")}, (
             "what was copied on trial is gone"
         )
+
+
+@pytest.mark.parametrize("is_large", [False, True])
+@pytest.mark.parametrize(
+    ("two_identities", "failure", "left"),
+    [(False, None, 0), (True, None, 1), (False, StorageUnavailable("it fails"), 1), (False, SystemExit(), 1)],
+    ids=["deleted", "may not delete", "fails", "ends"],
+)
+def test_a_copy_on_trial_is_never_taken_for_the_published_object(
+    two_identities: bool,
+    failure: BaseException | None,
+    left: int,
+    is_large: bool,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """The copy stays if the verifier may not delete it, or the program ends before that."""
+    if is_large:
+        monkeypatch.setattr("presign.s3.copying.LARGE_BYTES", 1)
+    with _run(frozenset({Leniency.UNCONDITIONAL_COPIES}), two_identities=two_identities) as running:
+        presigner = running.presigner()
+        ticket = presigner.issue(_png_request())
+        assert upload(ticket, PNG).status == 200
+        if failure is not None:
+            with monkeypatch.context() as failing:
+                failing.setattr("presign.s3.objects.S3Objects.delete", _raising(failure))
+                with pytest.raises((ConfigurationError, SystemExit)):
+                    presigner.complete(ticket.token)
+        for _ in range(2):
+            with pytest.raises(ConfigurationError, match="versioning"):
+                presigner.complete(ticket.token)
+        assert running.anonymous_get(ticket.key).status == 403
+        copies = [key for key in running.bucket.objects if key.startswith("public/")]
+        assert len(copies) == left
+        for key in copies:
+            assert key.startswith(ticket.key)
+            assert len(key) == len(ticket.key) + 33, "a random name that nobody knows"
+            assert key in caplog.text or isinstance(failure, SystemExit)
+            headers = {name.lower(): value for name, value in running.anonymous_get(key).headers.items()}
+            assert headers["content-type"] == "application/octet-stream", "no browser runs it"
+            assert headers["content-disposition"] == "attachment"
+
+
+def _raising(failure: BaseException) -> Any:
+    def delete(*_: Any, **__: Any) -> None:
+        raise failure
+
+    return delete
+
+
+def test_a_trial_that_a_replay_has_spoilt_is_made_again() -> None:
+    """A client that replaces its upload must not make a store look like one that compares."""
+    with _run(frozenset()) as running:
+        backend = running.backend()
+        ticket = running.presigner().issue(_png_request())
+        assert upload(ticket, PNG).status == 200
+        grant = _grant_of(ticket.key)
+        head = backend.head(grant.upload_key)
+        assert head is not None
+        assert upload(ticket, PNG[:-1] + b"!").status == 200
+        with pytest.raises(ObjectChanged):
+            backend.publish(grant, head)
+        assert backend._copier._compares_the_source is None
+
+
+@pytest.mark.parametrize("lenient", [frozenset({Leniency.UNCONDITIONAL_COPIES}), CEPH, frozenset[Leniency]()])
+def test_a_copy_in_parts_is_tried_with_another_etag_too(
+    lenient: frozenset[Leniency], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("presign.s3.copying.MAX_COPY_BYTES", 20)
+    monkeypatch.setattr("presign.s3.copying.PART_BYTES", 8)
+    with _run(lenient, part_limits=PartLimits(smallest_part_bytes=1)) as running:
+        backend = running.backend()
+        ticket = running.presigner().issue(_png_request())
+        assert upload(ticket, PNG).status == 200
+        grant = _grant_of(ticket.key)
+        head = backend.head(grant.upload_key)
+        assert head is not None
+        if Leniency.UNCONDITIONAL_COPIES in lenient:
+            for _ in range(2):
+                with pytest.raises(ConfigurationError, match="versioning"):
+                    backend.publish(grant, head)
+        else:
+            with pytest.raises(ObjectChanged):
+                backend.publish(grant, replace(head, etag="f" * 32))
+            assert backend._copier._compares_the_source_of_parts is None, "the trial proves nothing"
+            assert backend.publish(grant, head).size == len(PNG)
+            running.bucket.objects.pop(grant.key)
+            with pytest.raises(ObjectChanged):
+                backend.publish(grant, replace(head, etag="f" * 32))
+        assert grant.key not in running.bucket.objects
+        assert not running.bucket.uploads
+
+
+@pytest.mark.parametrize("through_boto3", [False, True])
+@pytest.mark.parametrize(
+    ("address", "names_it_twice"),
+    [("https://minio.example.com", True), ("https://x.r2.cloudflarestorage.com", False)],
+)
+def test_a_cloud_that_may_refuse_the_name_of_ceph_never_gets_it(
+    address: str, names_it_twice: bool, through_boto3: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backend = S3Backend(
+        bucket=BUCKET,
+        region="auto",
+        endpoint_url=address,
+        session=boto3.Session("AKIASIGNER", KEYS["AKIASIGNER"]),
+    )
+    sent: list[Any] = []
+
+    def answer(_: Any, __: str, ___: str, headers: Any) -> Any:
+        sent.append(headers)
+        raise _Captured
+
+    def answer_boto3(request: Any, **_: Any) -> Any:
+        sent.append(request.headers)
+        raise _Captured
+
+    monkeypatch.setattr("presign.s3.requests.send", (lambda *_: None) if through_boto3 else answer)
+    backend._copier._requests.client.meta.events.register("before-send.s3", answer_boto3)
+    grant, head = _grant_of("public/1"), ObjectHead(size=3, content_type="image/png", etag="0" * 32)
+    calls: list[Callable[[], object]] = [
+        lambda: backend._copier._copy(grant, head),
+        lambda: backend._copier._try_a_part_of_another_etag(grant, head, {**_TARGET, "UploadId": "1"}),
+    ]
+    for call in calls:
+        with pytest.raises(_Captured):
+            call()
+        names = {name.lower() for name in sent[-1]}
+        assert "x-amz-copy-source-if-match" in names
+        assert ("x-amz-copy-if-match" in names) is names_it_twice
+
+
+_TARGET = {"Bucket": BUCKET, "Key": "public/1"}
+
+
+class _Captured(BaseException):
+    pass
+
+
+def _grant_of(key: str) -> Grant:
+    return Grant(
+        key=key,
+        pending_key=f"pending/{key.rpartition('/')[2]}",
+        content_type="image/png",
+        min_bytes=1,
+        max_bytes=100,
+        expires_in=timedelta(seconds=60),
+    )
 
 
 @pytest.mark.parametrize("through_boto3", [False, True])

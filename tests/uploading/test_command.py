@@ -16,6 +16,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from ipaddress import ip_address
@@ -34,8 +35,21 @@ from emulators.s3_parts import PartLimits as ReferencePartLimits
 from emulators.s3_reference import S3Reference
 from emulators.serving import serve
 from emulators.signature_v4 import HmacKey
-from presign import Accept, PartLimits, PartsDigest, Presigner, Reject, Unauthenticated, UploadPolicy, UploadRequest
+from presign import (
+    Accept,
+    PartLimits,
+    PartsDigest,
+    Presigner,
+    Reject,
+    Rule,
+    Ticket,
+    Unauthenticated,
+    UploadPolicy,
+    UploadRequest,
+)
+from presign.policy import DEFAULT_PART_BYTES
 from presign.s3 import S3Backend
+from presign.uploading.upload import _PART_BYTES
 from tests.adapters.serving import ADAPTERS
 from tests.conftest import PNG, TOKEN_SECRET, Store
 from tests.failing_relay import Failure, Relay, run_relay
@@ -432,7 +446,7 @@ def test_of_10000_parts_only_those_are_sent_that_the_store_lacks(client: Client)
 
 # A ticket for these bytes alone
 
-HASHED = PNG.ljust(16 * MEBIBYTE, b"a") + b"the second part"
+HASHED = PNG.ljust(DEFAULT_PART_BYTES, b"a") + b"the second part"
 WITHOUT_HASHING = (
     *COMMAND[:2],
     "from presign.uploading.source import SourceFile; SourceFile.sha256 = None; " + COMMAND[2],
@@ -473,7 +487,9 @@ def test_an_upload_that_goes_on_does_not_hash_the_file_again(
     with client.hanging(strict_api.url, storage, "--digest", "--parallel", "1", at=2) as process:
         process.kill()
     [state] = client.saved()
-    assert state["digests"] == [hashlib.sha256(part).hexdigest() for part in (HASHED[: 16 * MEBIBYTE], HASHED[-15:])]
+    assert state["digests"] == [
+        hashlib.sha256(part).hexdigest() for part in (HASHED[:DEFAULT_PART_BYTES], HASHED[-15:])
+    ]
     answer = client.run(strict_api.url, "--digest", command=WITHOUT_HASHING)
     assert answer.stderr == "Going on: 1 of 2 parts are stored already\n"
     assert _parts_sent(storage) == [2]
@@ -521,6 +537,36 @@ def test_the_file_is_hashed_again_in_parts_of_the_size_that_the_server_names(
         answer = client.run(f"{relay.url}/files/videos", "--digest")
         assert _paths(relay) == ["upload", "upload", "parts", "complete"]
     assert _stored(s3_reference, answer) == HASHED
+
+
+@pytest.mark.parametrize("ignored", ["parts_digest", "part_size"])
+def test_a_ticket_that_is_not_for_the_digest_is_not_used(
+    seaweedfs: Store, client: Client, monkeypatch: pytest.MonkeyPatch, ignored: str
+) -> None:
+    """An older server, or another one, may ignore what it does not know."""
+    client.write(HASHED)
+    presigner = _presigner(seaweedfs)
+    issue, before = presigner.issue, _unfinished(seaweedfs)
+
+    def issue_without(request: UploadRequest, **options: Any) -> Ticket:
+        given: dict[str, Any] = {"part_size": None} if ignored == "part_size" else {}
+        ticket = issue(replace(request, parts_digest=None, **given), **options)
+        return ticket if ignored == "parts_digest" else replace(ticket, enforced={Rule.CHECKSUM: "completion"})
+
+    monkeypatch.setattr(presigner, "issue", issue_without)
+    with ADAPTERS["asgi"]([presigner], _decide) as url, run_relay(url) as relay:
+        answer = client.run(f"{relay.url}/files/videos", "--digest")
+        assert _paths(relay) == ["upload", "abort"]
+    assert (answer.returncode, answer.stdout) == (1, "")
+    assert "its ticket is not for the digest of the parts" in answer.stderr
+    assert _unfinished(seaweedfs) == before
+
+
+def test_all_clients_cut_a_file_that_they_hash_into_parts_of_the_default_policy() -> None:
+    """They hash it before the server can decide the size of its parts."""
+    script = (ROOT / "client" / "parts_digest.js").read_text()
+    (mebibytes,) = re.findall(r"^const MIN_PART_MIB = (\d+);$", script, re.MULTILINE)
+    assert _PART_BYTES == int(mebibytes) * MEBIBYTE == DEFAULT_PART_BYTES
 
 
 @pytest.mark.parametrize("content", [PNG, LARGE], ids=["small", "large"])
