@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from infra.presign_infra.prefixes import require_prefix, require_separate_prefixes
 from infra.presign_infra.s3_policies import (
     LONGEST_BUCKET_ARN,
     bucket_policy,
@@ -19,8 +20,6 @@ from infra.presign_infra.s3_policies import (
     local_signer_policy,
     policy_document,
     require_inline_length,
-    require_prefix,
-    require_separate_prefixes,
     signer_policy,
     verifier_policy,
 )

@@ -10,6 +10,7 @@ import pulumi
 from pulumi_aws import get_partition_output, s3
 
 from presign_infra import s3_policies as policies
+from presign_infra.prefixes import require_prefix, require_separate_prefixes
 
 
 class UploadBucket(pulumi.ComponentResource):
@@ -64,9 +65,9 @@ class UploadBucket(pulumi.ComponentResource):
         tags: Mapping[str, str] | None = None,
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
-        policies.require_prefix(public_prefix, name="public_prefix")
+        require_prefix(public_prefix, name="public_prefix")
         if pending_prefix is not None:
-            policies.require_separate_prefixes(pending_prefix, public_prefix)
+            require_separate_prefixes(pending_prefix, public_prefix)
         super().__init__("presign:aws:UploadBucket", name, {}, opts)
 
         bucket = s3.Bucket(

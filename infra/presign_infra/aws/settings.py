@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 import pulumi
 
 from presign_infra import s3_policies as policies
+from presign_infra.prefixes import require_prefix, require_separate_prefixes
 from presign_infra.settings import SettingsReader
 
 # AWS accepts no signature that is older than seven days, so a longer limit would have no effect.
@@ -181,7 +182,7 @@ def _bucket_name(reader: SettingsReader, key: str) -> str | None:
 def _prefix(reader: SettingsReader, key: str) -> str:
     prefix = reader.text(key)
     try:
-        return policies.require_prefix(prefix, name=reader.name(key))
+        return require_prefix(prefix, name=reader.name(key))
     except ValueError as error:
         reader.add_line(str(error))
         return prefix
@@ -194,9 +195,9 @@ def _pending_prefix(reader: SettingsReader, key: str, *, public_prefix: str) -> 
     name, public_name = reader.name(key), reader.name("publicPrefix")
     try:
         # A wrong public prefix is reported once, under its own key.
-        policies.require_prefix(prefix, name=name)
+        require_prefix(prefix, name=name)
         if not reader.has_problem("publicPrefix"):
-            policies.require_separate_prefixes(prefix, public_prefix, pending_name=name, public_name=public_name)
+            require_separate_prefixes(prefix, public_prefix, pending_name=name, public_name=public_name)
     except ValueError as error:
         reader.add_line(str(error))
     return prefix
