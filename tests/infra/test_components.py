@@ -115,7 +115,7 @@ def test_the_example_that_the_page_about_provisioning_shows_runs(tmp_path: Path,
             "pending_prefix and prefix must not overlap",
         ),
         (
-            'UploadSigner("s", bucket_arn="arn:aws:s3:::b", prefix="up/", pending_prefix="p" * 200 + "/")',
+            'UploadSigner("s", bucket_arn="arn:aws:s3:::b", prefix="up/", pending_prefix="p" * 250 + "/")',
             "prefix and pending_prefix must be shorter",
         ),
         (

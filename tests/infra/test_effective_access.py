@@ -399,6 +399,16 @@ def test_plain_http_is_refused_even_with_a_valid_signature(stack: DeployedStack,
     assert refused(lambda: s3.put_object(Bucket=stack.bucket, Key="pending/x", Body=b"x"))
 
 
+def test_an_upload_that_brings_its_own_key_for_encryption_is_refused(stack: DeployedStack) -> None:
+    """The administrator may do everything else, so only the bucket policy refuses it."""
+    target = {"Bucket": stack.bucket, "Key": "pending/own-key", "Body": b"x"}
+    own_key = {"SSECustomerAlgorithm": "AES256", "SSECustomerKey": "k" * 32}
+    for s3 in (stack.signer_client("s3"), stack.cloud.s3):
+        assert refused(partial(s3.put_object, **target, **own_key))
+        assert refused(partial(s3.create_multipart_upload, Bucket=stack.bucket, Key="pending/own-key", **own_key))
+    assert "pending/own-key" not in stored_keys(stack)
+
+
 def preflight(http: httpx.Client, stack: DeployedStack, method: str, origin: str) -> httpx.Response:
     """Ask the storage, as a browser does, whether a page of ``origin`` may upload with ``method``."""
     headers = {

@@ -20,6 +20,7 @@ from tests.infra.test_provisioning import deploy
 
 UPLOAD_ONLY = {"publicRead": False, "allowVerification": False}
 TWO_IDENTITIES = {"separateVerifier": True}
+TWO_LIMITS = {"signatureMaxAgeMinutes": 60, "serverSignatureMaxAgeMinutes": 5}
 STRAIGHT = {"pendingPrefix": ""}
 
 
@@ -72,7 +73,7 @@ PLAIN_HTTP_ALLOWED = Mutant(
     file="presign_infra/s3_policies.py",
     old='{"aws:SecureTransport": "false"}',
     new='{"aws:SecureTransport": "true"}',
-    caught_by=provisioning.test_the_bucket_policy_allows_public_reads_under_the_prefix_and_denies_plain_http,
+    caught_by=provisioning.test_the_bucket_policy_allows_public_reads_under_the_prefix_and_denies_plain_http_and_customer_keys,
 )
 
 UPLOADS_THAT_ARE_COPIES = Mutant(
@@ -210,7 +211,7 @@ MUTANTS = [
         file="presign_infra/s3_policies.py",
         old='"Resource": objects_arn(bucket_arn, public_prefix),',
         new='"Resource": objects_arn(bucket_arn, public_prefix).replace("/*", "*"),',
-        caught_by=provisioning.test_the_bucket_policy_allows_public_reads_under_the_prefix_and_denies_plain_http,
+        caught_by=provisioning.test_the_bucket_policy_allows_public_reads_under_the_prefix_and_denies_plain_http_and_customer_keys,
     ),
     Mutant(
         name="AWS's own access block still forbids a public policy",
@@ -364,6 +365,14 @@ MUTANTS = [
         caught_by=provisioning.test_without_verification_the_signer_may_only_upload,
         config=UPLOAD_ONLY,
     ),
+    Mutant(
+        name="what the server signs is as good as a ticket",
+        file="presign_infra/aws/signer.py",
+        old="                server_signature_max_age_minutes=server_signature_max_age_minutes,\n",
+        new="",
+        caught_by=provisioning.test_what_only_the_server_does_has_a_smaller_limit_for_signatures,
+        config=TWO_LIMITS,
+    ),
     PLAIN_HTTP_ALLOWED,
     Mutant(
         name="the version of the policy language does not exist",
@@ -408,8 +417,8 @@ def test_a_mistake_in_the_program_fails_the_test_that_guards_against_it(
 
 @pytest.mark.parametrize(
     "config",
-    [{}, UPLOAD_ONLY, TWO_IDENTITIES, STRAIGHT],
-    ids=["default", "upload only", "two identities", "straight"],
+    [{}, UPLOAD_ONLY, TWO_IDENTITIES, STRAIGHT, TWO_LIMITS],
+    ids=["default", "upload only", "two identities", "straight", "two limits"],
 )
 def test_a_copy_without_a_mistake_passes_every_test_that_catches_one(
     config: Mapping[str, Any], tmp_path: Path, moto_cloud: Boto3Cloud
@@ -480,6 +489,15 @@ MUTANTS_OVER_HTTP = [
         new='"AllowedOrigins": ["*"],',
         caught_by=lambda stack, server, http: access.test_the_preflight_request_of_another_origin_is_refused(
             stack, http, "PUT", "https://evil.example.com"
+        ),
+    ),
+    Mutant(
+        name="an upload may bring its own key for encryption",
+        file="presign_infra/aws/bucket.py",
+        old="deny_customer_keys=True",
+        new="deny_customer_keys=False",
+        caught_by=lambda stack, server, http: access.test_an_upload_that_brings_its_own_key_for_encryption_is_refused(
+            stack
         ),
     ),
     Mutant(

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from infra.presign_infra.prefixes import require_prefix, require_separate_prefixes
 from infra.presign_infra.s3_policies import (
-    LONGEST_BUCKET_ARN,
+    LONGEST_ARN_PREFIX,
     bucket_policy,
     cors_rules,
     lifecycle_rules,
@@ -29,6 +29,8 @@ with warnings.catch_warnings():
     import parliament  # type: ignore[import-untyped]
 
 ARN = "arn:aws:s3:::media"
+KEY = "arn:aws:kms:eu-central-1:123456789012:key/1234abcd-12ab-34cd-56ef-1234567890ab"
+DISTRIBUTION = "arn:aws:cloudfront::123456789012:distribution/E2ABCDEFGHIJKL"
 
 DOCUMENTS = {
     "public bucket": bucket_policy(ARN, "public/", public_read=True),
@@ -45,6 +47,21 @@ DOCUMENTS = {
     ),
     "verifier that sweeps parts": verifier_policy(
         ARN, "public/", pending_prefix="pending/", allow_listing=True, sweep_parts=True
+    ),
+    "bucket with a distribution": bucket_policy(
+        ARN, "public/", public_read=False, distribution_arn=DISTRIBUTION, deny_customer_keys=True
+    ),
+    "signer of an encrypted bucket": signer_policy(
+        ARN, "public/", pending_prefix="pending/", allow_verification=True, kms_key_arn=KEY
+    ),
+    "straight verifier of an encrypted bucket": verifier_policy(ARN, "public/", pending_prefix=None, kms_key_arn=KEY),
+    "signer with two maximum signature ages": signer_policy(
+        ARN,
+        "public/",
+        pending_prefix="pending/",
+        allow_verification=True,
+        signature_max_age_minutes=60,
+        server_signature_max_age_minutes=5,
     ),
     "signer with a maximum signature age": signer_policy(
         ARN,
@@ -211,8 +228,33 @@ def test_old_signatures_are_denied_for_every_action_on_objects() -> None:
     assert allowed[-1] == LIST_PENDING
 
 
+def test_a_presigned_download_may_be_older_than_what_the_server_sends() -> None:
+    document = verifier_policy(ARN, "public/", pending_prefix=None, server_signature_max_age_minutes=5)
+    assert document["Statement"][1:] == [
+        {
+            "Sid": "DenyOldVerifyUnderPrefix",
+            "Effect": "Deny",
+            "Action": ["s3:DeleteObject"],
+            "Resource": f"{ARN}/public/*",
+            "Condition": {"NumericGreaterThan": {"s3:signatureAge": "300000"}},
+        }
+    ]
+
+
+def test_the_verifier_of_the_straight_way_encrypts_nothing() -> None:
+    document = verifier_policy(ARN, "public/", pending_prefix=None, kms_key_arn=KEY)
+    assert document["Statement"][1]["Action"] == ["kms:Decrypt"]
+
+
+def test_in_china_the_key_is_used_through_the_service_of_china() -> None:
+    key = KEY.replace(":aws:", ":aws-cn:").replace("eu-central-1", "cn-north-1")
+    statement = signer_policy(ARN, "public/", pending_prefix="pending/", allow_verification=False, kms_key_arn=key)
+    service = statement["Statement"][1]["Condition"]["StringEquals"]["kms:ViaService"]
+    assert service == "s3.cn-north-1.amazonaws.com.cn"
+
+
 LONGEST: dict[str, Any] = {
-    "bucket_arn": LONGEST_BUCKET_ARN,
+    "bucket_arn": LONGEST_ARN_PREFIX + "b" * 63,
     "allow_verification": True,
     "signature_max_age_minutes": 10080,
 }

@@ -176,7 +176,9 @@ def test_the_cors_rule_allows_exactly_what_uploads_need(stack: DeployedStack) ->
     ]
 
 
-def test_the_bucket_policy_allows_public_reads_under_the_prefix_and_denies_plain_http(stack: DeployedStack) -> None:
+def test_the_bucket_policy_allows_public_reads_under_the_prefix_and_denies_plain_http_and_customer_keys(
+    stack: DeployedStack,
+) -> None:
     assert json.loads(stack.cloud.s3.get_bucket_policy(Bucket=stack.bucket)["Policy"]) == {
         "Version": "2012-10-17",
         "Statement": [
@@ -194,6 +196,14 @@ def test_the_bucket_policy_allows_public_reads_under_the_prefix_and_denies_plain
                 "Action": "s3:*",
                 "Resource": [stack.arn, f"{stack.arn}/*"],
                 "Condition": {"Bool": {"aws:SecureTransport": "false"}},
+            },
+            {
+                "Sid": "DenyCustomerKeys",
+                "Effect": "Deny",
+                "Principal": "*",
+                "Action": "s3:PutObject",
+                "Resource": f"{stack.arn}/*",
+                "Condition": {"Null": {"s3:x-amz-server-side-encryption-customer-algorithm": "false"}},
             },
         ],
     }
@@ -217,7 +227,10 @@ def test_a_private_bucket_has_every_access_block_and_no_public_statement(private
         "RestrictPublicBuckets": True,
     }
     statements = json.loads(s3.get_bucket_policy(Bucket=bucket)["Policy"])["Statement"]
-    assert [(statement["Sid"], statement["Effect"]) for statement in statements] == [("DenyPlainHttp", "Deny")]
+    assert [(statement["Sid"], statement["Effect"]) for statement in statements] == [
+        ("DenyPlainHttp", "Deny"),
+        ("DenyCustomerKeys", "Deny"),
+    ]
 
 
 def test_the_bucket_owner_owns_every_object(stack: DeployedStack) -> None:
@@ -228,6 +241,48 @@ def test_the_bucket_owner_owns_every_object(stack: DeployedStack) -> None:
 def test_objects_are_encrypted_at_rest(stack: DeployedStack) -> None:
     [rule] = stack.cloud.s3.get_bucket_encryption(Bucket=stack.bucket)["ServerSideEncryptionConfiguration"]["Rules"]
     assert rule["ApplyServerSideEncryptionByDefault"] == {"SSEAlgorithm": "AES256"}
+
+
+@pytest.fixture(scope="module")
+def encrypted_stack(moto_url: str) -> DeployedStack:
+    """A private stack of two identities with a KMS key of its own."""
+    cloud = Boto3Cloud(moto_url)
+    key = cloud.client("kms", "admin", "admin-secret").create_key()["KeyMetadata"]["Arn"]
+    return deploy(cloud, {"kmsKeyArn": key, "publicRead": False, "separateVerifier": True})
+
+
+def kms_key(stack: DeployedStack) -> str:
+    """Return the ARN of the key that encrypts the bucket."""
+    [rule] = stack.cloud.s3.get_bucket_encryption(Bucket=stack.bucket)["ServerSideEncryptionConfiguration"]["Rules"]
+    assert rule["ApplyServerSideEncryptionByDefault"]["SSEAlgorithm"] == "aws:kms"
+    assert rule["BucketKeyEnabled"] is True
+    return str(rule["ApplyServerSideEncryptionByDefault"]["KMSMasterKeyID"])
+
+
+def test_a_kms_key_encrypts_what_the_signer_uploads(encrypted_stack: DeployedStack) -> None:
+    stack, target = encrypted_stack, {"Bucket": encrypted_stack.bucket, "Key": "pending/cat.png"}
+    with iam_enforced(stack):
+        stack.signer_client("s3").put_object(**target, Body=b"cat")
+        found = stack.verifier_client("s3").get_object(**target)
+    assert found["Body"].read() == b"cat"
+    assert (found["ServerSideEncryption"], found["SSEKMSKeyId"]) == ("aws:kms", kms_key(stack))
+
+
+def test_the_identities_may_use_the_kms_key_through_the_bucket_and_no_other_key(encrypted_stack: DeployedStack) -> None:
+    """The documents are compared word for word, because moto knows neither the conditions nor the resources of KMS."""
+    stack, key = encrypted_stack, kms_key(encrypted_stack)
+    statement = {
+        "Sid": "UseKey",
+        "Effect": "Allow",
+        "Action": ["kms:GenerateDataKey", "kms:Decrypt"],
+        "Resource": key,
+        "Condition": {
+            "StringEquals": {"kms:ViaService": "s3.eu-central-1.amazonaws.com"},
+            "StringLike": {"kms:EncryptionContext:aws:s3:arn": [stack.arn, f"{stack.arn}/*"]},
+        },
+    }
+    assert user_policy(stack)["Statement"] == [upload_statement(stack.arn), statement]
+    assert user_policy(stack, stack.verifier_user)["Statement"] == [*verify_statements(stack.arn), statement]
 
 
 def lifecycle(stack: DeployedStack) -> Any:
@@ -417,6 +472,36 @@ def test_the_signer_policy_denies_signatures_above_the_maximum_age_in_millisecon
             "Condition": {"NumericGreaterThan": {"s3:signatureAge": "900000"}},
         },
     ]
+
+
+@pytest.fixture(scope="module")
+def two_limits_stack(moto_url: str) -> DeployedStack:
+    return deploy(Boto3Cloud(moto_url), {"signatureMaxAgeMinutes": 60, "serverSignatureMaxAgeMinutes": 5})
+
+
+def test_what_only_the_server_does_has_a_smaller_limit_for_signatures(two_limits_stack: DeployedStack) -> None:
+    stack = two_limits_stack
+    limits = {
+        each["Sid"]: (each["Action"], each["Resource"], each["Condition"]["NumericGreaterThan"]["s3:signatureAge"])
+        for each in user_policy(stack)["Statement"]
+        if each["Effect"] == "Deny"
+    }
+    assert limits == {
+        "DenyOldSignatures": (
+            [*UPLOAD_ACTIONS, "s3:GetObject"],
+            [f"{stack.arn}/pending/*", f"{stack.arn}/public/*"],
+            "3600000",
+        ),
+        "DenyOldVerifyPending": (PENDING_ACTIONS, f"{stack.arn}/pending/*", "300000"),
+        "DenyOldPublishFromPending": (["s3:PutObject"], f"{stack.arn}/public/*", "300000"),
+    }
+
+
+def test_the_limit_for_the_server_is_that_of_the_separate_verifier(moto_cloud: Boto3Cloud) -> None:
+    stack = deploy(moto_cloud, {"serverSignatureMaxAgeMinutes": 5, "separateVerifier": True})
+    assert {each["Effect"] for each in user_policy(stack)["Statement"]} == {"Allow"}
+    sids = [each["Sid"] for each in user_policy(stack, stack.verifier_user)["Statement"] if each["Effect"] == "Deny"]
+    assert sids == ["DenyOldVerifyPending", "DenyOldPublishFromPending"]
 
 
 def test_the_rights_to_list_and_to_publish_in_parts_are_settings(moto_cloud: Boto3Cloud) -> None:

@@ -18,6 +18,7 @@ from tests.infra.pulumi_program import INFRA, PROVISIONING_PAGE, read_config, ru
 from tests.infra.test_provisioning import deploy
 
 ORIGIN_KEY = "presign:allowedOrigins"
+KMS_KEY = "arn:aws:kms:eu-central-1:123456789012:key/1234abcd-12ab-34cd-56ef-1234567890ab"
 
 
 class CloudWithoutResources(Boto3Cloud):
@@ -134,6 +135,23 @@ def problems(config: Mapping[str, Any]) -> list[str]:
         ({"logBucket": "my.logs"}, "presign:logBucket must have 3 to 63 lowercase letters, digits and hyphens"),
         ({"logBucket": "my-logs", "bucketName": "my-logs"}, "presign:logBucket must be another bucket than bucketName"),
         ({"logPrefix": "/logs/"}, "presign:logPrefix must not start with a slash"),
+        (
+            {"kmsKeyArn": "alias/uploads", "publicRead": False},
+            "presign:kmsKeyArn must be the ARN of a key, such as arn:aws:kms:eu-central-1:123456789012:key/...",
+        ),
+        ({"kmsKeyArn": KMS_KEY}, "presign:kmsKeyArn must be empty while publicRead is true"),
+        (
+            {"kmsKeyArn": KMS_KEY, "publicRead": False, "aws:region": "us-east-1"},
+            "presign:kmsKeyArn must be in the bucket's region, us-east-1; it is in eu-central-1",
+        ),
+        (
+            {"serverSignatureMaxAgeMinutes": 16, "signatureMaxAgeMinutes": 15},
+            "presign:serverSignatureMaxAgeMinutes must be at most signatureMaxAgeMinutes, which is 15",
+        ),
+        (
+            {"serverSignatureMaxAgeMinutes": 5, "allowVerification": False},
+            "presign:serverSignatureMaxAgeMinutes must be 0 while allowVerification is false",
+        ),
         ({"signerRoles": ["app"]}, "presign:signerRoles must be empty while createUser is true"),
         ({"createUser": False, "verifierRoles": ["app"]}, "presign:verifierRoles must be empty while separateVerifier"),
         (
@@ -221,6 +239,7 @@ def test_the_page_about_provisioning_names_every_setting_with_its_default() -> N
         "signerRoles": "none",
         "verifierRoles": "none",
         "logBucket": "none",
+        "kmsKeyArn": "none",
         "logPrefix": "`uploads/`",
         "tags": "none",
     }
@@ -232,6 +251,7 @@ def test_the_page_about_provisioning_names_every_setting_with_its_default() -> N
         ["http://localhost:8080"],
         [],
         [],
+        "",
         "",
         "uploads/",
         {},

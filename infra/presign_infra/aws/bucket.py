@@ -28,6 +28,8 @@ class UploadBucket(pulumi.ComponentResource):
     - ``versioning``: S3 keeps what is replaced or deleted, so a mistake can be undone. A later False stops this, and
       leaves the versions that exist to the next setting.
     - ``expire_old_versions_after_days``: S3 deletes such a version after this many days.
+    - ``kms_key_arn``: the KMS key that encrypts the objects, in the bucket's region. Without it, S3 encrypts with keys
+      of its own. Nobody reads such an object without a signature, so this needs ``public_read=False``.
     - ``log_bucket``: the name of another bucket, in which S3 records the requests, under ``log_prefix``. Its own policy
       must let ``logging.s3.amazonaws.com`` put objects there.
     - ``bucket_name``: by default, Pulumi chooses a unique name, so a new bucket can replace this one at any time.
@@ -35,7 +37,10 @@ class UploadBucket(pulumi.ComponentResource):
       has objects.
     - ``protect``: the engine refuses to delete the bucket and its settings, which can still be changed.
 
-    Raises ValueError for a prefix, two prefixes, origins or a number of days that cannot work.
+    The bucket refuses requests over plain http, and uploads that bring their own key for encryption.
+
+    Raises ValueError for a prefix, two prefixes, origins or a number of days that cannot work, and for a KMS key with
+    public reads.
     """
 
     bucket: pulumi.Output[str]
@@ -57,6 +62,7 @@ class UploadBucket(pulumi.ComponentResource):
         cors_max_age_seconds: int = 3600,
         versioning: bool = False,
         expire_old_versions_after_days: int = 30,
+        kms_key_arn: str | None = None,
         log_bucket: str | None = None,
         log_prefix: str = "uploads/",
         bucket_name: str | None = None,
@@ -68,6 +74,8 @@ class UploadBucket(pulumi.ComponentResource):
         require_prefix(public_prefix, name="public_prefix")
         if pending_prefix is not None:
             require_separate_prefixes(pending_prefix, public_prefix)
+        if kms_key_arn is not None and public_read:
+            raise ValueError("kms_key_arn needs public_read=False, because KMS decrypts nothing without a signature")
         super().__init__("presign:aws:UploadBucket", name, {}, opts)
 
         bucket = s3.Bucket(
@@ -106,7 +114,9 @@ class UploadBucket(pulumi.ComponentResource):
             f"{name}-policy",
             bucket=bucket.bucket,
             policy=arn.apply(
-                lambda arn: json.dumps(policies.bucket_policy(arn, public_prefix, public_read=public_read))
+                lambda arn: json.dumps(
+                    policies.bucket_policy(arn, public_prefix, public_read=public_read, deny_customer_keys=True)
+                )
             ),
             # AWS blocks public policies on every new bucket. So the policy must wait until this block is replaced.
             opts=pulumi.ResourceOptions.merge(
@@ -121,9 +131,12 @@ class UploadBucket(pulumi.ComponentResource):
                 s3.BucketServerSideEncryptionConfigurationRuleArgs(
                     apply_server_side_encryption_by_default=(
                         s3.BucketServerSideEncryptionConfigurationRuleApplyServerSideEncryptionByDefaultArgs(
-                            sse_algorithm="AES256"
+                            sse_algorithm="AES256" if kms_key_arn is None else "aws:kms",
+                            kms_master_key_id=kms_key_arn,
                         )
-                    )
+                    ),
+                    # S3 then asks KMS for a key of the bucket from time to time, and not for each object.
+                    bucket_key_enabled=None if kms_key_arn is None else True,
                 )
             ],
             opts=child_options,

@@ -20,6 +20,10 @@ _MAX_SIGNATURE_AGE_MINUTES = 7 * 24 * 60
 _BUCKET_NAME = re.compile(r"[a-z0-9][a-z0-9-]{1,61}[a-z0-9]", re.ASCII)
 _RESERVED_BUCKET_NAMES = re.compile(r"(xn--|sthree-|amzn-s3-demo-).*|.*(-s3alias|--ol-s3|--x-s3|--table-s3)", re.ASCII)
 
+# As long as the name that Pulumi chooses.
+_CHOSEN_BUCKET_NAME = "uploads-bucket-0123456"
+
+_KMS_KEY_ARN = re.compile(r"arn:aws[a-z-]*:kms:(?P<region>[a-z0-9-]+):[0-9]{12}:key/[A-Za-z0-9-]{1,64}", re.ASCII)
 _ROLE_NAME = re.compile(r"[A-Za-z0-9+=,.@_-]{1,64}", re.ASCII)
 
 _KEYS = (
@@ -34,6 +38,7 @@ _KEYS = (
     "corsMaxAgeSeconds",
     "versioning",
     "expireOldVersionsAfterDays",
+    "kmsKeyArn",
     "logBucket",
     "logPrefix",
     "allowVerification",
@@ -46,6 +51,7 @@ _KEYS = (
     "accessKeyGeneration",
     "keepPreviousAccessKey",
     "signatureMaxAgeMinutes",
+    "serverSignatureMaxAgeMinutes",
     "forceDestroy",
     "protect",
     "tags",
@@ -67,6 +73,7 @@ class Settings:
     cors_max_age_seconds: int
     versioning: bool
     expire_old_versions_after_days: int
+    kms_key_arn: str | None
     log_bucket: str | None
     log_prefix: str
     allow_verification: bool
@@ -79,6 +86,7 @@ class Settings:
     access_key_generation: int
     keep_previous_access_key: bool
     signature_max_age_minutes: int | None
+    server_signature_max_age_minutes: int | None
     force_destroy: bool
     protect: bool
     tags: Mapping[str, str] = field(hash=False)
@@ -135,6 +143,7 @@ def read_settings() -> Settings:
         cors_max_age_seconds=reader.whole_number("corsMaxAgeSeconds", minimum=0, maximum=86_400),
         versioning=reader.boolean("versioning"),
         expire_old_versions_after_days=reader.whole_number("expireOldVersionsAfterDays", minimum=1, maximum=3650),
+        kms_key_arn=_kms_key_arn(reader, "kmsKeyArn"),
         log_bucket=_bucket_name(reader, "logBucket"),
         log_prefix=_prefix(reader, "logPrefix"),
         allow_verification=allow_verification,
@@ -146,11 +155,8 @@ def read_settings() -> Settings:
         verifier_roles=verifier_roles,
         access_key_generation=generation,
         keep_previous_access_key=keep_previous,
-        # Every key needs a default, or the engine asks for a value. So 0 means "no limit" here.
-        signature_max_age_minutes=reader.whole_number(
-            "signatureMaxAgeMinutes", minimum=0, maximum=_MAX_SIGNATURE_AGE_MINUTES
-        )
-        or None,
+        signature_max_age_minutes=_signature_age(reader, "signatureMaxAgeMinutes"),
+        server_signature_max_age_minutes=_signature_age(reader, "serverSignatureMaxAgeMinutes"),
         force_destroy=reader.boolean("forceDestroy"),
         protect=reader.boolean("protect"),
         tags=_tags(reader, "tags"),
@@ -158,6 +164,12 @@ def read_settings() -> Settings:
     )
     if settings.log_bucket is not None and settings.log_bucket == settings.bucket_name:
         reader.add_problem("logBucket", "must be another bucket than bucketName, or each record would cause a record")
+    if settings.kms_key_arn is not None and settings.public_read:
+        reader.add_problem(
+            "kmsKeyArn",
+            "must be empty while publicRead is true, because KMS decrypts nothing for requests without a signature",
+        )
+    _check_signature_ages(reader, settings)
     if not reader.has_problem():
         _check_length_of_policies(reader, settings)
     reader.raise_problems()
@@ -203,12 +215,49 @@ def _pending_prefix(reader: SettingsReader, key: str, *, public_prefix: str) -> 
     return prefix
 
 
+def _kms_key_arn(reader: SettingsReader, key: str) -> str | None:
+    arn = reader.text(key)
+    if not arn:
+        return None
+    found = _KMS_KEY_ARN.fullmatch(arn)
+    region = pulumi.Config("aws").get("region")
+    if not found:
+        reader.add_problem(
+            key,
+            "must be the ARN of a key, such as arn:aws:kms:eu-central-1:123456789012:key/..., because a policy does "
+            f'not know an alias or an id; it is "{arn[:200]}"',
+        )
+    elif region and found["region"] != region:
+        reader.add_problem(key, f"must be in the bucket's region, {region}; it is in {found['region']}")
+    return arn
+
+
+def _signature_age(reader: SettingsReader, key: str) -> int | None:
+    # Every key needs a default, or the engine asks for a value. So 0 means "no limit" here.
+    return reader.whole_number(key, minimum=0, maximum=_MAX_SIGNATURE_AGE_MINUTES) or None
+
+
+def _check_signature_ages(reader: SettingsReader, settings: Settings) -> None:
+    age, server_age = settings.signature_max_age_minutes, settings.server_signature_max_age_minutes
+    if server_age is None:
+        return
+    if not settings.allow_verification:
+        reader.add_problem(
+            "serverSignatureMaxAgeMinutes",
+            "must be 0 while allowVerification is false, because the server then neither reads nor publishes",
+        )
+    if age is not None and server_age > age:
+        reader.add_problem(
+            "serverSignatureMaxAgeMinutes",
+            f"must be at most signatureMaxAgeMinutes, which is {age} and applies to all requests; it is {server_age}",
+        )
+
+
 def _check_length_of_policies(reader: SettingsReader, settings: Settings) -> None:
     if not settings.create_user:
         return
     documents = policies.identity_policies(
-        # Pulumi chooses the bucket's name later, so the longest one must fit.
-        policies.LONGEST_BUCKET_ARN,
+        f"{policies.LONGEST_ARN_PREFIX}{settings.bucket_name or _CHOSEN_BUCKET_NAME}",
         settings.public_prefix,
         pending_prefix=settings.pending_prefix,
         allow_verification=settings.allow_verification,
@@ -216,6 +265,8 @@ def _check_length_of_policies(reader: SettingsReader, settings: Settings) -> Non
         allow_listing=settings.allow_listing,
         publish_in_parts=settings.publish_in_parts,
         signature_max_age_minutes=settings.signature_max_age_minutes,
+        server_signature_max_age_minutes=settings.server_signature_max_age_minutes,
+        kms_key_arn=settings.kms_key_arn,
     )
     try:
         for document in documents:

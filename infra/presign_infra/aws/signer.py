@@ -26,6 +26,10 @@ class UploadSigner(pulumi.ComponentResource):
     - ``publish_in_parts``: the one that verifies may also publish objects above 5 GB. Then it may also upload to
       ``prefix`` directly.
     - ``signature_max_age_minutes``: AWS refuses presigned URLs whose signature is older, even if they expire later.
+    - ``server_signature_max_age_minutes``: a smaller limit for what only the server does: it reads and deletes what is
+      pending, and publishes it.
+    - ``kms_key_arn``: the KMS key that encrypts the bucket. The identities may use it through S3, for this bucket
+      alone.
     - ``create_user``: with False, managed policies are created instead of users, and attached to roles; then there is
       no access key to keep or to rotate.
     - ``roles``, ``verifier_roles``: the names of the roles that get the policies of the two identities. You can also
@@ -65,6 +69,8 @@ class UploadSigner(pulumi.ComponentResource):
         allow_listing: bool = True,
         publish_in_parts: bool = False,
         signature_max_age_minutes: int | None = None,
+        server_signature_max_age_minutes: int | None = None,
+        kms_key_arn: str | None = None,
         create_user: bool = True,
         roles: Sequence[str] = (),
         verifier_roles: Sequence[str] = (),
@@ -91,14 +97,21 @@ class UploadSigner(pulumi.ComponentResource):
                 allow_listing=allow_listing,
                 publish_in_parts=publish_in_parts,
                 signature_max_age_minutes=signature_max_age_minutes,
+                server_signature_max_age_minutes=server_signature_max_age_minutes,
+                kms_key_arn=kms_key_arn,
             )
 
-        # The arguments are checked here, before the bucket's ARN is known.
-        for document in documents(policies.LONGEST_BUCKET_ARN):
+        def texts_for(arn: str) -> list[str]:
+            checked = documents(arn)
             if create_user:
-                policies.require_inline_length(document)
+                for document in checked:
+                    policies.require_inline_length(document)
+            return [json.dumps(document) for document in checked]
+
+        # The arguments are checked here, before the bucket's ARN is known.
+        texts_for(policies.SHORTEST_BUCKET_ARN)
         super().__init__("presign:aws:UploadSigner", name, {}, opts)
-        texts = pulumi.Output.from_input(bucket_arn).apply(lambda arn: [json.dumps(each) for each in documents(arn)])
+        texts = pulumi.Output.from_input(bucket_arn).apply(texts_for)
         generations = [access_key_generation - 1] if keep_previous_access_key else []
         generations.append(access_key_generation)
 
