@@ -25,6 +25,8 @@ uploads = UploadBucket(
     log_bucket=settings.log_bucket,
     log_prefix=settings.log_prefix,
     bucket_name=settings.bucket_name,
+    existing_bucket=settings.existing_bucket,
+    existing_bucket_settings=settings.existing_bucket_settings,
     force_destroy=settings.force_destroy,
     protect=settings.protect,
     tags=settings.tags,
@@ -71,6 +73,8 @@ pulumi.export("region", uploads.region)
 pulumi.export("prefix", settings.public_prefix)
 pulumi.export("pendingPrefix", settings.pending_prefix or "")
 pulumi.export("presignBucket", address)
+if settings.existing_bucket is not None:
+    pulumi.export("existingBucketDocuments", uploads.documents)
 if signer.access_key_id is not None and signer.secret_access_key is not None:
     environment["AWS_ACCESS_KEY_ID"] = signer.access_key_id
     environment["AWS_SECRET_ACCESS_KEY"] = signer.secret_access_key

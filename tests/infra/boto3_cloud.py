@@ -93,10 +93,14 @@ class Boto3Cloud(Mocks):
         )
 
     def invoke(self, token: str, arguments: Values) -> Values:
-        """Return what a function of the AWS provider returns; only the one that names the partition is known."""
-        if token != "aws:index/getPartition:getPartition":
-            raise NotApplied(f"the program calls {token}, which is not supported here")
-        return {"id": "aws", "partition": "aws", "dnsSuffix": "amazonaws.com", "reverseDnsPrefix": "com.amazonaws"}
+        """Return what a function of the AWS provider returns; raise NotApplied for an unknown one."""
+        if token == "aws:index/getPartition:getPartition":
+            return {"id": "aws", "partition": "aws", "dnsSuffix": "amazonaws.com", "reverseDnsPrefix": "com.amazonaws"}
+        if token == "aws:s3/getBucket:getBucket":
+            bucket = arguments["bucket"]
+            region = self.s3.get_bucket_location(Bucket=bucket)["LocationConstraint"] or "us-east-1"
+            return {"id": bucket, "bucket": bucket, "arn": f"arn:aws:s3:::{bucket}", "bucketRegion": region}
+        raise NotApplied(f"the program calls {token}, which is not supported here")
 
     def call(self, args: MockCallArgs) -> Any:
         return dict(self.invoke(args.token, args.args))
@@ -338,7 +342,7 @@ class _BucketPolicy(_Resource):
             statement["Effect"] == "Allow" and statement["Principal"] == "*"
             for statement in json.loads(policy)["Statement"]
         )
-        if public and self.cloud.access_blocks[bucket]["BlockPublicPolicy"]:
+        if public and self.cloud.access_blocks.get(bucket, _ALL_BLOCKED)["BlockPublicPolicy"]:
             raise ClientError(
                 {"Error": {"Code": "AccessDenied", "Message": "public policies are blocked"}}, "PutBucketPolicy"
             )

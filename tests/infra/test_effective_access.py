@@ -20,6 +20,7 @@ from botocore.exceptions import ClientError
 from infra.presign_infra.s3_policies import local_signer_policy
 from tests.infra.boto3_cloud import Boto3Cloud
 from tests.infra.conftest import SeaweedFSWithTls, cloud_on
+from tests.infra.engine.provider import whole_numbers
 from tests.infra.pulumi_program import INFRA
 from tests.infra.test_provisioning import DeployedStack, deploy
 
@@ -356,6 +357,24 @@ def test_a_new_signature_is_not_above_the_maximum_age(seaweedfs: SeaweedFSWithTl
 def test_everybody_reads_under_the_prefix(stack: DeployedStack, http: httpx.Client) -> None:
     response = http.get(url(stack, "public/cat.png"))
     assert (response.status_code, response.content) == (200, b"cat")
+
+
+def test_the_documents_for_an_existing_bucket_make_it_what_a_new_one_is(
+    seaweedfs: SeaweedFSWithTls, http: httpx.Client
+) -> None:
+    cloud, bucket = cloud_on(seaweedfs), f"existing-{uuid4().hex}"
+    cloud.s3.create_bucket(Bucket=bucket)
+    cloud.bucket_is_ready(bucket)
+    stack = deploy_with_objects(cloud, {"existingBucket": bucket})
+    assert http.get(url(stack, "public/cat.png")).status_code == 403
+    documents = whole_numbers(stack.run.outputs["existingBucketDocuments"])
+    cloud.s3.put_bucket_policy(Bucket=bucket, Policy=json.dumps(documents["policy"]))
+    cloud.s3.put_bucket_cors(Bucket=bucket, CORSConfiguration=documents["cors"])
+    cloud.s3.put_bucket_lifecycle_configuration(Bucket=bucket, LifecycleConfiguration=documents["lifecycle"])
+    test_without_a_signature_only_reads_under_the_prefix_are_allowed(stack, http)
+    test_everybody_reads_under_the_prefix(stack, http)
+    test_the_page_may_send_uploads_and_reads_across_origins(stack, http, "PUT")
+    assert http.put(presigned_url(stack, "put_object", "pending/dog.png"), content=b"dog").status_code == 200
 
 
 def test_without_a_signature_only_reads_under_the_prefix_are_allowed(stack: DeployedStack, http: httpx.Client) -> None:

@@ -209,8 +209,8 @@ MUTANTS = [
     Mutant(
         name="the public prefix has no slash at the end",
         file="presign_infra/s3_policies.py",
-        old='"Resource": objects_arn(bucket_arn, public_prefix),',
-        new='"Resource": objects_arn(bucket_arn, public_prefix).replace("/*", "*"),',
+        old='"Resource": objects_arn(bucket_arn, public_prefix),\n    }',
+        new='"Resource": objects_arn(bucket_arn, public_prefix).replace("/*", "*"),\n    }',
         caught_by=provisioning.test_the_bucket_policy_allows_public_reads_under_the_prefix_and_denies_plain_http_and_customer_keys,
     ),
     Mutant(
@@ -252,7 +252,7 @@ MUTANTS = [
     Mutant(
         name="the bucket policy waits for nothing",
         file="presign_infra/aws/bucket.py",
-        old="depends_on=[access_block, ownership]",
+        old="depends_on=before_policy",
         new="depends_on=[]",
         caught_by=provisioning.test_the_bucket_policy_waits_for_the_access_block_and_the_ownership_controls,
         # A stack without a public policy. Otherwise the cloud may refuse the policy before the test checks the order.
@@ -261,8 +261,8 @@ MUTANTS = [
     Mutant(
         name="the bucket policy does not wait for the access block",
         file="presign_infra/aws/bucket.py",
-        old="depends_on=[access_block, ownership]",
-        new="depends_on=[ownership]",
+        old="depends_on=before_policy",
+        new="depends_on=before_policy[:1]",
         caught_by=provisioning.test_the_bucket_policy_waits_for_the_access_block_and_the_ownership_controls,
         config=UPLOAD_ONLY,
     ),
@@ -283,8 +283,8 @@ MUTANTS = [
     Mutant(
         name="the settings of the bucket are not protected",
         file="presign_infra/aws/bucket.py",
-        old="child_options = pulumi.ResourceOptions(parent=self, protect=protect, deleted_with=bucket)",
-        new="child_options = pulumi.ResourceOptions(parent=self, deleted_with=bucket)",
+        old="return pulumi.ResourceOptions(parent=self, protect=protect, deleted_with=bucket)",
+        new="return pulumi.ResourceOptions(parent=self, deleted_with=bucket)",
         caught_by=provisioning.test_by_default_everything_but_the_access_keys_is_protected,
     ),
     Mutant(
@@ -311,14 +311,14 @@ MUTANTS = [
     Mutant(
         name="the exposed headers do not reach Pulumi",
         file="presign_infra/aws/bucket.py",
-        old='                    expose_headers=rule["ExposeHeaders"],\n',
+        old='                        expose_headers=rule["ExposeHeaders"],\n',
         new="",
         caught_by=provisioning.test_the_cors_rule_allows_exactly_what_uploads_need,
     ),
     Mutant(
         name="browsers ask before each upload",
         file="presign_infra/aws/bucket.py",
-        old='                    max_age_seconds=rule["MaxAgeSeconds"],\n',
+        old='                        max_age_seconds=rule["MaxAgeSeconds"],\n',
         new="",
         caught_by=provisioning.test_the_cors_rule_allows_exactly_what_uploads_need,
     ),
@@ -366,6 +366,14 @@ MUTANTS = [
         config=UPLOAD_ONLY,
     ),
     Mutant(
+        name="the settings of an existing bucket are replaced",
+        file="presign_infra/aws/bucket.py",
+        old="made = SETTINGS if existing_bucket is None else existing_bucket_settings",
+        new="made = SETTINGS if not existing_bucket_settings else existing_bucket_settings",
+        caught_by=provisioning.test_nothing_of_an_existing_bucket_is_changed,
+        config={"publicRead": False, "existingBucket": "existing-for-a-mutant"},
+    ),
+    Mutant(
         name="what the server signs is as good as a ticket",
         file="presign_infra/aws/signer.py",
         old="                server_signature_max_age_minutes=server_signature_max_age_minutes,\n",
@@ -410,6 +418,8 @@ def test_a_mistake_in_the_program_fails_the_test_that_guards_against_it(
         with pytest.raises(ClientError, match=mutant.caught_by):
             deploy(moto_cloud, config, program=program)
         return
+    if name := config.get("existingBucket"):
+        moto_cloud.s3.create_bucket(Bucket=name, CreateBucketConfiguration={"LocationConstraint": moto_cloud.region})
     stack = deploy(moto_cloud, config, program=program)
     with pytest.raises((AssertionError, pytest.fail.Exception)):
         mutant.caught_by(stack)
@@ -503,8 +513,8 @@ MUTANTS_OVER_HTTP = [
     Mutant(
         name="the whole bucket is public",
         file="presign_infra/s3_policies.py",
-        old='"Resource": objects_arn(bucket_arn, public_prefix),',
-        new='"Resource": f"{bucket_arn}/*",',
+        old='"Resource": objects_arn(bucket_arn, public_prefix),\n    }',
+        new='"Resource": f"{bucket_arn}/*",\n    }',
         caught_by=lambda stack, server, http: access.test_without_a_signature_only_reads_under_the_prefix_are_allowed(
             stack, http
         ),

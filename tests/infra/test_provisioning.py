@@ -285,6 +285,74 @@ def test_the_identities_may_use_the_kms_key_through_the_bucket_and_no_other_key(
     assert user_policy(stack, stack.verifier_user)["Statement"] == [*verify_statements(stack.arn), statement]
 
 
+OWN_CORS = [{"AllowedOrigins": ["https://other.example.com"], "AllowedMethods": ["GET"]}]
+
+
+def existing_bucket(cloud: Boto3Cloud) -> str:
+    """Make a bucket that belongs to no stack, with a CORS rule and a policy of its own; return its name."""
+    bucket = f"existing-{uuid4().hex}"
+    cloud.s3.create_bucket(Bucket=bucket, CreateBucketConfiguration={"LocationConstraint": cloud.region})
+    cloud.s3.put_bucket_cors(Bucket=bucket, CORSConfiguration={"CORSRules": OWN_CORS})
+    statement = {"Effect": "Deny", "Principal": "*", "Action": "s3:PutBucketAcl", "Resource": f"arn:aws:s3:::{bucket}"}
+    policy = {"Version": "2012-10-17", "Statement": [statement]}
+    cloud.s3.put_bucket_policy(Bucket=bucket, Policy=json.dumps(policy))
+    return bucket
+
+
+@pytest.fixture(scope="module")
+def existing_bucket_stack(moto_url: str) -> DeployedStack:
+    cloud = Boto3Cloud(moto_url)
+    return deploy(cloud, {"existingBucket": existing_bucket(cloud)})
+
+
+def test_nothing_of_an_existing_bucket_is_changed(existing_bucket_stack: DeployedStack) -> None:
+    stack, s3, bucket = existing_bucket_stack, existing_bucket_stack.cloud.s3, existing_bucket_stack.bucket
+    assert {resource.type for resource in stack.run.resources.values() if resource.parent == "uploads"} == set()
+    assert s3.get_bucket_cors(Bucket=bucket)["CORSRules"] == OWN_CORS
+    [statement] = json.loads(s3.get_bucket_policy(Bucket=bucket)["Policy"])["Statement"]
+    assert statement["Action"] == "s3:PutBucketAcl"
+    for call in (s3.get_bucket_lifecycle_configuration, s3.get_bucket_ownership_controls, s3.get_public_access_block):
+        assert error_code(partial(call, Bucket=bucket)).startswith(("NoSuch", "OwnershipControlsNotFound"))
+
+
+def test_the_signer_uploads_to_an_existing_bucket(existing_bucket_stack: DeployedStack) -> None:
+    stack, target = existing_bucket_stack, {"Bucket": existing_bucket_stack.bucket, "Key": "pending/cat.png"}
+    assert stack.run.outputs["presignBucket"] == f"s3://{stack.bucket}/public/?region=eu-central-1"
+    with iam_enforced(stack):
+        stack.signer_client("s3").put_object(**target, Body=b"cat")
+        assert stack.signer_client("s3").get_object(**target)["Body"].read() == b"cat"
+        target["Key"] = "private/cat.png"
+        assert error_code(lambda: stack.signer_client("s3").put_object(**target, Body=b"cat")) == "AccessDenied"
+
+
+def test_what_an_existing_bucket_lacks_is_an_output(existing_bucket_stack: DeployedStack, stack: DeployedStack) -> None:
+    """The rules are those that a new bucket gets."""
+    documents, s3 = existing_bucket_stack.run.outputs["existingBucketDocuments"], stack.cloud.s3
+    new = json.loads(s3.get_bucket_policy(Bucket=stack.bucket)["Policy"].replace(stack.bucket, "BUCKET"))
+    assert json.loads(json.dumps(documents["policy"]).replace(existing_bucket_stack.bucket, "BUCKET")) == new
+    [rule] = documents["cors"]["CORSRules"]
+    assert {**rule, "AllowedOrigins": ORIGINS} == s3.get_bucket_cors(Bucket=stack.bucket)["CORSRules"][0]
+    assert documents["lifecycle"]["Rules"] == lifecycle(stack)
+    assert "existingBucketDocuments" not in stack.run.outputs
+
+
+def test_only_the_named_settings_of_an_existing_bucket_are_replaced(moto_cloud: Boto3Cloud) -> None:
+    bucket = existing_bucket(moto_cloud)
+    config = {"existingBucket": bucket, "existingBucketSettings": ["cors", "versioning"], "versioning": True}
+    stack = deploy(moto_cloud, {**config, "allowedOrigins": ORIGINS})
+    children = {name for name, resource in stack.run.resources.items() if resource.parent == "uploads"}
+    assert children == {"uploads-cors", "uploads-versioning"}
+    assert moto_cloud.s3.get_bucket_cors(Bucket=bucket)["CORSRules"][0]["AllowedOrigins"] == ORIGINS
+    assert moto_cloud.s3.get_bucket_versioning(Bucket=bucket)["Status"] == "Enabled"
+    assert "s3:PutBucketAcl" in moto_cloud.s3.get_bucket_policy(Bucket=bucket)["Policy"]
+    assert set(stack.run.outputs["existingBucketDocuments"]) == {"policy", "lifecycle"}
+
+
+def test_an_existing_bucket_that_is_missing_stops_the_program(moto_cloud: Boto3Cloud) -> None:
+    with pytest.raises(ClientError, match="NoSuchBucket"):
+        deploy(moto_cloud, {"existingBucket": f"missing-{uuid4().hex}"})
+
+
 def lifecycle(stack: DeployedStack) -> Any:
     return stack.cloud.s3.get_bucket_lifecycle_configuration(Bucket=stack.bucket)["Rules"]
 

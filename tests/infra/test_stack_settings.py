@@ -136,6 +136,28 @@ def problems(config: Mapping[str, Any]) -> list[str]:
         ({"logBucket": "my-logs", "bucketName": "my-logs"}, "presign:logBucket must be another bucket than bucketName"),
         ({"logPrefix": "/logs/"}, "presign:logPrefix must not start with a slash"),
         (
+            {"existingBucket": "media", "bucketName": "media"},
+            "presign:bucketName must not be set while existingBucket is, because it is for a new bucket",
+        ),
+        (
+            {"existingBucket": "media", "forceDestroy": True},
+            "presign:forceDestroy must not be set while existingBucket",
+        ),
+        (
+            {"existingBucket": "media", "existingBucketSettings": ["cors", "acl"]},
+            "presign:existingBucketSettings must have some of ownership, accessBlock, policy, encryption, cors, "
+            "lifecycle, logging, versioning; one is 'acl'",
+        ),
+        ({"existingBucketSettings": ["cors"]}, "presign:existingBucketSettings must be empty while existingBucket is"),
+        (
+            {"existingBucket": "media", "versioning": True},
+            'presign:versioning must not be set while existingBucketSettings does not have "versioning"',
+        ),
+        (
+            {"existingBucket": "media", "logBucket": "media", "existingBucketSettings": ["logging"]},
+            "presign:logBucket must be another bucket than existingBucket",
+        ),
+        (
             {"kmsKeyArn": "alias/uploads", "publicRead": False},
             "presign:kmsKeyArn must be the ARN of a key, such as arn:aws:kms:eu-central-1:123456789012:key/...",
         ),
@@ -240,6 +262,8 @@ def test_the_page_about_provisioning_names_every_setting_with_its_default() -> N
         "verifierRoles": "none",
         "logBucket": "none",
         "kmsKeyArn": "none",
+        "existingBucket": "none",
+        "existingBucketSettings": "none",
         "logPrefix": "`uploads/`",
         "tags": "none",
     }
@@ -253,6 +277,8 @@ def test_the_page_about_provisioning_names_every_setting_with_its_default() -> N
         [],
         "",
         "",
+        "",
+        [],
         "uploads/",
         {},
     ]

@@ -12,6 +12,9 @@ from pulumi_aws import get_partition_output, s3
 from presign_infra import s3_policies as policies
 from presign_infra.prefixes import require_prefix, require_separate_prefixes
 
+SETTINGS = ("ownership", "accessBlock", "policy", "encryption", "cors", "lifecycle", "logging", "versioning")
+"""The settings of a bucket. Each of them is a whole in AWS's API: who sets one replaces the one before."""
+
 
 class UploadBucket(pulumi.ComponentResource):
     """A bucket for uploads. Everybody may read what is published under one prefix; nothing else is public.
@@ -33,6 +36,9 @@ class UploadBucket(pulumi.ComponentResource):
     - ``log_bucket``: the name of another bucket, in which S3 records the requests, under ``log_prefix``. Its own policy
       must let ``logging.s3.amazonaws.com`` put objects there.
     - ``bucket_name``: by default, Pulumi chooses a unique name, so a new bucket can replace this one at any time.
+    - ``existing_bucket``: the name of a bucket that is already there. The program neither makes nor deletes it, and
+      changes only those of its settings that ``existing_bucket_settings`` names, one of ``SETTINGS`` each. Such a
+      setting takes the place of the one that was there, and stays when it leaves the stack.
     - ``force_destroy``: deleting the bucket also deletes its objects. Without it, AWS refuses to delete a bucket that
       has objects.
     - ``protect``: the engine refuses to delete the bucket and its settings, which can still be changed.
@@ -48,6 +54,9 @@ class UploadBucket(pulumi.ComponentResource):
     arn: pulumi.Output[str]
     region: pulumi.Output[str]
     """The region that the bucket is in, such as `eu-central-1`."""
+    documents: pulumi.Output[dict[str, Any]]
+    """The bucket policy, the CORS rules and the lifecycle rules that an existing bucket needs and the program does not
+    make, in the shapes of AWS's API. It is empty for a new bucket."""
 
     def __init__(
         self,
@@ -66,6 +75,8 @@ class UploadBucket(pulumi.ComponentResource):
         log_bucket: str | None = None,
         log_prefix: str = "uploads/",
         bucket_name: str | None = None,
+        existing_bucket: str | None = None,
+        existing_bucket_settings: Sequence[str] = (),
         force_destroy: bool = False,
         protect: bool = True,
         tags: Mapping[str, str] | None = None,
@@ -74,10 +85,141 @@ class UploadBucket(pulumi.ComponentResource):
         require_prefix(public_prefix, name="public_prefix")
         if pending_prefix is not None:
             require_separate_prefixes(pending_prefix, public_prefix)
+        if unknown := sorted(set(existing_bucket_settings) - set(SETTINGS)):
+            raise ValueError(f"existing_bucket_settings must be some of {', '.join(SETTINGS)}; it has {unknown[0]!a}")
+        if existing_bucket is None and existing_bucket_settings:
+            raise ValueError("existing_bucket_settings needs existing_bucket; a new bucket has all settings")
+        if existing_bucket is not None and (bucket_name is not None or force_destroy):
+            raise ValueError("existing_bucket excludes bucket_name and force_destroy, which are for a new bucket")
+        made = SETTINGS if existing_bucket is None else existing_bucket_settings
         if kms_key_arn is not None and public_read:
             raise ValueError("kms_key_arn needs public_read=False, because KMS decrypts nothing without a signature")
         super().__init__("presign:aws:UploadBucket", name, {}, opts)
 
+        if existing_bucket is None:
+            options = self._make_bucket(name, bucket_name, force_destroy, protect, tags)
+        else:
+            found = s3.get_bucket_output(bucket=existing_bucket, opts=pulumi.InvokeOutputOptions(parent=self))
+            self.bucket, self.region = found.bucket, found.bucket_region
+            # The settings stay when they leave the stack. Without them, the bucket could be open to others.
+            options = pulumi.ResourceOptions(parent=self, retain_on_delete=True)
+        # Without protection, a setting can be turned off.
+        optional = pulumi.ResourceOptions.merge(options, pulumi.ResourceOptions(protect=False))
+
+        # The first preview knows the name, but not what AWS returns. So it can show policies with an ARN from the name.
+        partition = get_partition_output(opts=pulumi.InvokeOutputOptions(parent=self)).partition
+        self.arn = pulumi.Output.format("arn:{0}:s3:::{1}", partition, self.bucket)
+
+        cors = policies.cors_rules(allowed_origins, max_age_seconds=cors_max_age_seconds)
+        lifecycle = policies.lifecycle_rules(
+            abort_uploads_after_days,
+            pending_prefix=pending_prefix,
+            expire_pending_after_days=expire_pending_after_days,
+            expire_old_versions_after_days=expire_old_versions_after_days,
+        )
+        policy = self.arn.apply(
+            lambda arn: policies.bucket_policy(arn, public_prefix, public_read=public_read, deny_customer_keys=True)
+        )
+
+        before_policy: list[pulumi.Resource] = []
+        if "ownership" in made:
+            # This turns ACLs off, so only policies decide who may read an object.
+            ownership = s3.BucketOwnershipControls(
+                f"{name}-ownership",
+                bucket=self.bucket,
+                rule=s3.BucketOwnershipControlsRuleArgs(object_ownership="BucketOwnerEnforced"),
+                opts=options,
+            )
+            before_policy.append(ownership)
+        if "accessBlock" in made:
+            access_block = s3.BucketPublicAccessBlock(
+                f"{name}-access-block",
+                bucket=self.bucket,
+                block_public_acls=True,
+                ignore_public_acls=True,
+                block_public_policy=not public_read,
+                restrict_public_buckets=not public_read,
+                opts=options,
+            )
+            before_policy.append(access_block)
+        if "policy" in made:
+            s3.BucketPolicy(
+                f"{name}-policy",
+                bucket=self.bucket,
+                policy=policy.apply(json.dumps),
+                # AWS blocks public policies on every new bucket. So the policy must wait until this block is replaced.
+                opts=pulumi.ResourceOptions.merge(options, pulumi.ResourceOptions(depends_on=before_policy)),
+            )
+        if "encryption" in made:
+            s3.BucketServerSideEncryptionConfiguration(
+                f"{name}-encryption",
+                bucket=self.bucket,
+                rules=[
+                    s3.BucketServerSideEncryptionConfigurationRuleArgs(
+                        apply_server_side_encryption_by_default=(
+                            s3.BucketServerSideEncryptionConfigurationRuleApplyServerSideEncryptionByDefaultArgs(
+                                sse_algorithm="AES256" if kms_key_arn is None else "aws:kms",
+                                kms_master_key_id=kms_key_arn,
+                            )
+                        ),
+                        # S3 then asks KMS for a key of the bucket from time to time, and not for each object.
+                        bucket_key_enabled=None if kms_key_arn is None else True,
+                    )
+                ],
+                opts=options,
+            )
+        if "cors" in made:
+            s3.BucketCorsConfiguration(
+                f"{name}-cors",
+                bucket=self.bucket,
+                cors_rules=[
+                    s3.BucketCorsConfigurationCorsRuleArgs(
+                        allowed_origins=rule["AllowedOrigins"],
+                        allowed_methods=rule["AllowedMethods"],
+                        allowed_headers=rule["AllowedHeaders"],
+                        expose_headers=rule["ExposeHeaders"],
+                        max_age_seconds=rule["MaxAgeSeconds"],
+                    )
+                    for rule in cors
+                ],
+                opts=options,
+            )
+        if "lifecycle" in made:
+            s3.BucketLifecycleConfiguration(
+                f"{name}-lifecycle",
+                bucket=self.bucket,
+                rules=[_lifecycle_rule(rule) for rule in lifecycle],
+                opts=options,
+            )
+        if log_bucket is not None and "logging" in made:
+            s3.BucketLogging(
+                f"{name}-logging",
+                bucket=self.bucket,
+                target_bucket=log_bucket,
+                target_prefix=log_prefix,
+                opts=optional,
+            )
+        if versioning and "versioning" in made:
+            s3.BucketVersioning(
+                f"{name}-versioning",
+                bucket=self.bucket,
+                versioning_configuration=s3.BucketVersioningVersioningConfigurationArgs(status="Enabled"),
+                # When the setting is turned off, S3 suspends versioning.
+                opts=optional,
+            )
+
+        documents = {
+            "policy": policy,
+            "cors": {"CORSRules": cors},
+            "lifecycle": {"Rules": lifecycle},
+        }
+        self.documents = pulumi.Output.all(**{key: each for key, each in documents.items() if key not in made})
+        self.register_outputs({"bucket": self.bucket, "arn": self.arn, "region": self.region})
+
+    def _make_bucket(
+        self, name: str, bucket_name: str | None, force_destroy: bool, protect: bool, tags: Mapping[str, str] | None
+    ) -> pulumi.ResourceOptions:
+        """Make the bucket, and return the options of its settings."""
         bucket = s3.Bucket(
             f"{name}-bucket",
             bucket=bucket_name,
@@ -85,113 +227,10 @@ class UploadBucket(pulumi.ComponentResource):
             tags=tags,
             opts=pulumi.ResourceOptions(parent=self, protect=protect),
         )
-
-        # The first preview knows the name, but not what AWS returns. So it can show policies with an ARN from the name.
-        partition = get_partition_output(opts=pulumi.InvokeOutputOptions(parent=self)).partition
-        arn = pulumi.Output.format("arn:{0}:s3:::{1}", partition, bucket.bucket)
-
+        self.bucket, self.region = bucket.bucket, bucket.region
         # The settings go with the bucket, and not before it. So they stay if AWS refuses to delete the bucket, which it
         # does while the bucket has objects.
-        child_options = pulumi.ResourceOptions(parent=self, protect=protect, deleted_with=bucket)
-
-        # This turns ACLs off, so only policies decide who may read an object.
-        ownership = s3.BucketOwnershipControls(
-            f"{name}-ownership",
-            bucket=bucket.bucket,
-            rule=s3.BucketOwnershipControlsRuleArgs(object_ownership="BucketOwnerEnforced"),
-            opts=child_options,
-        )
-        access_block = s3.BucketPublicAccessBlock(
-            f"{name}-access-block",
-            bucket=bucket.bucket,
-            block_public_acls=True,
-            ignore_public_acls=True,
-            block_public_policy=not public_read,
-            restrict_public_buckets=not public_read,
-            opts=child_options,
-        )
-        s3.BucketPolicy(
-            f"{name}-policy",
-            bucket=bucket.bucket,
-            policy=arn.apply(
-                lambda arn: json.dumps(
-                    policies.bucket_policy(arn, public_prefix, public_read=public_read, deny_customer_keys=True)
-                )
-            ),
-            # AWS blocks public policies on every new bucket. So the policy must wait until this block is replaced.
-            opts=pulumi.ResourceOptions.merge(
-                child_options, pulumi.ResourceOptions(depends_on=[access_block, ownership])
-            ),
-        )
-
-        s3.BucketServerSideEncryptionConfiguration(
-            f"{name}-encryption",
-            bucket=bucket.bucket,
-            rules=[
-                s3.BucketServerSideEncryptionConfigurationRuleArgs(
-                    apply_server_side_encryption_by_default=(
-                        s3.BucketServerSideEncryptionConfigurationRuleApplyServerSideEncryptionByDefaultArgs(
-                            sse_algorithm="AES256" if kms_key_arn is None else "aws:kms",
-                            kms_master_key_id=kms_key_arn,
-                        )
-                    ),
-                    # S3 then asks KMS for a key of the bucket from time to time, and not for each object.
-                    bucket_key_enabled=None if kms_key_arn is None else True,
-                )
-            ],
-            opts=child_options,
-        )
-        s3.BucketCorsConfiguration(
-            f"{name}-cors",
-            bucket=bucket.bucket,
-            cors_rules=[
-                s3.BucketCorsConfigurationCorsRuleArgs(
-                    allowed_origins=rule["AllowedOrigins"],
-                    allowed_methods=rule["AllowedMethods"],
-                    allowed_headers=rule["AllowedHeaders"],
-                    expose_headers=rule["ExposeHeaders"],
-                    max_age_seconds=rule["MaxAgeSeconds"],
-                )
-                for rule in policies.cors_rules(allowed_origins, max_age_seconds=cors_max_age_seconds)
-            ],
-            opts=child_options,
-        )
-        s3.BucketLifecycleConfiguration(
-            f"{name}-lifecycle",
-            bucket=bucket.bucket,
-            rules=[
-                _lifecycle_rule(rule)
-                for rule in policies.lifecycle_rules(
-                    abort_uploads_after_days,
-                    pending_prefix=pending_prefix,
-                    expire_pending_after_days=expire_pending_after_days,
-                    expire_old_versions_after_days=expire_old_versions_after_days,
-                )
-            ],
-            opts=child_options,
-        )
-        if log_bucket is not None:
-            s3.BucketLogging(
-                f"{name}-logging",
-                bucket=bucket.bucket,
-                target_bucket=log_bucket,
-                target_prefix=log_prefix,
-                # Without protection, the setting can be turned off.
-                opts=pulumi.ResourceOptions(parent=self, deleted_with=bucket),
-            )
-        if versioning:
-            s3.BucketVersioning(
-                f"{name}-versioning",
-                bucket=bucket.bucket,
-                versioning_configuration=s3.BucketVersioningVersioningConfigurationArgs(status="Enabled"),
-                # Without protection, the setting can be turned off. Then S3 suspends versioning.
-                opts=pulumi.ResourceOptions(parent=self, deleted_with=bucket),
-            )
-
-        self.bucket = bucket.bucket
-        self.arn = arn
-        self.region = bucket.region
-        self.register_outputs({"bucket": self.bucket, "arn": self.arn, "region": self.region})
+        return pulumi.ResourceOptions(parent=self, protect=protect, deleted_with=bucket)
 
 
 def _lifecycle_rule(rule: Mapping[str, Any]) -> s3.BucketLifecycleConfigurationRuleArgs:

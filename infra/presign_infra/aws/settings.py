@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 import pulumi
 
 from presign_infra import s3_policies as policies
+from presign_infra.aws.bucket import SETTINGS
 from presign_infra.prefixes import require_prefix, require_separate_prefixes
 from presign_infra.settings import SettingsReader
 
@@ -28,6 +29,8 @@ _ROLE_NAME = re.compile(r"[A-Za-z0-9+=,.@_-]{1,64}", re.ASCII)
 
 _KEYS = (
     "bucketName",
+    "existingBucket",
+    "existingBucketSettings",
     "publicPrefix",
     "pendingPrefix",
     "expirePendingAfterDays",
@@ -63,6 +66,8 @@ class Settings:
     """The checked settings of one stack. Pulumi.yaml says what each key means."""
 
     bucket_name: str | None
+    existing_bucket: str | None
+    existing_bucket_settings: tuple[str, ...]
     public_prefix: str
     pending_prefix: str | None
     """Where uploads wait until they are verified, or None if they go straight to ``public_prefix``."""
@@ -132,6 +137,8 @@ def read_settings() -> Settings:
         )
     settings = Settings(
         bucket_name=_bucket_name(reader, "bucketName"),
+        existing_bucket=_bucket_name(reader, "existingBucket"),
+        existing_bucket_settings=reader.strings("existingBucketSettings", example="cors"),
         public_prefix=public_prefix,
         pending_prefix=pending_prefix,
         expire_pending_after_days=reader.whole_number("expirePendingAfterDays", minimum=1, maximum=3650),
@@ -162,8 +169,10 @@ def read_settings() -> Settings:
         tags=_tags(reader, "tags"),
         endpoint_url=_s3_endpoint(reader),
     )
-    if settings.log_bucket is not None and settings.log_bucket == settings.bucket_name:
-        reader.add_problem("logBucket", "must be another bucket than bucketName, or each record would cause a record")
+    if settings.log_bucket is not None and settings.log_bucket in {settings.bucket_name, settings.existing_bucket}:
+        key = "bucketName" if settings.log_bucket == settings.bucket_name else "existingBucket"
+        reader.add_problem("logBucket", f"must be another bucket than {key}, or each record would cause a record")
+    _check_existing_bucket(reader, settings)
     if settings.kms_key_arn is not None and settings.public_read:
         reader.add_problem(
             "kmsKeyArn",
@@ -215,6 +224,28 @@ def _pending_prefix(reader: SettingsReader, key: str, *, public_prefix: str) -> 
     return prefix
 
 
+def _check_existing_bucket(reader: SettingsReader, settings: Settings) -> None:
+    chosen = settings.existing_bucket_settings
+    for each in dict.fromkeys(chosen):
+        if each not in SETTINGS:
+            reader.add_problem("existingBucketSettings", f"must have some of {', '.join(SETTINGS)}; one is {each!a}")
+    if settings.existing_bucket is None:
+        if chosen:
+            reader.add_problem("existingBucketSettings", "must be empty while existingBucket is empty")
+        return
+    for key, is_set in (("bucketName", settings.bucket_name), ("forceDestroy", settings.force_destroy)):
+        if is_set:
+            reader.add_problem(key, "must not be set while existingBucket is, because it is for a new bucket")
+    for key, is_set, needed in (
+        ("versioning", settings.versioning, "versioning"),
+        ("logBucket", settings.log_bucket, "logging"),
+    ):
+        if is_set and needed not in chosen:
+            reader.add_problem(
+                key, f'must not be set while existingBucketSettings does not have "{needed}", or it would do nothing'
+            )
+
+
 def _kms_key_arn(reader: SettingsReader, key: str) -> str | None:
     arn = reader.text(key)
     if not arn:
@@ -257,7 +288,7 @@ def _check_length_of_policies(reader: SettingsReader, settings: Settings) -> Non
     if not settings.create_user:
         return
     documents = policies.identity_policies(
-        f"{policies.LONGEST_ARN_PREFIX}{settings.bucket_name or _CHOSEN_BUCKET_NAME}",
+        f"{policies.LONGEST_ARN_PREFIX}{settings.bucket_name or settings.existing_bucket or _CHOSEN_BUCKET_NAME}",
         settings.public_prefix,
         pending_prefix=settings.pending_prefix,
         allow_verification=settings.allow_verification,

@@ -311,6 +311,25 @@ def test_a_bucket_with_objects_keeps_its_protections_when_it_cannot_be_destroyed
     assert bucket not in {entry["Name"] for entry in moto_cloud.s3.list_buckets()["Buckets"]}
 
 
+def test_an_existing_bucket_and_its_settings_outlive_the_stack(aws_stack: MakeStack, moto_cloud: Boto3Cloud) -> None:
+    bucket = "media-of-somebody"
+    moto_cloud.s3.create_bucket(Bucket=bucket, CreateBucketConfiguration={"LocationConstraint": moto_cloud.region})
+    moto_cloud.s3.put_object(Bucket=bucket, Key="public/cat.png", Body=b"cat")
+    made = ["ownership", "accessBlock", "policy", "encryption", "cors", "lifecycle"]
+    stack = aws_stack(existingBucket=bucket, existingBucketSettings=made, protect=False)
+    # The stack itself, two components, six settings of the bucket and three resources for the signer.
+    assert stack.up() == {"create": 12}
+    assert stack.up() == {}
+    before = protections(moto_cloud, bucket)
+    stack.configure({"presign:existingBucketSettings": made[:5]})
+    stack.up()
+    assert protections(moto_cloud, bucket) == before
+    stack.destroy()
+    assert protections(moto_cloud, bucket) == before
+    assert [entry["Key"] for entry in moto_cloud.s3.list_objects_v2(Bucket=bucket)["Contents"]] == ["public/cat.png"]
+    assert not moto_cloud.iam.list_users()["Users"]
+
+
 def test_a_number_that_the_command_line_stores_becomes_the_text_of_a_tag(
     aws_stack: MakeStack, moto_cloud: Boto3Cloud
 ) -> None:
