@@ -96,6 +96,9 @@ class Boto3Cloud(Mocks):
         """Return what a function of the AWS provider returns; raise NotApplied for an unknown one."""
         if token == "aws:index/getPartition:getPartition":
             return {"id": "aws", "partition": "aws", "dnsSuffix": "amazonaws.com", "reverseDnsPrefix": "com.amazonaws"}
+        if token == "aws:index/getCallerIdentity:getCallerIdentity":
+            identity = self.client("sts", "admin", "admin-secret").get_caller_identity()
+            return {"id": identity["Account"], "accountId": identity["Account"], "arn": identity["Arn"]}
         if token == "aws:s3/getBucket:getBucket":
             bucket = arguments["bucket"]
             region = self.s3.get_bucket_location(Bucket=bucket)["LocationConstraint"] or "us-east-1"
@@ -361,13 +364,15 @@ class _BucketPolicy(_Resource):
 
 
 class _User(_Resource):
-    inputs = ("name", "forceDestroy", "tags")
+    inputs = ("name", "forceDestroy", "path", "permissionsBoundary", "tags")
+    # AWS can change them, but the requests would be of no use to the tests.
+    replaced_by = ("path", "permissionsBoundary")
     named_by = "name"
     computed = ("arn",)
 
     def create(self, inputs: Values) -> tuple[str, Values]:
-        tags = _tag_set(inputs.get("tags", {}))
-        return inputs["name"], {"arn": self.iam.create_user(UserName=inputs["name"], Tags=tags)["User"]["Arn"]}
+        user = self.iam.create_user(UserName=inputs["name"], **_of_identity(inputs))["User"]
+        return inputs["name"], {"arn": user["Arn"]}
 
     def read(self, identifier: str, inputs: Values, outputs: Values) -> Found | None:
         answer = _unless_missing(lambda: self.iam.get_user(UserName=identifier))
@@ -459,9 +464,65 @@ class _AccessKey(_Resource):
         return [key["AccessKeyId"] for key in self.iam.list_access_keys(UserName=user)["AccessKeyMetadata"]]
 
 
+class _Role(_Resource):
+    inputs = ("name", "description", "assumeRolePolicy", "path", "permissionsBoundary", "tags")
+    replaced_by = ("name", "path", "permissionsBoundary")
+    named_by = "name"
+    computed = ("arn",)
+
+    def create(self, inputs: Values) -> tuple[str, Values]:
+        role = self.iam.create_role(
+            RoleName=inputs["name"],
+            Description=inputs.get("description", ""),
+            AssumeRolePolicyDocument=inputs["assumeRolePolicy"],
+            **_of_identity(inputs),
+        )["Role"]
+        return inputs["name"], {"arn": role["Arn"]}
+
+    def read(self, identifier: str, inputs: Values, outputs: Values) -> Found | None:
+        answer = _unless_missing(lambda: self.iam.get_role(RoleName=identifier))
+        if answer is None:
+            return None
+        trust = _document(answer["Role"]["AssumeRolePolicyDocument"], {"policy": inputs["assumeRolePolicy"]})
+        return Found(inputs=_with_tags({**inputs, "assumeRolePolicy": trust}, answer["Role"].get("Tags", [])))
+
+    def update(self, identifier: str, inputs: Values, old_inputs: Values) -> Values:
+        if inputs.get("tags") != old_inputs.get("tags"):
+            raise NotApplied("the tags of a role cannot be changed here")
+        self.iam.update_assume_role_policy(RoleName=identifier, PolicyDocument=inputs["assumeRolePolicy"])
+        return {}
+
+    def delete(self, identifier: str, inputs: Values, outputs: Values) -> None:
+        self.iam.delete_role(RoleName=identifier)
+
+
+class _InstanceProfile(_Resource):
+    inputs = ("name", "path", "role", "tags")
+    replaced_by = inputs
+    named_by = "name"
+    computed = ("arn",)
+
+    def create(self, inputs: Values) -> tuple[str, Values]:
+        name = inputs["name"]
+        profile = self.iam.create_instance_profile(InstanceProfileName=name, **_of_identity(inputs))["InstanceProfile"]
+        self.iam.add_role_to_instance_profile(InstanceProfileName=name, RoleName=inputs["role"])
+        return name, {"arn": profile["Arn"]}
+
+    def read(self, identifier: str, inputs: Values, outputs: Values) -> Found | None:
+        answer = _unless_missing(lambda: self.iam.get_instance_profile(InstanceProfileName=identifier))
+        return answer and Found(inputs=inputs)
+
+    def update(self, identifier: str, inputs: Values, old_inputs: Values) -> Values:
+        raise NotApplied("an instance profile cannot be changed")
+
+    def delete(self, identifier: str, inputs: Values, outputs: Values) -> None:
+        self.iam.remove_role_from_instance_profile(InstanceProfileName=identifier, RoleName=outputs["role"])
+        self.iam.delete_instance_profile(InstanceProfileName=identifier)
+
+
 class _Policy(_Resource):
-    inputs = ("name", "description", "policy", "tags")
-    replaced_by = ("name", "description")
+    inputs = ("name", "description", "path", "policy", "tags")
+    replaced_by = ("name", "description", "path")
     named_by = "name"
     computed = ("arn",)
 
@@ -470,7 +531,7 @@ class _Policy(_Resource):
             PolicyName=inputs["name"],
             Description=inputs.get("description", ""),
             PolicyDocument=inputs["policy"],
-            Tags=_tag_set(inputs.get("tags", {})),
+            **_of_identity(inputs),
         )["Policy"]
         return policy["Arn"], {"arn": policy["Arn"]}
 
@@ -558,6 +619,8 @@ _RESOURCE_TYPES: Mapping[str, Callable[[Boto3Cloud], ResourceType]] = {
     "aws:iam/user:User": _User,
     "aws:iam/userPolicy:UserPolicy": _UserPolicy,
     "aws:iam/accessKey:AccessKey": _AccessKey,
+    "aws:iam/role:Role": _Role,
+    "aws:iam/instanceProfile:InstanceProfile": _InstanceProfile,
     "aws:iam/policy:Policy": _Policy,
     "aws:iam/rolePolicyAttachment:RolePolicyAttachment": _RolePolicyAttachment,
 }
@@ -601,6 +664,12 @@ def _document(found: str | Values, inputs: Values) -> str:
     document = json.loads(found) if isinstance(found, str) else found
     known = inputs.get("policy", "{}")
     return str(known) if document == json.loads(known) else json.dumps(document)
+
+
+def _of_identity(inputs: Values) -> dict[str, Any]:
+    """Return the arguments that AWS's calls for users, roles, policies and instance profiles have in common."""
+    boundary = {"PermissionsBoundary": inputs["permissionsBoundary"]} if "permissionsBoundary" in inputs else {}
+    return {"Path": inputs.get("path", "/"), "Tags": _tag_set(inputs.get("tags", {})), **boundary}
 
 
 def _tag_set(tags: Mapping[str, str]) -> list[dict[str, str]]:

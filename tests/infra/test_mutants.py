@@ -115,8 +115,8 @@ SIGNER_THAT_VERIFIES = Mutant(
 VERIFIER_THAT_UPLOADS = Mutant(
     name="the separate verifier has the policy of the signer",
     file="presign_infra/aws/signer.py",
-    old='identity(f"{name}-verifier", texts[1],',
-    new='identity(f"{name}-verifier", texts[0],',
+    old="texts[1],",
+    new="texts[0],",
     caught_by=provisioning.test_a_separate_verifier_leaves_the_signer_nothing_but_uploads,
     config=TWO_IDENTITIES,
 )
@@ -374,6 +374,20 @@ MUTANTS = [
         config={"publicRead": False, "existingBucket": "existing-for-a-mutant"},
     ),
     Mutant(
+        name="tasks of every account take on the role",
+        file="presign_infra/role_trust.py",
+        old='if service == "ecs":',
+        new='if service == "fargate":',
+        caught_by=provisioning.test_only_tasks_of_the_account_take_on_the_role_of_ecs,
+        config={**provisioning.ROLES, "roleTrust": "ecs"},
+    ),
+    replace(
+        SIGNER_THAT_VERIFIES,
+        name="the role that signs has the rights of the one that verifies",
+        caught_by=provisioning.test_iam_gives_each_role_of_the_program_its_own_rights,
+        config={**provisioning.ROLES, "roleTrust": "ecs"},
+    ),
+    Mutant(
         name="what the server signs is as good as a ticket",
         file="presign_infra/aws/signer.py",
         old="                server_signature_max_age_minutes=server_signature_max_age_minutes,\n",
@@ -392,8 +406,8 @@ MUTANTS = [
     Mutant(
         name="a resource is not a child of its component",
         file="presign_infra/aws/signer.py",
-        old='iam.User(f"{name}-user", force_destroy=True, tags=tags, opts=protected)',
-        new='iam.User(f"{name}-user", force_destroy=True, tags=tags, opts=pulumi.ResourceOptions(protect=protect))',
+        old="            opts=protected,\n        )\n        # An inline",
+        new="            opts=pulumi.ResourceOptions(protect=True),\n        )\n        # An inline",
         caught_by=provisioning.test_every_resource_is_a_child_of_its_component,
     ),
 ]
@@ -427,8 +441,8 @@ def test_a_mistake_in_the_program_fails_the_test_that_guards_against_it(
 
 @pytest.mark.parametrize(
     "config",
-    [{}, UPLOAD_ONLY, TWO_IDENTITIES, STRAIGHT, TWO_LIMITS],
-    ids=["default", "upload only", "two identities", "straight", "two limits"],
+    [{}, UPLOAD_ONLY, TWO_IDENTITIES, STRAIGHT, TWO_LIMITS, {**provisioning.ROLES, "roleTrust": "ecs"}],
+    ids=["default", "upload only", "two identities", "straight", "two limits", "roles of tasks"],
 )
 def test_a_copy_without_a_mistake_passes_every_test_that_catches_one(
     config: Mapping[str, Any], tmp_path: Path, moto_cloud: Boto3Cloud

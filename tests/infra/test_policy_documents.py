@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from infra.presign_infra.prefixes import require_prefix, require_separate_prefixes
+from infra.presign_infra.role_trust import SERVICES, oidc_trust, service_trust
 from infra.presign_infra.s3_policies import (
     LONGEST_ARN_PREFIX,
     bucket_policy,
@@ -104,6 +105,31 @@ LIST_PENDING = {
 def test_the_iam_linter_finds_no_problem(name: str) -> None:
     findings = parliament.analyze_policy_string(json.dumps(DOCUMENTS[name])).findings
     assert [str(finding) for finding in findings] == []
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_the_iam_linter_finds_no_problem_in_the_trust_policy_of_a_service(service: str) -> None:
+    # The linter expects the resource of a policy, which a trust policy does not have.
+    [statement] = service_trust(service, account_id="123456789012")["Statement"]
+    document = policy_document({**statement, "Resource": "*"})
+    findings = parliament.analyze_policy_string(json.dumps(document)).findings
+    assert [finding.issue for finding in findings if finding.issue != "RESOURCE_STAR"] == []
+
+
+@pytest.mark.parametrize(
+    ("provider", "audience", "subjects"),
+    [
+        ("arn:aws:iam::123456789012:oidc-provider/a.example", "sts.amazonaws.com", []),
+        ("arn:aws:iam::123456789012:oidc-provider/a.example", "sts.amazonaws.com", ["repo:example/*"]),
+        ("arn:aws:iam::123456789012:oidc-provider/a.example", "", ["web"]),
+        ("arn:aws:iam::123456789012:role/a", "sts.amazonaws.com", ["web"]),
+    ],
+)
+def test_a_trust_policy_for_more_tokens_than_it_names_is_refused(
+    provider: str, audience: str, subjects: list[str]
+) -> None:
+    with pytest.raises(ValueError, match=r"audience and subjects|provider_arn"):
+        oidc_trust(provider, audience=audience, subjects=subjects)
 
 
 @pytest.mark.parametrize(

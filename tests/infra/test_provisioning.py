@@ -12,6 +12,7 @@ from typing import Any
 from urllib.request import Request, urlopen
 from uuid import uuid4
 
+import boto3
 import pytest
 from botocore.exceptions import ClientError
 from pulumi.runtime.mocks import MockResourceArgs
@@ -626,6 +627,120 @@ def test_without_users_each_identity_has_a_managed_policy(moto_cloud: Boto3Cloud
     assert managed_policy(stack, "policyArn") == [upload_statement(stack.arn)]
     assert managed_policy(stack, "verifierPolicyArn") == verify_statements(stack.arn)
     assert "ACCESS_KEY" not in stack.run.outputs["env"]
+
+
+ROLES = {"createUser": False, "separateVerifier": True}
+ISSUER = "oidc.eks.eu-central-1.amazonaws.com/id/0123456789ABCDEF"
+PROVIDER = f"arn:aws:iam::123456789012:oidc-provider/{ISSUER}"
+BOUNDARY = "arn:aws:iam::123456789012:policy/limits"
+
+
+def trust(stack: DeployedStack, output: str = "roleArn") -> Any:
+    """Return the only statement of a role's trust policy."""
+    role = stack.run.outputs[output].rpartition("/")[2]
+    [statement] = stack.cloud.iam.get_role(RoleName=role)["Role"]["AssumeRolePolicyDocument"]["Statement"]
+    return statement
+
+
+@pytest.fixture(scope="module")
+def roles_stack(moto_url: str) -> DeployedStack:
+    return deploy(Boto3Cloud(moto_url), {**ROLES, "roleTrust": "ecs"})
+
+
+def role_client(stack: DeployedStack, output: str) -> Any:
+    """Return a boto3 client of S3 that has taken on the role in this output."""
+    sts = stack.cloud.client("sts", "admin", "admin-secret")
+    credentials = sts.assume_role(RoleArn=stack.run.outputs[output], RoleSessionName="task")["Credentials"]
+    return boto3.client(
+        "s3",
+        endpoint_url=stack.cloud.endpoint_url,
+        region_name=stack.cloud.region,
+        aws_access_key_id=credentials["AccessKeyId"],
+        aws_secret_access_key=credentials["SecretAccessKey"],
+        aws_session_token=credentials["SessionToken"],
+    )
+
+
+def test_iam_gives_each_role_of_the_program_its_own_rights(roles_stack: DeployedStack) -> None:
+    stack, bucket = roles_stack, roles_stack.bucket
+    signer, verifier = role_client(stack, "roleArn"), role_client(stack, "verifierRoleArn")
+    pending = {"Bucket": bucket, "Key": "pending/cat.png"}
+    with iam_enforced(stack):
+        signer.put_object(**pending, Body=b"cat")
+        assert verifier.get_object(**pending)["Body"].read() == b"cat"
+        for call in (
+            lambda: signer.get_object(**pending),
+            lambda: signer.put_object(Bucket=bucket, Key="public/cat.png", Body=b"cat"),
+            lambda: verifier.put_object(**pending, Body=b"cat"),
+            lambda: verifier.delete_object(Bucket=bucket, Key="public/cat.png"),
+        ):
+            assert error_code(call) == "AccessDenied"
+
+
+def test_only_tasks_of_the_account_take_on_the_role_of_ecs(roles_stack: DeployedStack) -> None:
+    for output in ("roleArn", "verifierRoleArn"):
+        assert trust(roles_stack, output) == {
+            "Effect": "Allow",
+            "Principal": {"Service": "ecs-tasks.amazonaws.com"},
+            "Action": "sts:AssumeRole",
+            "Condition": {"StringEquals": {"aws:SourceAccount": "123456789012"}},
+        }
+
+
+def test_an_instance_of_ec2_gets_the_role_with_an_instance_profile(moto_cloud: Boto3Cloud) -> None:
+    stack = deploy(moto_cloud, {**ROLES, "roleTrust": "ec2"})
+    assert trust(stack)["Principal"] == {"Service": "ec2.amazonaws.com"}
+    for profile, role in (("instanceProfile", "roleArn"), ("verifierInstanceProfile", "verifierRoleArn")):
+        name = stack.run.outputs[profile]
+        [found] = stack.cloud.iam.get_instance_profile(InstanceProfileName=name)["InstanceProfile"]["Roles"]
+        assert found["Arn"] == stack.run.outputs[role]
+
+
+def test_a_function_of_lambda_takes_on_the_role(moto_cloud: Boto3Cloud) -> None:
+    stack = deploy(moto_cloud, {"createUser": False, "roleTrust": "lambda"})
+    assert trust(stack) == {
+        "Effect": "Allow",
+        "Principal": {"Service": "lambda.amazonaws.com"},
+        "Action": "sts:AssumeRole",
+    }
+    assert not {"verifierRoleArn", "instanceProfile"} & set(stack.run.outputs)
+
+
+def test_only_tokens_with_exactly_this_audience_and_subject_take_on_a_role(moto_cloud: Boto3Cloud) -> None:
+    subjects = {"oidcSubjects": ["system:serviceaccount:web:uploads"], "verifierOidcSubjects": ["worker", "sweeper"]}
+    stack = deploy(moto_cloud, {**ROLES, "roleTrust": "oidc", "oidcProviderArn": PROVIDER, **subjects})
+    for output, expected in (("roleArn", subjects["oidcSubjects"]), ("verifierRoleArn", ["worker", "sweeper"])):
+        assert trust(stack, output) == {
+            "Effect": "Allow",
+            "Principal": {"Federated": PROVIDER},
+            "Action": "sts:AssumeRoleWithWebIdentity",
+            "Condition": {"StringEquals": {f"{ISSUER}:aud": "sts.amazonaws.com", f"{ISSUER}:sub": expected}},
+        }
+
+
+def test_the_program_makes_no_role_by_default(stack: DeployedStack) -> None:
+    assert not any(resource.type == "aws:iam/role:Role" for resource in stack.run.resources.values())
+
+
+def test_roles_have_the_permissions_boundary_and_the_path(moto_cloud: Boto3Cloud) -> None:
+    config = {**ROLES, "roleTrust": "ec2", "permissionsBoundary": BOUNDARY, "iamPath": "/uploads/"}
+    stack, iam = deploy(moto_cloud, config), moto_cloud.iam
+    for output in ("roleArn", "verifierRoleArn"):
+        role = iam.get_role(RoleName=stack.run.outputs[output].rpartition("/")[2])["Role"]
+        assert role["PermissionsBoundary"]["PermissionsBoundaryArn"] == BOUNDARY
+        assert role["Path"] == "/uploads/"
+    assert ":policy/uploads/" in stack.run.outputs["policyArn"]
+    profile = iam.get_instance_profile(InstanceProfileName=stack.run.outputs["instanceProfile"])
+    assert profile["InstanceProfile"]["Path"] == "/uploads/"
+
+
+def test_users_have_the_permissions_boundary_and_the_path(moto_cloud: Boto3Cloud) -> None:
+    """moto does not keep the boundary of a user, so the input is read."""
+    config = {"separateVerifier": True, "permissionsBoundary": BOUNDARY, "iamPath": "/uploads/"}
+    stack = deploy(moto_cloud, config)
+    for name, user in (("", stack.signer_user), ("-verifier", stack.verifier_user)):
+        assert stack.inputs(f"uploads-signer{name}-user")["permissionsBoundary"] == BOUNDARY
+        assert moto_cloud.iam.get_user(UserName=user)["User"]["Path"] == "/uploads/"
 
 
 def test_the_outputs_contain_the_bucket_and_a_complete_env_file(stack: DeployedStack) -> None:

@@ -12,6 +12,7 @@ import pulumi
 from presign_infra import s3_policies as policies
 from presign_infra.aws.bucket import SETTINGS
 from presign_infra.prefixes import require_prefix, require_separate_prefixes
+from presign_infra.role_trust import SERVICES
 from presign_infra.settings import SettingsReader
 
 # AWS accepts no signature that is older than seven days, so a longer limit would have no effect.
@@ -25,6 +26,9 @@ _RESERVED_BUCKET_NAMES = re.compile(r"(xn--|sthree-|amzn-s3-demo-).*|.*(-s3alias
 _CHOSEN_BUCKET_NAME = "uploads-bucket-0123456"
 
 _KMS_KEY_ARN = re.compile(r"arn:aws[a-z-]*:kms:(?P<region>[a-z0-9-]+):[0-9]{12}:key/[A-Za-z0-9-]{1,64}", re.ASCII)
+_POLICY_ARN = re.compile(r"arn:aws[a-z-]*:iam::([0-9]{12}|aws):policy/[A-Za-z0-9+=,.@_/-]{1,640}", re.ASCII)
+_OIDC_PROVIDER_ARN = re.compile(r"arn:aws[a-z-]*:iam::[0-9]{12}:oidc-provider/[A-Za-z0-9._/-]{1,255}", re.ASCII)
+_IAM_PATH = re.compile(r"/([A-Za-z0-9_.,+@=-][A-Za-z0-9_.,+@=/-]{0,509}/)?", re.ASCII)
 _ROLE_NAME = re.compile(r"[A-Za-z0-9+=,.@_-]{1,64}", re.ASCII)
 
 _KEYS = (
@@ -51,6 +55,13 @@ _KEYS = (
     "createUser",
     "signerRoles",
     "verifierRoles",
+    "roleTrust",
+    "oidcProviderArn",
+    "oidcAudience",
+    "oidcSubjects",
+    "verifierOidcSubjects",
+    "permissionsBoundary",
+    "iamPath",
     "accessKeyGeneration",
     "keepPreviousAccessKey",
     "signatureMaxAgeMinutes",
@@ -88,6 +99,14 @@ class Settings:
     create_user: bool
     signer_roles: tuple[str, ...]
     verifier_roles: tuple[str, ...]
+    role_trust: str | None
+    """A service such as ``ecs``, or ``oidc``; None if the program makes no role."""
+    oidc_provider_arn: str
+    oidc_audience: str
+    oidc_subjects: tuple[str, ...]
+    verifier_oidc_subjects: tuple[str, ...]
+    permissions_boundary: str | None
+    iam_path: str
     access_key_generation: int
     keep_previous_access_key: bool
     signature_max_age_minutes: int | None
@@ -160,6 +179,13 @@ def read_settings() -> Settings:
         create_user=create_user,
         signer_roles=signer_roles,
         verifier_roles=verifier_roles,
+        role_trust=reader.text("roleTrust") or None,
+        oidc_provider_arn=reader.text("oidcProviderArn"),
+        oidc_audience=reader.text("oidcAudience"),
+        oidc_subjects=reader.strings("oidcSubjects", example="system:serviceaccount:web:uploads"),
+        verifier_oidc_subjects=reader.strings("verifierOidcSubjects", example="system:serviceaccount:web:worker"),
+        permissions_boundary=reader.text("permissionsBoundary") or None,
+        iam_path=reader.text("iamPath"),
         access_key_generation=generation,
         keep_previous_access_key=keep_previous,
         signature_max_age_minutes=_signature_age(reader, "signatureMaxAgeMinutes"),
@@ -173,6 +199,7 @@ def read_settings() -> Settings:
         key = "bucketName" if settings.log_bucket == settings.bucket_name else "existingBucket"
         reader.add_problem("logBucket", f"must be another bucket than {key}, or each record would cause a record")
     _check_existing_bucket(reader, settings)
+    _check_roles_of_the_program(reader, settings)
     if settings.kms_key_arn is not None and settings.public_read:
         reader.add_problem(
             "kmsKeyArn",
@@ -244,6 +271,62 @@ def _check_existing_bucket(reader: SettingsReader, settings: Settings) -> None:
             reader.add_problem(
                 key, f'must not be set while existingBucketSettings does not have "{needed}", or it would do nothing'
             )
+
+
+def _check_roles_of_the_program(reader: SettingsReader, settings: Settings) -> None:
+    trust, known = settings.role_trust, (*SERVICES, "oidc")
+    if trust is not None and trust not in known:
+        reader.add_problem("roleTrust", f"must be empty or one of {', '.join(known)}; it is {trust[:200]!a}")
+    elif trust is not None and settings.create_user:
+        reader.add_problem("roleTrust", "must be empty while createUser is true, because the program then makes users")
+    _check_oidc(reader, settings)
+    boundary = settings.permissions_boundary
+    if boundary is not None:
+        if not _POLICY_ARN.fullmatch(boundary):
+            reader.add_problem(
+                "permissionsBoundary",
+                "must be the ARN of a policy, such as arn:aws:iam::123456789012:policy/limits; it is "
+                f'"{boundary[:200]}"',
+            )
+        if not settings.create_user and trust is None:
+            reader.add_problem(
+                "permissionsBoundary",
+                "must be empty while createUser is false and roleTrust is empty, because there is nothing to limit",
+            )
+    if not _IAM_PATH.fullmatch(settings.iam_path):
+        reader.add_problem(
+            "iamPath",
+            "must be / or begin and end with a slash, such as /uploads/, with at most 512 ASCII letters, digits and "
+            f'_.,+@=/-; it is "{settings.iam_path[:200]}"',
+        )
+
+
+def _check_oidc(reader: SettingsReader, settings: Settings) -> None:
+    is_oidc = settings.role_trust == "oidc"
+    lists = (
+        ("oidcSubjects", settings.oidc_subjects, is_oidc),
+        ("verifierOidcSubjects", settings.verifier_oidc_subjects, is_oidc and settings.separate_verifier),
+    )
+    for key, subjects, needed in lists:
+        if reader.has_problem(key):
+            continue
+        if needed and not subjects:
+            reader.add_problem(key, "must name at least one subject, or every token of the provider would be accepted")
+        elif subjects and not needed:
+            reader.add_problem(key, "must be empty, because no role of the program trusts tokens of a provider for it")
+        if not all(subjects) or any(set("*?") & set(subject) for subject in subjects):
+            reader.add_problem(key, "must have whole subjects, because they are compared exactly and know no wildcards")
+    arn = settings.oidc_provider_arn
+    if arn and not is_oidc:
+        reader.add_problem("oidcProviderArn", 'must be empty unless roleTrust is "oidc"')
+    if is_oidc and not _OIDC_PROVIDER_ARN.fullmatch(arn):
+        reader.add_problem(
+            "oidcProviderArn",
+            "must be the ARN of a provider in IAM, such as arn:aws:iam::123456789012:oidc-provider/"
+            f'token.actions.githubusercontent.com; it is "{arn[:200]}"',
+        )
+    if is_oidc and (not settings.oidc_audience or set("*?") & set(settings.oidc_audience)):
+        reader.add_problem("oidcAudience", f'must be one audience without a wildcard; it is "{settings.oidc_audience}"')
 
 
 def _kms_key_arn(reader: SettingsReader, key: str) -> str | None:

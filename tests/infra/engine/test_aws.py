@@ -217,6 +217,19 @@ def test_a_policy_whose_description_was_another_one_is_not_replaced(
     assert attached_policies(moto_cloud, roles[0]) == {arn}
 
 
+def test_a_stack_with_roles_of_its_own_is_created_and_destroyed(aws_stack: MakeStack, moto_cloud: Boto3Cloud) -> None:
+    stack = aws_stack(createUser=False, separateVerifier=True, roleTrust="ec2", protect=False)
+    stack.up()
+    assert stack.up() == {}
+    assert stack.refresh() == {}
+    names = [stack.outputs[output].rpartition("/")[2] for output in ("roleArn", "verifierRoleArn")]
+    policies = [stack.outputs[output] for output in ("policyArn", "verifierPolicyArn")]
+    assert [attached_policies(moto_cloud, name) for name in names] == [{policy} for policy in policies]
+    stack.destroy()
+    assert not moto_cloud.iam.list_roles()["Roles"]
+    assert not moto_cloud.iam.list_instance_profiles()["InstanceProfiles"]
+
+
 def test_one_role_fewer_detaches_no_other_one(
     aws_stack: MakeStack, moto_cloud: Boto3Cloud, roles: Sequence[str]
 ) -> None:
