@@ -36,6 +36,7 @@ uploads = UploadBucket(
     pending_prefix=settings.pending_prefix,
     expire_pending_after_days=settings.expire_pending_after_days,
     public_read=settings.public_read,
+    cloudfront=settings.cloudfront,
     abort_uploads_after_days=settings.abort_uploads_after_days,
     cors_max_age_seconds=settings.cors_max_age_seconds,
     versioning=settings.versioning,
@@ -85,7 +86,8 @@ environment: dict[str, pulumi.Input[str]] = {
     "PRESIGN_BUCKET": address,
     # An empty value tells the demo that uploads go straight to the public prefix.
     "PRESIGN_PENDING_PREFIX": settings.pending_prefix or "",
-    "PRESIGN_PUBLIC_READ": "true" if settings.public_read else "false",
+    # With a distribution, the links of S3 itself do not work.
+    "PRESIGN_PUBLIC_READ": "true" if settings.public_read and not settings.cloudfront else "false",
     "AWS_DEFAULT_REGION": uploads.region,
 }
 # The demo server compares whole origins and knows no wildcards, so it gets only the origins without one.
@@ -97,6 +99,8 @@ pulumi.export("region", uploads.region)
 pulumi.export("prefix", settings.public_prefix)
 pulumi.export("pendingPrefix", settings.pending_prefix or "")
 pulumi.export("presignBucket", address)
+if uploads.public_url is not None:
+    pulumi.export("publicUrl", uploads.public_url)
 if settings.existing_bucket is not None:
     pulumi.export("existingBucketDocuments", uploads.documents)
 if signer.access_key_id is not None and signer.secret_access_key is not None:

@@ -66,6 +66,7 @@ class Boto3Cloud(Mocks):
         self.ca_file = ca_file
         self.s3 = self.client("s3", access_key, secret_key)
         self.iam = self.client("iam", access_key, secret_key)
+        self.cloudfront = self.client("cloudfront", access_key, secret_key)
         self.access_blocks: dict[str, dict[str, bool]] = {}
         self.user_policies = user_policies
         self.stores_access_block = stores_access_block
@@ -520,6 +521,88 @@ class _InstanceProfile(_Resource):
         self.iam.delete_instance_profile(InstanceProfileName=identifier)
 
 
+class _OriginAccessControl(_Resource):
+    inputs = ("name", "originAccessControlOriginType", "signingBehavior", "signingProtocol")
+    replaced_by = inputs
+    named_by = "name"
+    computed = ("etag",)
+
+    def create(self, inputs: Values) -> tuple[str, Values]:
+        config = {**_to_aws(dict(inputs)), "Description": "Managed by Pulumi"}
+        answer = self.cloud.cloudfront.create_origin_access_control(OriginAccessControlConfig=config)
+        return answer["OriginAccessControl"]["Id"], {"etag": answer["ETag"]}
+
+    def read(self, identifier: str, inputs: Values, outputs: Values) -> Found | None:
+        return _unless_missing(lambda: self.cloud.cloudfront.get_origin_access_control(Id=identifier)) and Found(
+            inputs=inputs
+        )
+
+    def update(self, identifier: str, inputs: Values, old_inputs: Values) -> Values:
+        raise NotApplied("an origin access control is not changed here")
+
+    def delete(self, identifier: str, inputs: Values, outputs: Values) -> None:
+        self.cloud.cloudfront.delete_origin_access_control(Id=identifier)
+
+
+class _Distribution(_Resource):
+    inputs = (
+        *("comment", "defaultCacheBehavior", "enabled", "httpVersion", "isIpv6Enabled", "origins", "restrictions"),
+        *("tags", "viewerCertificate"),
+    )
+    computed = ("arn", "domainName", "etag")
+
+    def create(self, inputs: Values) -> tuple[str, Values]:
+        config = self._config(dict(inputs))
+        tags = {"Items": _tag_set(inputs.get("tags", {}))}
+        try:
+            answer = self.cloud.cloudfront.create_distribution_with_tags(
+                DistributionConfigWithTags={"DistributionConfig": config, "Tags": tags}
+            )
+        except ParamValidationError as error:
+            raise NotApplied(f"the distribution has inputs that no call uses: {error}") from error
+        found = answer["Distribution"]
+        return found["Id"], {"arn": found["ARN"], "domainName": found["DomainName"], "etag": answer["ETag"]}
+
+    def read(self, identifier: str, inputs: Values, outputs: Values) -> Found | None:
+        return _unless_missing(lambda: self.cloud.cloudfront.get_distribution(Id=identifier)) and Found(inputs=inputs)
+
+    def update(self, identifier: str, inputs: Values, old_inputs: Values) -> Values:
+        raise NotApplied("a distribution is not changed here")
+
+    def delete(self, identifier: str, inputs: Values, outputs: Values) -> None:
+        etag = self.cloud.cloudfront.get_distribution(Id=identifier)["ETag"]
+        self.cloud.cloudfront.delete_distribution(Id=identifier, IfMatch=etag)
+
+    @staticmethod
+    def _config(inputs: dict[str, Any]) -> dict[str, Any]:
+        """Return the inputs in the shape of AWS's API, in which a list has its length."""
+        behavior = dict(inputs["defaultCacheBehavior"])
+        cached = _items(behavior.pop("cachedMethods"))
+        methods = {**_items(behavior.pop("allowedMethods")), "CachedMethods": cached}
+        geo = dict(inputs["restrictions"]["geoRestriction"])
+        origins = [
+            {"S3OriginConfig": {"OriginAccessIdentity": ""}, "Id": origin["originId"]}
+            | {key: value for key, value in _to_aws(origin).items() if key != "OriginId"}
+            for origin in inputs["origins"]
+        ]
+        certificate = {"CloudFrontDefaultCertificate": inputs["viewerCertificate"]["cloudfrontDefaultCertificate"]}
+        return {
+            "CallerReference": uuid4().hex,
+            "Comment": inputs["comment"],
+            "Enabled": inputs["enabled"],
+            "HttpVersion": inputs["httpVersion"],
+            "IsIPV6Enabled": inputs["isIpv6Enabled"],
+            "Origins": _items(origins),
+            "DefaultCacheBehavior": {**_to_aws(behavior), "AllowedMethods": methods},
+            "Restrictions": {"GeoRestriction": {**_to_aws(geo), **_items(geo.pop("locations", []))}},
+            "ViewerCertificate": certificate,
+        }
+
+
+def _items(values: list[Any]) -> dict[str, Any]:
+    return {"Quantity": len(values), "Items": values}
+
+
 class _Policy(_Resource):
     inputs = ("name", "description", "path", "policy", "tags")
     replaced_by = ("name", "description", "path")
@@ -619,6 +702,8 @@ _RESOURCE_TYPES: Mapping[str, Callable[[Boto3Cloud], ResourceType]] = {
     "aws:iam/user:User": _User,
     "aws:iam/userPolicy:UserPolicy": _UserPolicy,
     "aws:iam/accessKey:AccessKey": _AccessKey,
+    "aws:cloudfront/originAccessControl:OriginAccessControl": _OriginAccessControl,
+    "aws:cloudfront/distribution:Distribution": _Distribution,
     "aws:iam/role:Role": _Role,
     "aws:iam/instanceProfile:InstanceProfile": _InstanceProfile,
     "aws:iam/policy:Policy": _Policy,

@@ -17,7 +17,7 @@ import httpx
 import pytest
 from botocore.exceptions import ClientError
 
-from infra.presign_infra.s3_policies import local_signer_policy
+from infra.presign_infra.s3_policies import bucket_policy, local_signer_policy
 from tests.infra.boto3_cloud import Boto3Cloud
 from tests.infra.conftest import SeaweedFSWithTls, cloud_on
 from tests.infra.engine.provider import whole_numbers
@@ -402,6 +402,19 @@ def test_without_a_signature_only_reads_under_the_prefix_are_allowed(stack: Depl
     ):
         assert http.request(method, url(stack, key)).status_code == 403, f"{method} {key}"
     assert stored_keys(stack) == before
+
+
+def test_without_a_signature_nobody_reads_from_a_bucket_behind_a_distribution(
+    seaweedfs: SeaweedFSWithTls, http: httpx.Client
+) -> None:
+    """SeaweedFS has no distributions. So the policy of such a bucket takes the place of the private bucket's."""
+    stack = deploy_with_objects(cloud_on(seaweedfs), {"publicRead": False})
+    arn = "arn:aws:cloudfront::123456789012:distribution/E2ABCDEFGHIJKL"
+    document = bucket_policy(stack.arn, "public/", public_read=False, distribution_arn=arn, deny_customer_keys=True)
+    stack.cloud.s3.put_bucket_policy(Bucket=stack.bucket, Policy=json.dumps(document))
+    assert http.get(url(stack, "public/cat.png")).status_code == 403
+    assert http.get(url(stack, "public/cat.png"), headers={"aws-source-arn": arn}).status_code == 403
+    assert http.get(presigned_url(stack, "get_object", "public/cat.png")).content == b"cat"
 
 
 def test_without_a_signature_nobody_reads_from_a_private_bucket(

@@ -216,7 +216,7 @@ MUTANTS = [
     Mutant(
         name="AWS's own access block still forbids a public policy",
         file="presign_infra/aws/bucket.py",
-        old="block_public_policy=not public_read,",
+        old="block_public_policy=not directly_public,",
         new="block_public_policy=True,",
         caught_by="public policies are blocked",
     ),
@@ -230,14 +230,14 @@ MUTANTS = [
     Mutant(
         name="the access block still restricts a bucket with a public policy",
         file="presign_infra/aws/bucket.py",
-        old="restrict_public_buckets=not public_read,",
+        old="restrict_public_buckets=not directly_public,",
         new="restrict_public_buckets=True,",
         caught_by=provisioning.test_a_bucket_with_public_reads_blocks_public_acls_and_allows_a_public_policy,
     ),
     Mutant(
         name="the access block does not restrict a private bucket",
         file="presign_infra/aws/bucket.py",
-        old="restrict_public_buckets=not public_read,",
+        old="restrict_public_buckets=not directly_public,",
         new="restrict_public_buckets=False,",
         caught_by=provisioning.test_a_private_bucket_has_every_access_block_and_no_public_statement,
         config=UPLOAD_ONLY,
@@ -346,7 +346,7 @@ MUTANTS = [
     Mutant(
         name="the env file of a private bucket says that reads are public",
         file="__main__.py",
-        old='"true" if settings.public_read else "false"',
+        old='"true" if settings.public_read and not settings.cloudfront else "false"',
         new='"true"',
         caught_by=provisioning.test_the_env_file_of_a_private_bucket_says_that_reads_are_not_public,
         config=UPLOAD_ONLY,
@@ -386,6 +386,30 @@ MUTANTS = [
         name="the role that signs has the rights of the one that verifies",
         caught_by=provisioning.test_iam_gives_each_role_of_the_program_its_own_rights,
         config={**provisioning.ROLES, "roleTrust": "ecs"},
+    ),
+    Mutant(
+        name="the bucket behind a distribution is public itself",
+        file="presign_infra/aws/bucket.py",
+        old="directly_public = public_read and not cloudfront",
+        new="directly_public = public_read",
+        caught_by=provisioning.test_only_one_distribution_reads_from_a_private_bucket_and_only_what_is_published,
+        config={"cloudFront": True},
+    ),
+    Mutant(
+        name="every distribution of every account reads the bucket",
+        file="presign_infra/s3_policies.py",
+        old='{"StringEquals": {"aws:SourceArn": distribution_arn}}',
+        new='{"StringLike": {"aws:SourceArn": "arn:aws:cloudfront::*:distribution/*"}}',
+        caught_by=provisioning.test_only_one_distribution_reads_from_a_private_bucket_and_only_what_is_published,
+        config={"cloudFront": True},
+    ),
+    Mutant(
+        name="the distribution does not sign its reads",
+        file="presign_infra/aws/bucket.py",
+        old='signing_behavior="always"',
+        new='signing_behavior="never"',
+        caught_by=provisioning.test_the_distribution_signs_its_reads_and_answers_only_with_tls,
+        config={"cloudFront": True},
     ),
     Mutant(
         name="what the server signs is as good as a ticket",
@@ -441,8 +465,11 @@ def test_a_mistake_in_the_program_fails_the_test_that_guards_against_it(
 
 @pytest.mark.parametrize(
     "config",
-    [{}, UPLOAD_ONLY, TWO_IDENTITIES, STRAIGHT, TWO_LIMITS, {**provisioning.ROLES, "roleTrust": "ecs"}],
-    ids=["default", "upload only", "two identities", "straight", "two limits", "roles of tasks"],
+    [
+        *({}, UPLOAD_ONLY, TWO_IDENTITIES, STRAIGHT, TWO_LIMITS),
+        *({**provisioning.ROLES, "roleTrust": "ecs"}, {"cloudFront": True}),
+    ],
+    ids=["default", "upload only", "two identities", "straight", "two limits", "roles of tasks", "distribution"],
 )
 def test_a_copy_without_a_mistake_passes_every_test_that_catches_one(
     config: Mapping[str, Any], tmp_path: Path, moto_cloud: Boto3Cloud

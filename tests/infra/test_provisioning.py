@@ -234,6 +234,64 @@ def test_a_private_bucket_has_every_access_block_and_no_public_statement(private
     ]
 
 
+@pytest.fixture(scope="module")
+def distribution_stack(moto_url: str) -> DeployedStack:
+    """A stack whose published objects everybody reads through CloudFront, and whose bucket is private."""
+    return deploy(Boto3Cloud(moto_url), {"cloudFront": True})
+
+
+def distribution(stack: DeployedStack) -> Any:
+    """Return the distribution that reads the bucket."""
+    found = stack.cloud.cloudfront.list_distributions()["DistributionList"]["Items"]
+    [one] = [each for each in found if each["Origins"]["Items"][0]["DomainName"].startswith(f"{stack.bucket}.")]
+    return stack.cloud.cloudfront.get_distribution(Id=one["Id"])["Distribution"]
+
+
+def test_only_one_distribution_reads_from_a_private_bucket_and_only_what_is_published(
+    distribution_stack: DeployedStack,
+) -> None:
+    stack = distribution_stack
+    block = stack.cloud.s3.get_public_access_block(Bucket=stack.bucket)["PublicAccessBlockConfiguration"]
+    assert set(block.values()) == {True}
+    read, *denied = json.loads(stack.cloud.s3.get_bucket_policy(Bucket=stack.bucket)["Policy"])["Statement"]
+    assert read == {
+        "Sid": "DistributionReadUnderPrefix",
+        "Effect": "Allow",
+        "Principal": {"Service": "cloudfront.amazonaws.com"},
+        "Action": "s3:GetObject",
+        "Resource": f"{stack.arn}/public/*",
+        "Condition": {"StringEquals": {"aws:SourceArn": distribution(stack)["ARN"]}},
+    }
+    assert {statement["Effect"] for statement in denied} == {"Deny"}
+
+
+def test_the_distribution_signs_its_reads_and_answers_only_with_tls(distribution_stack: DeployedStack) -> None:
+    """moto does not return which access control a distribution has, so the input is read."""
+    stack, config = distribution_stack, distribution(distribution_stack)["DistributionConfig"]
+    [origin] = config["Origins"]["Items"]
+    [origin_input] = stack.inputs("uploads-distribution")["origins"]
+    assert origin["DomainName"] == f"{stack.bucket}.s3.eu-central-1.amazonaws.com"
+    access = stack.cloud.cloudfront.get_origin_access_control(Id=origin_input["originAccessControlId"])
+    signing = access["OriginAccessControl"]["OriginAccessControlConfig"]
+    assert (signing["SigningBehavior"], signing["SigningProtocol"]) == ("always", "sigv4")
+    assert signing["OriginAccessControlOriginType"] == "s3"
+    behavior = config["DefaultCacheBehavior"]
+    assert behavior["ViewerProtocolPolicy"] == "redirect-to-https"
+    assert sorted(behavior["AllowedMethods"]["Items"]) == ["GET", "HEAD"]
+    assert config["Enabled"] is True
+
+
+def test_the_outputs_have_the_address_of_the_distribution(distribution_stack: DeployedStack) -> None:
+    outputs = distribution_stack.run.outputs
+    assert outputs["publicUrl"] == f"https://{distribution(distribution_stack)['DomainName']}"
+    assert "\nPRESIGN_PUBLIC_READ=false\n" in outputs["env"]
+
+
+def test_without_cloudfront_there_is_no_distribution(stack: DeployedStack) -> None:
+    assert "publicUrl" not in stack.run.outputs
+    assert not any(resource.type.startswith("aws:cloudfront") for resource in stack.run.resources.values())
+
+
 def test_the_bucket_owner_owns_every_object(stack: DeployedStack) -> None:
     controls = stack.cloud.s3.get_bucket_ownership_controls(Bucket=stack.bucket)["OwnershipControls"]
     assert controls == {"Rules": [{"ObjectOwnership": "BucketOwnerEnforced"}]}

@@ -186,6 +186,7 @@ def problems(config: Mapping[str, Any]) -> list[str]:
             {"kmsKeyArn": "alias/uploads", "publicRead": False},
             "presign:kmsKeyArn must be the ARN of a key, such as arn:aws:kms:eu-central-1:123456789012:key/...",
         ),
+        ({"cloudFront": True, "publicRead": False}, "presign:cloudFront must be false while publicRead is false"),
         ({"kmsKeyArn": KMS_KEY}, "presign:kmsKeyArn must be empty while publicRead is true"),
         (
             {"kmsKeyArn": KMS_KEY, "publicRead": False, "aws:region": "us-east-1"},

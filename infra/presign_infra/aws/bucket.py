@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pulumi
+from pulumi_aws import cloudfront as cdn
 from pulumi_aws import get_partition_output, s3
 
 from presign_infra import s3_policies as policies
@@ -14,6 +15,14 @@ from presign_infra.prefixes import require_prefix, require_separate_prefixes
 
 SETTINGS = ("ownership", "accessBlock", "policy", "encryption", "cors", "lifecycle", "logging", "versioning")
 """The settings of a bucket. Each of them is a whole in AWS's API: who sets one replaces the one before."""
+
+
+# Policies that AWS itself manages. The second one adds `X-Content-Type-Options: nosniff`, and lets pages of all origins
+# read, which they may do anyway: everybody may read without credentials.
+# https://docs.aws.amazon.com/AmazonCloudFront/latest/DeveloperGuide/using-managed-cache-policies.html
+_CACHING_OPTIMIZED = "658327ea-f89d-4fab-a63d-7e88639e58f6"
+# https://docs.aws.amazon.com/AmazonCloudFront/latest/DeveloperGuide/using-managed-response-headers-policies.html
+_CORS_AND_SECURITY_HEADERS = "e61eb60c-9c35-4d20-a928-2b84e02af89c"
 
 
 class UploadBucket(pulumi.ComponentResource):
@@ -31,8 +40,11 @@ class UploadBucket(pulumi.ComponentResource):
     - ``versioning``: S3 keeps what is replaced or deleted, so a mistake can be undone. A later False stops this, and
       leaves the versions that exist to the next setting.
     - ``expire_old_versions_after_days``: S3 deletes such a version after this many days.
+    - ``cloudfront``: everybody reads through a distribution of CloudFront, and the bucket itself stays private. It
+      needs ``public_read=True``.
     - ``kms_key_arn``: the KMS key that encrypts the objects, in the bucket's region. Without it, S3 encrypts with keys
-      of its own. Nobody reads such an object without a signature, so this needs ``public_read=False``.
+      of its own. Nobody reads such an object without a signature, so this needs ``public_read=False`` or
+      ``cloudfront=True``.
     - ``log_bucket``: the name of another bucket, in which S3 records the requests, under ``log_prefix``. Its own policy
       must let ``logging.s3.amazonaws.com`` put objects there.
     - ``bucket_name``: by default, Pulumi chooses a unique name, so a new bucket can replace this one at any time.
@@ -54,6 +66,9 @@ class UploadBucket(pulumi.ComponentResource):
     arn: pulumi.Output[str]
     region: pulumi.Output[str]
     """The region that the bucket is in, such as `eu-central-1`."""
+    public_url: pulumi.Output[str] | None
+    """The address of the distribution without a slash at the end, or None without ``cloudfront``. The address of an
+    object is this one, a slash, and the key."""
     documents: pulumi.Output[dict[str, Any]]
     """The bucket policy, the CORS rules and the lifecycle rules that an existing bucket needs and the program does not
     make, in the shapes of AWS's API. It is empty for a new bucket."""
@@ -71,6 +86,7 @@ class UploadBucket(pulumi.ComponentResource):
         cors_max_age_seconds: int = 3600,
         versioning: bool = False,
         expire_old_versions_after_days: int = 30,
+        cloudfront: bool = False,
         kms_key_arn: str | None = None,
         log_bucket: str | None = None,
         log_prefix: str = "uploads/",
@@ -92,8 +108,14 @@ class UploadBucket(pulumi.ComponentResource):
         if existing_bucket is not None and (bucket_name is not None or force_destroy):
             raise ValueError("existing_bucket excludes bucket_name and force_destroy, which are for a new bucket")
         made = SETTINGS if existing_bucket is None else existing_bucket_settings
-        if kms_key_arn is not None and public_read:
-            raise ValueError("kms_key_arn needs public_read=False, because KMS decrypts nothing without a signature")
+        if cloudfront and not public_read:
+            raise ValueError("cloudfront needs public_read=True, because everybody may read through a distribution")
+        directly_public = public_read and not cloudfront
+        if kms_key_arn is not None and directly_public:
+            raise ValueError(
+                "kms_key_arn needs public_read=False or cloudfront=True, because KMS decrypts nothing for requests "
+                "without a signature"
+            )
         super().__init__("presign:aws:UploadBucket", name, {}, opts)
 
         if existing_bucket is None:
@@ -117,8 +139,16 @@ class UploadBucket(pulumi.ComponentResource):
             expire_pending_after_days=expire_pending_after_days,
             expire_old_versions_after_days=expire_old_versions_after_days,
         )
-        policy = self.arn.apply(
-            lambda arn: policies.bucket_policy(arn, public_prefix, public_read=public_read, deny_customer_keys=True)
+        distribution = self._make_distribution(name, public_prefix, protect, tags) if cloudfront else None
+        self.public_url = None if distribution is None else pulumi.Output.concat("https://", distribution.domain_name)
+        policy = pulumi.Output.all(self.arn, None if distribution is None else distribution.arn).apply(
+            lambda arns: policies.bucket_policy(
+                arns[0],
+                public_prefix,
+                public_read=directly_public,
+                distribution_arn=arns[1],
+                deny_customer_keys=True,
+            )
         )
 
         before_policy: list[pulumi.Resource] = []
@@ -137,8 +167,8 @@ class UploadBucket(pulumi.ComponentResource):
                 bucket=self.bucket,
                 block_public_acls=True,
                 ignore_public_acls=True,
-                block_public_policy=not public_read,
-                restrict_public_buckets=not public_read,
+                block_public_policy=not directly_public,
+                restrict_public_buckets=not directly_public,
                 opts=options,
             )
             before_policy.append(access_block)
@@ -231,6 +261,47 @@ class UploadBucket(pulumi.ComponentResource):
         # The settings go with the bucket, and not before it. So they stay if AWS refuses to delete the bucket, which it
         # does while the bucket has objects.
         return pulumi.ResourceOptions(parent=self, protect=protect, deleted_with=bucket)
+
+    def _make_distribution(
+        self, name: str, public_prefix: str, protect: bool, tags: Mapping[str, str] | None
+    ) -> cdn.Distribution:
+        """Make a distribution that reads the bucket with signatures of its own; the bucket policy must allow it."""
+        options = pulumi.ResourceOptions(parent=self, protect=protect)
+        access = cdn.OriginAccessControl(
+            f"{name}-origin-access",
+            origin_access_control_origin_type="s3",
+            signing_behavior="always",
+            signing_protocol="sigv4",
+            opts=options,
+        )
+        # Under a name without the region, S3 answers with redirects while the bucket is new.
+        suffix = get_partition_output(opts=pulumi.InvokeOutputOptions(parent=self)).dns_suffix
+        host = pulumi.Output.format("{0}.s3.{1}.{2}", self.bucket, self.region, suffix)
+        return cdn.Distribution(
+            f"{name}-distribution",
+            enabled=True,
+            comment=f"Published uploads, under {public_prefix}"[:128],
+            http_version="http2and3",
+            is_ipv6_enabled=True,
+            origins=[
+                cdn.DistributionOriginArgs(origin_id="bucket", domain_name=host, origin_access_control_id=access.id)
+            ],
+            default_cache_behavior=cdn.DistributionDefaultCacheBehaviorArgs(
+                target_origin_id="bucket",
+                allowed_methods=["GET", "HEAD"],
+                cached_methods=["GET", "HEAD"],
+                viewer_protocol_policy="redirect-to-https",
+                compress=True,
+                cache_policy_id=_CACHING_OPTIMIZED,
+                response_headers_policy_id=_CORS_AND_SECURITY_HEADERS,
+            ),
+            restrictions=cdn.DistributionRestrictionsArgs(
+                geo_restriction=cdn.DistributionRestrictionsGeoRestrictionArgs(restriction_type="none")
+            ),
+            viewer_certificate=cdn.DistributionViewerCertificateArgs(cloudfront_default_certificate=True),
+            tags=tags,
+            opts=options,
+        )
 
 
 def _lifecycle_rule(rule: Mapping[str, Any]) -> s3.BucketLifecycleConfigurationRuleArgs:

@@ -41,6 +41,7 @@ _KEYS = (
     "allowedOrigins",
     "allowAnyOrigin",
     "publicRead",
+    "cloudFront",
     "abortUploadsAfterDays",
     "corsMaxAgeSeconds",
     "versioning",
@@ -85,6 +86,7 @@ class Settings:
     expire_pending_after_days: int
     allowed_origins: tuple[str, ...]
     public_read: bool
+    cloudfront: bool
     abort_uploads_after_days: int
     cors_max_age_seconds: int
     versioning: bool
@@ -165,6 +167,7 @@ def read_settings() -> Settings:
             "allowedOrigins", allow_any=reader.boolean("allowAnyOrigin"), allow_any_key="allowAnyOrigin"
         ),
         public_read=reader.boolean("publicRead"),
+        cloudfront=reader.boolean("cloudFront"),
         abort_uploads_after_days=reader.whole_number("abortUploadsAfterDays", minimum=1, maximum=3650),
         cors_max_age_seconds=reader.whole_number("corsMaxAgeSeconds", minimum=0, maximum=86_400),
         versioning=reader.boolean("versioning"),
@@ -200,10 +203,15 @@ def read_settings() -> Settings:
         reader.add_problem("logBucket", f"must be another bucket than {key}, or each record would cause a record")
     _check_existing_bucket(reader, settings)
     _check_roles_of_the_program(reader, settings)
-    if settings.kms_key_arn is not None and settings.public_read:
+    if settings.cloudfront and not settings.public_read:
+        reader.add_problem(
+            "cloudFront", "must be false while publicRead is false, because everybody may read through a distribution"
+        )
+    if settings.kms_key_arn is not None and settings.public_read and not settings.cloudfront:
         reader.add_problem(
             "kmsKeyArn",
-            "must be empty while publicRead is true, because KMS decrypts nothing for requests without a signature",
+            "must be empty while publicRead is true and cloudFront is false, because KMS decrypts nothing for requests "
+            "without a signature",
         )
     _check_signature_ages(reader, settings)
     if not reader.has_problem():

@@ -343,6 +343,20 @@ def test_an_existing_bucket_and_its_settings_outlive_the_stack(aws_stack: MakeSt
     assert not moto_cloud.iam.list_users()["Users"]
 
 
+def test_a_public_bucket_goes_behind_a_distribution_and_back(aws_stack: MakeStack, moto_cloud: Boto3Cloud) -> None:
+    stack = aws_stack(protect=False)
+    stack.up()
+    for cloudfront in (True, False):
+        stack.configure({"presign:cloudFront": cloudfront})
+        # The access block and the bucket policy; the distribution and its access control come and go.
+        assert stack.up() == {"update": 2, ("create" if cloudfront else "delete"): 2}
+        assert stack.up() == {}
+        block = moto_cloud.s3.get_public_access_block(Bucket=stack.outputs["bucket"])["PublicAccessBlockConfiguration"]
+        assert block["RestrictPublicBuckets"] is cloudfront
+        assert ("publicUrl" in stack.outputs) is cloudfront
+    assert "Items" not in moto_cloud.cloudfront.list_distributions()["DistributionList"]
+
+
 def test_a_number_that_the_command_line_stores_becomes_the_text_of_a_tag(
     aws_stack: MakeStack, moto_cloud: Boto3Cloud
 ) -> None:
