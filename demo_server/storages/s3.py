@@ -20,12 +20,12 @@ from emulators.bucket_readiness import wait_until_bucket_takes_objects
 from emulators.ports import is_free
 from emulators.processes import StartFailed
 from emulators.seaweedfs import AccessKey, SeaweedFS
+from infra.presign_infra.prefixes import require_separate_prefixes
 from infra.presign_infra.s3_policies import (
     bucket_policy,
     cors_rules,
     local_policy,
     local_signer_policy,
-    require_separate_prefixes,
     verifier_policy,
 )
 from presign.s3.copying import MAX_COPY_BYTES

@@ -16,81 +16,28 @@ https://docs.aws.amazon.com/AmazonS3/latest/API/API_HeadObject.html
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+# Not by its full name: the tests and the demo import this package from the repository's folder.
+from .prefixes import require_prefix, require_separate_prefixes
+
 POLICY_LANGUAGE_VERSION = "2012-10-17"
-
-# Some prefixes that presign accepts are refused here: `*`, `?` and `${...}` are wildcards in a policy's Resource.
-_SEGMENT = re.compile(r"[A-Za-z0-9!_.'()=@+,-]+", re.ASCII)
-
-_MAX_PREFIX_LENGTH = 256
 
 # AWS counts the characters of all inline policies of a user together, without white space.
 # https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_iam-quotas.html
 _MAX_INLINE_POLICY_LENGTH = 2048
 
-LONGEST_BUCKET_ARN = "arn:aws-us-gov:s3:::" + "b" * 63
-"""An ARN as long as a bucket's can be, for a bucket whose name is not known yet."""
+LONGEST_ARN_PREFIX = "arn:aws-us-gov:s3:::"
+"""What is in front of a bucket's name in its ARN, where this is longest."""
 
-# The x-amz-copy-source header names the pending object, and clients may percent-encode it. AWS does not document
-# whether it decodes the header before it compares it with a policy. These characters are the same in both forms.
-_PENDING_PREFIX = re.compile(r"[A-Za-z0-9_./-]+", re.ASCII)
+SHORTEST_BUCKET_ARN = "arn:aws:s3:::b-b"
+"""An ARN as short as a bucket's can be. A policy that is too long with it is always too long."""
 
 _UPLOAD_ACTIONS = ("s3:PutObject", "s3:AbortMultipartUpload", "s3:ListMultipartUploadParts")
 
 # An upload must not be a copy. On a store that obeys unsigned headers, only this condition prevents that.
 _NOT_A_COPY = {"Null": {"s3:x-amz-copy-source": "true"}}
-
-
-def require_prefix(prefix: str, *, name: str = "prefix") -> str:
-    """Return ``prefix`` if it is the path of a folder, such as ``public/``; raise ValueError otherwise.
-
-    ``name`` is what the error message calls the prefix. Without the slash at the end, ``public`` would also cover
-    ``publicity/``. With a slash at the beginning, the prefix would match no key of presign. With a wildcard, it would
-    cover more than it seems to.
-    """
-    if not prefix.endswith("/"):
-        raise ValueError(f'{name} must end with a slash, as in "public/"; it is "{prefix}"')
-    if prefix.startswith("/"):
-        raise ValueError(f'{name} must not start with a slash; it is "{prefix}"')
-    if len(prefix) > _MAX_PREFIX_LENGTH:
-        raise ValueError(f"{name} must have at most {_MAX_PREFIX_LENGTH} characters; it has {len(prefix)}")
-    for segment in prefix[:-1].split("/"):
-        if segment in {".", ".."} or not _SEGMENT.fullmatch(segment):
-            raise ValueError(
-                f"{name} must have segments of ASCII letters, digits and !_.'()=@+,- alone; one is {segment!a}"
-            )
-    return prefix
-
-
-def require_separate_prefixes(
-    pending_prefix: str,
-    public_prefix: str,
-    *,
-    pending_name: str = "pending_prefix",
-    public_name: str = "public_prefix",
-) -> None:
-    """Raise ValueError unless the two prefixes are valid and neither of them is inside the other.
-
-    ``pending_name`` and ``public_name`` are what the error message calls the prefixes. The case of letters does not
-    count, because SeaweedFS can ignore it in a policy.
-    """
-    for prefix, name in ((pending_prefix, pending_name), (public_prefix, public_name)):
-        require_prefix(prefix, name=name)
-    if not _PENDING_PREFIX.fullmatch(pending_prefix):
-        raise ValueError(
-            f"{pending_name} must have ASCII letters, digits and _.- alone, because these characters are never "
-            f'percent-encoded; it is "{pending_prefix}"'
-        )
-    folded_pending, folded_public = pending_prefix.casefold(), public_prefix.casefold()
-    if folded_pending.startswith(folded_public) or folded_public.startswith(folded_pending):
-        raise ValueError(
-            f"{pending_name} and {public_name} must not overlap, because nobody may read an upload before it is "
-            f'verified; they are "{pending_prefix}" and "{public_prefix}". Choose two folders that are not inside each '
-            "other, such as pending/ and public/"
-        )
 
 
 def objects_arn(bucket_arn: str, prefix: str) -> str:
@@ -115,7 +62,7 @@ def require_inline_length(document: Mapping[str, Any], *, prefixes_name: str = "
     if length > _MAX_INLINE_POLICY_LENGTH:
         raise ValueError(
             f"{prefixes_name} must be shorter: the policy of the IAM user would have {length} characters, and AWS "
-            f"allows {_MAX_INLINE_POLICY_LENGTH}"
+            f"allows {_MAX_INLINE_POLICY_LENGTH}. Two identities have shorter policies, and roles have a longer limit"
         )
 
 
@@ -145,20 +92,65 @@ def deny_plain_http_statement(bucket_arn: str) -> dict[str, Any]:
     }
 
 
+def deny_customer_keys_statement(bucket_arn: str) -> dict[str, Any]:
+    """Return the statement that denies uploads that bring their own key for encryption (SSE-C).
+
+    Nobody could read such an object without this key, neither to verify it nor to use it.
+    https://docs.aws.amazon.com/AmazonS3/latest/userguide/ServerSideEncryptionCustomerKeys.html
+    """
+    return {
+        "Sid": "DenyCustomerKeys",
+        "Effect": "Deny",
+        "Principal": "*",
+        "Action": "s3:PutObject",
+        "Resource": f"{bucket_arn}/*",
+        "Condition": {"Null": {"s3:x-amz-server-side-encryption-customer-algorithm": "false"}},
+    }
+
+
+def distribution_read_statement(bucket_arn: str, public_prefix: str, distribution_arn: str) -> dict[str, Any]:
+    """Return the statement that lets one distribution of CloudFront read the objects under ``public_prefix``.
+
+    It names the distribution, so AWS does not take the policy for a public one, and no access block is in the way.
+    https://docs.aws.amazon.com/AmazonCloudFront/latest/DeveloperGuide/private-content-restricting-access-to-s3.html
+    """
+    return {
+        "Sid": "DistributionReadUnderPrefix",
+        "Effect": "Allow",
+        "Principal": {"Service": "cloudfront.amazonaws.com"},
+        "Action": "s3:GetObject",
+        "Resource": objects_arn(bucket_arn, public_prefix),
+        "Condition": {"StringEquals": {"aws:SourceArn": distribution_arn}},
+    }
+
+
 def bucket_policy(
-    bucket_arn: str, public_prefix: str, *, public_read: bool, deny_plain_http: bool = True
+    bucket_arn: str,
+    public_prefix: str,
+    *,
+    public_read: bool,
+    distribution_arn: str | None = None,
+    deny_plain_http: bool = True,
+    deny_customer_keys: bool = False,
 ) -> dict[str, Any]:
     """Return the bucket's policy: no plain http and, with ``public_read``, anonymous reads under ``public_prefix``.
 
-    Use ``deny_plain_http=False`` only for a local store that does not speak TLS. If ``public_read`` is False as well,
-    the policy would have no statement, and ValueError is raised.
+    ``distribution_arn`` is a distribution of CloudFront that may read there. ``deny_customer_keys`` refuses uploads
+    with a key for encryption of their own.
+
+    Use ``deny_plain_http=False`` only for a local store that does not speak TLS. If the policy would have no statement,
+    ValueError is raised.
     """
     require_prefix(public_prefix)
     statements = []
     if public_read:
         statements.append(public_read_statement(bucket_arn, public_prefix))
+    if distribution_arn is not None:
+        statements.append(distribution_read_statement(bucket_arn, public_prefix, distribution_arn))
     if deny_plain_http:
         statements.append(deny_plain_http_statement(bucket_arn))
+    if deny_customer_keys:
+        statements.append(deny_customer_keys_statement(bucket_arn))
     return policy_document(*statements)
 
 
@@ -172,6 +164,8 @@ def signer_policy(
     publish_in_parts: bool = False,
     sweep_parts: bool = False,
     signature_max_age_minutes: int | None = None,
+    server_signature_max_age_minutes: int | None = None,
+    kms_key_arn: str | None = None,
 ) -> dict[str, Any]:
     """Return the policy of the identity that signs uploads: it may upload to one prefix, and nothing else.
 
@@ -192,6 +186,11 @@ def signer_policy(
     AWS applies this limit to presigned URLs and to signed requests. It does not apply it to form POSTs, whose policy
     document has its own expiry.
     https://docs.aws.amazon.com/AmazonS3/latest/API/bucket-policy-s3-sigv4-conditions.html
+
+    ``server_signature_max_age_minutes`` is a smaller limit for what only the server does: it reads and deletes what is
+    pending, and publishes it. The server sends such a request as soon as it has signed it.
+
+    ``kms_key_arn`` is the key that encrypts the bucket. The policy then lets S3 use it for objects of this bucket.
 
     Raises ValueError for a prefix, two prefixes or an age that cannot work, and for ``publish_in_parts`` or
     ``sweep_parts`` without a pending prefix or without verification.
@@ -222,7 +221,13 @@ def signer_policy(
         if allow_verification
         else []
     )
-    return _with_signature_age_limit([upload, *verification], signature_max_age_minutes)
+    # An upload in parts also needs the right to decrypt: S3 reads the parts to put them together.
+    key_actions = ("kms:GenerateDataKey", "kms:Decrypt")
+    key_use = [] if kms_key_arn is None else [use_key_statement(kms_key_arn, bucket_arn, key_actions)]
+    return policy_document(
+        *(upload, *verification, *key_use),
+        *_signature_age_limits([upload], verification, signature_max_age_minutes, server_signature_max_age_minutes),
+    )
 
 
 def verifier_policy(
@@ -234,6 +239,8 @@ def verifier_policy(
     publish_in_parts: bool = False,
     sweep_parts: bool = False,
     signature_max_age_minutes: int | None = None,
+    server_signature_max_age_minutes: int | None = None,
+    kms_key_arn: str | None = None,
 ) -> dict[str, Any]:
     """Return the policy of an identity that verifies and publishes uploads, while another one only signs them.
 
@@ -252,8 +259,8 @@ def verifier_policy(
 
     With ``pending_prefix=None``, it reads and deletes what is under ``prefix``, and nothing is copied.
 
-    ``signature_max_age_minutes`` is as in ``signer_policy``. Raises ValueError for a prefix, two prefixes or an age
-    that cannot work, and for ``publish_in_parts`` or ``sweep_parts`` without a pending prefix.
+    The two limits for signatures and ``kms_key_arn`` are as in ``signer_policy``. Raises ValueError for a prefix, two
+    prefixes or an age that cannot work, and for ``publish_in_parts`` or ``sweep_parts`` without a pending prefix.
     """
     require_prefix(prefix)
     if pending_prefix is not None:
@@ -266,7 +273,13 @@ def verifier_policy(
         publish_in_parts=publish_in_parts,
         sweep_parts=sweep_parts,
     )
-    return _with_signature_age_limit(statements, signature_max_age_minutes)
+    # Without a pending prefix, the verifier copies nothing, so it encrypts nothing.
+    key_actions = ("kms:Decrypt",) if pending_prefix is None else ("kms:GenerateDataKey", "kms:Decrypt")
+    key_use = [] if kms_key_arn is None else [use_key_statement(kms_key_arn, bucket_arn, key_actions)]
+    return policy_document(
+        *(*statements, *key_use),
+        *_signature_age_limits([], statements, signature_max_age_minutes, server_signature_max_age_minutes),
+    )
 
 
 def identity_policies(
@@ -279,6 +292,8 @@ def identity_policies(
     allow_listing: bool,
     publish_in_parts: bool,
     signature_max_age_minutes: int | None,
+    server_signature_max_age_minutes: int | None = None,
+    kms_key_arn: str | None = None,
 ) -> list[dict[str, Any]]:
     """Return the policies of all identities: of the one that signs and, with ``separate_verifier``, of the other one.
 
@@ -295,6 +310,8 @@ def identity_policies(
         allow_listing=allow_listing,
         publish_in_parts=publish_in_parts and not separate_verifier,
         signature_max_age_minutes=signature_max_age_minutes,
+        server_signature_max_age_minutes=server_signature_max_age_minutes,
+        kms_key_arn=kms_key_arn,
     )
     if not separate_verifier:
         return [signer]
@@ -305,6 +322,8 @@ def identity_policies(
         allow_listing=allow_listing,
         publish_in_parts=publish_in_parts,
         signature_max_age_minutes=signature_max_age_minutes,
+        server_signature_max_age_minutes=server_signature_max_age_minutes,
+        kms_key_arn=kms_key_arn,
     )
     return [signer, verifier]
 
@@ -390,23 +409,72 @@ def _verification_statements(
     return statements
 
 
-def _with_signature_age_limit(
-    statements: Sequence[dict[str, Any]], signature_max_age_minutes: int | None
-) -> dict[str, Any]:
-    if signature_max_age_minutes is None:
-        return policy_document(*statements)
-    _require_at_least_one("signature_max_age_minutes", signature_max_age_minutes)
-    on_objects = [statement for statement in statements if statement["Resource"].endswith("*")]
-    deny = {
-        "Sid": "DenyOldSignatures",
-        "Effect": "Deny",
-        # Only the actions that this policy allows: a role may be allowed more by other policies.
-        "Action": list(dict.fromkeys(action for statement in on_objects for action in statement["Action"])),
-        "Resource": list(dict.fromkeys(statement["Resource"] for statement in on_objects)),
-        # In milliseconds. A request without a signature age does not match, so it is not denied.
-        "Condition": {"NumericGreaterThan": {"s3:signatureAge": str(signature_max_age_minutes * 60_000)}},
+def use_key_statement(kms_key_arn: str, bucket_arn: str, actions: Sequence[str]) -> dict[str, Any]:
+    """Return the statement that allows ``actions`` of a KMS key, only through S3 and for objects of one bucket.
+
+    S3 names the bucket to KMS if the bucket has a bucket key, and otherwise the object.
+    https://docs.aws.amazon.com/AmazonS3/latest/userguide/UsingKMSEncryption.html#encryption-context
+    """
+    partition, region = kms_key_arn.split(":")[1], kms_key_arn.split(":")[3]
+    suffix = ".cn" if partition == "aws-cn" else ""
+    return {
+        "Sid": "UseKey",
+        "Effect": "Allow",
+        "Action": list(actions),
+        "Resource": kms_key_arn,
+        "Condition": {
+            "StringEquals": {"kms:ViaService": f"s3.{region}.amazonaws.com{suffix}"},
+            "StringLike": {"kms:EncryptionContext:aws:s3:arn": [bucket_arn, f"{bucket_arn}/*"]},
+        },
     }
-    return policy_document(*statements, deny)
+
+
+def _signature_age_limits(
+    uploads: Sequence[dict[str, Any]],
+    verification: Sequence[dict[str, Any]],
+    max_age_minutes: int | None,
+    server_max_age_minutes: int | None,
+) -> list[dict[str, Any]]:
+    """Return the statements that deny signatures above two limits: one for all requests, and one for the server's."""
+    on_objects = [each for each in (*uploads, *verification) if each["Resource"].endswith("*")]
+    # Only the actions that this policy allows: a role may be allowed more by other policies.
+    rights = dict.fromkeys((action, each["Resource"]) for each in on_objects for action in each["Action"])
+    denied = []
+    if server_max_age_minutes is not None:
+        _require_at_least_one("server_signature_max_age_minutes", server_max_age_minutes)
+        tickets = {(action, each["Resource"]) for each in uploads for action in each["Action"]}
+        for statement in on_objects[len(uploads) :]:
+            resource = statement["Resource"]
+            # A presigned download reads what is published, so it may be as old as any ticket.
+            is_download = statement["Sid"] in {"ReadPublished", "VerifyUnderPrefix"}
+            actions = [
+                action
+                for action in statement["Action"]
+                if (action, resource) not in tickets and not (is_download and action == "s3:GetObject")
+            ]
+            if actions:
+                sid = f"DenyOld{statement['Sid']}"
+                denied.append(_deny_old_signatures(sid, actions, resource, server_max_age_minutes))
+                # What the smaller limit denies needs no other one.
+                rights = {right: None for right in rights if right not in {(each, resource) for each in actions}}
+    if max_age_minutes is not None and rights:
+        _require_at_least_one("signature_max_age_minutes", max_age_minutes)
+        actions, resources = (list(dict.fromkeys(each)) for each in zip(*rights, strict=True))
+        denied.insert(0, _deny_old_signatures("DenyOldSignatures", actions, resources, max_age_minutes))
+    return denied
+
+
+def _deny_old_signatures(
+    sid: str, actions: Sequence[str], resource: str | Sequence[str], max_age_minutes: int
+) -> dict[str, Any]:
+    return {
+        "Sid": sid,
+        "Effect": "Deny",
+        "Action": actions,
+        "Resource": resource,
+        # In milliseconds. A request without a signature age does not match, so it is not denied.
+        "Condition": {"NumericGreaterThan": {"s3:signatureAge": str(max_age_minutes * 60_000)}},
+    }
 
 
 def local_signer_policy(

@@ -66,6 +66,7 @@ class Boto3Cloud(Mocks):
         self.ca_file = ca_file
         self.s3 = self.client("s3", access_key, secret_key)
         self.iam = self.client("iam", access_key, secret_key)
+        self.cloudfront = self.client("cloudfront", access_key, secret_key)
         self.access_blocks: dict[str, dict[str, bool]] = {}
         self.user_policies = user_policies
         self.stores_access_block = stores_access_block
@@ -93,10 +94,17 @@ class Boto3Cloud(Mocks):
         )
 
     def invoke(self, token: str, arguments: Values) -> Values:
-        """Return what a function of the AWS provider returns; only the one that names the partition is known."""
-        if token != "aws:index/getPartition:getPartition":
-            raise NotApplied(f"the program calls {token}, which is not supported here")
-        return {"id": "aws", "partition": "aws", "dnsSuffix": "amazonaws.com", "reverseDnsPrefix": "com.amazonaws"}
+        """Return what a function of the AWS provider returns; raise NotApplied for an unknown one."""
+        if token == "aws:index/getPartition:getPartition":
+            return {"id": "aws", "partition": "aws", "dnsSuffix": "amazonaws.com", "reverseDnsPrefix": "com.amazonaws"}
+        if token == "aws:index/getCallerIdentity:getCallerIdentity":
+            identity = self.client("sts", "admin", "admin-secret").get_caller_identity()
+            return {"id": identity["Account"], "accountId": identity["Account"], "arn": identity["Arn"]}
+        if token == "aws:s3/getBucket:getBucket":
+            bucket = arguments["bucket"]
+            region = self.s3.get_bucket_location(Bucket=bucket)["LocationConstraint"] or "us-east-1"
+            return {"id": bucket, "bucket": bucket, "arn": f"arn:aws:s3:::{bucket}", "bucketRegion": region}
+        raise NotApplied(f"the program calls {token}, which is not supported here")
 
     def call(self, args: MockCallArgs) -> Any:
         return dict(self.invoke(args.token, args.args))
@@ -338,7 +346,7 @@ class _BucketPolicy(_Resource):
             statement["Effect"] == "Allow" and statement["Principal"] == "*"
             for statement in json.loads(policy)["Statement"]
         )
-        if public and self.cloud.access_blocks[bucket]["BlockPublicPolicy"]:
+        if public and self.cloud.access_blocks.get(bucket, _ALL_BLOCKED)["BlockPublicPolicy"]:
             raise ClientError(
                 {"Error": {"Code": "AccessDenied", "Message": "public policies are blocked"}}, "PutBucketPolicy"
             )
@@ -357,13 +365,15 @@ class _BucketPolicy(_Resource):
 
 
 class _User(_Resource):
-    inputs = ("name", "forceDestroy", "tags")
+    inputs = ("name", "forceDestroy", "path", "permissionsBoundary", "tags")
+    # AWS can change them, but the requests would be of no use to the tests.
+    replaced_by = ("path", "permissionsBoundary")
     named_by = "name"
     computed = ("arn",)
 
     def create(self, inputs: Values) -> tuple[str, Values]:
-        tags = _tag_set(inputs.get("tags", {}))
-        return inputs["name"], {"arn": self.iam.create_user(UserName=inputs["name"], Tags=tags)["User"]["Arn"]}
+        user = self.iam.create_user(UserName=inputs["name"], **_of_identity(inputs))["User"]
+        return inputs["name"], {"arn": user["Arn"]}
 
     def read(self, identifier: str, inputs: Values, outputs: Values) -> Found | None:
         answer = _unless_missing(lambda: self.iam.get_user(UserName=identifier))
@@ -455,9 +465,147 @@ class _AccessKey(_Resource):
         return [key["AccessKeyId"] for key in self.iam.list_access_keys(UserName=user)["AccessKeyMetadata"]]
 
 
+class _Role(_Resource):
+    inputs = ("name", "description", "assumeRolePolicy", "path", "permissionsBoundary", "tags")
+    replaced_by = ("name", "path", "permissionsBoundary")
+    named_by = "name"
+    computed = ("arn",)
+
+    def create(self, inputs: Values) -> tuple[str, Values]:
+        role = self.iam.create_role(
+            RoleName=inputs["name"],
+            Description=inputs.get("description", ""),
+            AssumeRolePolicyDocument=inputs["assumeRolePolicy"],
+            **_of_identity(inputs),
+        )["Role"]
+        return inputs["name"], {"arn": role["Arn"]}
+
+    def read(self, identifier: str, inputs: Values, outputs: Values) -> Found | None:
+        answer = _unless_missing(lambda: self.iam.get_role(RoleName=identifier))
+        if answer is None:
+            return None
+        trust = _document(answer["Role"]["AssumeRolePolicyDocument"], {"policy": inputs["assumeRolePolicy"]})
+        return Found(inputs=_with_tags({**inputs, "assumeRolePolicy": trust}, answer["Role"].get("Tags", [])))
+
+    def update(self, identifier: str, inputs: Values, old_inputs: Values) -> Values:
+        if inputs.get("tags") != old_inputs.get("tags"):
+            raise NotApplied("the tags of a role cannot be changed here")
+        self.iam.update_assume_role_policy(RoleName=identifier, PolicyDocument=inputs["assumeRolePolicy"])
+        return {}
+
+    def delete(self, identifier: str, inputs: Values, outputs: Values) -> None:
+        self.iam.delete_role(RoleName=identifier)
+
+
+class _InstanceProfile(_Resource):
+    inputs = ("name", "path", "role", "tags")
+    replaced_by = inputs
+    named_by = "name"
+    computed = ("arn",)
+
+    def create(self, inputs: Values) -> tuple[str, Values]:
+        name = inputs["name"]
+        profile = self.iam.create_instance_profile(InstanceProfileName=name, **_of_identity(inputs))["InstanceProfile"]
+        self.iam.add_role_to_instance_profile(InstanceProfileName=name, RoleName=inputs["role"])
+        return name, {"arn": profile["Arn"]}
+
+    def read(self, identifier: str, inputs: Values, outputs: Values) -> Found | None:
+        answer = _unless_missing(lambda: self.iam.get_instance_profile(InstanceProfileName=identifier))
+        return answer and Found(inputs=inputs)
+
+    def update(self, identifier: str, inputs: Values, old_inputs: Values) -> Values:
+        raise NotApplied("an instance profile cannot be changed")
+
+    def delete(self, identifier: str, inputs: Values, outputs: Values) -> None:
+        self.iam.remove_role_from_instance_profile(InstanceProfileName=identifier, RoleName=outputs["role"])
+        self.iam.delete_instance_profile(InstanceProfileName=identifier)
+
+
+class _OriginAccessControl(_Resource):
+    inputs = ("name", "originAccessControlOriginType", "signingBehavior", "signingProtocol")
+    replaced_by = inputs
+    named_by = "name"
+    computed = ("etag",)
+
+    def create(self, inputs: Values) -> tuple[str, Values]:
+        config = {**_to_aws(dict(inputs)), "Description": "Managed by Pulumi"}
+        answer = self.cloud.cloudfront.create_origin_access_control(OriginAccessControlConfig=config)
+        return answer["OriginAccessControl"]["Id"], {"etag": answer["ETag"]}
+
+    def read(self, identifier: str, inputs: Values, outputs: Values) -> Found | None:
+        return _unless_missing(lambda: self.cloud.cloudfront.get_origin_access_control(Id=identifier)) and Found(
+            inputs=inputs
+        )
+
+    def update(self, identifier: str, inputs: Values, old_inputs: Values) -> Values:
+        raise NotApplied("an origin access control is not changed here")
+
+    def delete(self, identifier: str, inputs: Values, outputs: Values) -> None:
+        self.cloud.cloudfront.delete_origin_access_control(Id=identifier)
+
+
+class _Distribution(_Resource):
+    inputs = (
+        *("comment", "defaultCacheBehavior", "enabled", "httpVersion", "isIpv6Enabled", "origins", "restrictions"),
+        *("tags", "viewerCertificate"),
+    )
+    computed = ("arn", "domainName", "etag")
+
+    def create(self, inputs: Values) -> tuple[str, Values]:
+        config = self._config(dict(inputs))
+        tags = {"Items": _tag_set(inputs.get("tags", {}))}
+        try:
+            answer = self.cloud.cloudfront.create_distribution_with_tags(
+                DistributionConfigWithTags={"DistributionConfig": config, "Tags": tags}
+            )
+        except ParamValidationError as error:
+            raise NotApplied(f"the distribution has inputs that no call uses: {error}") from error
+        found = answer["Distribution"]
+        return found["Id"], {"arn": found["ARN"], "domainName": found["DomainName"], "etag": answer["ETag"]}
+
+    def read(self, identifier: str, inputs: Values, outputs: Values) -> Found | None:
+        return _unless_missing(lambda: self.cloud.cloudfront.get_distribution(Id=identifier)) and Found(inputs=inputs)
+
+    def update(self, identifier: str, inputs: Values, old_inputs: Values) -> Values:
+        raise NotApplied("a distribution is not changed here")
+
+    def delete(self, identifier: str, inputs: Values, outputs: Values) -> None:
+        etag = self.cloud.cloudfront.get_distribution(Id=identifier)["ETag"]
+        self.cloud.cloudfront.delete_distribution(Id=identifier, IfMatch=etag)
+
+    @staticmethod
+    def _config(inputs: dict[str, Any]) -> dict[str, Any]:
+        """Return the inputs in the shape of AWS's API, in which a list has its length."""
+        behavior = dict(inputs["defaultCacheBehavior"])
+        cached = _items(behavior.pop("cachedMethods"))
+        methods = {**_items(behavior.pop("allowedMethods")), "CachedMethods": cached}
+        geo = dict(inputs["restrictions"]["geoRestriction"])
+        origins = [
+            {"S3OriginConfig": {"OriginAccessIdentity": ""}, "Id": origin["originId"]}
+            | {key: value for key, value in _to_aws(origin).items() if key != "OriginId"}
+            for origin in inputs["origins"]
+        ]
+        certificate = {"CloudFrontDefaultCertificate": inputs["viewerCertificate"]["cloudfrontDefaultCertificate"]}
+        return {
+            "CallerReference": uuid4().hex,
+            "Comment": inputs["comment"],
+            "Enabled": inputs["enabled"],
+            "HttpVersion": inputs["httpVersion"],
+            "IsIPV6Enabled": inputs["isIpv6Enabled"],
+            "Origins": _items(origins),
+            "DefaultCacheBehavior": {**_to_aws(behavior), "AllowedMethods": methods},
+            "Restrictions": {"GeoRestriction": {**_to_aws(geo), **_items(geo.pop("locations", []))}},
+            "ViewerCertificate": certificate,
+        }
+
+
+def _items(values: list[Any]) -> dict[str, Any]:
+    return {"Quantity": len(values), "Items": values}
+
+
 class _Policy(_Resource):
-    inputs = ("name", "description", "policy", "tags")
-    replaced_by = ("name", "description")
+    inputs = ("name", "description", "path", "policy", "tags")
+    replaced_by = ("name", "description", "path")
     named_by = "name"
     computed = ("arn",)
 
@@ -466,7 +614,7 @@ class _Policy(_Resource):
             PolicyName=inputs["name"],
             Description=inputs.get("description", ""),
             PolicyDocument=inputs["policy"],
-            Tags=_tag_set(inputs.get("tags", {})),
+            **_of_identity(inputs),
         )["Policy"]
         return policy["Arn"], {"arn": policy["Arn"]}
 
@@ -554,6 +702,10 @@ _RESOURCE_TYPES: Mapping[str, Callable[[Boto3Cloud], ResourceType]] = {
     "aws:iam/user:User": _User,
     "aws:iam/userPolicy:UserPolicy": _UserPolicy,
     "aws:iam/accessKey:AccessKey": _AccessKey,
+    "aws:cloudfront/originAccessControl:OriginAccessControl": _OriginAccessControl,
+    "aws:cloudfront/distribution:Distribution": _Distribution,
+    "aws:iam/role:Role": _Role,
+    "aws:iam/instanceProfile:InstanceProfile": _InstanceProfile,
     "aws:iam/policy:Policy": _Policy,
     "aws:iam/rolePolicyAttachment:RolePolicyAttachment": _RolePolicyAttachment,
 }
@@ -597,6 +749,12 @@ def _document(found: str | Values, inputs: Values) -> str:
     document = json.loads(found) if isinstance(found, str) else found
     known = inputs.get("policy", "{}")
     return str(known) if document == json.loads(known) else json.dumps(document)
+
+
+def _of_identity(inputs: Values) -> dict[str, Any]:
+    """Return the arguments that AWS's calls for users, roles, policies and instance profiles have in common."""
+    boundary = {"PermissionsBoundary": inputs["permissionsBoundary"]} if "permissionsBoundary" in inputs else {}
+    return {"Path": inputs.get("path", "/"), "Tags": _tag_set(inputs.get("tags", {})), **boundary}
 
 
 def _tag_set(tags: Mapping[str, str]) -> list[dict[str, str]]:

@@ -100,6 +100,27 @@ def test_the_example_that_the_page_about_provisioning_shows_runs(tmp_path: Path,
     [
         ('UploadBucket("b", allowed_origins=["https://a.example"], public_prefix="up")', "public_prefix must end with"),
         ('UploadBucket("b", allowed_origins=[])', "at least one origin"),
+        (
+            'UploadBucket("b", allowed_origins=["https://a.example"], kms_key_arn="arn:aws:kms:eu-central-1:1:key/a")',
+            "kms_key_arn needs public_read=False or cloudfront=True",
+        ),
+        (
+            'UploadBucket("b", allowed_origins=["https://a.example"], cloudfront=True, public_read=False)',
+            "cloudfront needs public_read=True",
+        ),
+        (
+            'UploadBucket("b", allowed_origins=["https://a.example"], existing_bucket_settings=["cors"])',
+            "existing_bucket_settings needs existing_bucket",
+        ),
+        (
+            'UploadBucket("b", allowed_origins=["https://a.example"], existing_bucket="c", '
+            'existing_bucket_settings=["x"])',
+            "existing_bucket_settings must be some of ownership",
+        ),
+        (
+            'UploadBucket("b", allowed_origins=["https://a.example"], existing_bucket="c", force_destroy=True)',
+            "existing_bucket excludes bucket_name and force_destroy",
+        ),
         ('UploadBucket("b", allowed_origins=["https://a.example"], abort_uploads_after_days=0)', "at least 1"),
         (
             'UploadBucket("b", allowed_origins=["https://a.example"], pending_prefix="public/new/")',
@@ -115,7 +136,7 @@ def test_the_example_that_the_page_about_provisioning_shows_runs(tmp_path: Path,
             "pending_prefix and prefix must not overlap",
         ),
         (
-            'UploadSigner("s", bucket_arn="arn:aws:s3:::b", prefix="up/", pending_prefix="p" * 200 + "/")',
+            'UploadSigner("s", bucket_arn="arn:aws:s3:::b", prefix="up/", pending_prefix="p" * 250 + "/")',
             "prefix and pending_prefix must be shorter",
         ),
         (
@@ -128,6 +149,19 @@ def test_the_example_that_the_page_about_provisioning_shows_runs(tmp_path: Path,
             "publish_in_parts needs a pending_prefix",
         ),
         ('UploadSigner("s", bucket_arn="arn:aws:s3:::b", prefix="up/", signature_max_age_minutes=0)', "at least 1"),
+        (
+            'UploadSigner("s", bucket_arn="arn:aws:s3:::b", prefix="up/", role_trust={})',
+            "role_trust needs create_user=False",
+        ),
+        (
+            'UploadSigner("s", bucket_arn="arn:aws:s3:::b", prefix="up/", create_user=False, instance_profiles=True)',
+            "verifier_role_trust and instance_profiles need role_trust",
+        ),
+        (
+            'UploadSigner("s", bucket_arn="arn:aws:s3:::b", prefix="up/", create_user=False, role_trust={}, '
+            "verifier_role_trust={})",
+            "verifier_role_trust needs separate_verifier=True",
+        ),
         (
             'UploadSigner("s", bucket_arn="arn:aws:s3:::b", prefix="up/", roles=["app"])',
             "roles and verifier_roles need create_user=False",

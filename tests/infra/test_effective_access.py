@@ -17,9 +17,10 @@ import httpx
 import pytest
 from botocore.exceptions import ClientError
 
-from infra.presign_infra.s3_policies import local_signer_policy
+from infra.presign_infra.s3_policies import bucket_policy, local_signer_policy
 from tests.infra.boto3_cloud import Boto3Cloud
 from tests.infra.conftest import SeaweedFSWithTls, cloud_on
+from tests.infra.engine.provider import whole_numbers
 from tests.infra.pulumi_program import INFRA
 from tests.infra.test_provisioning import DeployedStack, deploy
 
@@ -358,6 +359,24 @@ def test_everybody_reads_under_the_prefix(stack: DeployedStack, http: httpx.Clie
     assert (response.status_code, response.content) == (200, b"cat")
 
 
+def test_the_documents_for_an_existing_bucket_make_it_what_a_new_one_is(
+    seaweedfs: SeaweedFSWithTls, http: httpx.Client
+) -> None:
+    cloud, bucket = cloud_on(seaweedfs), f"existing-{uuid4().hex}"
+    cloud.s3.create_bucket(Bucket=bucket)
+    cloud.bucket_is_ready(bucket)
+    stack = deploy_with_objects(cloud, {"existingBucket": bucket})
+    assert http.get(url(stack, "public/cat.png")).status_code == 403
+    documents = whole_numbers(stack.run.outputs["existingBucketDocuments"])
+    cloud.s3.put_bucket_policy(Bucket=bucket, Policy=json.dumps(documents["policy"]))
+    cloud.s3.put_bucket_cors(Bucket=bucket, CORSConfiguration=documents["cors"])
+    cloud.s3.put_bucket_lifecycle_configuration(Bucket=bucket, LifecycleConfiguration=documents["lifecycle"])
+    test_without_a_signature_only_reads_under_the_prefix_are_allowed(stack, http)
+    test_everybody_reads_under_the_prefix(stack, http)
+    test_the_page_may_send_uploads_and_reads_across_origins(stack, http, "PUT")
+    assert http.put(presigned_url(stack, "put_object", "pending/dog.png"), content=b"dog").status_code == 200
+
+
 def test_without_a_signature_only_reads_under_the_prefix_are_allowed(stack: DeployedStack, http: httpx.Client) -> None:
     before = stored_keys(stack)
     for method, key in (
@@ -385,6 +404,19 @@ def test_without_a_signature_only_reads_under_the_prefix_are_allowed(stack: Depl
     assert stored_keys(stack) == before
 
 
+def test_without_a_signature_nobody_reads_from_a_bucket_behind_a_distribution(
+    seaweedfs: SeaweedFSWithTls, http: httpx.Client
+) -> None:
+    """SeaweedFS has no distributions. So the policy of such a bucket takes the place of the private bucket's."""
+    stack = deploy_with_objects(cloud_on(seaweedfs), {"publicRead": False})
+    arn = "arn:aws:cloudfront::123456789012:distribution/E2ABCDEFGHIJKL"
+    document = bucket_policy(stack.arn, "public/", public_read=False, distribution_arn=arn, deny_customer_keys=True)
+    stack.cloud.s3.put_bucket_policy(Bucket=stack.bucket, Policy=json.dumps(document))
+    assert http.get(url(stack, "public/cat.png")).status_code == 403
+    assert http.get(url(stack, "public/cat.png"), headers={"aws-source-arn": arn}).status_code == 403
+    assert http.get(presigned_url(stack, "get_object", "public/cat.png")).content == b"cat"
+
+
 def test_without_a_signature_nobody_reads_from_a_private_bucket(
     upload_only_stack: DeployedStack, http: httpx.Client
 ) -> None:
@@ -397,6 +429,16 @@ def test_plain_http_is_refused_even_with_a_valid_signature(stack: DeployedStack,
     outputs = stack.run.outputs
     s3 = stack.cloud.client("s3", outputs["accessKeyId"], outputs["secretAccessKey"], endpoint_url=plain_http_url)
     assert refused(lambda: s3.put_object(Bucket=stack.bucket, Key="pending/x", Body=b"x"))
+
+
+def test_an_upload_that_brings_its_own_key_for_encryption_is_refused(stack: DeployedStack) -> None:
+    """The administrator may do everything else, so only the bucket policy refuses it."""
+    target = {"Bucket": stack.bucket, "Key": "pending/own-key", "Body": b"x"}
+    own_key = {"SSECustomerAlgorithm": "AES256", "SSECustomerKey": "k" * 32}
+    for s3 in (stack.signer_client("s3"), stack.cloud.s3):
+        assert refused(partial(s3.put_object, **target, **own_key))
+        assert refused(partial(s3.create_multipart_upload, Bucket=stack.bucket, Key="pending/own-key", **own_key))
+    assert "pending/own-key" not in stored_keys(stack)
 
 
 def preflight(http: httpx.Client, stack: DeployedStack, method: str, origin: str) -> httpx.Response:

@@ -20,6 +20,7 @@ from tests.infra.test_provisioning import deploy
 
 UPLOAD_ONLY = {"publicRead": False, "allowVerification": False}
 TWO_IDENTITIES = {"separateVerifier": True}
+TWO_LIMITS = {"signatureMaxAgeMinutes": 60, "serverSignatureMaxAgeMinutes": 5}
 STRAIGHT = {"pendingPrefix": ""}
 
 
@@ -72,7 +73,7 @@ PLAIN_HTTP_ALLOWED = Mutant(
     file="presign_infra/s3_policies.py",
     old='{"aws:SecureTransport": "false"}',
     new='{"aws:SecureTransport": "true"}',
-    caught_by=provisioning.test_the_bucket_policy_allows_public_reads_under_the_prefix_and_denies_plain_http,
+    caught_by=provisioning.test_the_bucket_policy_allows_public_reads_under_the_prefix_and_denies_plain_http_and_customer_keys,
 )
 
 UPLOADS_THAT_ARE_COPIES = Mutant(
@@ -114,8 +115,8 @@ SIGNER_THAT_VERIFIES = Mutant(
 VERIFIER_THAT_UPLOADS = Mutant(
     name="the separate verifier has the policy of the signer",
     file="presign_infra/aws/signer.py",
-    old='identity(f"{name}-verifier", texts[1],',
-    new='identity(f"{name}-verifier", texts[0],',
+    old="texts[1],",
+    new="texts[0],",
     caught_by=provisioning.test_a_separate_verifier_leaves_the_signer_nothing_but_uploads,
     config=TWO_IDENTITIES,
 )
@@ -208,14 +209,14 @@ MUTANTS = [
     Mutant(
         name="the public prefix has no slash at the end",
         file="presign_infra/s3_policies.py",
-        old='"Resource": objects_arn(bucket_arn, public_prefix),',
-        new='"Resource": objects_arn(bucket_arn, public_prefix).replace("/*", "*"),',
-        caught_by=provisioning.test_the_bucket_policy_allows_public_reads_under_the_prefix_and_denies_plain_http,
+        old='"Resource": objects_arn(bucket_arn, public_prefix),\n    }',
+        new='"Resource": objects_arn(bucket_arn, public_prefix).replace("/*", "*"),\n    }',
+        caught_by=provisioning.test_the_bucket_policy_allows_public_reads_under_the_prefix_and_denies_plain_http_and_customer_keys,
     ),
     Mutant(
         name="AWS's own access block still forbids a public policy",
         file="presign_infra/aws/bucket.py",
-        old="block_public_policy=not public_read,",
+        old="block_public_policy=not directly_public,",
         new="block_public_policy=True,",
         caught_by="public policies are blocked",
     ),
@@ -229,14 +230,14 @@ MUTANTS = [
     Mutant(
         name="the access block still restricts a bucket with a public policy",
         file="presign_infra/aws/bucket.py",
-        old="restrict_public_buckets=not public_read,",
+        old="restrict_public_buckets=not directly_public,",
         new="restrict_public_buckets=True,",
         caught_by=provisioning.test_a_bucket_with_public_reads_blocks_public_acls_and_allows_a_public_policy,
     ),
     Mutant(
         name="the access block does not restrict a private bucket",
         file="presign_infra/aws/bucket.py",
-        old="restrict_public_buckets=not public_read,",
+        old="restrict_public_buckets=not directly_public,",
         new="restrict_public_buckets=False,",
         caught_by=provisioning.test_a_private_bucket_has_every_access_block_and_no_public_statement,
         config=UPLOAD_ONLY,
@@ -251,7 +252,7 @@ MUTANTS = [
     Mutant(
         name="the bucket policy waits for nothing",
         file="presign_infra/aws/bucket.py",
-        old="depends_on=[access_block, ownership]",
+        old="depends_on=before_policy",
         new="depends_on=[]",
         caught_by=provisioning.test_the_bucket_policy_waits_for_the_access_block_and_the_ownership_controls,
         # A stack without a public policy. Otherwise the cloud may refuse the policy before the test checks the order.
@@ -260,8 +261,8 @@ MUTANTS = [
     Mutant(
         name="the bucket policy does not wait for the access block",
         file="presign_infra/aws/bucket.py",
-        old="depends_on=[access_block, ownership]",
-        new="depends_on=[ownership]",
+        old="depends_on=before_policy",
+        new="depends_on=before_policy[:1]",
         caught_by=provisioning.test_the_bucket_policy_waits_for_the_access_block_and_the_ownership_controls,
         config=UPLOAD_ONLY,
     ),
@@ -282,8 +283,8 @@ MUTANTS = [
     Mutant(
         name="the settings of the bucket are not protected",
         file="presign_infra/aws/bucket.py",
-        old="child_options = pulumi.ResourceOptions(parent=self, protect=protect, deleted_with=bucket)",
-        new="child_options = pulumi.ResourceOptions(parent=self, deleted_with=bucket)",
+        old="return pulumi.ResourceOptions(parent=self, protect=protect, deleted_with=bucket)",
+        new="return pulumi.ResourceOptions(parent=self, deleted_with=bucket)",
         caught_by=provisioning.test_by_default_everything_but_the_access_keys_is_protected,
     ),
     Mutant(
@@ -310,14 +311,14 @@ MUTANTS = [
     Mutant(
         name="the exposed headers do not reach Pulumi",
         file="presign_infra/aws/bucket.py",
-        old='                    expose_headers=rule["ExposeHeaders"],\n',
+        old='                        expose_headers=rule["ExposeHeaders"],\n',
         new="",
         caught_by=provisioning.test_the_cors_rule_allows_exactly_what_uploads_need,
     ),
     Mutant(
         name="browsers ask before each upload",
         file="presign_infra/aws/bucket.py",
-        old='                    max_age_seconds=rule["MaxAgeSeconds"],\n',
+        old='                        max_age_seconds=rule["MaxAgeSeconds"],\n',
         new="",
         caught_by=provisioning.test_the_cors_rule_allows_exactly_what_uploads_need,
     ),
@@ -345,7 +346,7 @@ MUTANTS = [
     Mutant(
         name="the env file of a private bucket says that reads are public",
         file="__main__.py",
-        old='"true" if settings.public_read else "false"',
+        old='"true" if settings.public_read and not settings.cloudfront else "false"',
         new='"true"',
         caught_by=provisioning.test_the_env_file_of_a_private_bucket_says_that_reads_are_not_public,
         config=UPLOAD_ONLY,
@@ -364,6 +365,60 @@ MUTANTS = [
         caught_by=provisioning.test_without_verification_the_signer_may_only_upload,
         config=UPLOAD_ONLY,
     ),
+    Mutant(
+        name="the settings of an existing bucket are replaced",
+        file="presign_infra/aws/bucket.py",
+        old="made = SETTINGS if existing_bucket is None else existing_bucket_settings",
+        new="made = SETTINGS if not existing_bucket_settings else existing_bucket_settings",
+        caught_by=provisioning.test_nothing_of_an_existing_bucket_is_changed,
+        config={"publicRead": False, "existingBucket": "existing-for-a-mutant"},
+    ),
+    Mutant(
+        name="tasks of every account take on the role",
+        file="presign_infra/role_trust.py",
+        old='if service == "ecs":',
+        new='if service == "fargate":',
+        caught_by=provisioning.test_only_tasks_of_the_account_take_on_the_role_of_ecs,
+        config={**provisioning.ROLES, "roleTrust": "ecs"},
+    ),
+    replace(
+        SIGNER_THAT_VERIFIES,
+        name="the role that signs has the rights of the one that verifies",
+        caught_by=provisioning.test_iam_gives_each_role_of_the_program_its_own_rights,
+        config={**provisioning.ROLES, "roleTrust": "ecs"},
+    ),
+    Mutant(
+        name="the bucket behind a distribution is public itself",
+        file="presign_infra/aws/bucket.py",
+        old="directly_public = public_read and not cloudfront",
+        new="directly_public = public_read",
+        caught_by=provisioning.test_only_one_distribution_reads_from_a_private_bucket_and_only_what_is_published,
+        config={"cloudFront": True},
+    ),
+    Mutant(
+        name="every distribution of every account reads the bucket",
+        file="presign_infra/s3_policies.py",
+        old='{"StringEquals": {"aws:SourceArn": distribution_arn}}',
+        new='{"StringLike": {"aws:SourceArn": "arn:aws:cloudfront::*:distribution/*"}}',
+        caught_by=provisioning.test_only_one_distribution_reads_from_a_private_bucket_and_only_what_is_published,
+        config={"cloudFront": True},
+    ),
+    Mutant(
+        name="the distribution does not sign its reads",
+        file="presign_infra/aws/bucket.py",
+        old='signing_behavior="always"',
+        new='signing_behavior="never"',
+        caught_by=provisioning.test_the_distribution_signs_its_reads_and_answers_only_with_tls,
+        config={"cloudFront": True},
+    ),
+    Mutant(
+        name="what the server signs is as good as a ticket",
+        file="presign_infra/aws/signer.py",
+        old="                server_signature_max_age_minutes=server_signature_max_age_minutes,\n",
+        new="",
+        caught_by=provisioning.test_what_only_the_server_does_has_a_smaller_limit_for_signatures,
+        config=TWO_LIMITS,
+    ),
     PLAIN_HTTP_ALLOWED,
     Mutant(
         name="the version of the policy language does not exist",
@@ -375,8 +430,8 @@ MUTANTS = [
     Mutant(
         name="a resource is not a child of its component",
         file="presign_infra/aws/signer.py",
-        old='iam.User(f"{name}-user", force_destroy=True, tags=tags, opts=protected)',
-        new='iam.User(f"{name}-user", force_destroy=True, tags=tags, opts=pulumi.ResourceOptions(protect=protect))',
+        old="            opts=protected,\n        )\n        # An inline",
+        new="            opts=pulumi.ResourceOptions(protect=True),\n        )\n        # An inline",
         caught_by=provisioning.test_every_resource_is_a_child_of_its_component,
     ),
 ]
@@ -401,6 +456,8 @@ def test_a_mistake_in_the_program_fails_the_test_that_guards_against_it(
         with pytest.raises(ClientError, match=mutant.caught_by):
             deploy(moto_cloud, config, program=program)
         return
+    if name := config.get("existingBucket"):
+        moto_cloud.s3.create_bucket(Bucket=name, CreateBucketConfiguration={"LocationConstraint": moto_cloud.region})
     stack = deploy(moto_cloud, config, program=program)
     with pytest.raises((AssertionError, pytest.fail.Exception)):
         mutant.caught_by(stack)
@@ -408,8 +465,11 @@ def test_a_mistake_in_the_program_fails_the_test_that_guards_against_it(
 
 @pytest.mark.parametrize(
     "config",
-    [{}, UPLOAD_ONLY, TWO_IDENTITIES, STRAIGHT],
-    ids=["default", "upload only", "two identities", "straight"],
+    [
+        *({}, UPLOAD_ONLY, TWO_IDENTITIES, STRAIGHT, TWO_LIMITS),
+        *({**provisioning.ROLES, "roleTrust": "ecs"}, {"cloudFront": True}),
+    ],
+    ids=["default", "upload only", "two identities", "straight", "two limits", "roles of tasks", "distribution"],
 )
 def test_a_copy_without_a_mistake_passes_every_test_that_catches_one(
     config: Mapping[str, Any], tmp_path: Path, moto_cloud: Boto3Cloud
@@ -483,10 +543,19 @@ MUTANTS_OVER_HTTP = [
         ),
     ),
     Mutant(
+        name="an upload may bring its own key for encryption",
+        file="presign_infra/aws/bucket.py",
+        old="deny_customer_keys=True",
+        new="deny_customer_keys=False",
+        caught_by=lambda stack, server, http: access.test_an_upload_that_brings_its_own_key_for_encryption_is_refused(
+            stack
+        ),
+    ),
+    Mutant(
         name="the whole bucket is public",
         file="presign_infra/s3_policies.py",
-        old='"Resource": objects_arn(bucket_arn, public_prefix),',
-        new='"Resource": f"{bucket_arn}/*",',
+        old='"Resource": objects_arn(bucket_arn, public_prefix),\n    }',
+        new='"Resource": f"{bucket_arn}/*",\n    }',
         caught_by=lambda stack, server, http: access.test_without_a_signature_only_reads_under_the_prefix_are_allowed(
             stack, http
         ),

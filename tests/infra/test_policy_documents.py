@@ -11,16 +11,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from infra.presign_infra.prefixes import require_prefix, require_separate_prefixes
+from infra.presign_infra.role_trust import SERVICES, oidc_trust, service_trust
 from infra.presign_infra.s3_policies import (
-    LONGEST_BUCKET_ARN,
+    LONGEST_ARN_PREFIX,
     bucket_policy,
     cors_rules,
     lifecycle_rules,
     local_signer_policy,
     policy_document,
     require_inline_length,
-    require_prefix,
-    require_separate_prefixes,
     signer_policy,
     verifier_policy,
 )
@@ -30,6 +30,8 @@ with warnings.catch_warnings():
     import parliament  # type: ignore[import-untyped]
 
 ARN = "arn:aws:s3:::media"
+KEY = "arn:aws:kms:eu-central-1:123456789012:key/1234abcd-12ab-34cd-56ef-1234567890ab"
+DISTRIBUTION = "arn:aws:cloudfront::123456789012:distribution/E2ABCDEFGHIJKL"
 
 DOCUMENTS = {
     "public bucket": bucket_policy(ARN, "public/", public_read=True),
@@ -46,6 +48,21 @@ DOCUMENTS = {
     ),
     "verifier that sweeps parts": verifier_policy(
         ARN, "public/", pending_prefix="pending/", allow_listing=True, sweep_parts=True
+    ),
+    "bucket with a distribution": bucket_policy(
+        ARN, "public/", public_read=False, distribution_arn=DISTRIBUTION, deny_customer_keys=True
+    ),
+    "signer of an encrypted bucket": signer_policy(
+        ARN, "public/", pending_prefix="pending/", allow_verification=True, kms_key_arn=KEY
+    ),
+    "straight verifier of an encrypted bucket": verifier_policy(ARN, "public/", pending_prefix=None, kms_key_arn=KEY),
+    "signer with two maximum signature ages": signer_policy(
+        ARN,
+        "public/",
+        pending_prefix="pending/",
+        allow_verification=True,
+        signature_max_age_minutes=60,
+        server_signature_max_age_minutes=5,
     ),
     "signer with a maximum signature age": signer_policy(
         ARN,
@@ -88,6 +105,31 @@ LIST_PENDING = {
 def test_the_iam_linter_finds_no_problem(name: str) -> None:
     findings = parliament.analyze_policy_string(json.dumps(DOCUMENTS[name])).findings
     assert [str(finding) for finding in findings] == []
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_the_iam_linter_finds_no_problem_in_the_trust_policy_of_a_service(service: str) -> None:
+    # The linter expects the resource of a policy, which a trust policy does not have.
+    [statement] = service_trust(service, account_id="123456789012")["Statement"]
+    document = policy_document({**statement, "Resource": "*"})
+    findings = parliament.analyze_policy_string(json.dumps(document)).findings
+    assert [finding.issue for finding in findings if finding.issue != "RESOURCE_STAR"] == []
+
+
+@pytest.mark.parametrize(
+    ("provider", "audience", "subjects"),
+    [
+        ("arn:aws:iam::123456789012:oidc-provider/a.example", "sts.amazonaws.com", []),
+        ("arn:aws:iam::123456789012:oidc-provider/a.example", "sts.amazonaws.com", ["repo:example/*"]),
+        ("arn:aws:iam::123456789012:oidc-provider/a.example", "", ["web"]),
+        ("arn:aws:iam::123456789012:role/a", "sts.amazonaws.com", ["web"]),
+    ],
+)
+def test_a_trust_policy_for_more_tokens_than_it_names_is_refused(
+    provider: str, audience: str, subjects: list[str]
+) -> None:
+    with pytest.raises(ValueError, match=r"audience and subjects|provider_arn"):
+        oidc_trust(provider, audience=audience, subjects=subjects)
 
 
 @pytest.mark.parametrize(
@@ -212,8 +254,33 @@ def test_old_signatures_are_denied_for_every_action_on_objects() -> None:
     assert allowed[-1] == LIST_PENDING
 
 
+def test_a_presigned_download_may_be_older_than_what_the_server_sends() -> None:
+    document = verifier_policy(ARN, "public/", pending_prefix=None, server_signature_max_age_minutes=5)
+    assert document["Statement"][1:] == [
+        {
+            "Sid": "DenyOldVerifyUnderPrefix",
+            "Effect": "Deny",
+            "Action": ["s3:DeleteObject"],
+            "Resource": f"{ARN}/public/*",
+            "Condition": {"NumericGreaterThan": {"s3:signatureAge": "300000"}},
+        }
+    ]
+
+
+def test_the_verifier_of_the_straight_way_encrypts_nothing() -> None:
+    document = verifier_policy(ARN, "public/", pending_prefix=None, kms_key_arn=KEY)
+    assert document["Statement"][1]["Action"] == ["kms:Decrypt"]
+
+
+def test_in_china_the_key_is_used_through_the_service_of_china() -> None:
+    key = KEY.replace(":aws:", ":aws-cn:").replace("eu-central-1", "cn-north-1")
+    statement = signer_policy(ARN, "public/", pending_prefix="pending/", allow_verification=False, kms_key_arn=key)
+    service = statement["Statement"][1]["Condition"]["StringEquals"]["kms:ViaService"]
+    assert service == "s3.cn-north-1.amazonaws.com.cn"
+
+
 LONGEST: dict[str, Any] = {
-    "bucket_arn": LONGEST_BUCKET_ARN,
+    "bucket_arn": LONGEST_ARN_PREFIX + "b" * 63,
     "allow_verification": True,
     "signature_max_age_minutes": 10080,
 }

@@ -12,6 +12,7 @@ from typing import Any
 from urllib.request import Request, urlopen
 from uuid import uuid4
 
+import boto3
 import pytest
 from botocore.exceptions import ClientError
 from pulumi.runtime.mocks import MockResourceArgs
@@ -176,7 +177,9 @@ def test_the_cors_rule_allows_exactly_what_uploads_need(stack: DeployedStack) ->
     ]
 
 
-def test_the_bucket_policy_allows_public_reads_under_the_prefix_and_denies_plain_http(stack: DeployedStack) -> None:
+def test_the_bucket_policy_allows_public_reads_under_the_prefix_and_denies_plain_http_and_customer_keys(
+    stack: DeployedStack,
+) -> None:
     assert json.loads(stack.cloud.s3.get_bucket_policy(Bucket=stack.bucket)["Policy"]) == {
         "Version": "2012-10-17",
         "Statement": [
@@ -194,6 +197,14 @@ def test_the_bucket_policy_allows_public_reads_under_the_prefix_and_denies_plain
                 "Action": "s3:*",
                 "Resource": [stack.arn, f"{stack.arn}/*"],
                 "Condition": {"Bool": {"aws:SecureTransport": "false"}},
+            },
+            {
+                "Sid": "DenyCustomerKeys",
+                "Effect": "Deny",
+                "Principal": "*",
+                "Action": "s3:PutObject",
+                "Resource": f"{stack.arn}/*",
+                "Condition": {"Null": {"s3:x-amz-server-side-encryption-customer-algorithm": "false"}},
             },
         ],
     }
@@ -217,7 +228,68 @@ def test_a_private_bucket_has_every_access_block_and_no_public_statement(private
         "RestrictPublicBuckets": True,
     }
     statements = json.loads(s3.get_bucket_policy(Bucket=bucket)["Policy"])["Statement"]
-    assert [(statement["Sid"], statement["Effect"]) for statement in statements] == [("DenyPlainHttp", "Deny")]
+    assert [(statement["Sid"], statement["Effect"]) for statement in statements] == [
+        ("DenyPlainHttp", "Deny"),
+        ("DenyCustomerKeys", "Deny"),
+    ]
+
+
+@pytest.fixture(scope="module")
+def distribution_stack(moto_url: str) -> DeployedStack:
+    """A stack whose published objects everybody reads through CloudFront, and whose bucket is private."""
+    return deploy(Boto3Cloud(moto_url), {"cloudFront": True})
+
+
+def distribution(stack: DeployedStack) -> Any:
+    """Return the distribution that reads the bucket."""
+    found = stack.cloud.cloudfront.list_distributions()["DistributionList"]["Items"]
+    [one] = [each for each in found if each["Origins"]["Items"][0]["DomainName"].startswith(f"{stack.bucket}.")]
+    return stack.cloud.cloudfront.get_distribution(Id=one["Id"])["Distribution"]
+
+
+def test_only_one_distribution_reads_from_a_private_bucket_and_only_what_is_published(
+    distribution_stack: DeployedStack,
+) -> None:
+    stack = distribution_stack
+    block = stack.cloud.s3.get_public_access_block(Bucket=stack.bucket)["PublicAccessBlockConfiguration"]
+    assert set(block.values()) == {True}
+    read, *denied = json.loads(stack.cloud.s3.get_bucket_policy(Bucket=stack.bucket)["Policy"])["Statement"]
+    assert read == {
+        "Sid": "DistributionReadUnderPrefix",
+        "Effect": "Allow",
+        "Principal": {"Service": "cloudfront.amazonaws.com"},
+        "Action": "s3:GetObject",
+        "Resource": f"{stack.arn}/public/*",
+        "Condition": {"StringEquals": {"aws:SourceArn": distribution(stack)["ARN"]}},
+    }
+    assert {statement["Effect"] for statement in denied} == {"Deny"}
+
+
+def test_the_distribution_signs_its_reads_and_answers_only_with_tls(distribution_stack: DeployedStack) -> None:
+    """moto does not return which access control a distribution has, so the input is read."""
+    stack, config = distribution_stack, distribution(distribution_stack)["DistributionConfig"]
+    [origin] = config["Origins"]["Items"]
+    [origin_input] = stack.inputs("uploads-distribution")["origins"]
+    assert origin["DomainName"] == f"{stack.bucket}.s3.eu-central-1.amazonaws.com"
+    access = stack.cloud.cloudfront.get_origin_access_control(Id=origin_input["originAccessControlId"])
+    signing = access["OriginAccessControl"]["OriginAccessControlConfig"]
+    assert (signing["SigningBehavior"], signing["SigningProtocol"]) == ("always", "sigv4")
+    assert signing["OriginAccessControlOriginType"] == "s3"
+    behavior = config["DefaultCacheBehavior"]
+    assert behavior["ViewerProtocolPolicy"] == "redirect-to-https"
+    assert sorted(behavior["AllowedMethods"]["Items"]) == ["GET", "HEAD"]
+    assert config["Enabled"] is True
+
+
+def test_the_outputs_have_the_address_of_the_distribution(distribution_stack: DeployedStack) -> None:
+    outputs = distribution_stack.run.outputs
+    assert outputs["publicUrl"] == f"https://{distribution(distribution_stack)['DomainName']}"
+    assert "\nPRESIGN_PUBLIC_READ=false\n" in outputs["env"]
+
+
+def test_without_cloudfront_there_is_no_distribution(stack: DeployedStack) -> None:
+    assert "publicUrl" not in stack.run.outputs
+    assert not any(resource.type.startswith("aws:cloudfront") for resource in stack.run.resources.values())
 
 
 def test_the_bucket_owner_owns_every_object(stack: DeployedStack) -> None:
@@ -228,6 +300,116 @@ def test_the_bucket_owner_owns_every_object(stack: DeployedStack) -> None:
 def test_objects_are_encrypted_at_rest(stack: DeployedStack) -> None:
     [rule] = stack.cloud.s3.get_bucket_encryption(Bucket=stack.bucket)["ServerSideEncryptionConfiguration"]["Rules"]
     assert rule["ApplyServerSideEncryptionByDefault"] == {"SSEAlgorithm": "AES256"}
+
+
+@pytest.fixture(scope="module")
+def encrypted_stack(moto_url: str) -> DeployedStack:
+    """A private stack of two identities with a KMS key of its own."""
+    cloud = Boto3Cloud(moto_url)
+    key = cloud.client("kms", "admin", "admin-secret").create_key()["KeyMetadata"]["Arn"]
+    return deploy(cloud, {"kmsKeyArn": key, "publicRead": False, "separateVerifier": True})
+
+
+def kms_key(stack: DeployedStack) -> str:
+    """Return the ARN of the key that encrypts the bucket."""
+    [rule] = stack.cloud.s3.get_bucket_encryption(Bucket=stack.bucket)["ServerSideEncryptionConfiguration"]["Rules"]
+    assert rule["ApplyServerSideEncryptionByDefault"]["SSEAlgorithm"] == "aws:kms"
+    assert rule["BucketKeyEnabled"] is True
+    return str(rule["ApplyServerSideEncryptionByDefault"]["KMSMasterKeyID"])
+
+
+def test_a_kms_key_encrypts_what_the_signer_uploads(encrypted_stack: DeployedStack) -> None:
+    stack, target = encrypted_stack, {"Bucket": encrypted_stack.bucket, "Key": "pending/cat.png"}
+    with iam_enforced(stack):
+        stack.signer_client("s3").put_object(**target, Body=b"cat")
+        found = stack.verifier_client("s3").get_object(**target)
+    assert found["Body"].read() == b"cat"
+    assert (found["ServerSideEncryption"], found["SSEKMSKeyId"]) == ("aws:kms", kms_key(stack))
+
+
+def test_the_identities_may_use_the_kms_key_through_the_bucket_and_no_other_key(encrypted_stack: DeployedStack) -> None:
+    """The documents are compared word for word, because moto knows neither the conditions nor the resources of KMS."""
+    stack, key = encrypted_stack, kms_key(encrypted_stack)
+    statement = {
+        "Sid": "UseKey",
+        "Effect": "Allow",
+        "Action": ["kms:GenerateDataKey", "kms:Decrypt"],
+        "Resource": key,
+        "Condition": {
+            "StringEquals": {"kms:ViaService": "s3.eu-central-1.amazonaws.com"},
+            "StringLike": {"kms:EncryptionContext:aws:s3:arn": [stack.arn, f"{stack.arn}/*"]},
+        },
+    }
+    assert user_policy(stack)["Statement"] == [upload_statement(stack.arn), statement]
+    assert user_policy(stack, stack.verifier_user)["Statement"] == [*verify_statements(stack.arn), statement]
+
+
+OWN_CORS = [{"AllowedOrigins": ["https://other.example.com"], "AllowedMethods": ["GET"]}]
+
+
+def existing_bucket(cloud: Boto3Cloud) -> str:
+    """Make a bucket that belongs to no stack, with a CORS rule and a policy of its own; return its name."""
+    bucket = f"existing-{uuid4().hex}"
+    cloud.s3.create_bucket(Bucket=bucket, CreateBucketConfiguration={"LocationConstraint": cloud.region})
+    cloud.s3.put_bucket_cors(Bucket=bucket, CORSConfiguration={"CORSRules": OWN_CORS})
+    statement = {"Effect": "Deny", "Principal": "*", "Action": "s3:PutBucketAcl", "Resource": f"arn:aws:s3:::{bucket}"}
+    policy = {"Version": "2012-10-17", "Statement": [statement]}
+    cloud.s3.put_bucket_policy(Bucket=bucket, Policy=json.dumps(policy))
+    return bucket
+
+
+@pytest.fixture(scope="module")
+def existing_bucket_stack(moto_url: str) -> DeployedStack:
+    cloud = Boto3Cloud(moto_url)
+    return deploy(cloud, {"existingBucket": existing_bucket(cloud)})
+
+
+def test_nothing_of_an_existing_bucket_is_changed(existing_bucket_stack: DeployedStack) -> None:
+    stack, s3, bucket = existing_bucket_stack, existing_bucket_stack.cloud.s3, existing_bucket_stack.bucket
+    assert {resource.type for resource in stack.run.resources.values() if resource.parent == "uploads"} == set()
+    assert s3.get_bucket_cors(Bucket=bucket)["CORSRules"] == OWN_CORS
+    [statement] = json.loads(s3.get_bucket_policy(Bucket=bucket)["Policy"])["Statement"]
+    assert statement["Action"] == "s3:PutBucketAcl"
+    for call in (s3.get_bucket_lifecycle_configuration, s3.get_bucket_ownership_controls, s3.get_public_access_block):
+        assert error_code(partial(call, Bucket=bucket)).startswith(("NoSuch", "OwnershipControlsNotFound"))
+
+
+def test_the_signer_uploads_to_an_existing_bucket(existing_bucket_stack: DeployedStack) -> None:
+    stack, target = existing_bucket_stack, {"Bucket": existing_bucket_stack.bucket, "Key": "pending/cat.png"}
+    assert stack.run.outputs["presignBucket"] == f"s3://{stack.bucket}/public/?region=eu-central-1"
+    with iam_enforced(stack):
+        stack.signer_client("s3").put_object(**target, Body=b"cat")
+        assert stack.signer_client("s3").get_object(**target)["Body"].read() == b"cat"
+        target["Key"] = "private/cat.png"
+        assert error_code(lambda: stack.signer_client("s3").put_object(**target, Body=b"cat")) == "AccessDenied"
+
+
+def test_what_an_existing_bucket_lacks_is_an_output(existing_bucket_stack: DeployedStack, stack: DeployedStack) -> None:
+    """The rules are those that a new bucket gets."""
+    documents, s3 = existing_bucket_stack.run.outputs["existingBucketDocuments"], stack.cloud.s3
+    new = json.loads(s3.get_bucket_policy(Bucket=stack.bucket)["Policy"].replace(stack.bucket, "BUCKET"))
+    assert json.loads(json.dumps(documents["policy"]).replace(existing_bucket_stack.bucket, "BUCKET")) == new
+    [rule] = documents["cors"]["CORSRules"]
+    assert {**rule, "AllowedOrigins": ORIGINS} == s3.get_bucket_cors(Bucket=stack.bucket)["CORSRules"][0]
+    assert documents["lifecycle"]["Rules"] == lifecycle(stack)
+    assert "existingBucketDocuments" not in stack.run.outputs
+
+
+def test_only_the_named_settings_of_an_existing_bucket_are_replaced(moto_cloud: Boto3Cloud) -> None:
+    bucket = existing_bucket(moto_cloud)
+    config = {"existingBucket": bucket, "existingBucketSettings": ["cors", "versioning"], "versioning": True}
+    stack = deploy(moto_cloud, {**config, "allowedOrigins": ORIGINS})
+    children = {name for name, resource in stack.run.resources.items() if resource.parent == "uploads"}
+    assert children == {"uploads-cors", "uploads-versioning"}
+    assert moto_cloud.s3.get_bucket_cors(Bucket=bucket)["CORSRules"][0]["AllowedOrigins"] == ORIGINS
+    assert moto_cloud.s3.get_bucket_versioning(Bucket=bucket)["Status"] == "Enabled"
+    assert "s3:PutBucketAcl" in moto_cloud.s3.get_bucket_policy(Bucket=bucket)["Policy"]
+    assert set(stack.run.outputs["existingBucketDocuments"]) == {"policy", "lifecycle"}
+
+
+def test_an_existing_bucket_that_is_missing_stops_the_program(moto_cloud: Boto3Cloud) -> None:
+    with pytest.raises(ClientError, match="NoSuchBucket"):
+        deploy(moto_cloud, {"existingBucket": f"missing-{uuid4().hex}"})
 
 
 def lifecycle(stack: DeployedStack) -> Any:
@@ -419,6 +601,36 @@ def test_the_signer_policy_denies_signatures_above_the_maximum_age_in_millisecon
     ]
 
 
+@pytest.fixture(scope="module")
+def two_limits_stack(moto_url: str) -> DeployedStack:
+    return deploy(Boto3Cloud(moto_url), {"signatureMaxAgeMinutes": 60, "serverSignatureMaxAgeMinutes": 5})
+
+
+def test_what_only_the_server_does_has_a_smaller_limit_for_signatures(two_limits_stack: DeployedStack) -> None:
+    stack = two_limits_stack
+    limits = {
+        each["Sid"]: (each["Action"], each["Resource"], each["Condition"]["NumericGreaterThan"]["s3:signatureAge"])
+        for each in user_policy(stack)["Statement"]
+        if each["Effect"] == "Deny"
+    }
+    assert limits == {
+        "DenyOldSignatures": (
+            [*UPLOAD_ACTIONS, "s3:GetObject"],
+            [f"{stack.arn}/pending/*", f"{stack.arn}/public/*"],
+            "3600000",
+        ),
+        "DenyOldVerifyPending": (PENDING_ACTIONS, f"{stack.arn}/pending/*", "300000"),
+        "DenyOldPublishFromPending": (["s3:PutObject"], f"{stack.arn}/public/*", "300000"),
+    }
+
+
+def test_the_limit_for_the_server_is_that_of_the_separate_verifier(moto_cloud: Boto3Cloud) -> None:
+    stack = deploy(moto_cloud, {"serverSignatureMaxAgeMinutes": 5, "separateVerifier": True})
+    assert {each["Effect"] for each in user_policy(stack)["Statement"]} == {"Allow"}
+    sids = [each["Sid"] for each in user_policy(stack, stack.verifier_user)["Statement"] if each["Effect"] == "Deny"]
+    assert sids == ["DenyOldVerifyPending", "DenyOldPublishFromPending"]
+
+
 def test_the_rights_to_list_and_to_publish_in_parts_are_settings(moto_cloud: Boto3Cloud) -> None:
     stack = deploy(moto_cloud, {"allowListing": False, "publishInParts": True, "separateVerifier": True})
     assert user_policy(stack)["Statement"] == [upload_statement(stack.arn)]
@@ -473,6 +685,120 @@ def test_without_users_each_identity_has_a_managed_policy(moto_cloud: Boto3Cloud
     assert managed_policy(stack, "policyArn") == [upload_statement(stack.arn)]
     assert managed_policy(stack, "verifierPolicyArn") == verify_statements(stack.arn)
     assert "ACCESS_KEY" not in stack.run.outputs["env"]
+
+
+ROLES = {"createUser": False, "separateVerifier": True}
+ISSUER = "oidc.eks.eu-central-1.amazonaws.com/id/0123456789ABCDEF"
+PROVIDER = f"arn:aws:iam::123456789012:oidc-provider/{ISSUER}"
+BOUNDARY = "arn:aws:iam::123456789012:policy/limits"
+
+
+def trust(stack: DeployedStack, output: str = "roleArn") -> Any:
+    """Return the only statement of a role's trust policy."""
+    role = stack.run.outputs[output].rpartition("/")[2]
+    [statement] = stack.cloud.iam.get_role(RoleName=role)["Role"]["AssumeRolePolicyDocument"]["Statement"]
+    return statement
+
+
+@pytest.fixture(scope="module")
+def roles_stack(moto_url: str) -> DeployedStack:
+    return deploy(Boto3Cloud(moto_url), {**ROLES, "roleTrust": "ecs"})
+
+
+def role_client(stack: DeployedStack, output: str) -> Any:
+    """Return a boto3 client of S3 that has taken on the role in this output."""
+    sts = stack.cloud.client("sts", "admin", "admin-secret")
+    credentials = sts.assume_role(RoleArn=stack.run.outputs[output], RoleSessionName="task")["Credentials"]
+    return boto3.client(
+        "s3",
+        endpoint_url=stack.cloud.endpoint_url,
+        region_name=stack.cloud.region,
+        aws_access_key_id=credentials["AccessKeyId"],
+        aws_secret_access_key=credentials["SecretAccessKey"],
+        aws_session_token=credentials["SessionToken"],
+    )
+
+
+def test_iam_gives_each_role_of_the_program_its_own_rights(roles_stack: DeployedStack) -> None:
+    stack, bucket = roles_stack, roles_stack.bucket
+    signer, verifier = role_client(stack, "roleArn"), role_client(stack, "verifierRoleArn")
+    pending = {"Bucket": bucket, "Key": "pending/cat.png"}
+    with iam_enforced(stack):
+        signer.put_object(**pending, Body=b"cat")
+        assert verifier.get_object(**pending)["Body"].read() == b"cat"
+        for call in (
+            lambda: signer.get_object(**pending),
+            lambda: signer.put_object(Bucket=bucket, Key="public/cat.png", Body=b"cat"),
+            lambda: verifier.put_object(**pending, Body=b"cat"),
+            lambda: verifier.delete_object(Bucket=bucket, Key="public/cat.png"),
+        ):
+            assert error_code(call) == "AccessDenied"
+
+
+def test_only_tasks_of_the_account_take_on_the_role_of_ecs(roles_stack: DeployedStack) -> None:
+    for output in ("roleArn", "verifierRoleArn"):
+        assert trust(roles_stack, output) == {
+            "Effect": "Allow",
+            "Principal": {"Service": "ecs-tasks.amazonaws.com"},
+            "Action": "sts:AssumeRole",
+            "Condition": {"StringEquals": {"aws:SourceAccount": "123456789012"}},
+        }
+
+
+def test_an_instance_of_ec2_gets_the_role_with_an_instance_profile(moto_cloud: Boto3Cloud) -> None:
+    stack = deploy(moto_cloud, {**ROLES, "roleTrust": "ec2"})
+    assert trust(stack)["Principal"] == {"Service": "ec2.amazonaws.com"}
+    for profile, role in (("instanceProfile", "roleArn"), ("verifierInstanceProfile", "verifierRoleArn")):
+        name = stack.run.outputs[profile]
+        [found] = stack.cloud.iam.get_instance_profile(InstanceProfileName=name)["InstanceProfile"]["Roles"]
+        assert found["Arn"] == stack.run.outputs[role]
+
+
+def test_a_function_of_lambda_takes_on_the_role(moto_cloud: Boto3Cloud) -> None:
+    stack = deploy(moto_cloud, {"createUser": False, "roleTrust": "lambda"})
+    assert trust(stack) == {
+        "Effect": "Allow",
+        "Principal": {"Service": "lambda.amazonaws.com"},
+        "Action": "sts:AssumeRole",
+    }
+    assert not {"verifierRoleArn", "instanceProfile"} & set(stack.run.outputs)
+
+
+def test_only_tokens_with_exactly_this_audience_and_subject_take_on_a_role(moto_cloud: Boto3Cloud) -> None:
+    subjects = {"oidcSubjects": ["system:serviceaccount:web:uploads"], "verifierOidcSubjects": ["worker", "sweeper"]}
+    stack = deploy(moto_cloud, {**ROLES, "roleTrust": "oidc", "oidcProviderArn": PROVIDER, **subjects})
+    for output, expected in (("roleArn", subjects["oidcSubjects"]), ("verifierRoleArn", ["worker", "sweeper"])):
+        assert trust(stack, output) == {
+            "Effect": "Allow",
+            "Principal": {"Federated": PROVIDER},
+            "Action": "sts:AssumeRoleWithWebIdentity",
+            "Condition": {"StringEquals": {f"{ISSUER}:aud": "sts.amazonaws.com", f"{ISSUER}:sub": expected}},
+        }
+
+
+def test_the_program_makes_no_role_by_default(stack: DeployedStack) -> None:
+    assert not any(resource.type == "aws:iam/role:Role" for resource in stack.run.resources.values())
+
+
+def test_roles_have_the_permissions_boundary_and_the_path(moto_cloud: Boto3Cloud) -> None:
+    config = {**ROLES, "roleTrust": "ec2", "permissionsBoundary": BOUNDARY, "iamPath": "/uploads/"}
+    stack, iam = deploy(moto_cloud, config), moto_cloud.iam
+    for output in ("roleArn", "verifierRoleArn"):
+        role = iam.get_role(RoleName=stack.run.outputs[output].rpartition("/")[2])["Role"]
+        assert role["PermissionsBoundary"]["PermissionsBoundaryArn"] == BOUNDARY
+        assert role["Path"] == "/uploads/"
+    assert ":policy/uploads/" in stack.run.outputs["policyArn"]
+    profile = iam.get_instance_profile(InstanceProfileName=stack.run.outputs["instanceProfile"])
+    assert profile["InstanceProfile"]["Path"] == "/uploads/"
+
+
+def test_users_have_the_permissions_boundary_and_the_path(moto_cloud: Boto3Cloud) -> None:
+    """moto does not keep the boundary of a user, so the input is read."""
+    config = {"separateVerifier": True, "permissionsBoundary": BOUNDARY, "iamPath": "/uploads/"}
+    stack = deploy(moto_cloud, config)
+    for name, user in (("", stack.signer_user), ("-verifier", stack.verifier_user)):
+        assert stack.inputs(f"uploads-signer{name}-user")["permissionsBoundary"] == BOUNDARY
+        assert moto_cloud.iam.get_user(UserName=user)["User"]["Path"] == "/uploads/"
 
 
 def test_the_outputs_contain_the_bucket_and_a_complete_env_file(stack: DeployedStack) -> None:

@@ -18,6 +18,13 @@ from tests.infra.pulumi_program import INFRA, PROVISIONING_PAGE, read_config, ru
 from tests.infra.test_provisioning import deploy
 
 ORIGIN_KEY = "presign:allowedOrigins"
+OIDC = {
+    "createUser": False,
+    "roleTrust": "oidc",
+    "oidcProviderArn": "arn:aws:iam::123456789012:oidc-provider/token.actions.githubusercontent.com",
+    "oidcSubjects": ["repo:example/web:ref:refs/heads/main"],
+}
+KMS_KEY = "arn:aws:kms:eu-central-1:123456789012:key/1234abcd-12ab-34cd-56ef-1234567890ab"
 
 
 class CloudWithoutResources(Boto3Cloud):
@@ -134,6 +141,65 @@ def problems(config: Mapping[str, Any]) -> list[str]:
         ({"logBucket": "my.logs"}, "presign:logBucket must have 3 to 63 lowercase letters, digits and hyphens"),
         ({"logBucket": "my-logs", "bucketName": "my-logs"}, "presign:logBucket must be another bucket than bucketName"),
         ({"logPrefix": "/logs/"}, "presign:logPrefix must not start with a slash"),
+        (
+            {"existingBucket": "media", "bucketName": "media"},
+            "presign:bucketName must not be set while existingBucket is, because it is for a new bucket",
+        ),
+        (
+            {"existingBucket": "media", "forceDestroy": True},
+            "presign:forceDestroy must not be set while existingBucket",
+        ),
+        (
+            {"existingBucket": "media", "existingBucketSettings": ["cors", "acl"]},
+            "presign:existingBucketSettings must have some of ownership, accessBlock, policy, encryption, cors, "
+            "lifecycle, logging, versioning; one is 'acl'",
+        ),
+        ({"existingBucketSettings": ["cors"]}, "presign:existingBucketSettings must be empty while existingBucket is"),
+        (
+            {"existingBucket": "media", "versioning": True},
+            'presign:versioning must not be set while existingBucketSettings does not have "versioning"',
+        ),
+        (
+            {"existingBucket": "media", "logBucket": "media", "existingBucketSettings": ["logging"]},
+            "presign:logBucket must be another bucket than existingBucket",
+        ),
+        ({"roleTrust": "fargate", "createUser": False}, "presign:roleTrust must be empty or one of ec2, ecs, lambda"),
+        ({"roleTrust": "ecs"}, "presign:roleTrust must be empty while createUser is true"),
+        (
+            {**OIDC, "oidcProviderArn": "https://token.actions.githubusercontent.com"},
+            "presign:oidcProviderArn must be the ARN of a provider in IAM, such as arn:aws:iam::123456789012",
+        ),
+        ({**OIDC, "oidcSubjects": []}, "presign:oidcSubjects must name at least one subject, or every token"),
+        ({**OIDC, "oidcSubjects": ["repo:example/*"]}, "presign:oidcSubjects must have whole subjects"),
+        ({**OIDC, "separateVerifier": True}, "presign:verifierOidcSubjects must name at least one subject"),
+        ({**OIDC, "verifierOidcSubjects": ["worker"]}, "presign:verifierOidcSubjects must be empty"),
+        ({**OIDC, "oidcAudience": ""}, "presign:oidcAudience must be one audience without a wildcard"),
+        ({"oidcSubjects": ["web"]}, "presign:oidcSubjects must be empty, because no role of the program trusts"),
+        ({"oidcProviderArn": OIDC["oidcProviderArn"]}, "presign:oidcProviderArn must be empty unless roleTrust is"),
+        ({"permissionsBoundary": "limits"}, "presign:permissionsBoundary must be the ARN of a policy"),
+        (
+            {"permissionsBoundary": "arn:aws:iam::123456789012:policy/limits", "createUser": False},
+            "presign:permissionsBoundary must be empty while createUser is false and roleTrust is empty",
+        ),
+        ({"iamPath": "uploads/"}, "presign:iamPath must be / or begin and end with a slash, such as /uploads/"),
+        (
+            {"kmsKeyArn": "alias/uploads", "publicRead": False},
+            "presign:kmsKeyArn must be the ARN of a key, such as arn:aws:kms:eu-central-1:123456789012:key/...",
+        ),
+        ({"cloudFront": True, "publicRead": False}, "presign:cloudFront must be false while publicRead is false"),
+        ({"kmsKeyArn": KMS_KEY}, "presign:kmsKeyArn must be empty while publicRead is true"),
+        (
+            {"kmsKeyArn": KMS_KEY, "publicRead": False, "aws:region": "us-east-1"},
+            "presign:kmsKeyArn must be in the bucket's region, us-east-1; it is in eu-central-1",
+        ),
+        (
+            {"serverSignatureMaxAgeMinutes": 16, "signatureMaxAgeMinutes": 15},
+            "presign:serverSignatureMaxAgeMinutes must be at most signatureMaxAgeMinutes, which is 15",
+        ),
+        (
+            {"serverSignatureMaxAgeMinutes": 5, "allowVerification": False},
+            "presign:serverSignatureMaxAgeMinutes must be 0 while allowVerification is false",
+        ),
         ({"signerRoles": ["app"]}, "presign:signerRoles must be empty while createUser is true"),
         ({"createUser": False, "verifierRoles": ["app"]}, "presign:verifierRoles must be empty while separateVerifier"),
         (
@@ -221,21 +287,30 @@ def test_the_page_about_provisioning_names_every_setting_with_its_default() -> N
         "signerRoles": "none",
         "verifierRoles": "none",
         "logBucket": "none",
+        "roleTrust": "none",
+        "oidcProviderArn": "none",
+        "oidcAudience": "`sts.amazonaws.com`",
+        "oidcSubjects": "none",
+        "verifierOidcSubjects": "none",
+        "permissionsBoundary": "none",
+        "iamPath": "`/`",
+        "kmsKeyArn": "none",
+        "existingBucket": "none",
+        "existingBucketSettings": "none",
         "logPrefix": "`uploads/`",
         "tags": "none",
     }
     assert documented == {key: f"`{json.dumps(default)}`" for key, default in defaults.items()} | in_words
-    assert [defaults[key] for key in in_words] == [
-        "",
-        "public/",
-        "pending/",
-        ["http://localhost:8080"],
-        [],
-        [],
-        "",
-        "uploads/",
-        {},
-    ]
+    defaults_in_words = {
+        "publicPrefix": "public/",
+        "pendingPrefix": "pending/",
+        "allowedOrigins": ["http://localhost:8080"],
+        "logPrefix": "uploads/",
+        "oidcAudience": "sts.amazonaws.com",
+        "iamPath": "/",
+    }
+    for key in in_words:
+        assert defaults[key] == defaults_in_words.get(key, type(defaults[key])()), key
 
 
 def test_the_defaults_of_pulumi_yaml_are_enough_to_run_the_program(moto_cloud: Boto3Cloud) -> None:

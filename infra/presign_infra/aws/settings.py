@@ -10,6 +10,9 @@ from dataclasses import dataclass, field
 import pulumi
 
 from presign_infra import s3_policies as policies
+from presign_infra.aws.bucket import SETTINGS
+from presign_infra.prefixes import require_prefix, require_separate_prefixes
+from presign_infra.role_trust import SERVICES
 from presign_infra.settings import SettingsReader
 
 # AWS accepts no signature that is older than seven days, so a longer limit would have no effect.
@@ -19,20 +22,31 @@ _MAX_SIGNATURE_AGE_MINUTES = 7 * 24 * 60
 _BUCKET_NAME = re.compile(r"[a-z0-9][a-z0-9-]{1,61}[a-z0-9]", re.ASCII)
 _RESERVED_BUCKET_NAMES = re.compile(r"(xn--|sthree-|amzn-s3-demo-).*|.*(-s3alias|--ol-s3|--x-s3|--table-s3)", re.ASCII)
 
+# As long as the name that Pulumi chooses.
+_CHOSEN_BUCKET_NAME = "uploads-bucket-0123456"
+
+_KMS_KEY_ARN = re.compile(r"arn:aws[a-z-]*:kms:(?P<region>[a-z0-9-]+):[0-9]{12}:key/[A-Za-z0-9-]{1,64}", re.ASCII)
+_POLICY_ARN = re.compile(r"arn:aws[a-z-]*:iam::([0-9]{12}|aws):policy/[A-Za-z0-9+=,.@_/-]{1,640}", re.ASCII)
+_OIDC_PROVIDER_ARN = re.compile(r"arn:aws[a-z-]*:iam::[0-9]{12}:oidc-provider/[A-Za-z0-9._/-]{1,255}", re.ASCII)
+_IAM_PATH = re.compile(r"/([A-Za-z0-9_.,+@=-][A-Za-z0-9_.,+@=/-]{0,509}/)?", re.ASCII)
 _ROLE_NAME = re.compile(r"[A-Za-z0-9+=,.@_-]{1,64}", re.ASCII)
 
 _KEYS = (
     "bucketName",
+    "existingBucket",
+    "existingBucketSettings",
     "publicPrefix",
     "pendingPrefix",
     "expirePendingAfterDays",
     "allowedOrigins",
     "allowAnyOrigin",
     "publicRead",
+    "cloudFront",
     "abortUploadsAfterDays",
     "corsMaxAgeSeconds",
     "versioning",
     "expireOldVersionsAfterDays",
+    "kmsKeyArn",
     "logBucket",
     "logPrefix",
     "allowVerification",
@@ -42,9 +56,17 @@ _KEYS = (
     "createUser",
     "signerRoles",
     "verifierRoles",
+    "roleTrust",
+    "oidcProviderArn",
+    "oidcAudience",
+    "oidcSubjects",
+    "verifierOidcSubjects",
+    "permissionsBoundary",
+    "iamPath",
     "accessKeyGeneration",
     "keepPreviousAccessKey",
     "signatureMaxAgeMinutes",
+    "serverSignatureMaxAgeMinutes",
     "forceDestroy",
     "protect",
     "tags",
@@ -56,16 +78,20 @@ class Settings:
     """The checked settings of one stack. Pulumi.yaml says what each key means."""
 
     bucket_name: str | None
+    existing_bucket: str | None
+    existing_bucket_settings: tuple[str, ...]
     public_prefix: str
     pending_prefix: str | None
     """Where uploads wait until they are verified, or None if they go straight to ``public_prefix``."""
     expire_pending_after_days: int
     allowed_origins: tuple[str, ...]
     public_read: bool
+    cloudfront: bool
     abort_uploads_after_days: int
     cors_max_age_seconds: int
     versioning: bool
     expire_old_versions_after_days: int
+    kms_key_arn: str | None
     log_bucket: str | None
     log_prefix: str
     allow_verification: bool
@@ -75,9 +101,18 @@ class Settings:
     create_user: bool
     signer_roles: tuple[str, ...]
     verifier_roles: tuple[str, ...]
+    role_trust: str | None
+    """A service such as ``ecs``, or ``oidc``; None if the program makes no role."""
+    oidc_provider_arn: str
+    oidc_audience: str
+    oidc_subjects: tuple[str, ...]
+    verifier_oidc_subjects: tuple[str, ...]
+    permissions_boundary: str | None
+    iam_path: str
     access_key_generation: int
     keep_previous_access_key: bool
     signature_max_age_minutes: int | None
+    server_signature_max_age_minutes: int | None
     force_destroy: bool
     protect: bool
     tags: Mapping[str, str] = field(hash=False)
@@ -123,6 +158,8 @@ def read_settings() -> Settings:
         )
     settings = Settings(
         bucket_name=_bucket_name(reader, "bucketName"),
+        existing_bucket=_bucket_name(reader, "existingBucket"),
+        existing_bucket_settings=reader.strings("existingBucketSettings", example="cors"),
         public_prefix=public_prefix,
         pending_prefix=pending_prefix,
         expire_pending_after_days=reader.whole_number("expirePendingAfterDays", minimum=1, maximum=3650),
@@ -130,10 +167,12 @@ def read_settings() -> Settings:
             "allowedOrigins", allow_any=reader.boolean("allowAnyOrigin"), allow_any_key="allowAnyOrigin"
         ),
         public_read=reader.boolean("publicRead"),
+        cloudfront=reader.boolean("cloudFront"),
         abort_uploads_after_days=reader.whole_number("abortUploadsAfterDays", minimum=1, maximum=3650),
         cors_max_age_seconds=reader.whole_number("corsMaxAgeSeconds", minimum=0, maximum=86_400),
         versioning=reader.boolean("versioning"),
         expire_old_versions_after_days=reader.whole_number("expireOldVersionsAfterDays", minimum=1, maximum=3650),
+        kms_key_arn=_kms_key_arn(reader, "kmsKeyArn"),
         log_bucket=_bucket_name(reader, "logBucket"),
         log_prefix=_prefix(reader, "logPrefix"),
         allow_verification=allow_verification,
@@ -143,20 +182,38 @@ def read_settings() -> Settings:
         create_user=create_user,
         signer_roles=signer_roles,
         verifier_roles=verifier_roles,
+        role_trust=reader.text("roleTrust") or None,
+        oidc_provider_arn=reader.text("oidcProviderArn"),
+        oidc_audience=reader.text("oidcAudience"),
+        oidc_subjects=reader.strings("oidcSubjects", example="system:serviceaccount:web:uploads"),
+        verifier_oidc_subjects=reader.strings("verifierOidcSubjects", example="system:serviceaccount:web:worker"),
+        permissions_boundary=reader.text("permissionsBoundary") or None,
+        iam_path=reader.text("iamPath"),
         access_key_generation=generation,
         keep_previous_access_key=keep_previous,
-        # Every key needs a default, or the engine asks for a value. So 0 means "no limit" here.
-        signature_max_age_minutes=reader.whole_number(
-            "signatureMaxAgeMinutes", minimum=0, maximum=_MAX_SIGNATURE_AGE_MINUTES
-        )
-        or None,
+        signature_max_age_minutes=_signature_age(reader, "signatureMaxAgeMinutes"),
+        server_signature_max_age_minutes=_signature_age(reader, "serverSignatureMaxAgeMinutes"),
         force_destroy=reader.boolean("forceDestroy"),
         protect=reader.boolean("protect"),
         tags=_tags(reader, "tags"),
         endpoint_url=_s3_endpoint(reader),
     )
-    if settings.log_bucket is not None and settings.log_bucket == settings.bucket_name:
-        reader.add_problem("logBucket", "must be another bucket than bucketName, or each record would cause a record")
+    if settings.log_bucket is not None and settings.log_bucket in {settings.bucket_name, settings.existing_bucket}:
+        key = "bucketName" if settings.log_bucket == settings.bucket_name else "existingBucket"
+        reader.add_problem("logBucket", f"must be another bucket than {key}, or each record would cause a record")
+    _check_existing_bucket(reader, settings)
+    _check_roles_of_the_program(reader, settings)
+    if settings.cloudfront and not settings.public_read:
+        reader.add_problem(
+            "cloudFront", "must be false while publicRead is false, because everybody may read through a distribution"
+        )
+    if settings.kms_key_arn is not None and settings.public_read and not settings.cloudfront:
+        reader.add_problem(
+            "kmsKeyArn",
+            "must be empty while publicRead is true and cloudFront is false, because KMS decrypts nothing for requests "
+            "without a signature",
+        )
+    _check_signature_ages(reader, settings)
     if not reader.has_problem():
         _check_length_of_policies(reader, settings)
     reader.raise_problems()
@@ -181,7 +238,7 @@ def _bucket_name(reader: SettingsReader, key: str) -> str | None:
 def _prefix(reader: SettingsReader, key: str) -> str:
     prefix = reader.text(key)
     try:
-        return policies.require_prefix(prefix, name=reader.name(key))
+        return require_prefix(prefix, name=reader.name(key))
     except ValueError as error:
         reader.add_line(str(error))
         return prefix
@@ -194,20 +251,135 @@ def _pending_prefix(reader: SettingsReader, key: str, *, public_prefix: str) -> 
     name, public_name = reader.name(key), reader.name("publicPrefix")
     try:
         # A wrong public prefix is reported once, under its own key.
-        policies.require_prefix(prefix, name=name)
+        require_prefix(prefix, name=name)
         if not reader.has_problem("publicPrefix"):
-            policies.require_separate_prefixes(prefix, public_prefix, pending_name=name, public_name=public_name)
+            require_separate_prefixes(prefix, public_prefix, pending_name=name, public_name=public_name)
     except ValueError as error:
         reader.add_line(str(error))
     return prefix
+
+
+def _check_existing_bucket(reader: SettingsReader, settings: Settings) -> None:
+    chosen = settings.existing_bucket_settings
+    for each in dict.fromkeys(chosen):
+        if each not in SETTINGS:
+            reader.add_problem("existingBucketSettings", f"must have some of {', '.join(SETTINGS)}; one is {each!a}")
+    if settings.existing_bucket is None:
+        if chosen:
+            reader.add_problem("existingBucketSettings", "must be empty while existingBucket is empty")
+        return
+    for key, is_set in (("bucketName", settings.bucket_name), ("forceDestroy", settings.force_destroy)):
+        if is_set:
+            reader.add_problem(key, "must not be set while existingBucket is, because it is for a new bucket")
+    for key, is_set, needed in (
+        ("versioning", settings.versioning, "versioning"),
+        ("logBucket", settings.log_bucket, "logging"),
+    ):
+        if is_set and needed not in chosen:
+            reader.add_problem(
+                key, f'must not be set while existingBucketSettings does not have "{needed}", or it would do nothing'
+            )
+
+
+def _check_roles_of_the_program(reader: SettingsReader, settings: Settings) -> None:
+    trust, known = settings.role_trust, (*SERVICES, "oidc")
+    if trust is not None and trust not in known:
+        reader.add_problem("roleTrust", f"must be empty or one of {', '.join(known)}; it is {trust[:200]!a}")
+    elif trust is not None and settings.create_user:
+        reader.add_problem("roleTrust", "must be empty while createUser is true, because the program then makes users")
+    _check_oidc(reader, settings)
+    boundary = settings.permissions_boundary
+    if boundary is not None:
+        if not _POLICY_ARN.fullmatch(boundary):
+            reader.add_problem(
+                "permissionsBoundary",
+                "must be the ARN of a policy, such as arn:aws:iam::123456789012:policy/limits; it is "
+                f'"{boundary[:200]}"',
+            )
+        if not settings.create_user and trust is None:
+            reader.add_problem(
+                "permissionsBoundary",
+                "must be empty while createUser is false and roleTrust is empty, because there is nothing to limit",
+            )
+    if not _IAM_PATH.fullmatch(settings.iam_path):
+        reader.add_problem(
+            "iamPath",
+            "must be / or begin and end with a slash, such as /uploads/, with at most 512 ASCII letters, digits and "
+            f'_.,+@=/-; it is "{settings.iam_path[:200]}"',
+        )
+
+
+def _check_oidc(reader: SettingsReader, settings: Settings) -> None:
+    is_oidc = settings.role_trust == "oidc"
+    lists = (
+        ("oidcSubjects", settings.oidc_subjects, is_oidc),
+        ("verifierOidcSubjects", settings.verifier_oidc_subjects, is_oidc and settings.separate_verifier),
+    )
+    for key, subjects, needed in lists:
+        if reader.has_problem(key):
+            continue
+        if needed and not subjects:
+            reader.add_problem(key, "must name at least one subject, or every token of the provider would be accepted")
+        elif subjects and not needed:
+            reader.add_problem(key, "must be empty, because no role of the program trusts tokens of a provider for it")
+        if not all(subjects) or any(set("*?") & set(subject) for subject in subjects):
+            reader.add_problem(key, "must have whole subjects, because they are compared exactly and know no wildcards")
+    arn = settings.oidc_provider_arn
+    if arn and not is_oidc:
+        reader.add_problem("oidcProviderArn", 'must be empty unless roleTrust is "oidc"')
+    if is_oidc and not _OIDC_PROVIDER_ARN.fullmatch(arn):
+        reader.add_problem(
+            "oidcProviderArn",
+            "must be the ARN of a provider in IAM, such as arn:aws:iam::123456789012:oidc-provider/"
+            f'token.actions.githubusercontent.com; it is "{arn[:200]}"',
+        )
+    if is_oidc and (not settings.oidc_audience or set("*?") & set(settings.oidc_audience)):
+        reader.add_problem("oidcAudience", f'must be one audience without a wildcard; it is "{settings.oidc_audience}"')
+
+
+def _kms_key_arn(reader: SettingsReader, key: str) -> str | None:
+    arn = reader.text(key)
+    if not arn:
+        return None
+    found = _KMS_KEY_ARN.fullmatch(arn)
+    region = pulumi.Config("aws").get("region")
+    if not found:
+        reader.add_problem(
+            key,
+            "must be the ARN of a key, such as arn:aws:kms:eu-central-1:123456789012:key/..., because a policy does "
+            f'not know an alias or an id; it is "{arn[:200]}"',
+        )
+    elif region and found["region"] != region:
+        reader.add_problem(key, f"must be in the bucket's region, {region}; it is in {found['region']}")
+    return arn
+
+
+def _signature_age(reader: SettingsReader, key: str) -> int | None:
+    # Every key needs a default, or the engine asks for a value. So 0 means "no limit" here.
+    return reader.whole_number(key, minimum=0, maximum=_MAX_SIGNATURE_AGE_MINUTES) or None
+
+
+def _check_signature_ages(reader: SettingsReader, settings: Settings) -> None:
+    age, server_age = settings.signature_max_age_minutes, settings.server_signature_max_age_minutes
+    if server_age is None:
+        return
+    if not settings.allow_verification:
+        reader.add_problem(
+            "serverSignatureMaxAgeMinutes",
+            "must be 0 while allowVerification is false, because the server then neither reads nor publishes",
+        )
+    if age is not None and server_age > age:
+        reader.add_problem(
+            "serverSignatureMaxAgeMinutes",
+            f"must be at most signatureMaxAgeMinutes, which is {age} and applies to all requests; it is {server_age}",
+        )
 
 
 def _check_length_of_policies(reader: SettingsReader, settings: Settings) -> None:
     if not settings.create_user:
         return
     documents = policies.identity_policies(
-        # Pulumi chooses the bucket's name later, so the longest one must fit.
-        policies.LONGEST_BUCKET_ARN,
+        f"{policies.LONGEST_ARN_PREFIX}{settings.bucket_name or settings.existing_bucket or _CHOSEN_BUCKET_NAME}",
         settings.public_prefix,
         pending_prefix=settings.pending_prefix,
         allow_verification=settings.allow_verification,
@@ -215,6 +387,8 @@ def _check_length_of_policies(reader: SettingsReader, settings: Settings) -> Non
         allow_listing=settings.allow_listing,
         publish_in_parts=settings.publish_in_parts,
         signature_max_age_minutes=settings.signature_max_age_minutes,
+        server_signature_max_age_minutes=settings.server_signature_max_age_minutes,
+        kms_key_arn=settings.kms_key_arn,
     )
     try:
         for document in documents:

@@ -26,10 +26,20 @@ class UploadSigner(pulumi.ComponentResource):
     - ``publish_in_parts``: the one that verifies may also publish objects above 5 GB. Then it may also upload to
       ``prefix`` directly.
     - ``signature_max_age_minutes``: AWS refuses presigned URLs whose signature is older, even if they expire later.
+    - ``server_signature_max_age_minutes``: a smaller limit for what only the server does: it reads and deletes what is
+      pending, and publishes it.
+    - ``kms_key_arn``: the KMS key that encrypts the bucket. The identities may use it through S3, for this bucket
+      alone.
     - ``create_user``: with False, managed policies are created instead of users, and attached to roles; then there is
       no access key to keep or to rotate.
     - ``roles``, ``verifier_roles``: the names of the roles that get the policies of the two identities. You can also
       attach the policies elsewhere.
+    - ``role_trust``: a trust policy, such as ``presign_infra.role_trust`` returns. Each identity then gets a role of
+      its own, which those may take on whom the trust policy names. It needs ``create_user=False``.
+    - ``verifier_role_trust``: another trust policy for the separate verifier's role.
+    - ``instance_profiles``: each of these roles gets an instance profile, which an EC2 instance needs.
+    - ``permissions_boundary``: the ARN of a policy that limits the users and roles, whatever their policies allow.
+    - ``path``: the path of the users, roles, policies and instance profiles in IAM, such as ``/uploads/``.
     - ``access_key_generation``: the number of the access keys in use. Another number replaces them with new ones.
     - ``keep_previous_access_key``: the access keys with the number before it also stay valid. A user never has more
       than two keys, which is what AWS allows: a key that is not kept is deleted before a new one takes its place.
@@ -37,7 +47,7 @@ class UploadSigner(pulumi.ComponentResource):
       are not protected, because they must be replaced.
 
     Raises ValueError for prefixes, an age or a generation that cannot work, for a separate verifier that may not
-    verify, and for roles of an identity that has a user or does not exist.
+    verify, and for roles and trust policies of an identity that has a user or does not exist.
     """
 
     access_key_id: pulumi.Output[str] | None
@@ -52,6 +62,14 @@ class UploadSigner(pulumi.ComponentResource):
     """The secret of the separate verifier's access key, as a secret output, or None if there is none."""
     verifier_policy_arn: pulumi.Output[str] | None
     """The ARN of the managed policy for the role that verifies, or None if there is none."""
+    role_arn: pulumi.Output[str] | None
+    """The ARN of the role that signs, or None without ``role_trust``."""
+    verifier_role_arn: pulumi.Output[str] | None
+    """The ARN of the role that verifies, or None if there is none."""
+    instance_profile: pulumi.Output[str] | None
+    """The name of the instance profile of the role that signs, or None without ``instance_profiles``."""
+    verifier_instance_profile: pulumi.Output[str] | None
+    """The name of the instance profile of the role that verifies, or None if there is none."""
 
     def __init__(
         self,
@@ -65,9 +83,16 @@ class UploadSigner(pulumi.ComponentResource):
         allow_listing: bool = True,
         publish_in_parts: bool = False,
         signature_max_age_minutes: int | None = None,
+        server_signature_max_age_minutes: int | None = None,
+        kms_key_arn: str | None = None,
         create_user: bool = True,
         roles: Sequence[str] = (),
         verifier_roles: Sequence[str] = (),
+        role_trust: pulumi.Input[Mapping[str, Any]] | None = None,
+        verifier_role_trust: pulumi.Input[Mapping[str, Any]] | None = None,
+        instance_profiles: bool = False,
+        permissions_boundary: str | None = None,
+        path: str = "/",
         access_key_generation: int = 1,
         keep_previous_access_key: bool = False,
         protect: bool = False,
@@ -78,6 +103,12 @@ class UploadSigner(pulumi.ComponentResource):
             raise ValueError("keep_previous_access_key needs an access_key_generation of at least 2")
         if create_user and (roles or verifier_roles):
             raise ValueError("roles and verifier_roles need create_user=False, because a user's policy has no ARN")
+        if create_user and role_trust is not None:
+            raise ValueError("role_trust needs create_user=False; an identity has either a user or a role")
+        if role_trust is None and (verifier_role_trust is not None or instance_profiles):
+            raise ValueError("verifier_role_trust and instance_profiles need role_trust")
+        if verifier_role_trust is not None and not separate_verifier:
+            raise ValueError("verifier_role_trust needs separate_verifier=True")
         if verifier_roles and not separate_verifier:
             raise ValueError("verifier_roles need separate_verifier=True; without it, the signer's roles also verify")
 
@@ -91,25 +122,55 @@ class UploadSigner(pulumi.ComponentResource):
                 allow_listing=allow_listing,
                 publish_in_parts=publish_in_parts,
                 signature_max_age_minutes=signature_max_age_minutes,
+                server_signature_max_age_minutes=server_signature_max_age_minutes,
+                kms_key_arn=kms_key_arn,
             )
 
-        # The arguments are checked here, before the bucket's ARN is known.
-        for document in documents(policies.LONGEST_BUCKET_ARN):
+        def texts_for(arn: str) -> list[str]:
+            checked = documents(arn)
             if create_user:
-                policies.require_inline_length(document)
+                for document in checked:
+                    policies.require_inline_length(document)
+            return [json.dumps(document) for document in checked]
+
+        # The arguments are checked here, before the bucket's ARN is known.
+        texts_for(policies.SHORTEST_BUCKET_ARN)
         super().__init__("presign:aws:UploadSigner", name, {}, opts)
-        texts = pulumi.Output.from_input(bucket_arn).apply(lambda arn: [json.dumps(each) for each in documents(arn)])
+        texts = pulumi.Output.from_input(bucket_arn).apply(texts_for)
         generations = [access_key_generation - 1] if keep_previous_access_key else []
         generations.append(access_key_generation)
 
-        def identity(name: str, policy: pulumi.Output[str], description: str, roles: Sequence[str]) -> _Identity:
-            if create_user:
-                return self._create_user(name, policy, generations, protect, tags)
-            return self._create_managed_policy(name, policy, description, roles, protect, tags)
+        self._protect_identities = protect
+        self._of_all: dict[str, Any] = {"path": path, "tags": tags}
+        self._permissions_boundary = permissions_boundary
 
-        signer = identity(name, texts[0], "Signs uploads to one bucket.", roles)
+        def identity(
+            name: str,
+            policy: pulumi.Output[str],
+            description: str,
+            roles: Sequence[str],
+            trust: pulumi.Input[Mapping[str, Any]] | None,
+        ) -> _Identity:
+            if create_user:
+                return self._create_user(name, policy, generations)
+            managed = self._create_managed_policy(name, policy, description, roles)
+            role = None if trust is None else self._create_role(name, managed, description, trust)
+            profile = self._create_instance_profile(name, role) if role is not None and instance_profiles else None
+            return _Identity(
+                policy_arn=managed.arn,
+                role_arn=None if role is None else role.arn,
+                instance_profile=None if profile is None else profile.name,
+            )
+
+        signer = identity(name, texts[0], "Signs uploads to one bucket.", roles, role_trust)
         verifier = (
-            identity(f"{name}-verifier", texts[1], "Verifies and publishes uploads in one bucket.", verifier_roles)
+            identity(
+                f"{name}-verifier",
+                texts[1],
+                "Verifies and publishes uploads in one bucket.",
+                verifier_roles,
+                role_trust if verifier_role_trust is None else verifier_role_trust,
+            )
             if separate_verifier
             else _Identity()
         )
@@ -119,6 +180,10 @@ class UploadSigner(pulumi.ComponentResource):
         self.verifier_access_key_id = verifier.access_key_id
         self.verifier_secret_access_key = verifier.secret_access_key
         self.verifier_policy_arn = verifier.policy_arn
+        self.role_arn = signer.role_arn
+        self.verifier_role_arn = verifier.role_arn
+        self.instance_profile = signer.instance_profile
+        self.verifier_instance_profile = verifier.instance_profile
         outputs = {
             "accessKeyId": self.access_key_id,
             "secretAccessKey": self.secret_access_key,
@@ -126,20 +191,23 @@ class UploadSigner(pulumi.ComponentResource):
             "verifierAccessKeyId": self.verifier_access_key_id,
             "verifierSecretAccessKey": self.verifier_secret_access_key,
             "verifierPolicyArn": self.verifier_policy_arn,
+            "roleArn": self.role_arn,
+            "verifierRoleArn": self.verifier_role_arn,
+            "instanceProfile": self.instance_profile,
+            "verifierInstanceProfile": self.verifier_instance_profile,
         }
         self.register_outputs({key: value for key, value in outputs.items() if value is not None})
 
-    def _create_user(
-        self,
-        name: str,
-        policy: pulumi.Output[str],
-        generations: Sequence[int],
-        protect: bool,
-        tags: Mapping[str, str] | None,
-    ) -> _Identity:
-        protected = pulumi.ResourceOptions(parent=self, protect=protect)
-        # The access keys go with the user, which force_destroy allows.
-        user = iam.User(f"{name}-user", force_destroy=True, tags=tags, opts=protected)
+    def _create_user(self, name: str, policy: pulumi.Output[str], generations: Sequence[int]) -> _Identity:
+        protected = pulumi.ResourceOptions(parent=self, protect=self._protect_identities)
+        user = iam.User(
+            f"{name}-user",
+            # The access keys go with the user.
+            force_destroy=True,
+            permissions_boundary=self._permissions_boundary,
+            **self._of_all,
+            opts=protected,
+        )
         # An inline policy belongs to this user alone. Nobody can attach it to another identity.
         iam.UserPolicy(f"{name}-policy", user=user.name, policy=policy, opts=protected)
         keys = [self._create_access_key(name, user, generation) for generation in generations]
@@ -167,16 +235,14 @@ class UploadSigner(pulumi.ComponentResource):
         policy: pulumi.Output[str],
         description: str,
         roles: Sequence[str],
-        protect: bool,
-        tags: Mapping[str, str] | None,
-    ) -> _Identity:
+    ) -> iam.Policy:
         managed = iam.Policy(
             f"{name}-policy",
             description=description,
             policy=policy,
-            tags=tags,
+            **self._of_all,
             # AWS cannot change a description. A new policy would have another ARN, which no role would have.
-            opts=pulumi.ResourceOptions(parent=self, protect=protect, ignore_changes=["description"]),
+            opts=pulumi.ResourceOptions(parent=self, protect=self._protect_identities, ignore_changes=["description"]),
         )
         for role in roles:
             # With the role in the name, no other role of a list that changes is attached or detached.
@@ -186,13 +252,38 @@ class UploadSigner(pulumi.ComponentResource):
                 policy_arn=managed.arn,
                 opts=pulumi.ResourceOptions(parent=self),
             )
-        return _Identity(policy_arn=managed.arn)
+        return managed
+
+    def _create_role(
+        self, name: str, managed: iam.Policy, description: str, trust: pulumi.Input[Mapping[str, Any]]
+    ) -> iam.Role:
+        protected = pulumi.ResourceOptions(parent=self, protect=self._protect_identities)
+        role = iam.Role(
+            f"{name}-own-role",
+            description=description,
+            assume_role_policy=pulumi.Output.json_dumps(trust),
+            permissions_boundary=self._permissions_boundary,
+            **self._of_all,
+            opts=protected,
+        )
+        iam.RolePolicyAttachment(f"{name}-own-role-policy", role=role.name, policy_arn=managed.arn, opts=protected)
+        return role
+
+    def _create_instance_profile(self, name: str, role: iam.Role) -> iam.InstanceProfile:
+        return iam.InstanceProfile(
+            f"{name}-instance-profile",
+            role=role.name,
+            **self._of_all,
+            opts=pulumi.ResourceOptions(parent=self, protect=self._protect_identities),
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Identity:
-    """An identity of the component: either a user with an access key, or a managed policy for a role."""
+    """An identity of the component: either a user with an access key, or a managed policy and perhaps a role."""
 
     access_key_id: pulumi.Output[str] | None = None
     secret_access_key: pulumi.Output[str] | None = None
     policy_arn: pulumi.Output[str] | None = None
+    role_arn: pulumi.Output[str] | None = None
+    instance_profile: pulumi.Output[str] | None = None

@@ -10,7 +10,7 @@ import pulumi
 from pulumi_azure_native import storage
 
 from presign_infra.azure import rights
-from presign_infra.s3_policies import require_prefix
+from presign_infra.prefixes import require_prefix
 
 _NOT_IN_ACCOUNT_NAMES = re.compile(r"[^a-z0-9]+")
 _CONTAINER_NAME = re.compile(r"(?=.{3,63}\Z)[a-z0-9]+(?:-[a-z0-9]+)*", re.ASCII)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from presign_infra.azure import rights
 from presign_infra.azure.account import require_container_name
 from presign_infra.azure.identities import PRINCIPAL_TYPES
-from presign_infra.s3_policies import require_prefix, require_separate_prefixes
+from presign_infra.prefixes import require_prefix, require_separate_prefixes
 from presign_infra.settings import SettingsReader
 
 REPLICATIONS = ("LRS", "ZRS", "GRS", "RAGRS", "GZRS", "RAGZRS")

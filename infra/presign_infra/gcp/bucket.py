@@ -8,7 +8,7 @@ import pulumi
 from pulumi_gcp import projects, storage
 
 from presign_infra.gcp import rights
-from presign_infra.s3_policies import require_prefix, require_separate_prefixes
+from presign_infra.prefixes import require_prefix, require_separate_prefixes
 
 SECONDS_PER_DAY = 86_400
 

@@ -11,7 +11,7 @@ import pulumi
 from presign_infra.gcp import rights
 from presign_infra.gcp.addresses import storage_endpoint
 from presign_infra.gcp.identities import SIGN_WITH, SignWith
-from presign_infra.s3_policies import require_prefix, require_separate_prefixes
+from presign_infra.prefixes import require_prefix, require_separate_prefixes
 from presign_infra.settings import SettingsReader
 
 # Google allows dots and underscores, too. A name with dots must be a domain of yours, and Google's TLS certificate does

@@ -217,6 +217,19 @@ def test_a_policy_whose_description_was_another_one_is_not_replaced(
     assert attached_policies(moto_cloud, roles[0]) == {arn}
 
 
+def test_a_stack_with_roles_of_its_own_is_created_and_destroyed(aws_stack: MakeStack, moto_cloud: Boto3Cloud) -> None:
+    stack = aws_stack(createUser=False, separateVerifier=True, roleTrust="ec2", protect=False)
+    stack.up()
+    assert stack.up() == {}
+    assert stack.refresh() == {}
+    names = [stack.outputs[output].rpartition("/")[2] for output in ("roleArn", "verifierRoleArn")]
+    policies = [stack.outputs[output] for output in ("policyArn", "verifierPolicyArn")]
+    assert [attached_policies(moto_cloud, name) for name in names] == [{policy} for policy in policies]
+    stack.destroy()
+    assert not moto_cloud.iam.list_roles()["Roles"]
+    assert not moto_cloud.iam.list_instance_profiles()["InstanceProfiles"]
+
+
 def test_one_role_fewer_detaches_no_other_one(
     aws_stack: MakeStack, moto_cloud: Boto3Cloud, roles: Sequence[str]
 ) -> None:
@@ -309,6 +322,39 @@ def test_a_bucket_with_objects_keeps_its_protections_when_it_cannot_be_destroyed
     stack.up()
     stack.destroy()
     assert bucket not in {entry["Name"] for entry in moto_cloud.s3.list_buckets()["Buckets"]}
+
+
+def test_an_existing_bucket_and_its_settings_outlive_the_stack(aws_stack: MakeStack, moto_cloud: Boto3Cloud) -> None:
+    bucket = "media-of-somebody"
+    moto_cloud.s3.create_bucket(Bucket=bucket, CreateBucketConfiguration={"LocationConstraint": moto_cloud.region})
+    moto_cloud.s3.put_object(Bucket=bucket, Key="public/cat.png", Body=b"cat")
+    made = ["ownership", "accessBlock", "policy", "encryption", "cors", "lifecycle"]
+    stack = aws_stack(existingBucket=bucket, existingBucketSettings=made, protect=False)
+    # The stack itself, two components, six settings of the bucket and three resources for the signer.
+    assert stack.up() == {"create": 12}
+    assert stack.up() == {}
+    before = protections(moto_cloud, bucket)
+    stack.configure({"presign:existingBucketSettings": made[:5]})
+    stack.up()
+    assert protections(moto_cloud, bucket) == before
+    stack.destroy()
+    assert protections(moto_cloud, bucket) == before
+    assert [entry["Key"] for entry in moto_cloud.s3.list_objects_v2(Bucket=bucket)["Contents"]] == ["public/cat.png"]
+    assert not moto_cloud.iam.list_users()["Users"]
+
+
+def test_a_public_bucket_goes_behind_a_distribution_and_back(aws_stack: MakeStack, moto_cloud: Boto3Cloud) -> None:
+    stack = aws_stack(protect=False)
+    stack.up()
+    for cloudfront in (True, False):
+        stack.configure({"presign:cloudFront": cloudfront})
+        # The access block and the bucket policy; the distribution and its access control come and go.
+        assert stack.up() == {"update": 2, ("create" if cloudfront else "delete"): 2}
+        assert stack.up() == {}
+        block = moto_cloud.s3.get_public_access_block(Bucket=stack.outputs["bucket"])["PublicAccessBlockConfiguration"]
+        assert block["RestrictPublicBuckets"] is cloudfront
+        assert ("publicUrl" in stack.outputs) is cloudfront
+    assert "Items" not in moto_cloud.cloudfront.list_distributions()["DistributionList"]
 
 
 def test_a_number_that_the_command_line_stores_becomes_the_text_of_a_tag(
