@@ -17,6 +17,7 @@ class AzureDiagnosis:
 
     exposed_headers: tuple[str, ...] = ()
     versions_need_a_right = True
+    hides_missing_objects = False
 
     def __init__(self, *, signer: Account, verifier: Account, container: str, pending_container: str) -> None:
         self._signer = signer

@@ -56,6 +56,10 @@ class Diagnosis(Protocol):
     def versions_need_a_right(self) -> bool:
         """Whether an identity needs another right to delete an object's version than to delete the object."""
 
+    @property
+    def hides_missing_objects(self) -> bool:
+        """Whether a missing object cannot be deleted without the right to list, so that a refusal shows nothing."""
+
     def list_url(self, prefix: str, *, is_pending: bool) -> str:
         """Return the URL, without a signature, that lists the objects under ``prefix`` as browsers reach it."""
 

@@ -17,18 +17,36 @@ _WRONG_MD5 = {"Content-MD5": "1B2M2Y8AsgTpgAmY7PhCfg=="}
 
 
 def check_deletion(session: Session) -> Iterator[Seen]:
-    """Find out, with keys that nothing is stored under, whether what the doctor sends can be deleted."""
+    """Find out whether what the doctor sends can be deleted, where possible before it sends anything."""
     session.current = "delete"
-    key = session.new_key()
     try:
-        if not _may_delete(session.store, key):
-            # The condition may need the right to read.
-            session.store.delete(key)
+        yield _judge_deletion(session)
     except StorageUnavailable as error:
         yield Seen.bad("delete", f"the verifier may not delete pending objects: {error.detail}")
         raise Aborted from None
-    yield Seen.good("delete", "the verifier may delete pending objects")
     session.may_delete_published = _may_delete(session.backend, f"{session.prefix}{os.urandom(16).hex()}")
+
+
+def _judge_deletion(session: Session) -> Seen:
+    """Delete what is not there, or else one upload; raises StorageUnavailable if the storage does not permit it."""
+    key = session.new_key()
+    allowed = Seen.good("delete", "the verifier may delete pending objects")
+    if _may_delete(session.store, key):
+        return allowed
+    try:
+        # The condition may need the right to read.
+        session.store.delete(key)
+    except StorageUnavailable:
+        if session.diagnosis is None or not session.diagnosis.hides_missing_objects:
+            raise
+    else:
+        return allowed
+    grant = session.grant(create_only=bool(session.create_only))
+    if not session.send(session.sign(grant)).is_accepted:
+        return Seen.unknown("delete", "the upload to delete was refused")
+    session.store.delete(grant.upload_key, head=session.store.head(grant.upload_key))
+    session.cleanup.forget(session.store, grant.upload_key)
+    return allowed
 
 
 def _may_delete(store: ObjectStore, key: str) -> bool:

@@ -47,6 +47,7 @@ def check_uploads(session: Session) -> Iterator[Seen]:
             if read != BODY or head.content_type != content_type:
                 yield Seen.bad("read", f"the upload is stored as {head.content_type!a} with {head.size} bytes")
                 continue
+            session.cleanup.can_read = True
             yield Seen.good("read", f"the verifier can read {way.described}")
             if head.content_disposition != grant.content_disposition:
                 yield Seen.bad("headers-kept", f"the storage lost the Content-Disposition of {way.described}")

@@ -23,6 +23,7 @@ class GcsDiagnosis:
     exposed_headers = ("etag",)
     can_limit_signer = True
     versions_need_a_right = False
+    hides_missing_objects = True
 
     def __init__(
         self,

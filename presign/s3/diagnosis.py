@@ -38,6 +38,7 @@ class S3Diagnosis:
     exposed_headers = ("etag",)
     can_limit_signer = True
     versions_need_a_right = True
+    hides_missing_objects = False
 
     def __init__(
         self,
