@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import datetime
 
 from presign.azure.account import Account
+from presign.backends.backend import SignedUpload
 from presign.backends.diagnosis import Observation, Wanted
+from presign.messages import Grant
 from presign.signing.quoting import quote_value
 
 _MAX_AGE_SECONDS = 600
@@ -31,6 +34,10 @@ class AzureDiagnosis:
         container = self._pending_container if is_pending else self._container
         parameters = f"restype=container&comp=list&maxresults=1&prefix={quote_value(prefix)}"
         return f"{self._signer.public_url}/{container}?{parameters}"
+
+    def sign_unguarded(self, grant: Grant, now: datetime) -> SignedUpload | None:
+        """Return None: no guard is needed here."""
+        return None
 
     def rights_of_signer(
         self, *, stored_key: str, missing_key: str, elsewhere_key: str | None

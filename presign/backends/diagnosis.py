@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Literal, Protocol, runtime_checkable
+
+from presign.backends.backend import SignedUpload
+from presign.messages import Grant
 
 Outcome = Literal["good", "bad", "unknown"]
 """What a test has shown; ``unknown`` if it could not be made, or shows nothing."""
@@ -62,6 +66,12 @@ class Diagnosis(Protocol):
 
     def list_url(self, prefix: str, *, is_pending: bool) -> str:
         """Return the URL, without a signature, that lists the objects under ``prefix`` as browsers reach it."""
+
+    def sign_unguarded(self, grant: Grant, now: datetime) -> SignedUpload | None:
+        """Return the signed upload of ``grant`` without the backend's guards, or None if it signs none.
+
+        Guards are headers that only keep others out, such as a condition that no copy can meet.
+        """
 
     def rights_of_signer(
         self, *, stored_key: str, missing_key: str, elsewhere_key: str | None

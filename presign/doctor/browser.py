@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from presign.doctor.sending import Answer
 from presign.doctor.session import Seen, Session, Way
-from presign.doctor.uploads import exposed
+from presign.doctor.uploads import exposed, guards_of
 from presign.testing.requests import UploadAttempt
 
 _OTHER_ORIGIN = "https://presign-doctor.invalid"
@@ -18,7 +18,8 @@ def check_pages(session: Session, way: Way) -> Iterator[Seen]:
     if session.origin is None:
         yield Seen.unknown("cors-preflight", "no origin was given (--origin)")
         return
-    attempt = session.sign(session.grant(create_only=way.create_only))
+    grant = session.grant(create_only=way.create_only)
+    attempt = session.sign(grant)
     names = sorted(name.lower() for name in attempt.headers)
     answer = _ask(session, attempt, session.origin, names)
     if _allows(answer, session.origin, attempt.method, names):
@@ -34,7 +35,9 @@ def check_pages(session: Session, way: Way) -> Iterator[Seen]:
             if not _allows(_ask(session, attempt, session.origin, [name]), session.origin, attempt.method, [name])
         ]
         listed = ", ".join(refused or names)
-        yield Seen.bad("cors-headers", f"{session.origin} may not send {listed} with {way.described}")
+        guards = guards_of(attempt, session.sign_unguarded(grant))
+        only_guards = " (only the guards of the tickets)" if refused and set(refused) <= set(guards) else ""
+        yield Seen.bad("cors-headers", f"{session.origin} may not send {listed} with {way.described}{only_guards}")
     else:
         yield Seen.bad(
             "cors-preflight",

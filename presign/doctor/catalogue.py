@@ -78,6 +78,13 @@ CATALOGUE: Mapping[str, Explanation] = MappingProxyType(
             "for "
             "a bucket policy, a network rule or a quota that denies the upload.",
         ),
+        "guards": _failure(
+            "The tickets have signed headers, the guards, that keep others from adding headers of their own. The "
+            "storage refuses them: it may check s3:PutObjectAcl for x-amz-acl, or not know one of them. So no browser "
+            "can upload with a PUT.",
+            "Set sign_guards=false, and run the doctor again: it then finds whether the storage obeys headers that "
+            "nobody signed. Or give the identity that signs the right s3:PutObjectAcl.",
+        ),
         "redirect": _failure(
             "The storage sends the upload to another address. Browsers do not follow that after a preflight request.",
             "Set the region and the endpoint of the bucket itself.",

@@ -167,6 +167,13 @@ class Session:
         self.sent_headers |= {name.lower() for name in attempt.headers}
         return attempt
 
+    def sign_unguarded(self, grant: Grant) -> UploadAttempt | None:
+        """Return the request of ``grant`` without guards, or None if the backend signs none; see Diagnosis."""
+        if self.diagnosis is None:
+            return None
+        signed = self.diagnosis.sign_unguarded(grant, datetime.now(timezone.utc))
+        return None if signed is None else UploadAttempt.of(signed, BODY)
+
     def send(self, attempt: UploadAttempt) -> Answer:
         """Send an upload as the page does."""
         return self.sender.attempt(attempt, origin=self.origin)

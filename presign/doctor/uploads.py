@@ -27,13 +27,15 @@ def check_uploads(session: Session) -> Iterator[Seen]:
         for content_type in session.content_types:
             grant = session.grant(create_only=way.create_only, content_type=content_type)
             session.current = "upload"
+            attempt = session.sign(grant)
             try:
-                answer = session.send(session.sign(grant))
+                answer = session.send(attempt)
             except StorageUnavailable as error:
                 yield Seen.bad("unreachable", f"{error.detail} to {way.described}")
                 continue
             if not answer.is_accepted:
-                yield refusal(answer, f"{way.described} of {content_type}", way.mechanism)
+                what = f"{way.described} of {content_type}"
+                yield _refused_guards(session, grant, attempt, answer, what) or refusal(answer, what, way.mechanism)
                 continue
             yield Seen.good("upload", f"the storage accepts {way.described} of {content_type}")
             session.current = "read"
@@ -273,11 +275,33 @@ def refusal(answer: Answer, what: str, mechanism: str) -> Seen:
         return Seen.bad("post", f"the storage answers {answer.status} to {what}")
     if answer.status in {400, 403} and answer.mentions("kms:"):
         return Seen.bad("kms", f"the storage answers {answer.status} to {what}, and names kms")
+    code = "parts" if mechanism == "parts" else "upload"
+    return Seen.bad(code, f"the storage answers {answer.status}{_named_code(answer)} to {what}")
+
+
+def _named_code(answer: Answer) -> str:
     found = _CODE.search(answer.body)
-    named = "" if found is None else f" ({found[1].decode()})"
+    return "" if found is None else f" ({found[1].decode()})"
+
+
+def _refused_guards(session: Session, grant: Grant, attempt: UploadAttempt, answer: Answer, what: str) -> Seen | None:
+    """Return the finding if the same upload is accepted without its guards, and None otherwise."""
+    unguarded = session.sign_unguarded(grant)
+    guards = guards_of(attempt, unguarded)
+    if unguarded is None or not guards or not session.send(unguarded).is_accepted:
+        return None
     return Seen.bad(
-        "parts" if mechanism == "parts" else "upload", f"the storage answers {answer.status}{named} to {what}"
+        "guards",
+        f"the storage answers {answer.status}{_named_code(answer)} to {what} with {', '.join(guards)}, and accepts it "
+        "without them",
     )
+
+
+def guards_of(attempt: UploadAttempt, unguarded: UploadAttempt | None) -> list[str]:
+    """Return the names of the guards, in lower case: the headers that ``unguarded`` does not have."""
+    if unguarded is None:
+        return []
+    return sorted({name.lower() for name in attempt.headers} - {name.lower() for name in unguarded.headers})
 
 
 def exposed(session: Session, answer: Answer, what: str) -> Iterator[Seen]:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from datetime import datetime
 from typing import Any
 
 from google.api_core.exceptions import GoogleAPICallError
 
+from presign.backends.backend import SignedUpload
 from presign.backends.diagnosis import Observation, Wanted
 from presign.backends.signature_v4_requests import SignatureV4Requests
 from presign.gcs.json_api import FAILURES, TIMEOUTS, JsonApi, failed
+from presign.messages import Grant
 from presign.signing.quoting import quote_value
 
 _PARTS_DAYS = 8
@@ -46,6 +49,10 @@ class GcsDiagnosis:
         """Return the URL that lists the bucket with the XML API."""
         requests = self._pending_requests if is_pending else self._requests
         return f"{requests.object_url('')}?list-type=2&max-keys=1&prefix={quote_value(prefix)}"
+
+    def sign_unguarded(self, grant: Grant, now: datetime) -> SignedUpload | None:
+        """Return None: no guard is needed here."""
+        return None
 
     def rights_of_signer(
         self, *, stored_key: str, missing_key: str, elsewhere_key: str | None

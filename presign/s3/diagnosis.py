@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from presign.backends.backend import SignedUpload
 from presign.backends.diagnosis import Observation, Wanted
 from presign.backends.signature_v4_requests import SignatureV4Requests
+from presign.messages import Grant
 from presign.s3.parts import S3Parts
 from presign.s3.requests import error_code, status_of
 from presign.signing.quoting import quote_value
@@ -51,6 +53,7 @@ class S3Diagnosis:
         verifier: S3Client,
         parts: S3Parts,
         browser_requests: SignatureV4Requests,
+        sign_unguarded: Callable[[Grant, datetime], SignedUpload] | None,
     ) -> None:
         self._bucket = bucket
         self._is_aws = is_aws
@@ -59,12 +62,17 @@ class S3Diagnosis:
         self._verifier = verifier
         self._parts = parts
         self._browser_requests = browser_requests
+        self._sign_unguarded = sign_unguarded
         partition = "aws-cn" if region.startswith("cn-") else "aws-us-gov" if region.startswith("us-gov-") else "aws"
         self._arn = f"arn:{partition}:s3:::{bucket}"
 
     def list_url(self, prefix: str, *, is_pending: bool) -> str:
         """Return the URL of ListObjectsV2."""
         return f"{self._browser_requests.object_url('')}?list-type=2&max-keys=1&prefix={quote_value(prefix)}"
+
+    def sign_unguarded(self, grant: Grant, now: datetime) -> SignedUpload | None:
+        """Return the upload without the guards of presign.s3.guards, if the backend signs them."""
+        return None if self._sign_unguarded is None else self._sign_unguarded(grant, now)
 
     def rights_of_signer(
         self, *, stored_key: str, missing_key: str, elsewhere_key: str | None

@@ -101,6 +101,35 @@ FAULTS: tuple[Fault[Set], ...] = (
         causes=frozenset({"parts"}),
     ),
     Fault(
+        name="a signer without the right to the access control list that guards set",
+        setting=Set(options={"sign_guards": True, "upload_method": "put"}),
+        code="guards",
+        severity=_FAILURE,
+        sentence=(
+            r"answers 403 \(AccessDenied\) to a PUT of application/octet-stream with x-amz-acl, x-amz-copy-if-match, "
+            "x-amz-copy-source-if-match, and accepts it without them"
+        ),
+    ),
+    Fault(
+        name="CORS without the guards of the tickets",
+        setting=Set(
+            bucket={
+                "cors": (
+                    replace(CORS, allowed_headers=("content-type", "content-disposition", "cache-control", "if-*")),
+                )
+            },
+            signer=(SIGNS, right("PutObjectAcl", prefix="pending/")),
+            options={"sign_guards": True, "upload_method": "put"},
+        ),
+        code="cors-headers",
+        severity=_FAILURE,
+        sentence=(
+            f"{ORIGIN} may not send x-amz-acl, x-amz-copy-if-match, x-amz-copy-source-if-match with a PUT "
+            r"\(only the guards of the tickets\)"
+        ),
+        paste='"x-amz-acl"',
+    ),
+    Fault(
         name="a verifier that may not read",
         setting=Set(verifier=(right("DeleteObject", prefix="pending/"), *_verifier_without(READS_AND_DELETES))),
         code="read",
