@@ -20,6 +20,7 @@ class AzureDiagnosis:
 
     exposed_headers: tuple[str, ...] = ()
     versions_need_a_right = True
+    guard_names: frozenset[str] = frozenset()
     hides_missing_objects = False
 
     def __init__(self, *, signer: Account, verifier: Account, container: str, pending_container: str) -> None:
@@ -49,6 +50,14 @@ class AzureDiagnosis:
         """Return that Azure deletes blocks by itself, which its documentation says; nothing is asked."""
         return Observation(
             code="parts-expiry", outcome="good", detail="Azure deletes blocks that nobody commits after a week"
+        )
+
+    def pending_expiry(self, key: str) -> Observation:
+        """Return that it is unknown: only Azure's Resource Manager shows the rules of an account."""
+        return Observation(
+            code="pending-expiry",
+            outcome="unknown",
+            detail="only Azure's Resource Manager shows the lifecycle rules of an account",
         )
 
     def remedy(self, code: str, wanted: Wanted) -> str | None:

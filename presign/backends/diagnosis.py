@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal, Protocol, runtime_checkable
@@ -64,14 +64,21 @@ class Diagnosis(Protocol):
     def hides_missing_objects(self) -> bool:
         """Whether a missing object cannot be deleted without the right to list, so that a refusal shows nothing."""
 
+    @property
+    def guard_names(self) -> Set[str]:
+        """The names, in lower case, of the headers that tickets carry only to keep others out; see sign_unguarded."""
+
     def list_url(self, prefix: str, *, is_pending: bool) -> str:
         """Return the URL, without a signature, that lists the objects under ``prefix`` as browsers reach it."""
 
     def sign_unguarded(self, grant: Grant, now: datetime) -> SignedUpload | None:
-        """Return the signed upload of ``grant`` without the backend's guards, or None if it signs none.
+        """Return the signed upload of ``grant`` without guards, or None if the backend signs none.
 
-        Guards are headers that only keep others out, such as a condition that no copy can meet.
+        Guards are signed headers that only keep others from adding their own, such as a condition that no copy meets.
         """
+
+    def pending_expiry(self, key: str) -> Observation:
+        """Say whether the storage itself deletes the pending object under ``key`` if nobody completes it."""
 
     def rights_of_signer(
         self, *, stored_key: str, missing_key: str, elsewhere_key: str | None

@@ -126,6 +126,11 @@ CATALOGUE: Mapping[str, Explanation] = MappingProxyType(
             "Parts of uploads that nobody finishes stay, invisible in listings, and cost money.",
             "Add a lifecycle rule that aborts incomplete uploads after 8 days.",
         ),
+        "pending-expiry": _warning(
+            "No rule of the storage deletes pending uploads that nobody completes. They stay, and cost money, unless "
+            "presign sweep runs regularly.",
+            "Add a lifecycle rule that deletes what is under the pending prefix after 9 days, or run presign sweep.",
+        ),
         "versions": _warning(
             "The bucket keeps versions, and the identity that verifies may not delete them. Files that completion "
             "refused stay as earlier versions, and so did the doctor's own.",
@@ -146,6 +151,11 @@ CATALOGUE: Mapping[str, Explanation] = MappingProxyType(
             "The storage allows the page's origin, but not the headers that tickets have. Browsers do not send the "
             "upload.",
             "Allow these headers in the storage's CORS rules.",
+        ),
+        "cors-checksum": _warning(
+            "Browsers do not send an upload with the header that has its SHA-256. So no upload works for a policy that "
+            "requires one.",
+            "Allow the header in the storage's CORS rules, if a policy has require_sha256.",
         ),
         "cors-answer": _failure(
             "The storage's answer to an upload does not name the page's origin, so the page cannot read it. Uploads "
@@ -183,11 +193,12 @@ CATALOGUE: Mapping[str, Explanation] = MappingProxyType(
         "unsigned-copy": _failure(
             "With a header that nobody signed, a client copies any object that the signer may read into its own "
             "upload.",
-            "Deny copies to the identity that signs, sign and verify with two identities, or use upload_method=post.",
+            "Leave sign_guards at its default, deny copies to the identity that signs, or sign and verify with two "
+            "identities.",
         ),
         "unsigned-acl": _failure(
             "With a header that nobody signed, a client makes its upload public before it is verified.",
-            "Disable access control lists for the bucket, or use upload_method=post.",
+            "Leave sign_guards at its default, disable access control lists for the bucket, or use upload_method=post.",
         ),
         "unsigned-attributes": _warning(
             "With a header that nobody signed, a client gives its upload tags, a storage class or a key of its own. "

@@ -15,7 +15,14 @@ from presign.doctor.report import Finding, Report
 from presign.doctor.session import Aborted, Seen, Session, Way
 from presign.doctor.tampering import check_forgeries, check_rules, check_unsigned_headers
 from presign.doctor.transport import check_clock, check_settings, check_tls
-from presign.doctor.uploads import check_listing, check_parts, check_publication, check_uploads, check_versions
+from presign.doctor.uploads import (
+    check_listing,
+    check_parts,
+    check_pending_expiry,
+    check_publication,
+    check_uploads,
+    check_versions,
+)
 from presign.errors import ConfigurationError, CredentialsUnavailable, StorageUnavailable
 from presign.keys import check_prefix
 from presign.parts import files_in_parts
@@ -189,6 +196,7 @@ def _run(session: Session, add: Callable[[Seen], None]) -> None:
         check_publication,
         check_parts,
         check_versions,
+        check_pending_expiry,
         check_listing,
         check_rights,
         check_tls,

@@ -167,6 +167,11 @@ class Session:
         self.sent_headers |= {name.lower() for name in attempt.headers}
         return attempt
 
+    def guards_of(self, attempt: UploadAttempt) -> list[str]:
+        """Return the names of the guards that a request carries; see Diagnosis."""
+        names = frozenset[str]() if self.diagnosis is None else self.diagnosis.guard_names
+        return sorted(name for name in map(str.lower, attempt.headers) if name in names)
+
     def sign_unguarded(self, grant: Grant) -> UploadAttempt | None:
         """Return the request of ``grant`` without guards, or None if the backend signs none; see Diagnosis."""
         if self.diagnosis is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
@@ -10,6 +11,7 @@ from typing import Literal
 from presign.backends.backend import AlreadyPublished, ObjectChanged, ObjectStore
 from presign.backends.parts import KeyTaken, NoSuchUpload, PartsStore, PartToSign
 from presign.doctor.access import judge_published
+from presign.doctor.browser import ask_before, judge_exposed
 from presign.doctor.sending import Answer
 from presign.doctor.session import BODY, LIFETIME, Seen, Session, Way
 from presign.errors import StorageUnavailable
@@ -39,13 +41,17 @@ def check_uploads(session: Session) -> Iterator[Seen]:
                 continue
             yield Seen.good("upload", f"the storage accepts {way.described} of {content_type}")
             session.current = "read"
-            head = session.store.head(grant.upload_key)
-            if head is None:
-                yield Seen.bad("read", "the verifier does not find an upload that the storage has accepted")
+            try:
+                head = session.store.head(grant.upload_key)
+                if head is None:
+                    yield Seen.bad("read", "the verifier does not find an upload that the storage has accepted")
+                    continue
+                if way not in session.working_ways:
+                    session.working_ways.append(way)
+                read = session.store.read(grant.upload_key, offset=0, length=len(BODY), etag=head.etag)
+            except StorageUnavailable as error:
+                yield _failed("read", error, f"the verifier cannot read {way.described}")
                 continue
-            if way not in session.working_ways:
-                session.working_ways.append(way)
-            read = session.store.read(grant.upload_key, offset=0, length=len(BODY), etag=head.etag)
             if read != BODY or head.content_type != content_type:
                 yield Seen.bad("read", f"the upload is stored as {head.content_type!a} with {head.size} bytes")
                 continue
@@ -83,7 +89,7 @@ def check_publication(session: Session) -> Iterator[Seen]:
     try:
         published = session.backend.publish(grant, head)
     except StorageUnavailable as error:
-        yield Seen.bad("publish", f"the verifier cannot publish an upload: {error.detail}")
+        yield _failed("publish", error, "the verifier cannot publish an upload")
         return
     except AlreadyPublished:
         yield Seen.bad("publish", "the storage says that there is an object under a key that is new")
@@ -119,6 +125,16 @@ def check_versions(session: Session) -> Iterator[Seen]:
             yield Seen.bad(
                 "versions", f"a deleted upload stays as a version; so does everything that is deleted under {folder}"
             )
+
+
+def check_pending_expiry(session: Session) -> Iterator[Seen]:
+    """Find out whether the storage deletes pending uploads that nobody completes."""
+    if session.pending_prefix is None or session.diagnosis is None or not session.working_ways:
+        return
+    session.current = "pending-expiry"
+    grant = session.grant(create_only=session.working_ways[-1].create_only)
+    if session.send(session.sign(grant)).is_accepted:
+        yield Seen.of(session.diagnosis.pending_expiry(grant.upload_key))
 
 
 def check_listing(session: Session) -> Iterator[Seen]:
@@ -159,10 +175,11 @@ def check_parts(session: Session) -> Iterator[Seen]:
     try:
         first = _begin(session, store)
         yield from _send_parts(session, store, first)
+        yield from _copy_into_part(session, store)
         if Rule.CREATE_ONLY in store.enforces(first):
             yield from _refuse_second(session, store, _begin(session, store, first.upload_key))
     except StorageUnavailable as error:
-        yield Seen.bad("parts", f"an upload in parts fails: {error.detail}")
+        yield _failed("parts", error, "an upload in parts fails")
     except (KeyTaken, NoSuchUpload) as error:
         yield Seen.bad("parts", f"the storage confuses an upload in parts with another one ({type(error).__name__})")
 
@@ -205,6 +222,7 @@ def _send_parts(session: Session, store: PartsStore, grant: GrantInParts) -> Ite
     rules = store.enforces(grant)
     attempt = _part(session, store, grant)
     shown = set[Rule]()
+    yield from _ask_before_parts(session, store, grant)
     if Rule.SIZE in rules:
         answers = [session.send(attempt.with_body(body)) for body in (BODY[:-1], BODY + b"!")]
         if any(answer.is_accepted for answer in answers):
@@ -217,7 +235,7 @@ def _send_parts(session: Session, store: PartsStore, grant: GrantInParts) -> Ite
         yield refusal(answer, "a part", "parts")
         return
     if session.origin is not None and store.answers_with_etag:
-        yield from exposed(session, answer, "a part")
+        yield from judge_exposed(session, answer, "a part")
     parts = store.list_parts(grant)
     if [(part.number, part.size) for part in parts] != [(1, len(BODY))]:
         yield Seen.bad("parts", f"the storage lists {len(parts)} parts of an upload with one")
@@ -235,6 +253,37 @@ def _send_parts(session: Session, store: PartsStore, grant: GrantInParts) -> Ite
     session.has_shown("parts", *(shown & rules))
 
 
+def _ask_before_parts(session: Session, store: PartsStore, grant: GrantInParts) -> Iterator[Seen]:
+    """Ask for a part as a page does, with a SHA-256 too if the store checks it."""
+    if session.origin is None:
+        return
+    session.current = "cors-preflight"
+    digest = hashlib.sha256(BODY).hexdigest()
+    hashed = _part(session, store, grant, digest) if store.checks_sha256(grant) else None
+    yield from ask_before(session, session.origin, _part(session, store, grant), "a part", with_checksum=hashed)
+
+
+def _copy_into_part(session: Session, store: PartsStore) -> Iterator[Seen]:
+    """Add the source of a copy, which nobody signed, to a part; the source has another size, which a listing shows."""
+    if not session.working_ways:
+        return
+    session.current = "unsigned-copy"
+    body = BODY + b"!!"
+    source_grant = session.grant(create_only=session.working_ways[-1].create_only, size=len(body))
+    source = session.sign(source_grant, body=body)
+    if not session.send(source).is_accepted:
+        yield Seen.unknown("unsigned-copy", "the upload to copy into a part was refused")
+        return
+    for headers in source.copy_headers(session.object_url(source_grant, source)):
+        grant = _begin(session, store)
+        session.send(_part(session, store, grant).with_headers(headers))
+        if any(part.size == len(body) for part in store.list_parts(grant)):
+            listed = ", ".join(headers)
+            yield Seen.bad("unsigned-copy", f"the storage obeys {listed} in a part, which nobody signed")
+            return
+    yield Seen.good("unsigned-copy", "a client cannot copy another object into a part")
+
+
 def _refuse_second(session: Session, store: PartsStore, grant: GrantInParts) -> Iterator[Seen]:
     """Commit another upload to a key that has an object by now."""
     if not session.send(_part(session, store, grant)).is_accepted:
@@ -248,9 +297,13 @@ def _refuse_second(session: Session, store: PartsStore, grant: GrantInParts) -> 
     yield Seen.bad("rule-create-only", "the storage commits parts over an object")
 
 
-def _part(session: Session, store: PartsStore, grant: GrantInParts) -> UploadAttempt:
-    (request,), _ = store.sign(grant, [PartToSign(1, len(BODY))], datetime.now(timezone.utc), expires_in=LIFETIME)
-    return _attempt(request)
+def _part(session: Session, store: PartsStore, grant: GrantInParts, sha256: str | None = None) -> UploadAttempt:
+    part = PartToSign(1, len(BODY), sha256)
+    (request,), _ = store.sign(grant, [part], datetime.now(timezone.utc), expires_in=LIFETIME)
+    attempt = _attempt(request)
+    session.sent_methods.add(attempt.method)
+    session.sent_headers |= {name.lower() for name in attempt.headers}
+    return attempt
 
 
 def _attempt(request: PartRequest) -> UploadAttempt:
@@ -279,6 +332,11 @@ def refusal(answer: Answer, what: str, mechanism: str) -> Seen:
     return Seen.bad(code, f"the storage answers {answer.status}{_named_code(answer)} to {what}")
 
 
+def _failed(code: str, error: StorageUnavailable, what: str) -> Seen:
+    """Return the finding for a call that the storage refused, perhaps because KMS does."""
+    return Seen.bad("kms" if "(kms:" in error.detail else code, f"{what}: {error.detail}")
+
+
 def _named_code(answer: Answer) -> str:
     found = _CODE.search(answer.body)
     return "" if found is None else f" ({found[1].decode()})"
@@ -286,30 +344,12 @@ def _named_code(answer: Answer) -> str:
 
 def _refused_guards(session: Session, grant: Grant, attempt: UploadAttempt, answer: Answer, what: str) -> Seen | None:
     """Return the finding if the same upload is accepted without its guards, and None otherwise."""
-    unguarded = session.sign_unguarded(grant)
-    guards = guards_of(attempt, unguarded)
-    if unguarded is None or not guards or not session.send(unguarded).is_accepted:
+    guards = session.guards_of(attempt)
+    unguarded = session.sign_unguarded(grant) if guards else None
+    if unguarded is None or not session.send(unguarded).is_accepted:
         return None
     return Seen.bad(
         "guards",
         f"the storage answers {answer.status}{_named_code(answer)} to {what} with {', '.join(guards)}, and accepts it "
         "without them",
     )
-
-
-def guards_of(attempt: UploadAttempt, unguarded: UploadAttempt | None) -> list[str]:
-    """Return the names of the guards, in lower case: the headers that ``unguarded`` does not have."""
-    if unguarded is None:
-        return []
-    return sorted({name.lower() for name in attempt.headers} - {name.lower() for name in unguarded.headers})
-
-
-def exposed(session: Session, answer: Answer, what: str) -> Iterator[Seen]:
-    """Say whether a page can read the headers of an answer that uploaders need."""
-    wanted = () if session.diagnosis is None else session.diagnosis.exposed_headers
-    shown = {name.strip().lower() for name in answer.headers.get("Access-Control-Expose-Headers", "").split(",")}
-    missing = [name for name in wanted if name not in shown and "*" not in shown]
-    if missing:
-        yield Seen.bad("cors-exposed", f"the answer to {what} does not expose {', '.join(missing)}")
-    elif wanted:
-        yield Seen.good("cors-exposed", f"the answer to {what} exposes {', '.join(wanted)}")

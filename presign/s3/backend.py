@@ -295,7 +295,8 @@ class S3Backend:
             verifier=self._verifier_client,
             parts=self._parts,
             browser_requests=self._browser_requests,
-            sign_unguarded=partial(self._sign_upload, guards={}) if self._guards else None,
+            guard_names=frozenset(self._guards),
+            sign_unguarded=partial(self._sign_upload, guards={}),
         )
 
     def check(self, *, lifetime: timedelta = MAX_CLOCK_SKEW) -> None:

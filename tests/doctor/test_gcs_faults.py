@@ -22,6 +22,7 @@ from tests.doctor.s3_store import ORIGIN
 _FAILURE, _WARNING = Severity.FAILURE, Severity.WARNING
 _RULE = page_rule(ORIGIN)
 _ABORT = {"action": {"type": "AbortIncompleteMultipartUpload"}, "condition": {"age": 8}}
+_EXPIRE = {"action": {"type": "Delete"}, "condition": {"age": 9, "matchesPrefix": ["pending/"]}}
 _BUCKET, _PENDING = "uploads", "waiting"
 
 
@@ -73,11 +74,21 @@ FAULTS: tuple[Fault[Changed], ...] = (
     ),
     Fault(
         name="no rule for unfinished parts",
-        setting=Changed(store={"lifecycle": ()}),
+        setting=Changed(store={"lifecycle": (_EXPIRE,)}),
         code="parts-expiry",
         severity=_WARNING,
         sentence="no rule deletes the parts of unfinished uploads",
         paste="AbortIncompleteMultipartUpload",
+    ),
+    Fault(
+        name="no rule for pending uploads, but one for old versions",
+        setting=Changed(
+            store={"lifecycle": (_ABORT, {**_EXPIRE, "condition": {"age": 9, "isLive": False}})},
+        ),
+        code="pending-expiry",
+        severity=_WARNING,
+        sentence="no rule deletes pending uploads that nobody completes",
+        paste='"matchesPrefix": [\n          "pending/"',
     ),
     Fault(
         name="a signer that may not create objects",
@@ -132,7 +143,7 @@ def _examine(accounts: Mapping[str, Path], changed: Changed) -> tuple[Report, li
     keys = {name: trusted_account(path) for name, path in accounts.items()}
     emails = {name: next(iter(trusted)) for name, trusted in keys.items()}
     store: dict[str, Any] = {
-        "cors": (_RULE,), "pending_public": None, "listed": False, "lifecycle": (_ABORT,), "signer": (_SIGNS,),
+        "cors": (_RULE,), "pending_public": None, "listed": False, "lifecycle": (_ABORT, _EXPIRE), "signer": (_SIGNS,),
         "verifier": _VERIFIES, **changed.store,
     }  # fmt: skip
     buckets = {

@@ -81,7 +81,7 @@ def test_from_nothing_through_the_doctor_to_an_upload_through_the_page(
         verdict = run_doctor(directory, origin=page, **settings)
         assert verdict.exit_code == 0, verdict.text
         # A key signs, and no identity.
-        assert set(verdict.of("unknown")) == {"signer-writes-elsewhere"}, verdict.text
+        assert set(verdict.of("unknown")) == {"pending-expiry", "signer-writes-elsewhere"}, verdict.text
         url = upload_through_the_page(directory, page_port=page_port, **settings)
         assert url.startswith(f"{azurite.account_url}/from-nothing/public/")
         assert http.get(url).content == PNG

@@ -51,7 +51,7 @@ def test_from_nothing_through_the_doctor_to_an_upload_through_the_page(
         verdict = run_doctor(directory, origin=page, **settings)
         assert verdict.exit_code == 0, verdict.text
         # The verifier may neither delete what is published nor read the lifecycle rules, which SeaweedFS has.
-        assert set(verdict.of("unknown")) == {"parts-expiry", "public-read", "publish"}, verdict.text
+        assert set(verdict.of("unknown")) == {"parts-expiry", "pending-expiry", "public-read", "publish"}, verdict.text
         url = upload_through_the_page(directory, page_port=page_port, **settings)
         assert url.startswith(f"{cloud.endpoint_url}/{outputs['bucket']}/public/")
         assert http.get(url).content == PNG
