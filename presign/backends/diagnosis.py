@@ -29,7 +29,6 @@ class Wanted:
 
     - ``origin``: the page's origin, such as ``https://app.example.com``; None if it is not known.
     - ``methods``, ``headers``: those of the tickets; headers are in lower case, sorted.
-    - ``exposed``: the headers of answers that the JavaScript client reads.
     - ``pending_prefix``: None if uploads go straight to ``prefix``.
     """
 
@@ -38,7 +37,6 @@ class Wanted:
     origin: str | None
     methods: tuple[str, ...]
     headers: tuple[str, ...]
-    exposed: tuple[str, ...]
 
 
 class Diagnosis(Protocol):

@@ -34,7 +34,7 @@ _MAX_AGE_SECONDS = 600
 # For the policy of the key, where "*" is the key itself.
 _ALLOW_KEY = {
     "Effect": "Allow",
-    "Principal": {"AWS": "THE ARN OF THE IDENTITY THAT SIGNS"},
+    "Principal": {"AWS": "THE ARN OF THE IDENTITY"},
     "Action": ["kms:GenerateDataKey", "kms:Decrypt"],
     "Resource": "*",
 }

@@ -148,7 +148,7 @@ def test_an_account_whose_keys_are_disabled_is_found() -> None:
         is_by_key = request.headers.get("authorization", "").startswith("SharedKey ")
         assert is_by_key or "sig" in request.query_params
         seen.append(request.method)
-        body = f'<?xml version="1.0" encoding="utf-8"?><Error><Code>{code}</Code><Message>Keys are disabled.</Message></Error>'
+        body = f"<Error><Code>{code}</Code><Message>Keys are disabled.</Message></Error>"
         answer = Response(body, status_code=403, media_type="application/xml", headers={"x-ms-error-code": code})
         await answer(scope, receive, send)
 
