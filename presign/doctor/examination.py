@@ -63,8 +63,8 @@ def examine(
     - ``ssl_context``: how to trust the storage's certificate; by default the system's way.
     - ``report_finding``: called with each finding as soon as it is made.
 
-    An examination takes about two hundred small requests. Raises ConfigurationError for a wrong prefix or origin; what is
-    wrong with the storage is in the report.
+    An examination takes about two hundred small requests. Raises ConfigurationError for a wrong prefix or origin; what
+    is wrong with the storage is in the report.
 
     ::
 
