@@ -168,8 +168,8 @@ class Target:
 class GcsRight:
     """Permissions such as `create`, for `storage.objects.create`, on the objects of one bucket below a prefix.
 
-    The permissions are create, get, list and delete, and listParts, abort and listUploads for
-    `storage.multipartUploads`; a bucket None stands for each.
+    The permissions are create, get, list and delete; listParts, abort and listUploads for `storage.multipartUploads`;
+    and getBucket for `storage.buckets.get`. A bucket None stands for each.
     """
 
     permissions: frozenset[str]

@@ -101,6 +101,8 @@ class GcsJson:
         match parts:
             case ["b", name] if received.method == "GET":
                 rules = [dict(rule) for rule in self._store.bucket(name).lifecycle]
+                if not self._store.may(identity, "getBucket", name):
+                    raise Refusal(403, "forbidden", f"{identity} does not have storage.buckets.get access.")
                 lifecycle = {"lifecycle": {"rule": rules}} if rules else {}
                 return JSONResponse(
                     {"kind": "storage#bucket", "id": name, "name": name, "metageneration": "1", **lifecycle}

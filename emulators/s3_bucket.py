@@ -101,7 +101,8 @@ class S3Bucket:
     """Objects by key, CORS rules, and the prefix that anybody may read (None: nobody).
 
     `listed_by_anybody` lets everybody list the bucket. The bucket's policy denies a signature older than
-    `max_signature_age_seconds`. The objects are under a KMS key that the identities of `kms_denied_to` may not use.
+    `max_signature_age_seconds`. The objects are under a KMS key: the identities of `kms_denied_to` may not write with
+    it, and those of `kms_decrypt_denied_to` may not read.
     `objects` has what a read without a version finds. In a `versioned` bucket `versions` has every version of a key,
     oldest first; None stands for a delete marker.
     """
@@ -112,6 +113,7 @@ class S3Bucket:
     listed_by_anybody: bool = False
     max_signature_age_seconds: int | None = None
     kms_denied_to: frozenset[str] = frozenset()
+    kms_decrypt_denied_to: frozenset[str] = frozenset()
     versioned: bool = False
     versions: dict[str, dict[str, S3Object | None]] = field(default_factory=dict)
     uploads: dict[str, MultipartUpload] = field(default_factory=dict)

@@ -149,6 +149,7 @@ def _source(values: Mapping[str, str], buckets: Mapping[str, S3Bucket], caller: 
     if bucket is None:
         raise Refusal(404, "NoSuchBucket", "The specified bucket does not exist")
     caller.require("GetObjectVersion" if version else "GetObject", name, key)
+    caller.require_kms("Decrypt", bucket.kms_decrypt_denied_to)
     if not version and key not in bucket.objects:
         # Who may not list the bucket does not learn that a key is free.
         caller.require("ListBucket", name)

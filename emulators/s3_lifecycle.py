@@ -1,7 +1,9 @@
-"""Lifecycle rules of an S3 bucket: what they say to a new upload in parts. The S3 reference aborts nothing itself.
+"""Lifecycle rules of an S3 bucket: what they say to a new upload in parts, and of an object.
 
-Source: Amazon S3 API Reference, "CreateMultipartUpload" (`x-amz-abort-date`, `x-amz-abort-rule-id`); Amazon S3 User
-Guide, "Lifecycle configuration elements".
+The S3 reference aborts and deletes nothing itself.
+
+Source: Amazon S3 API Reference, "CreateMultipartUpload" (`x-amz-abort-date`, `x-amz-abort-rule-id`) and
+"HeadObject" (`x-amz-expiration`); Amazon S3 User Guide, "Lifecycle configuration elements".
 """
 
 from __future__ import annotations
@@ -15,11 +17,15 @@ from typing import Any
 
 @dataclass(frozen=True, kw_only=True)
 class LifecycleRule:
-    """One rule for the keys with a prefix; `abort_after_days` is None if it aborts no uploads."""
+    """One rule for the keys with a prefix; `abort_after_days` is None if it aborts no uploads.
+
+    `expire_after_days` is None if it deletes no objects.
+    """
 
     rule_id: str
     prefix: str = ""
     abort_after_days: int | None = None
+    expire_after_days: int | None = None
     is_enabled: bool = True
 
     @classmethod
@@ -29,6 +35,7 @@ class LifecycleRule:
             rule_id=rule["ID"],
             prefix=rule["Filter"]["Prefix"],
             abort_after_days=rule.get("AbortIncompleteMultipartUpload", {}).get("DaysAfterInitiation"),
+            expire_after_days=rule.get("Expiration", {}).get("Days"),
             is_enabled=rule["Status"] == "Enabled",
         )
 
@@ -44,6 +51,19 @@ def abort_headers(rules: Iterable[LifecycleRule], key: str, now: datetime) -> di
         return {}
     date, rule_id = min(dates)
     return {"x-amz-abort-date": format_datetime(date, usegmt=True), "x-amz-abort-rule-id": rule_id}
+
+
+def expiration_headers(rules: Iterable[LifecycleRule], key: str, stored_at: datetime) -> dict[str, str]:
+    """The header of an object that says when the earliest rule deletes it; none if no rule does."""
+    dates = [
+        (_midnight_after(stored_at, rule.expire_after_days), rule.rule_id)
+        for rule in rules
+        if rule.is_enabled and rule.expire_after_days is not None and key.startswith(rule.prefix)
+    ]
+    if not dates:
+        return {}
+    date, rule_id = min(dates)
+    return {"x-amz-expiration": f'expiry-date="{format_datetime(date, usegmt=True)}", rule-id="{rule_id}"'}
 
 
 def _midnight_after(now: datetime, days: int) -> datetime:

@@ -152,6 +152,8 @@ def complete_upload(
     """Make the object of the parts that the XML document lists."""
     upload = find_upload(received, target)
     caller.require("PutObject", target.name, target.key)
+    # S3 reads the parts to join them.
+    caller.require_kms("Decrypt", target.bucket.kms_decrypt_denied_to)
     conditions = writing_conditions(header_values(received))
     if "if-match" in conditions:
         raise Refusal(501, "NotImplemented", "Completion with If-Match is not part of this server.")

@@ -50,6 +50,7 @@ from emulators.s3_bucket import (
 )
 from emulators.s3_checksums import BodyChecks, checksum_headers
 from emulators.s3_copying import COPY_SOURCE, copy_object, upload_part_copy
+from emulators.s3_lifecycle import expiration_headers
 from emulators.s3_listing import access_control_list, list_objects
 from emulators.s3_parts import (
     PartLimits,
@@ -210,6 +211,8 @@ class S3Reference:
         caller = self._caller(received) if needs_caller else None
         if caller is not None:
             caller.require(_reading_action(received), target.name, target.key)
+            if received.method == "GET":
+                caller.require_kms("Decrypt", target.bucket.kms_decrypt_denied_to)
         if target.stored is None and version is None and (caller is None or not caller.may("ListBucket", target.name)):
             # Who may not list the bucket does not learn that a key is free.
             raise Refusal(403, "AccessDenied", "Access Denied")
@@ -228,7 +231,11 @@ class S3Reference:
             received,
             body=stored.body,
             etag=stored.etag,
-            headers={**_object_headers(stored, shows_tags=shows_tags), **overrides},
+            headers={
+                **_object_headers(stored, shows_tags=shows_tags),
+                **expiration_headers(target.bucket.lifecycle, target.key, stored.last_modified),
+                **overrides,
+            },
             whole_object_headers=checksum_headers(stored.checksums) if wants_checksums else {},
         )
 
@@ -423,9 +430,7 @@ def _object_headers(stored: S3Object, *, shows_tags: bool) -> dict[str, str]:
 
 
 def _require_writing(caller: Caller, target: Target, values: Mapping[str, str]) -> None:
-    if caller.key_id in target.bucket.kms_denied_to:
-        message = f"User: {caller.key_id} is not authorized to perform: kms:GenerateDataKey on this resource"
-        raise Refusal(403, "AccessDenied", message)
+    caller.require_kms("GenerateDataKey", target.bucket.kms_denied_to)
     sets_acl = bool({"acl", "x-amz-acl"} & set(values))
     sets_tags = bool({"tagging", "x-amz-tagging"} & set(values))
     caller.require_writing(target.name, target.key, sets_acl=sets_acl, sets_tags=sets_tags)

@@ -5,7 +5,7 @@ Sources: Amazon S3, "Actions, resources, and condition keys"; for each leniency 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from enum import Enum, auto
 
@@ -109,6 +109,12 @@ class Caller:
         """Refuse what no right allows."""
         if not self.may(action, bucket, key, copy_source=copy_source):
             message = f"User: {self.key_id} is not authorized to perform: s3:{action}"
+            raise Refusal(403, "AccessDenied", message)
+
+    def require_kms(self, action: str, denied_to: Set[str]) -> None:
+        """Refuse those who may not use the KMS key of a bucket."""
+        if self.key_id in denied_to:
+            message = f"User: {self.key_id} is not authorized to perform: kms:{action} on this resource"
             raise Refusal(403, "AccessDenied", message)
 
     def require_writing(

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import datetime
 
 from presign.azure.account import Account
+from presign.backends.backend import SignedUpload
 from presign.backends.diagnosis import Observation, Wanted
+from presign.messages import Grant
 from presign.signing.quoting import quote_value
 
 _MAX_AGE_SECONDS = 600
@@ -17,6 +20,8 @@ class AzureDiagnosis:
 
     exposed_headers: tuple[str, ...] = ()
     versions_need_a_right = True
+    guard_names: frozenset[str] = frozenset()
+    hides_missing_objects = False
 
     def __init__(self, *, signer: Account, verifier: Account, container: str, pending_container: str) -> None:
         self._signer = signer
@@ -31,6 +36,10 @@ class AzureDiagnosis:
         parameters = f"restype=container&comp=list&maxresults=1&prefix={quote_value(prefix)}"
         return f"{self._signer.public_url}/{container}?{parameters}"
 
+    def sign_unguarded(self, grant: Grant, now: datetime) -> SignedUpload | None:
+        """Return None: no guard is needed here."""
+        return None
+
     def rights_of_signer(
         self, *, stored_key: str, missing_key: str, elsewhere_key: str | None
     ) -> Iterator[Observation]:
@@ -41,6 +50,14 @@ class AzureDiagnosis:
         """Return that Azure deletes blocks by itself, which its documentation says; nothing is asked."""
         return Observation(
             code="parts-expiry", outcome="good", detail="Azure deletes blocks that nobody commits after a week"
+        )
+
+    def pending_expiry(self, key: str) -> Observation:
+        """Return that it is unknown: only Azure's Resource Manager shows the rules of an account."""
+        return Observation(
+            code="pending-expiry",
+            outcome="unknown",
+            detail="only Azure's Resource Manager shows the lifecycle rules of an account",
         )
 
     def remedy(self, code: str, wanted: Wanted) -> str | None:

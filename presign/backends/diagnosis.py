@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Literal, Protocol, runtime_checkable
+
+from presign.backends.backend import SignedUpload
+from presign.messages import Grant
 
 Outcome = Literal["good", "bad", "unknown"]
 """What a test has shown; ``unknown`` if the test could not be made, or showed nothing."""
@@ -25,7 +29,6 @@ class Wanted:
 
     - ``origin``: the page's origin, such as ``https://app.example.com``; None if it is not known.
     - ``methods``, ``headers``: those of the tickets; headers are in lower case, sorted.
-    - ``exposed``: the headers of answers that the JavaScript client reads.
     - ``pending_prefix``: None if uploads go straight to ``prefix``.
     """
 
@@ -34,7 +37,6 @@ class Wanted:
     origin: str | None
     methods: tuple[str, ...]
     headers: tuple[str, ...]
-    exposed: tuple[str, ...]
 
 
 class Diagnosis(Protocol):
@@ -56,8 +58,25 @@ class Diagnosis(Protocol):
     def versions_need_a_right(self) -> bool:
         """Whether an identity needs another right to delete an object's version than to delete the object."""
 
+    @property
+    def hides_missing_objects(self) -> bool:
+        """Whether a missing object cannot be deleted without the right to list, so that a refusal shows nothing."""
+
+    @property
+    def guard_names(self) -> Set[str]:
+        """The names, in lower case, of the headers that tickets carry only to keep others out; see sign_unguarded."""
+
     def list_url(self, prefix: str, *, is_pending: bool) -> str:
         """Return the unsigned URL, as browsers reach the storage, that lists the objects under ``prefix``."""
+
+    def sign_unguarded(self, grant: Grant, now: datetime) -> SignedUpload | None:
+        """Return the signed upload of ``grant`` without guards, or None if the backend signs none.
+
+        Guards are signed headers that only keep others from adding their own, such as a condition that no copy meets.
+        """
+
+    def pending_expiry(self, key: str) -> Observation:
+        """Say whether the storage itself deletes the pending object under ``key`` if nobody completes it."""
 
     def rights_of_signer(
         self, *, stored_key: str, missing_key: str, elsewhere_key: str | None

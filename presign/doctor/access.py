@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from datetime import datetime, timezone
 
 from presign.backends.backend import ListedObject, ObjectStore
-from presign.doctor.session import BODY, LIFETIME, Aborted, Seen, Session
+from presign.doctor.session import BODY, LIFETIME, Aborted, Result, Session
 from presign.errors import StorageUnavailable
 from presign.messages import Grant
 from presign.testing.requests import UploadAttempt
@@ -16,19 +16,37 @@ from presign.testing.requests import UploadAttempt
 _WRONG_MD5 = {"Content-MD5": "1B2M2Y8AsgTpgAmY7PhCfg=="}
 
 
-def check_deletion(session: Session) -> Iterator[Seen]:
-    """Find out, with keys that nothing is stored under, whether what the doctor sends can be deleted."""
+def check_deletion(session: Session) -> Iterator[Result]:
+    """Find out whether what the doctor sends can be deleted, where possible before it sends anything."""
     session.current = "delete"
-    key = session.new_key()
     try:
-        if not _may_delete(session.store, key):
-            # The condition may need the right to read.
-            session.store.delete(key)
+        yield _judge_deletion(session)
     except StorageUnavailable as error:
-        yield Seen.bad("delete", f"the verifier may not delete pending objects: {error.detail}")
+        yield Result.bad("delete", f"the verifier may not delete pending objects: {error.detail}")
         raise Aborted from None
-    yield Seen.good("delete", "the verifier may delete pending objects")
     session.may_delete_published = _may_delete(session.backend, f"{session.prefix}{os.urandom(16).hex()}")
+
+
+def _judge_deletion(session: Session) -> Result:
+    """Delete what is not there, or else one upload; raises StorageUnavailable if the storage does not permit it."""
+    key = session.new_key()
+    allowed = Result.good("delete", "the verifier may delete pending objects")
+    if _may_delete(session.store, key):
+        return allowed
+    try:
+        # The condition may need the right to read.
+        session.store.delete(key)
+    except StorageUnavailable:
+        if session.diagnosis is None or not session.diagnosis.hides_missing_objects:
+            raise
+    else:
+        return allowed
+    grant = session.grant(create_only=bool(session.create_only))
+    if not session.send(session.sign(grant)).is_accepted:
+        return Result.unknown("delete", "the upload to delete was refused")
+    session.store.delete(grant.upload_key, head=session.store.head(grant.upload_key))
+    session.cleanup.forget(session.store, grant.upload_key)
+    return allowed
 
 
 def _may_delete(store: ObjectStore, key: str) -> bool:
@@ -41,28 +59,27 @@ def _may_delete(store: ObjectStore, key: str) -> bool:
     return True
 
 
-def check_strangers(session: Session) -> Iterator[Seen]:
+def check_strangers(session: Session) -> Iterator[Result]:
     """Read and list as somebody without credentials."""
     if not session.working_ways:
         return
     session.current = "pending-private" if session.base_pending_prefix is not None else "public-read"
-    grant = session.grant(create_only=session.working_ways[-1].create_only)
-    attempt = session.sign(grant)
-    if not session.send(attempt).is_accepted:
-        yield Seen.unknown(session.current, "the upload to read was refused")
+    uploaded = session.upload()
+    if uploaded is None:
+        yield Result.unknown(session.current, "the upload to read was refused")
         return
-    url = session.object_url(grant, attempt)
+    url = session.object_url(*uploaded)
     if session.base_pending_prefix is None:
         yield from _judge_public(session, session.sender.send("GET", url).status)
     else:
         status = session.sender.send("GET", url).status
         session.pending_is_public = status == 200
         if session.pending_is_public:
-            yield Seen.bad("pending-private", f"everybody can read what is under {session.base_pending_prefix}")
+            yield Result.bad("pending-private", f"everybody can read what is under {session.base_pending_prefix}")
         else:
-            yield Seen.good("pending-private", f"the storage answers {status} to strangers who read a pending upload")
+            yield Result.good("pending-private", f"the storage answers {status} to strangers who read a pending upload")
     if session.diagnosis is None:
-        yield Seen.unknown("pending-unlisted", "nothing is known of this storage's listings")
+        yield Result.unknown("pending-unlisted", "nothing is known of this storage's listings")
         return
     places = [("public-unlisted", session.base_prefix, False)]
     if session.base_pending_prefix is not None:
@@ -71,24 +88,24 @@ def check_strangers(session: Session) -> Iterator[Seen]:
         session.current = code
         status = session.sender.send("GET", session.diagnosis.list_url(prefix, is_pending=is_pending)).status
         if status == 200:
-            yield Seen.bad(code, f"everybody can list what is under {prefix or 'the whole bucket'}")
+            yield Result.bad(code, f"everybody can list what is under {prefix or 'the whole bucket'}")
         else:
-            yield Seen.good(code, f"the storage answers {status} to strangers who list {prefix or 'the bucket'}")
+            yield Result.good(code, f"the storage answers {status} to strangers who list {prefix or 'the bucket'}")
 
 
-def judge_published(session: Session, key: str) -> Iterator[Seen]:
+def judge_published(session: Session, key: str) -> Iterator[Result]:
     """Read a published object as somebody without credentials."""
     session.current = "public-read"
     yield from _judge_public(session, session.sender.send("GET", session.backend.object_url(key)).status)
 
 
-def check_rights(session: Session) -> Iterator[Seen]:
+def check_rights(session: Session) -> Iterator[Result]:
     """Try what the credentials that sign should not permit."""
     diagnosis = session.diagnosis
     if diagnosis is None or not session.working_ways:
         return
     if not diagnosis.can_limit_signer:
-        yield Seen.unknown(
+        yield Result.unknown(
             "signer-writes-elsewhere",
             "an account key signs, which may do everything; an identity with few rights is safer",
         )
@@ -100,16 +117,16 @@ def check_rights(session: Session) -> Iterator[Seen]:
     if diagnosis.has_two_identities and session.base_pending_prefix is not None:
         key = f"{session.prefix}{os.urandom(16).hex()}"
         yield from _try_to_write(session, key, "signer-writes-final", f"under {session.base_prefix}, past verification")
-    grant = session.grant(create_only=session.working_ways[-1].create_only)
     session.current = "signer-reads"
-    if session.send(session.sign(grant)).is_accepted:
+    uploaded = session.upload()
+    if uploaded is not None:
         for observation in diagnosis.rights_of_signer(
-            stored_key=grant.upload_key, missing_key=session.new_key(), elsewhere_key=elsewhere
+            stored_key=uploaded[0].upload_key, missing_key=session.new_key(), elsewhere_key=elsewhere
         ):
-            yield Seen.of(observation)
+            yield Result.of(observation)
 
 
-def _try_to_write(session: Session, key: str, code: str, where: str) -> Iterator[Seen]:
+def _try_to_write(session: Session, key: str, code: str, where: str) -> Iterator[Result]:
     """Send uploads that a storage with the right to store them refuses for their MD5, so that nothing is stored."""
     session.current = code
     allowed_grant = session.grant(create_only=True)
@@ -124,28 +141,28 @@ def _try_to_write(session: Session, key: str, code: str, where: str) -> Iterator
     )
     forbidden = UploadAttempt.of(session.backend.sign_upload(grant, session.store_now), BODY)
     if allowed.fields or forbidden.fields:
-        yield Seen.unknown(code, "these settings sign no PUT")
+        yield Result.unknown(code, "these settings sign no PUT")
         return
     permitted = session.sender.attempt(allowed.with_headers(_WRONG_MD5))
     if permitted.status == 403:
-        yield Seen.unknown(code, "the storage answers 403 to a wrong MD5, too")
+        yield Result.unknown(code, "the storage answers 403 to a wrong MD5, too")
         return
     answer = session.sender.attempt(forbidden.with_headers(_WRONG_MD5))
     if answer.is_accepted:
         session.cleanup.add(session.backend, key)
     if answer.status == 403:
-        yield Seen.good(code, f"the signer may not store objects {where}")
+        yield Result.good(code, f"the signer may not store objects {where}")
     elif answer.is_accepted or answer.status == permitted.status:
-        yield Seen.bad(code, f"the signer may store objects {where}")
+        yield Result.bad(code, f"the signer may store objects {where}")
     else:
-        yield Seen.unknown(code, f"the storage answers {answer.status} to an upload {where}")
+        yield Result.unknown(code, f"the storage answers {answer.status} to an upload {where}")
 
 
-def _judge_public(session: Session, status: int) -> Iterator[Seen]:
+def _judge_public(session: Session, status: int) -> Iterator[Result]:
     if session.public_read is None or (status == 200) == session.public_read:
         who = "everybody can" if status == 200 else "strangers cannot"
-        yield Seen.good("public-read", f"{who} read what is under {session.base_prefix or 'the whole bucket'}")
+        yield Result.good("public-read", f"{who} read what is under {session.base_prefix or 'the whole bucket'}")
     elif session.public_read:
-        yield Seen.bad("public-read", f"the storage answers {status} to strangers who read a published object")
+        yield Result.bad("public-read", f"the storage answers {status} to strangers who read a published object")
     else:
-        yield Seen.bad("public-read", f"everybody can read what is under {session.base_prefix or 'the whole bucket'}")
+        yield Result.bad("public-read", f"everybody can read what is under {session.base_prefix or 'the whole bucket'}")

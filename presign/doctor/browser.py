@@ -2,55 +2,90 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 
 from presign.doctor.sending import Answer
-from presign.doctor.session import Seen, Session, Way
-from presign.doctor.uploads import exposed
+from presign.doctor.session import BODY, Result, Session, Way
+from presign.messages import Rule
 from presign.testing.requests import UploadAttempt
 
 _OTHER_ORIGIN = "https://presign-doctor.invalid"
 
 
-def check_pages(session: Session, way: Way) -> Iterator[Seen]:
+def check_pages(session: Session, way: Way) -> Iterator[Result]:
     """Ask as the page's origin, with exactly the ticket's method and headers, at the ticket's own URL."""
     session.current = "cors-preflight"
     if session.origin is None:
-        yield Seen.unknown("cors-preflight", "no origin was given (--origin)")
+        yield Result.unknown("cors-preflight", "no origin was given (--origin)")
         return
     attempt = session.sign(session.grant(create_only=way.create_only))
-    names = sorted(name.lower() for name in attempt.headers)
-    answer = _ask(session, attempt, session.origin, names)
-    if _allows(answer, session.origin, attempt.method, names):
-        yield Seen.good("cors-preflight", f"{session.origin} may send {way.described}")
-        if _allows(_ask(session, attempt, _OTHER_ORIGIN, names), _OTHER_ORIGIN, attempt.method, names):
-            yield Seen.bad("cors-any-origin", f"every origin may send {way.described}")
-        else:
-            yield Seen.good("cors-any-origin", f"another origin may not send {way.described}")
-    elif names and _allows(_ask(session, attempt, session.origin, []), session.origin, attempt.method, []):
-        refused = [
-            name
-            for name in names
-            if not _allows(_ask(session, attempt, session.origin, [name]), session.origin, attempt.method, [name])
-        ]
-        listed = ", ".join(refused or names)
-        yield Seen.bad("cors-headers", f"{session.origin} may not send {listed} with {way.described}")
-    else:
-        yield Seen.bad(
-            "cors-preflight",
-            f"the storage answers {answer.status} to the preflight request of {session.origin} for {way.described}, "
-            "and does not allow it",
-        )
+    hashed = session.grant(create_only=way.create_only, sha256=hashlib.sha256(BODY).hexdigest())
+    with_checksum = session.sign(hashed) if Rule.CHECKSUM in session.backend.enforces(hashed) else None
+    yield from ask_before(session, session.origin, attempt, way.described, with_checksum=with_checksum)
     session.current = "cors-answer"
     sent = session.send(attempt)
     if not sent.is_accepted:
-        yield Seen.unknown("cors-answer", f"the storage answers {sent.status} to {way.described}")
+        yield Result.unknown("cors-answer", f"the storage answers {sent.status} to {way.described}")
     elif sent.headers.get("Access-Control-Allow-Origin") in {"*", session.origin}:
-        yield Seen.good("cors-answer", f"{session.origin} may read the answer to {way.described}")
+        yield Result.good("cors-answer", f"{session.origin} may read the answer to {way.described}")
         if way.mechanism == "put":
-            yield from exposed(session, sent, way.described)
+            yield from judge_exposed(session, sent, way.described)
     else:
-        yield Seen.bad("cors-answer", f"{session.origin} may not read the answer to {way.described}")
+        yield Result.bad("cors-answer", f"{session.origin} may not read the answer to {way.described}")
+
+
+def ask_before(
+    session: Session, origin: str, attempt: UploadAttempt, what: str, *, with_checksum: UploadAttempt | None
+) -> Iterator[Result]:
+    """Send the preflight request of an upload, with exactly its method and headers, at its own URL.
+
+    ``with_checksum`` is the same upload with a SHA-256 in its headers, which only some policies require.
+    """
+    names = _names(attempt)
+    answer = _ask(session, attempt, origin, names)
+    if _allows(answer, origin, attempt.method, names):
+        yield Result.good("cors-preflight", f"{origin} may send {what}")
+        if _allows(_ask(session, attempt, _OTHER_ORIGIN, names), _OTHER_ORIGIN, attempt.method, names):
+            yield Result.bad("cors-any-origin", f"every origin may send {what}")
+        else:
+            yield Result.good("cors-any-origin", f"another origin may not send {what}")
+        if with_checksum is not None and (added := _names(with_checksum)) != names:
+            if _allows(_ask(session, with_checksum, origin, added), origin, attempt.method, added):
+                yield Result.good("cors-checksum", f"{origin} may send {what} with a SHA-256")
+            else:
+                listed = ", ".join(sorted(set(added) - set(names)))
+                yield Result.bad("cors-checksum", f"{origin} may not send {listed} with {what}")
+    elif names and _allows(_ask(session, attempt, origin, []), origin, attempt.method, []):
+        refused = [
+            name
+            for name in names
+            if not _allows(_ask(session, attempt, origin, [name]), origin, attempt.method, [name])
+        ]
+        only_guards = refused and set(refused) <= set(session.guards_of(attempt))
+        ending = " (only the guards of the tickets)" if only_guards else ""
+        yield Result.bad("cors-headers", f"{origin} may not send {', '.join(refused or names)} with {what}{ending}")
+    else:
+        yield Result.bad(
+            "cors-preflight",
+            f"the storage answers {answer.status} to the preflight request of {origin} for {what}, and does not allow "
+            "it",
+        )
+
+
+def judge_exposed(session: Session, answer: Answer, what: str) -> Iterator[Result]:
+    """Say whether a page can read the headers of an answer that uploaders need."""
+    wanted = () if session.diagnosis is None else session.diagnosis.exposed_headers
+    shown = {name.strip().lower() for name in answer.headers.get("Access-Control-Expose-Headers", "").split(",")}
+    missing = [name for name in wanted if name not in shown and "*" not in shown]
+    if missing:
+        yield Result.bad("cors-exposed", f"the answer to {what} does not expose {', '.join(missing)}")
+    elif wanted:
+        yield Result.good("cors-exposed", f"the answer to {what} exposes {', '.join(wanted)}")
+
+
+def _names(attempt: UploadAttempt) -> list[str]:
+    return sorted(name.lower() for name in attempt.headers)
 
 
 def _ask(session: Session, attempt: UploadAttempt, origin: str, names: list[str]) -> Answer:

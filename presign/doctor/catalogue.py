@@ -11,8 +11,7 @@ from presign.doctor.report import Severity
 _FAILURE, _WARNING = Severity.FAILURE, Severity.WARNING
 _LEARN = (
     "Give the backend what was learned (presign doctor --write FILE, and learned=FILE), so that tickets promise only "
-    "what "
-    "this storage keeps. Update the storage if a newer version keeps the rule."
+    "what this storage keeps. Update the storage if a newer version keeps the rule."
 )
 
 
@@ -56,9 +55,8 @@ CATALOGUE: Mapping[str, Explanation] = MappingProxyType(
             "Check the endpoint, the network and the certificate.",
         ),
         "clock": _failure(
-            "A ticket is valid from this machine's time on. The storage judges it by its own clock, so the ticket "
-            "can be "
-            "over, or not valid yet, when the browser uses it.",
+            "A ticket is valid from this machine's time on. The storage judges it by its own clock, so the ticket can "
+            "be over, or not valid yet, when the browser uses it.",
             "Synchronise this machine's clock, for example with chrony or systemd-timesyncd.",
         ),
         "tls": _warning(
@@ -68,15 +66,20 @@ CATALOGUE: Mapping[str, Explanation] = MappingProxyType(
         # What the credentials may do.
         "delete": _failure(
             "Completion deletes uploads that break a rule, and pending uploads after their publication. Here it "
-            "cannot. "
-            "The doctor sends no uploads that it could not delete.",
+            "cannot. The doctor sends no uploads that it could not delete.",
             "Give the identity that verifies the right to delete pending objects.",
         ),
         "upload": _failure(
             "The storage refuses an upload that is exactly what its ticket allows, so no browser can upload this way.",
             "Give the identity that signs the right to store objects under the prefix of uploads. If it has it, look "
-            "for "
-            "a bucket policy, a network rule or a quota that denies the upload.",
+            "for a bucket policy, a network rule or a quota that denies the upload.",
+        ),
+        "guards": _failure(
+            "The tickets have signed headers, the guards, that keep others from adding headers of their own. The "
+            "storage refuses them: it may check s3:PutObjectAcl for x-amz-acl, or not know one of them. So no browser "
+            "can upload with a PUT.",
+            "Set sign_guards=false, and run the doctor again: it then finds whether the storage obeys headers that "
+            "nobody signed. Or give the identity that signs the right s3:PutObjectAcl.",
         ),
         "redirect": _failure(
             "The storage sends the upload to another address. Browsers do not follow that after a preflight request.",
@@ -87,9 +90,9 @@ CATALOGUE: Mapping[str, Explanation] = MappingProxyType(
             "Set upload_method=put. Requests must then declare their size, so that the storage can enforce it.",
         ),
         "kms": _failure(
-            "The bucket encrypts with a KMS key that the identity may not use, so the storage refuses its uploads.",
-            "Allow the key for the identity that signs (kms:GenerateDataKey and, for parts and for reading, "
-            "kms:Decrypt).",
+            "The bucket encrypts with a KMS key that an identity may not use, so the storage refuses what it does.",
+            "Allow the key: kms:GenerateDataKey for the identity that signs, also kms:Decrypt if it signs parts, and "
+            "both for the one that verifies and publishes.",
         ),
         "read": _failure(
             "Completion must read an upload to verify it. Here it finds nothing, and no upload can be completed.",
@@ -101,15 +104,14 @@ CATALOGUE: Mapping[str, Explanation] = MappingProxyType(
         ),
         "headers-kept": _warning(
             "The storage did not keep a header of the ticket. Completion writes it when it publishes the upload. "
-            "Without a "
-            "pending prefix, the object would never get it.",
+            "Without a pending prefix, the object would never get it.",
             "Keep the pending prefix.",
         ),
         "listing": Explanation(
             severity=Severity.UNKNOWN,
             meaning="The sweep lists pending uploads to find those that nobody completed. Here it cannot.",
-            remedy="Give the identity that verifies the right to list, or delete old pending objects with a "
-            "lifecycle rule.",
+            remedy="Give the identity that verifies the right to list, or delete old pending objects with a lifecycle "
+            "rule.",
         ),
         "parts": _failure(
             "Files that come in parts cannot be uploaded, or not completed.",
@@ -119,6 +121,11 @@ CATALOGUE: Mapping[str, Explanation] = MappingProxyType(
             "Parts of uploads that nobody finishes stay, invisible in listings, and cost money.",
             "Add a lifecycle rule that aborts incomplete uploads after 8 days.",
         ),
+        "pending-expiry": _warning(
+            "No rule of the storage deletes pending uploads that nobody completes. They stay, and cost money, unless "
+            "presign sweep runs regularly.",
+            "Add a lifecycle rule that deletes what is under the pending prefix after 9 days, or run presign sweep.",
+        ),
         "versions": _warning(
             "The bucket keeps versions, and the identity that verifies may not delete them. Files that completion "
             "refused stay as earlier versions, and so did the doctor's own.",
@@ -126,8 +133,7 @@ CATALOGUE: Mapping[str, Explanation] = MappingProxyType(
         ),
         "signature-age": _failure(
             "The storage refuses tickets that are older than it allows, although they have not expired. Uploads fail "
-            "for "
-            "users who take longer.",
+            "for users who take longer.",
             "Choose a shorter expires_in, or raise the limit (on Amazon S3, s3:signatureAge in a policy).",
         ),
         # What a page in a browser may do.
@@ -139,6 +145,11 @@ CATALOGUE: Mapping[str, Explanation] = MappingProxyType(
             "The storage allows the page's origin, but not the headers that tickets have. Browsers do not send the "
             "upload.",
             "Allow these headers in the storage's CORS rules.",
+        ),
+        "cors-checksum": _warning(
+            "Browsers do not send an upload with the header that has its SHA-256. So no upload works for a policy that "
+            "requires one.",
+            "Allow the header in the storage's CORS rules, if a policy has require_sha256.",
         ),
         "cors-answer": _failure(
             "The storage's answer to an upload does not name the page's origin, so the page cannot read it. Uploads "
@@ -176,11 +187,12 @@ CATALOGUE: Mapping[str, Explanation] = MappingProxyType(
         "unsigned-copy": _failure(
             "With a header that nobody signed, a client copies any object that the signer may read into its own "
             "upload.",
-            "Deny copies to the identity that signs, sign and verify with two identities, or use upload_method=post.",
+            "Leave sign_guards at its default, deny copies to the identity that signs, or sign and verify with two "
+            "identities.",
         ),
         "unsigned-acl": _failure(
             "With a header that nobody signed, a client makes its upload public before it is verified.",
-            "Disable access control lists for the bucket, or use upload_method=post.",
+            "Leave sign_guards at its default, disable access control lists for the bucket, or use upload_method=post.",
         ),
         "unsigned-attributes": _warning(
             "With a header that nobody signed, a client gives its upload tags, a storage class or a key of its own. "
@@ -204,8 +216,7 @@ CATALOGUE: Mapping[str, Explanation] = MappingProxyType(
         ),
         "signer-writes-elsewhere": _warning(
             "The credentials that sign may store objects outside of the prefixes for uploads. Whoever gets them, or "
-            "finds "
-            "a way around a ticket, may write there.",
+            "finds a way around a ticket, may write there.",
             "Limit the identity that signs to the prefix of uploads.",
         ),
         "signer-writes-final": _warning(
@@ -218,8 +229,7 @@ CATALOGUE: Mapping[str, Explanation] = MappingProxyType(
         ),
         "signer-reads": _warning(
             "The credentials that sign may read uploads, although another identity verifies them. A ticket can never "
-            "do "
-            "more than its signer, so a signer that reads nothing is safer.",
+            "do more than its signer, so a signer that reads nothing is safer.",
             "Take the right to read from the identity that signs.",
         ),
         "signer-deletes": _warning(

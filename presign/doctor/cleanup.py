@@ -11,9 +11,14 @@ from presign.messages import GrantInParts
 
 
 class Cleanup:
-    """Remember what may be stored, before it is sent, and delete it. No other upload is deleted."""
+    """Remember what may be stored, before it is sent, and delete it. No other upload is deleted.
+
+    ``can_read`` says that the credentials have read an upload: an object that they then do not find is missing, even if
+    the storage refuses to delete it.
+    """
 
     def __init__(self) -> None:
+        self.can_read = False
         self._objects: dict[tuple[int, str], tuple[ObjectStore, bool]] = {}
         self._uploads: list[tuple[PartsStore, GrantInParts]] = []
 
@@ -59,9 +64,22 @@ class Cleanup:
                 stored = [each for each in known if each == key or each.startswith(f"{key}.")]
             for each in stored:
                 try:
-                    _delete(store, each)
+                    self._delete(store, each)
                 except PresignError as error:
                     yield each, error.detail
+
+    def _delete(self, store: ObjectStore, key: str) -> None:
+        head = store.head(key)
+        try:
+            store.delete(key, head=head)
+        except PresignError:
+            if head is None and self.can_read:
+                return
+            raise
+        if head is not None and store.head(key) is not None:
+            store.delete(key)
+            if store.head(key) is not None:
+                raise StorageUnavailable("it is still there after it was deleted")
 
 
 def _keys_under(store: ObjectStore, prefix: str) -> Collection[str] | None:
@@ -70,12 +88,3 @@ def _keys_under(store: ObjectStore, prefix: str) -> Collection[str] | None:
         return {each.key for each in store.list_objects(prefix)}
     except PresignError:
         return None
-
-
-def _delete(store: ObjectStore, key: str) -> None:
-    head = store.head(key)
-    store.delete(key, head=head)
-    if head is not None and store.head(key) is not None:
-        store.delete(key)
-        if store.head(key) is not None:
-            raise StorageUnavailable("it is still there after it was deleted")

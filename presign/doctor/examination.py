@@ -12,10 +12,17 @@ from presign.backends.knowledge import StoreKnowledge
 from presign.doctor.access import check_deletion, check_rights, check_strangers
 from presign.doctor.browser import check_pages
 from presign.doctor.report import Finding, Report
-from presign.doctor.session import Aborted, Seen, Session, Way
+from presign.doctor.session import Aborted, Result, Session
 from presign.doctor.tampering import check_forgeries, check_rules, check_unsigned_headers
 from presign.doctor.transport import check_clock, check_settings, check_tls
-from presign.doctor.uploads import check_listing, check_parts, check_publication, check_uploads, check_versions
+from presign.doctor.uploads import (
+    check_listing,
+    check_parts,
+    check_pending_expiry,
+    check_publication,
+    check_uploads,
+    check_versions,
+)
 from presign.errors import ConfigurationError, CredentialsUnavailable, StorageUnavailable
 from presign.keys import check_prefix
 from presign.parts import files_in_parts
@@ -27,7 +34,7 @@ FOLDER = ".presign-doctor"
 
 DEFAULT_CONTENT_TYPE = "application/octet-stream"
 
-_Canary = Callable[[Session], Iterator[Seen]]
+_Canary = Callable[[Session], Iterator[Result]]
 
 
 def examine(
@@ -56,8 +63,8 @@ def examine(
     - ``ssl_context``: how to trust the storage's certificate; by default the system's way.
     - ``report_finding``: called with each finding as soon as it is made.
 
-    An examination takes about a hundred small requests. Raises ConfigurationError for a wrong prefix or origin; what is
-    wrong with the storage is in the report.
+    An examination takes about two hundred small requests. Raises ConfigurationError for a wrong prefix or origin; what
+    is wrong with the storage is in the report.
 
     ::
 
@@ -68,9 +75,7 @@ def examine(
     session = Session(
         backend=backend,
         base_prefix=check_prefix(prefix),
-        base_pending_prefix=(
-            None if pending_prefix is None else check_prefix(pending_prefix, field="pending_prefix") or _no_prefix()
-        ),
+        base_pending_prefix=_checked_pending_prefix(pending_prefix),
         folder=f"{FOLDER}/{secrets.token_hex(8)}/",
         origin=_checked_origin(origin),
         content_types=tuple(sorted(content_types)),
@@ -84,14 +89,14 @@ def examine(
 
 def _report(
     session: Session,
-    run: Callable[[Session, Callable[[Seen], None]], None],
+    run: Callable[[Session, Callable[[Result], None]], None],
     report_finding: Callable[[Finding], None],
 ) -> Report:
     """Run the canaries, delete everything whatever happens, and return the report."""
     findings: list[Finding] = []
 
-    def add(seen: Seen) -> None:
-        finding = session.finding(seen)
+    def add(result: Result) -> None:
+        finding = session.finding(result)
         findings.append(finding)
         report_finding(finding)
 
@@ -103,7 +108,7 @@ def _report(
         finally:
             session.sender.close()
     for key, reason in left:
-        add(Seen.bad("left-over", f"{key} could not be deleted: {reason}"))
+        add(Result.bad("left-over", f"{key} could not be deleted: {reason}"))
     name = session.backend.name
     return Report(
         storage=name,
@@ -166,13 +171,13 @@ def check_health(presigner: Presigner, *, ssl_context: ssl.SSLContext | None = N
     return _report(session, _run_health, lambda _: None)
 
 
-def _run_health(session: Session, add: Callable[[Seen], None]) -> None:
+def _run_health(session: Session, add: Callable[[Result], None]) -> None:
     if _run_canary(check_settings, session, add) and _run_canary(check_deletion, session, add):
         _run_canary(check_uploads, session, add)
         _run_canary(check_clock, session, add)
 
 
-def _run(session: Session, add: Callable[[Seen], None]) -> None:
+def _run(session: Session, add: Callable[[Result], None]) -> None:
     if not _run_canary(check_settings, session, add):
         return
     if not _run_canary(check_deletion, session, add):
@@ -180,15 +185,16 @@ def _run(session: Session, add: Callable[[Seen], None]) -> None:
     _run_canary(check_uploads, session, add)
     _run_canary(check_clock, session, add)
     for way in session.working_ways:
-        _run_canary(partial(_of_way, way, check_pages), session, add)
-        _run_canary(partial(_of_way, way, check_rules), session, add)
-        _run_canary(partial(_of_way, way, check_forgeries), session, add)
+        _run_canary(partial(check_pages, way=way), session, add)
+        _run_canary(partial(check_rules, way=way), session, add)
+        _run_canary(partial(check_forgeries, way=way), session, add)
     for canary in (
         check_strangers,
         check_unsigned_headers,
         check_publication,
         check_parts,
         check_versions,
+        check_pending_expiry,
         check_listing,
         check_rights,
         check_tls,
@@ -196,19 +202,15 @@ def _run(session: Session, add: Callable[[Seen], None]) -> None:
         _run_canary(canary, session, add)
 
 
-def _of_way(way: Way, canary: Callable[[Session, Way], Iterator[Seen]], session: Session) -> Iterator[Seen]:
-    return canary(session, way)
-
-
-def _run_canary(canary: _Canary, session: Session, add: Callable[[Seen], None]) -> bool:
+def _run_canary(canary: _Canary, session: Session, add: Callable[[Result], None]) -> bool:
     """Run one canary; return False if the examination cannot go on."""
     try:
-        for seen in canary(session):
-            add(seen)
+        for result in canary(session):
+            add(result)
     except Aborted:
         return False
     except (StorageUnavailable, CredentialsUnavailable, ConfigurationError) as error:
-        add(Seen.unknown(session.current, f"the test could not be made: {error.detail}"))
+        add(Result.unknown(session.current, f"the test could not be made: {error.detail}"))
     return True
 
 
@@ -221,10 +223,13 @@ def _takes_parts(backend: Backend, max_bytes: int | None, prefix: str, pending_p
     return files_in_parts(backend, policy).from_bytes <= max_bytes
 
 
-def _no_prefix() -> str:
-    raise ConfigurationError(
-        "pending_prefix must not be empty; with None, uploads go straight to their final key", field="pending_prefix"
-    )
+def _checked_pending_prefix(pending_prefix: str | None) -> str | None:
+    if pending_prefix == "":
+        raise ConfigurationError(
+            "pending_prefix must not be empty; with None, uploads go straight to their final key",
+            field="pending_prefix",
+        )
+    return None if pending_prefix is None else check_prefix(pending_prefix, field="pending_prefix")
 
 
 def _checked_origin(origin: str | None) -> str | None:

@@ -32,7 +32,6 @@ class Answer:
     status: int
     headers: HTTPHeaderDict
     body: bytes = field(repr=False)
-    clock_offset: timedelta | None = None
 
     @property
     def is_accepted(self) -> bool:
@@ -95,7 +94,7 @@ class Sender:
         offset = _clock_offset(response.headers.get("Date"), before, after)
         if offset is not None and self.clock_offset is None:
             self.clock_offset = offset
-        return Answer(status=response.status, headers=response.headers, body=content, clock_offset=offset)
+        return Answer(status=response.status, headers=response.headers, body=content)
 
     def close(self) -> None:
         """Close all connections."""

@@ -29,8 +29,8 @@ class Aborted(Exception):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Seen:
-    """What a canary has seen: a finding before it is explained. ``severity`` replaces the catalogue's if it is bad."""
+class Result:
+    """What one test has shown: a finding before it is explained. ``severity`` replaces the catalogue's if it is bad."""
 
     code: str
     outcome: Outcome
@@ -38,22 +38,22 @@ class Seen:
     severity: Severity | None = None
 
     @classmethod
-    def good(cls, code: str, detail: str) -> Seen:
+    def good(cls, code: str, detail: str) -> Result:
         """Return that the storage passed."""
         return cls(code=code, outcome="good", detail=detail)
 
     @classmethod
-    def bad(cls, code: str, detail: str, *, severity: Severity | None = None) -> Seen:
+    def bad(cls, code: str, detail: str, *, severity: Severity | None = None) -> Result:
         """Return that the storage did not pass."""
         return cls(code=code, outcome="bad", detail=detail, severity=severity)
 
     @classmethod
-    def unknown(cls, code: str, detail: str) -> Seen:
+    def unknown(cls, code: str, detail: str) -> Result:
         """Return that the test could not be made."""
         return cls(code=code, outcome="unknown", detail=detail)
 
     @classmethod
-    def of(cls, observation: Observation) -> Seen:
+    def of(cls, observation: Observation) -> Result:
         """Return what a cloud's own examination has seen."""
         return cls(code=observation.code, outcome=observation.outcome, detail=observation.detail)
 
@@ -167,6 +167,24 @@ class Session:
         self.sent_headers |= {name.lower() for name in attempt.headers}
         return attempt
 
+    def guards_of(self, attempt: UploadAttempt) -> list[str]:
+        """Return the names of the guards that a request carries; see Diagnosis."""
+        names = frozenset[str]() if self.diagnosis is None else self.diagnosis.guard_names
+        return sorted(name for name in map(str.lower, attempt.headers) if name in names)
+
+    def upload(self, body: bytes = BODY) -> tuple[Grant, UploadAttempt] | None:
+        """Store one upload in a way that works; return its grant and its request, or None if it is refused."""
+        grant = self.grant(create_only=self.working_ways[-1].create_only, size=len(body))
+        attempt = self.sign(grant, body=body)
+        return (grant, attempt) if self.send(attempt).is_accepted else None
+
+    def sign_unguarded(self, grant: Grant) -> UploadAttempt | None:
+        """Return the request of ``grant`` without guards, or None if the backend signs none; see Diagnosis."""
+        if self.diagnosis is None:
+            return None
+        signed = self.diagnosis.sign_unguarded(grant, datetime.now(timezone.utc))
+        return None if signed is None else UploadAttempt.of(signed, BODY)
+
     def send(self, attempt: UploadAttempt) -> Answer:
         """Send an upload as the page does."""
         return self.sender.attempt(attempt, origin=self.origin)
@@ -179,20 +197,20 @@ class Session:
         """Remember rules that the storage has enforced."""
         self.shown.setdefault(mechanism, set()).update(rules)
 
-    def finding(self, seen: Seen) -> Finding:
+    def finding(self, result: Result) -> Finding:
         """Return the finding, with its meaning and its remedy."""
-        if seen.outcome == "good":
-            return Finding(code=seen.code, severity=Severity.OK, detail=seen.detail)
-        if seen.outcome == "unknown":
-            return Finding(code=seen.code, severity=Severity.UNKNOWN, detail=seen.detail)
-        explanation = CATALOGUE[seen.code]
+        if result.outcome == "good":
+            return Finding(code=result.code, severity=Severity.OK, detail=result.detail)
+        if result.outcome == "unknown":
+            return Finding(code=result.code, severity=Severity.UNKNOWN, detail=result.detail)
+        explanation = CATALOGUE[result.code]
         return Finding(
-            code=seen.code,
-            severity=seen.severity or explanation.severity,
-            detail=seen.detail,
+            code=result.code,
+            severity=result.severity or explanation.severity,
+            detail=result.detail,
             meaning=explanation.meaning,
             remedy=explanation.remedy,
-            paste=None if self.diagnosis is None else self.diagnosis.remedy(seen.code, self._wanted()),
+            paste=None if self.diagnosis is None else self.diagnosis.remedy(result.code, self._wanted()),
         )
 
     def _wanted(self) -> Wanted:
@@ -202,5 +220,4 @@ class Session:
             origin=self.origin,
             methods=tuple(sorted(self.sent_methods)),
             headers=tuple(sorted(self.sent_headers)),
-            exposed=() if self.diagnosis is None else self.diagnosis.exposed_headers,
         )

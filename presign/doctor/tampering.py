@@ -10,7 +10,7 @@ from datetime import timedelta
 from presign.backends.backend import ObjectHead
 from presign.doctor.report import Severity
 from presign.doctor.sending import Answer
-from presign.doctor.session import BODY, LIFETIME, MAX_BYTES, MIN_BYTES, Seen, Session, Way
+from presign.doctor.session import BODY, LIFETIME, MAX_BYTES, MIN_BYTES, Result, Session, Way
 from presign.messages import Grant, Rule
 from presign.testing.requests import UploadAttempt
 
@@ -21,9 +21,9 @@ _AZURE_EXTRAS = {"x-ms-blob-content-encoding": "gzip"}
 _PUT_EXTRAS = {"Content-Encoding": "gzip"}
 
 
-def check_rules(session: Session, way: Way) -> Iterator[Seen]:
+def check_rules(session: Session, way: Way) -> Iterator[Result]:
     """Break each rule that the backend says the storage enforces."""
-    checks: dict[Rule, Callable[[Session, Way], Iterator[Seen]]] = {
+    checks: dict[Rule, Callable[[Session, Way], Iterator[Result]]] = {
         Rule.SIZE: _size,
         Rule.TYPE: _type,
         Rule.CHECKSUM: _checksum,
@@ -45,7 +45,7 @@ def check_rules(session: Session, way: Way) -> Iterator[Seen]:
         yield from seen
 
 
-def _size(session: Session, way: Way) -> Iterator[Seen]:
+def _size(session: Session, way: Way) -> Iterator[Result]:
     for body in (BODY[:-1], BODY + b"!"):
         attempt = session.sign(session.grant(create_only=way.create_only), body=body)
         yield _judge(session.send(attempt), "rule-size", f"{way.described} with {len(body) - len(BODY):+d} byte")
@@ -57,12 +57,12 @@ def _size(session: Session, way: Way) -> Iterator[Seen]:
             yield _judge(session.send(attempt), "rule-size", what)
 
 
-def _type(session: Session, way: Way) -> Iterator[Seen]:
+def _type(session: Session, way: Way) -> Iterator[Result]:
     attempt = session.sign(session.grant(create_only=way.create_only)).with_type(_OTHER_TYPE)
     yield _judge(session.send(attempt), "rule-type", f"{way.described} with the type {_OTHER_TYPE}")
 
 
-def _checksum(session: Session, way: Way) -> Iterator[Seen]:
+def _checksum(session: Session, way: Way) -> Iterator[Result]:
     digest = hashlib.sha256(BODY).hexdigest()
     attempt = session.sign(session.grant(create_only=way.create_only, sha256=digest))
     yield _judge(
@@ -72,10 +72,10 @@ def _checksum(session: Session, way: Way) -> Iterator[Seen]:
     )
     answer = session.send(session.sign(session.grant(create_only=way.create_only, sha256=digest)))
     if not answer.is_accepted:
-        yield Seen.unknown("rule-checksum", f"the storage answers {answer.status} to the right bytes, too")
+        yield Result.unknown("rule-checksum", f"the storage answers {answer.status} to the right bytes, too")
 
 
-def _headers(session: Session, way: Way) -> Iterator[Seen]:
+def _headers(session: Session, way: Way) -> Iterator[Result]:
     sample = session.sign(session.grant(create_only=way.create_only))
     extras = _AZURE_EXTRAS if sample.is_azure else _FORM_EXTRAS if sample.fields else _PUT_EXTRAS
     obeyed, answered = [], []
@@ -89,21 +89,27 @@ def _headers(session: Session, way: Way) -> Iterator[Seen]:
             answered.append(answer.status)
     if obeyed:
         listed = ", ".join(obeyed)
-        yield Seen.bad("rule-headers", f"the storage obeys {listed} in {way.described}, which the ticket does not have")
+        yield Result.bad(
+            "rule-headers", f"the storage obeys {listed} in {way.described}, which the ticket does not have"
+        )
     elif answered:
-        yield Seen.unknown("rule-headers", f"the storage answers {answered[0]} to {way.described} with another header")
+        yield Result.unknown(
+            "rule-headers", f"the storage answers {answered[0]} to {way.described} with another header"
+        )
     else:
-        yield Seen.good("rule-headers", f"the storage obeys no header of {way.described} that the ticket does not have")
+        yield Result.good(
+            "rule-headers", f"the storage obeys no header of {way.described} that the ticket does not have"
+        )
 
 
 def _has_extras(grant: Grant, head: ObjectHead) -> bool:
     return bool(head.content_encoding or head.unexpected_headers) or head.cache_control != grant.cache_control
 
 
-def _create_only(session: Session, way: Way) -> Iterator[Seen]:
+def _create_only(session: Session, way: Way) -> Iterator[Result]:
     attempt = session.sign(session.grant(create_only=True))
     if not session.send(attempt).is_accepted:
-        yield Seen.unknown("rule-create-only", "the storage refuses the first upload, too")
+        yield Result.unknown("rule-create-only", "the storage refuses the first upload, too")
         return
     seen = _judge(session.send(attempt), "rule-create-only", "a second upload with the same create-only ticket")
     if seen.outcome == "bad" and session.base_pending_prefix is None:
@@ -112,7 +118,7 @@ def _create_only(session: Session, way: Way) -> Iterator[Seen]:
     yield seen
 
 
-def check_forgeries(session: Session, way: Way) -> Iterator[Seen]:
+def check_forgeries(session: Session, way: Way) -> Iterator[Result]:
     """Change what only the signer may choose: the key, the signature and the time."""
     session.current = "key-bound"
     grant = session.grant(create_only=way.create_only)
@@ -132,18 +138,18 @@ def check_forgeries(session: Session, way: Way) -> Iterator[Seen]:
     answer = session.send(old)
     age = (LIFETIME - _MARGIN).seconds
     if answer.is_accepted:
-        yield Seen.good("signature-age", f"the storage accepts {way.described} with a ticket of {age} seconds")
+        yield Result.good("signature-age", f"the storage accepts {way.described} with a ticket of {age} seconds")
     elif answer.is_refused:
-        yield Seen.bad(
+        yield Result.bad(
             "signature-age",
             f"the storage refuses {way.described} with a ticket of {age} seconds, which is valid for "
             f"{LIFETIME.seconds}",
         )
     else:
-        yield Seen.unknown("signature-age", f"the storage answers {answer.status}")
+        yield Result.unknown("signature-age", f"the storage answers {answer.status}")
 
 
-def check_unsigned_headers(session: Session) -> Iterator[Seen]:
+def check_unsigned_headers(session: Session) -> Iterator[Result]:
     """Add headers that nobody signed to a PUT: a copy's source, an access control list, tags, a class, a key."""
     way = next((way for way in session.working_ways if way.mechanism == "put"), None)
     if way is None:
@@ -164,26 +170,26 @@ def check_unsigned_headers(session: Session) -> Iterator[Seen]:
         elif head is not None and (not head.readable or head.unexpected_headers):
             obeyed.append(name)
     if lists:
-        yield Seen.bad("unsigned-acl", f"the storage obeys {', '.join(lists)}, which nobody signed")
+        yield Result.bad("unsigned-acl", f"the storage obeys {', '.join(lists)}, which nobody signed")
     else:
-        yield Seen.good("unsigned-acl", "a client cannot give its upload an access control list")
+        yield Result.good("unsigned-acl", "a client cannot give its upload an access control list")
     if obeyed and sample.is_azure:
         # No signature of Azure covers them, unless headers are bound.
         detail = f"a client can add {', '.join(obeyed)}, as on every Azure account; completion refuses such uploads"
-        yield Seen.good("unsigned-attributes", detail)
+        yield Result.good("unsigned-attributes", detail)
     elif obeyed:
-        yield Seen.bad("unsigned-attributes", f"the storage obeys {', '.join(obeyed)}, which nobody signed")
+        yield Result.bad("unsigned-attributes", f"the storage obeys {', '.join(obeyed)}, which nobody signed")
     else:
-        yield Seen.good("unsigned-attributes", "a client cannot give its upload attributes that nobody signed")
+        yield Result.good("unsigned-attributes", "a client cannot give its upload attributes that nobody signed")
 
 
-def _copies(session: Session, way: Way) -> Iterator[Seen]:
+def _copies(session: Session, way: Way) -> Iterator[Result]:
     session.current = "unsigned-copy"
     other_body = BODY[::-1]
     source_grant = session.grant(create_only=way.create_only)
     source = session.sign(source_grant, body=other_body)
     if not session.send(source).is_accepted:
-        yield Seen.unknown("unsigned-copy", "the upload to copy was refused")
+        yield Result.unknown("unsigned-copy", "the upload to copy was refused")
         return
     source_url = session.object_url(source_grant, source)
     for headers in source.copy_headers(source_url):
@@ -194,9 +200,9 @@ def _copies(session: Session, way: Way) -> Iterator[Seen]:
             continue
         stored = session.store.read(grant.upload_key, offset=0, length=len(BODY), etag=head.etag)
         if stored == other_body:
-            yield Seen.bad("unsigned-copy", f"the storage obeys {', '.join(headers)}, which nobody signed")
+            yield Result.bad("unsigned-copy", f"the storage obeys {', '.join(headers)}, which nobody signed")
             return
-    yield Seen.good("unsigned-copy", "a client cannot copy another object into its upload")
+    yield Result.good("unsigned-copy", "a client cannot copy another object into its upload")
 
 
 def _everybody_reads(session: Session, grant: Grant, attempt: UploadAttempt) -> bool:
@@ -205,12 +211,12 @@ def _everybody_reads(session: Session, grant: Grant, attempt: UploadAttempt) -> 
     return session.sender.send("GET", session.object_url(grant, attempt)).status == 200
 
 
-def _judge(answer: Answer, code: str, what: str) -> Seen:
+def _judge(answer: Answer, code: str, what: str) -> Result:
     if answer.is_refused:
-        return Seen.good(code, f"the storage refuses {what}")
+        return Result.good(code, f"the storage refuses {what}")
     if answer.is_accepted:
-        return Seen.bad(code, f"the storage accepts {what}")
-    return Seen.unknown(code, f"the storage answers {answer.status} to {what}")
+        return Result.bad(code, f"the storage accepts {what}")
+    return Result.unknown(code, f"the storage answers {answer.status} to {what}")
 
 
 def _forged(signature: str) -> str:

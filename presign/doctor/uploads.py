@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
@@ -10,8 +11,9 @@ from typing import Literal
 from presign.backends.backend import AlreadyPublished, ObjectChanged, ObjectStore
 from presign.backends.parts import KeyTaken, NoSuchUpload, PartsStore, PartToSign
 from presign.doctor.access import judge_published
+from presign.doctor.browser import ask_before, judge_exposed
 from presign.doctor.sending import Answer
-from presign.doctor.session import BODY, LIFETIME, Seen, Session, Way
+from presign.doctor.session import BODY, LIFETIME, Result, Session, Way
 from presign.errors import StorageUnavailable
 from presign.messages import Grant, GrantInParts, PartRequest, Rule
 from presign.testing.requests import UploadAttempt
@@ -21,104 +23,128 @@ _NO_SUCH_METHOD = frozenset({405, 501})
 _WEEK = timedelta(days=7)
 
 
-def check_uploads(session: Session) -> Iterator[Seen]:
+def check_uploads(session: Session) -> Iterator[Result]:
     """Send one upload of each kind, and of each content type."""
     for way in _ways(session):
         for content_type in session.content_types:
             grant = session.grant(create_only=way.create_only, content_type=content_type)
             session.current = "upload"
+            attempt = session.sign(grant)
             try:
-                answer = session.send(session.sign(grant))
+                answer = session.send(attempt)
             except StorageUnavailable as error:
-                yield Seen.bad("unreachable", f"{error.detail} to {way.described}")
+                yield Result.bad("unreachable", f"{error.detail} to {way.described}")
                 continue
             if not answer.is_accepted:
-                yield refusal(answer, f"{way.described} of {content_type}", way.mechanism)
+                what = f"{way.described} of {content_type}"
+                yield _refused_guards(session, grant, attempt, answer, what) or refusal(answer, what, way.mechanism)
                 continue
-            yield Seen.good("upload", f"the storage accepts {way.described} of {content_type}")
+            yield Result.good("upload", f"the storage accepts {way.described} of {content_type}")
             session.current = "read"
-            head = session.store.head(grant.upload_key)
-            if head is None:
-                yield Seen.bad("read", "the verifier does not find an upload that the storage has accepted")
+            try:
+                head = session.store.head(grant.upload_key)
+                if head is None:
+                    yield Result.bad("read", "the verifier does not find an upload that the storage has accepted")
+                    continue
+                if way not in session.working_ways:
+                    session.working_ways.append(way)
+                read = session.store.read(grant.upload_key, offset=0, length=len(BODY), etag=head.etag)
+            except StorageUnavailable as error:
+                yield _failed("read", error, f"the verifier cannot read {way.described}")
                 continue
-            if way not in session.working_ways:
-                session.working_ways.append(way)
-            read = session.store.read(grant.upload_key, offset=0, length=len(BODY), etag=head.etag)
             if read != BODY or head.content_type != content_type:
-                yield Seen.bad("read", f"the upload is stored as {head.content_type!a} with {head.size} bytes")
+                yield Result.bad("read", f"the upload is stored as {head.content_type!a} with {head.size} bytes")
                 continue
-            yield Seen.good("read", f"the verifier can read {way.described}")
+            session.cleanup.can_read = True
+            yield Result.good("read", f"the verifier can read {way.described}")
             if head.content_disposition != grant.content_disposition:
-                yield Seen.bad("headers-kept", f"the storage lost the Content-Disposition of {way.described}")
+                yield Result.bad("headers-kept", f"the storage lost the Content-Disposition of {way.described}")
             else:
-                yield Seen.good("headers-kept", f"the storage keeps the headers of {way.described}")
+                yield Result.good("headers-kept", f"the storage keeps the headers of {way.described}")
 
 
-def check_publication(session: Session) -> Iterator[Seen]:
+def check_publication(session: Session) -> Iterator[Result]:
     """Publish an upload as completion does, if the doctor can delete the published object."""
     if session.base_pending_prefix is None or not session.working_ways:
         return
     session.current = "publish"
     if not session.may_delete_published:
-        yield Seen.unknown(
+        yield Result.unknown(
             "publish",
             f"the verifier may not delete what is under {session.base_prefix}, so the doctor published nothing",
         )
-        yield Seen.unknown("public-read", "the doctor published nothing that could be read")
+        yield Result.unknown("public-read", "the doctor published nothing that could be read")
         return
-    grant = session.grant(create_only=session.working_ways[-1].create_only)
+    uploaded = session.upload()
+    head = None if uploaded is None else session.store.head(uploaded[0].upload_key)
+    if uploaded is None or head is None:
+        yield Result.unknown("publish", "the upload to publish was refused")
+        return
+    grant, _ = uploaded
     session.cleanup.add(session.backend, grant.key)
-    head = session.store.head(grant.upload_key) if session.send(session.sign(grant)).is_accepted else None
-    if head is None:
-        yield Seen.unknown("publish", "the upload to publish was refused")
-        return
     if head.version is not None and (session.diagnosis is None or session.diagnosis.versions_need_a_right):
         reason = "the bucket keeps versions, and a published object could stay as one, so the doctor published nothing"
-        yield Seen.unknown("publish", reason)
-        yield Seen.unknown("public-read", "the doctor published nothing that could be read")
+        yield Result.unknown("publish", reason)
+        yield Result.unknown("public-read", "the doctor published nothing that could be read")
         return
     try:
         published = session.backend.publish(grant, head)
     except StorageUnavailable as error:
-        yield Seen.bad("publish", f"the verifier cannot publish an upload: {error.detail}")
+        yield _failed("publish", error, "the verifier cannot publish an upload")
         return
     except AlreadyPublished:
-        yield Seen.bad("publish", "the storage says that there is an object under a key that is new")
+        yield Result.bad("publish", "the storage says that there is an object under a key that is new")
         return
     if published.size != len(BODY) or session.backend.head(grant.key) is None:
-        yield Seen.bad("publish", "the verifier does not find the object that it has published")
+        yield Result.bad("publish", "the verifier does not find the object that it has published")
         return
-    yield Seen.good("publish", "the verifier can publish an upload")
+    yield Result.good("publish", "the verifier can publish an upload")
     yield from judge_published(session, grant.key)
 
 
-def check_versions(session: Session) -> Iterator[Seen]:
+def check_versions(session: Session) -> Iterator[Result]:
     """Delete an upload, and find out whether its bytes are gone."""
     if not session.working_ways:
         return
     session.current = "versions"
-    grant = session.grant(create_only=session.working_ways[-1].create_only)
-    head = session.store.head(grant.upload_key) if session.send(session.sign(grant)).is_accepted else None
+    uploaded = session.upload()
+    if uploaded is None:
+        yield Result.unknown("versions", "the upload to delete was refused")
+        return
+    key = uploaded[0].upload_key
+    head = session.store.head(key)
     if head is None:
-        yield Seen.unknown("versions", "the upload to delete was refused")
+        yield Result.unknown("versions", "the verifier does not find the upload to delete")
     elif head.version is None:
-        yield Seen.good("versions", "the storage keeps no versions")
+        yield Result.good("versions", "the storage keeps no versions")
     else:
-        session.store.delete(grant.upload_key, head=head)
+        session.store.delete(key, head=head)
         try:
-            session.store.read(grant.upload_key, offset=0, length=len(BODY), etag=head.etag, version=head.version)
+            session.store.read(key, offset=0, length=len(BODY), etag=head.etag, version=head.version)
         except ObjectChanged:
-            yield Seen.good("versions", "a deleted upload is gone, with its version")
+            yield Result.good("versions", "a deleted upload is gone, with its version")
         except StorageUnavailable as error:
-            yield Seen.unknown("versions", f"whether the version of a deleted upload is gone: {error.detail}")
+            yield Result.unknown("versions", f"whether the version of a deleted upload is gone: {error.detail}")
         else:
             folder = session.folder if session.pending_prefix is None else session.pending_prefix
-            yield Seen.bad(
+            yield Result.bad(
                 "versions", f"a deleted upload stays as a version; so does everything that is deleted under {folder}"
             )
 
 
-def check_listing(session: Session) -> Iterator[Seen]:
+def check_pending_expiry(session: Session) -> Iterator[Result]:
+    """Find out whether the storage deletes pending uploads that nobody completes."""
+    if session.pending_prefix is None or session.diagnosis is None or not session.working_ways:
+        return
+    session.current = "pending-expiry"
+    uploaded = session.upload()
+    if uploaded is None:
+        yield Result.unknown("pending-expiry", "the upload to ask about was refused")
+    else:
+        yield Result.of(session.diagnosis.pending_expiry(uploaded[0].upload_key))
+
+
+def check_listing(session: Session) -> Iterator[Result]:
     """List pending uploads as the sweep does."""
     if session.pending_prefix is None:
         return
@@ -126,16 +152,16 @@ def check_listing(session: Session) -> Iterator[Seen]:
     try:
         next(iter(session.store.list_objects(session.pending_prefix)), None)
     except StorageUnavailable as error:
-        yield Seen.unknown(
+        yield Result.unknown(
             "listing",
             f"the verifier may not list pending uploads ({error.detail}), so a lifecycle rule must delete them, and "
             "not the sweep",
         )
         return
-    yield Seen.good("listing", "the verifier may list pending uploads, as the sweep does")
+    yield Result.good("listing", "the verifier may list pending uploads, as the sweep does")
 
 
-def check_parts(session: Session) -> Iterator[Seen]:
+def check_parts(session: Session) -> Iterator[Result]:
     """Send a file of one part, and commit it; the key, the size and the headers must be those that were signed."""
     store = session.backend.parts
     if store is None or not session.with_parts or (store.needs_pending_key and session.base_pending_prefix is None):
@@ -144,24 +170,25 @@ def check_parts(session: Session) -> Iterator[Seen]:
     try:
         _try_to_end(session, store)
     except StorageUnavailable as error:
-        yield Seen.bad("parts", f"the signer may not list and abort parts, so none were sent: {error.detail}")
+        yield Result.bad("parts", f"the signer may not list and abort parts, so none were sent: {error.detail}")
         return
     if session.diagnosis is not None:
         session.current = "parts-expiry"
         try:
-            yield Seen.of(session.diagnosis.parts_expiry(session.new_key()))
+            yield Result.of(session.diagnosis.parts_expiry(session.new_key()))
         except StorageUnavailable as error:
-            yield Seen.unknown("parts-expiry", error.detail)
+            yield Result.unknown("parts-expiry", error.detail)
     session.current = "parts"
     try:
         first = _begin(session, store)
         yield from _send_parts(session, store, first)
+        yield from _copy_into_part(session, store)
         if Rule.CREATE_ONLY in store.enforces(first):
             yield from _refuse_second(session, store, _begin(session, store, first.upload_key))
     except StorageUnavailable as error:
-        yield Seen.bad("parts", f"an upload in parts fails: {error.detail}")
+        yield _failed("parts", error, "an upload in parts fails")
     except (KeyTaken, NoSuchUpload) as error:
-        yield Seen.bad("parts", f"the storage confuses an upload in parts with another one ({type(error).__name__})")
+        yield Result.bad("parts", f"the storage confuses an upload in parts with another one ({type(error).__name__})")
 
 
 def _try_to_end(session: Session, store: PartsStore) -> None:
@@ -198,33 +225,34 @@ def _in_parts(decided: Grant, store: PartsStore, *, upload_id: str) -> GrantInPa
     )
 
 
-def _send_parts(session: Session, store: PartsStore, grant: GrantInParts) -> Iterator[Seen]:
+def _send_parts(session: Session, store: PartsStore, grant: GrantInParts) -> Iterator[Result]:
     rules = store.enforces(grant)
     attempt = _part(session, store, grant)
     shown = set[Rule]()
+    yield from _ask_before_parts(session, store, grant)
     if Rule.SIZE in rules:
         answers = [session.send(attempt.with_body(body)) for body in (BODY[:-1], BODY + b"!")]
         if any(answer.is_accepted for answer in answers):
-            yield Seen.bad("rule-size", "the storage accepts a part of another size")
+            yield Result.bad("rule-size", "the storage accepts a part of another size")
         elif all(answer.is_refused for answer in answers):
             shown.add(Rule.SIZE)
-            yield Seen.good("rule-size", "the storage refuses a part of another size")
+            yield Result.good("rule-size", "the storage refuses a part of another size")
     answer = session.send(attempt)
     if not answer.is_accepted:
         yield refusal(answer, "a part", "parts")
         return
     if session.origin is not None and store.answers_with_etag:
-        yield from exposed(session, answer, "a part")
+        yield from judge_exposed(session, answer, "a part")
     parts = store.list_parts(grant)
     if [(part.number, part.size) for part in parts] != [(1, len(BODY))]:
-        yield Seen.bad("parts", f"the storage lists {len(parts)} parts of an upload with one")
+        yield Result.bad("parts", f"the storage lists {len(parts)} parts of an upload with one")
         return
     store.commit(grant, parts)
     head = session.store.head(grant.upload_key)
     if head is None or head.size != len(BODY):
-        yield Seen.bad("parts", "the verifier does not find a file that came in parts")
+        yield Result.bad("parts", "the verifier does not find a file that came in parts")
         return
-    yield Seen.good("parts", "the storage takes a file in parts")
+    yield Result.good("parts", "the storage takes a file in parts")
     if head.content_type == grant.content_type:
         shown.add(Rule.TYPE)
     if head.content_disposition == grant.content_disposition and not head.unexpected_headers:
@@ -232,7 +260,37 @@ def _send_parts(session: Session, store: PartsStore, grant: GrantInParts) -> Ite
     session.has_shown("parts", *(shown & rules))
 
 
-def _refuse_second(session: Session, store: PartsStore, grant: GrantInParts) -> Iterator[Seen]:
+def _ask_before_parts(session: Session, store: PartsStore, grant: GrantInParts) -> Iterator[Result]:
+    """Ask for a part as a page does, with a SHA-256 too if the store checks it."""
+    if session.origin is None:
+        return
+    session.current = "cors-preflight"
+    digest = hashlib.sha256(BODY).hexdigest()
+    hashed = _part(session, store, grant, digest) if store.checks_sha256(grant) else None
+    yield from ask_before(session, session.origin, _part(session, store, grant), "a part", with_checksum=hashed)
+
+
+def _copy_into_part(session: Session, store: PartsStore) -> Iterator[Result]:
+    """Add the source of a copy, which nobody signed, to a part; the source has another size, which a listing shows."""
+    if not session.working_ways:
+        return
+    session.current = "unsigned-copy"
+    body = BODY + b"!!"
+    source = session.upload(body)
+    if source is None:
+        yield Result.unknown("unsigned-copy", "the upload to copy into a part was refused")
+        return
+    for headers in source[1].copy_headers(session.object_url(*source)):
+        grant = _begin(session, store)
+        session.send(_part(session, store, grant).with_headers(headers))
+        if any(part.size == len(body) for part in store.list_parts(grant)):
+            listed = ", ".join(headers)
+            yield Result.bad("unsigned-copy", f"the storage obeys {listed} in a part, which nobody signed")
+            return
+    yield Result.good("unsigned-copy", "a client cannot copy another object into a part")
+
+
+def _refuse_second(session: Session, store: PartsStore, grant: GrantInParts) -> Iterator[Result]:
     """Commit another upload to a key that has an object by now."""
     if not session.send(_part(session, store, grant)).is_accepted:
         return
@@ -240,14 +298,18 @@ def _refuse_second(session: Session, store: PartsStore, grant: GrantInParts) -> 
         store.commit(grant, store.list_parts(grant))
     except KeyTaken:
         session.has_shown("parts", Rule.CREATE_ONLY)
-        yield Seen.good("rule-create-only", "the storage refuses to commit parts over an object")
+        yield Result.good("rule-create-only", "the storage refuses to commit parts over an object")
         return
-    yield Seen.bad("rule-create-only", "the storage commits parts over an object")
+    yield Result.bad("rule-create-only", "the storage commits parts over an object")
 
 
-def _part(session: Session, store: PartsStore, grant: GrantInParts) -> UploadAttempt:
-    (request,), _ = store.sign(grant, [PartToSign(1, len(BODY))], datetime.now(timezone.utc), expires_in=LIFETIME)
-    return _attempt(request)
+def _part(session: Session, store: PartsStore, grant: GrantInParts, sha256: str | None = None) -> UploadAttempt:
+    part = PartToSign(1, len(BODY), sha256)
+    (request,), _ = store.sign(grant, [part], datetime.now(timezone.utc), expires_in=LIFETIME)
+    attempt = _attempt(request)
+    session.sent_methods.add(attempt.method)
+    session.sent_headers |= {name.lower() for name in attempt.headers}
+    return attempt
 
 
 def _attempt(request: PartRequest) -> UploadAttempt:
@@ -264,27 +326,36 @@ def _ways(session: Session) -> list[Way]:
     return list(ways.values())
 
 
-def refusal(answer: Answer, what: str, mechanism: str) -> Seen:
+def refusal(answer: Answer, what: str, mechanism: str) -> Result:
     """Return the finding for a good upload that was not accepted."""
     if answer.is_redirect:
-        return Seen.bad("redirect", f"the storage answers {answer.status} to {what}")
+        return Result.bad("redirect", f"the storage answers {answer.status} to {what}")
     if mechanism == "post" and answer.status in _NO_SUCH_METHOD:
-        return Seen.bad("post", f"the storage answers {answer.status} to {what}")
+        return Result.bad("post", f"the storage answers {answer.status} to {what}")
     if answer.status in {400, 403} and answer.mentions("kms:"):
-        return Seen.bad("kms", f"the storage answers {answer.status} to {what}, and names kms")
+        return Result.bad("kms", f"the storage answers {answer.status} to {what}, and names kms")
+    code = "parts" if mechanism == "parts" else "upload"
+    return Result.bad(code, f"the storage answers {answer.status}{_named_code(answer)} to {what}")
+
+
+def _failed(code: str, error: StorageUnavailable, what: str) -> Result:
+    """Return the finding for a call that the storage refused, perhaps because KMS does."""
+    return Result.bad("kms" if "(kms:" in error.detail else code, f"{what}: {error.detail}")
+
+
+def _named_code(answer: Answer) -> str:
     found = _CODE.search(answer.body)
-    named = "" if found is None else f" ({found[1].decode()})"
-    return Seen.bad(
-        "parts" if mechanism == "parts" else "upload", f"the storage answers {answer.status}{named} to {what}"
+    return "" if found is None else f" ({found[1].decode()})"
+
+
+def _refused_guards(session: Session, grant: Grant, attempt: UploadAttempt, answer: Answer, what: str) -> Result | None:
+    """Return the finding if the same upload is accepted without its guards, and None otherwise."""
+    guards = session.guards_of(attempt)
+    unguarded = session.sign_unguarded(grant) if guards else None
+    if unguarded is None or not session.send(unguarded).is_accepted:
+        return None
+    return Result.bad(
+        "guards",
+        f"the storage answers {answer.status}{_named_code(answer)} to {what} with {', '.join(guards)}, and accepts it "
+        "without them",
     )
-
-
-def exposed(session: Session, answer: Answer, what: str) -> Iterator[Seen]:
-    """Say whether a page can read the headers of an answer that uploaders need."""
-    wanted = () if session.diagnosis is None else session.diagnosis.exposed_headers
-    shown = {name.strip().lower() for name in answer.headers.get("Access-Control-Expose-Headers", "").split(",")}
-    missing = [name for name in wanted if name not in shown and "*" not in shown]
-    if missing:
-        yield Seen.bad("cors-exposed", f"the answer to {what} does not expose {', '.join(missing)}")
-    elif wanted:
-        yield Seen.good("cors-exposed", f"the answer to {what} exposes {', '.join(wanted)}")

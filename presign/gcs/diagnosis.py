@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from datetime import datetime
 from typing import Any
 
 from google.api_core.exceptions import GoogleAPICallError
 
+from presign.backends.backend import SignedUpload
 from presign.backends.diagnosis import Observation, Wanted
 from presign.backends.signature_v4_requests import SignatureV4Requests
 from presign.gcs.json_api import FAILURES, TIMEOUTS, JsonApi, failed
+from presign.messages import Grant
 from presign.signing.quoting import quote_value
 
-_PARTS_DAYS = 8
+# The action and the days of the rule that a finding needs. Large files can be resumed for a week.
+_LIFECYCLE: Mapping[str, tuple[str, int]] = {
+    "parts-expiry": ("AbortIncompleteMultipartUpload", 8),
+    "pending-expiry": ("Delete", 9),
+}
 _MAX_AGE_SECONDS = 600
 
 
@@ -23,6 +30,8 @@ class GcsDiagnosis:
     exposed_headers = ("etag",)
     can_limit_signer = True
     versions_need_a_right = False
+    guard_names: frozenset[str] = frozenset()
+    hides_missing_objects = True
 
     def __init__(
         self,
@@ -46,6 +55,10 @@ class GcsDiagnosis:
         requests = self._pending_requests if is_pending else self._requests
         return f"{requests.object_url('')}?list-type=2&max-keys=1&prefix={quote_value(prefix)}"
 
+    def sign_unguarded(self, grant: Grant, now: datetime) -> SignedUpload | None:
+        """Return None: no guard is needed here."""
+        return None
+
     def rights_of_signer(
         self, *, stored_key: str, missing_key: str, elsewhere_key: str | None
     ) -> Iterator[Observation]:
@@ -54,7 +67,13 @@ class GcsDiagnosis:
 
     def parts_expiry(self, key: str) -> Observation:
         """Look for a lifecycle rule of the bucket, if the verifier may read the bucket's settings."""
+        return self._expiry("parts-expiry", key, "the parts of unfinished uploads")
 
+    def pending_expiry(self, key: str) -> Observation:
+        """Look for a lifecycle rule of the bucket, if the verifier may read the bucket's settings."""
+        return self._expiry("pending-expiry", key, "pending uploads that nobody completes")
+
+    def _expiry(self, code: str, key: str, what: str) -> Observation:
         def rules(client: Any) -> list[dict[str, Any]]:
             bucket = client.get_bucket(self._pending_bucket, timeout=TIMEOUTS, retry=None)
             return list(bucket.lifecycle_rules)
@@ -64,26 +83,20 @@ class GcsDiagnosis:
         except FAILURES as error:
             if isinstance(error, GoogleAPICallError) and error.code == 403:
                 return Observation(
-                    code="parts-expiry",
+                    code=code,
                     outcome="unknown",
                     detail="the verifier may not read the bucket's lifecycle rules (storage.buckets.get)",
                 )
             raise failed(self._pending_bucket, "GET BUCKET", error) from None
-        ages = [
-            rule["condition"].get("age", 0)
+        action, _ = _LIFECYCLE[code]
+        days = [
+            rule["condition"]["age"]
             for rule in found
-            if rule["action"].get("type") == "AbortIncompleteMultipartUpload"
-            and _begins(key, rule["condition"].get("matchesPrefix"))
+            if rule["action"].get("type") == action and _is_for(rule["condition"], key)
         ]
-        if not ages:
-            return Observation(
-                code="parts-expiry", outcome="bad", detail="no rule deletes the parts of unfinished uploads"
-            )
-        return Observation(
-            code="parts-expiry",
-            outcome="good",
-            detail=f"the storage deletes the parts of unfinished uploads after {min(ages)} days",
-        )
+        if not days:
+            return Observation(code=code, outcome="bad", detail=f"no rule deletes {what}")
+        return Observation(code=code, outcome="good", detail=f"the storage deletes {what} after {min(days)} days")
 
     def remedy(self, code: str, wanted: Wanted) -> str | None:
         """Return a file for ``gcloud storage buckets update``, or a command."""
@@ -97,11 +110,9 @@ class GcsDiagnosis:
                 "maxAgeSeconds": _MAX_AGE_SECONDS,
             }
             return json.dumps([rule], indent=2)
-        if code == "parts-expiry":
-            rule = {
-                "action": {"type": "AbortIncompleteMultipartUpload"},
-                "condition": {"age": _PARTS_DAYS, "matchesPrefix": [uploads]},
-            }
+        if code in _LIFECYCLE:
+            action, days = _LIFECYCLE[code]
+            rule = {"action": {"type": action}, "condition": {"age": days, "matchesPrefix": [uploads]}}
             return json.dumps({"rule": [rule]}, indent=2)
         if code in {"pending-private", "pending-unlisted", "public-unlisted"}:
             bucket = self._bucket if code.startswith("public") else self._pending_bucket
@@ -119,5 +130,8 @@ class GcsDiagnosis:
         return None
 
 
-def _begins(key: str, prefixes: list[str] | None) -> bool:
-    return not prefixes or any(key.startswith(prefix) for prefix in prefixes)
+def _is_for(condition: Mapping[str, Any], key: str) -> bool:
+    """Say whether a rule is for every object with such a key from some age on."""
+    prefixes = condition.get("matchesPrefix")
+    is_simple = "age" in condition and set(condition) <= {"age", "matchesPrefix"}
+    return is_simple and (not prefixes or any(key.startswith(prefix) for prefix in prefixes))

@@ -268,14 +268,15 @@ class S3Backend:
 
     def sign_upload(self, grant: Grant, now: datetime) -> SignedUpload:
         """Return a POST form whose policy covers every field, or a PUT with every header signed."""
+        return self._sign_upload(grant, now, guards=self._guards)
+
+    def _sign_upload(self, grant: Grant, now: datetime, *, guards: Mapping[str, str]) -> SignedUpload:
         signers = self._signers_at(now, grant.expires_in)
         if self._browser_requests.uses_post(grant):
             return self._browser_requests.sign_post(grant, signers, _checksum_fields(grant))
         exact_bytes = grant.exact_bytes
         automatic_headers = {} if exact_bytes is None else {"content-length": str(exact_bytes)}
-        return self._browser_requests.sign_put(
-            grant, signers, {**_put_headers(grant), **self._guards}, automatic_headers
-        )
+        return self._browser_requests.sign_put(grant, signers, {**_put_headers(grant), **guards}, automatic_headers)
 
     def sign_download(
         self, key: str, now: datetime, *, expires_in: timedelta, content_disposition: str | None = None
@@ -302,6 +303,8 @@ class S3Backend:
             verifier=self._verifier_client,
             parts=self._parts,
             browser_requests=self._browser_requests,
+            guard_names=frozenset(self._guards),
+            sign_unguarded=partial(self._sign_upload, guards={}),
         )
 
     def check(self, *, lifetime: timedelta = MAX_CLOCK_SKEW) -> None:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime, timezone
+from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from presign.backends.backend import SignedUpload
 from presign.backends.diagnosis import Observation, Wanted
 from presign.backends.signature_v4_requests import SignatureV4Requests
+from presign.messages import Grant
 from presign.s3.parts import S3Parts
 from presign.s3.requests import error_code, status_of
 from presign.signing.quoting import quote_value
@@ -20,12 +24,17 @@ if TYPE_CHECKING:
 
 _POLICY_VERSION = "2012-10-17"
 _NOT_A_COPY = {"Null": {"s3:x-amz-copy-source": "true"}}
-_PARTS_DAYS = 8
+# What a finding about the lifecycle needs. Large files can be resumed for a week.
+_LIFECYCLE_ACTIONS: Mapping[str, dict[str, Any]] = {
+    "parts-expiry": {"AbortIncompleteMultipartUpload": {"DaysAfterInitiation": 8}},
+    "pending-expiry": {"Expiration": {"Days": 9}},
+}
+_EXPIRY_DATE = re.compile('expiry-date="([^"]+)"')
 _MAX_AGE_SECONDS = 600
 # For the policy of the key, where "*" is the key itself.
 _ALLOW_KEY = {
     "Effect": "Allow",
-    "Principal": {"AWS": "THE ARN OF THE IDENTITY THAT SIGNS"},
+    "Principal": {"AWS": "THE ARN OF THE IDENTITY"},
     "Action": ["kms:GenerateDataKey", "kms:Decrypt"],
     "Resource": "*",
 }
@@ -38,6 +47,7 @@ class S3Diagnosis:
     exposed_headers = ("etag",)
     can_limit_signer = True
     versions_need_a_right = True
+    hides_missing_objects = False
 
     def __init__(
         self,
@@ -50,6 +60,8 @@ class S3Diagnosis:
         verifier: S3Client,
         parts: S3Parts,
         browser_requests: SignatureV4Requests,
+        guard_names: frozenset[str],
+        sign_unguarded: Callable[[Grant, datetime], SignedUpload],
     ) -> None:
         self._bucket = bucket
         self._is_aws = is_aws
@@ -58,12 +70,18 @@ class S3Diagnosis:
         self._verifier = verifier
         self._parts = parts
         self._browser_requests = browser_requests
+        self.guard_names = guard_names
+        self._sign_unguarded = sign_unguarded
         partition = "aws-cn" if region.startswith("cn-") else "aws-us-gov" if region.startswith("us-gov-") else "aws"
         self._arn = f"arn:{partition}:s3:::{bucket}"
 
     def list_url(self, prefix: str, *, is_pending: bool) -> str:
         """Return the URL of ListObjectsV2."""
         return f"{self._browser_requests.object_url('')}?list-type=2&max-keys=1&prefix={quote_value(prefix)}"
+
+    def sign_unguarded(self, grant: Grant, now: datetime) -> SignedUpload | None:
+        """Return the upload without the guards of presign.s3.guards, if the backend signs them."""
+        return self._sign_unguarded(grant, now) if self.guard_names else None
 
     def rights_of_signer(
         self, *, stored_key: str, missing_key: str, elsewhere_key: str | None
@@ -99,17 +117,54 @@ class S3Diagnosis:
         """
         abort_date = self._parts.abort_date(key)
         if abort_date is not None:
-            days = round((abort_date - datetime.now(timezone.utc)).total_seconds() / 86400)
-            return _parts_end(days)
-        return self._parts_expiry_by_rule(key)
+            return _parts_end(_days_until(abort_date))
+        rules, reason = self._lifecycle_rules()
+        if reason is not None and not self._is_aws:
+            return Observation(
+                code="parts-expiry",
+                outcome="unknown",
+                detail=f"the storage does not say when it deletes unfinished parts ({reason})",
+            )
+        days = [
+            rule["AbortIncompleteMultipartUpload"]["DaysAfterInitiation"]
+            for rule in rules
+            if _is_for(rule, key) and "AbortIncompleteMultipartUpload" in rule
+        ]
+        return _parts_end(min(days, default=None))
+
+    def pending_expiry(self, key: str) -> Observation:
+        """Read when S3 will delete the object, which its answer to HEAD says; or read the bucket's lifecycle.
+
+        Only Amazon S3 is known to say so there. On another store, the absence of this date shows nothing.
+        """
+        try:
+            headed: Any = self._verifier.head_object(Bucket=self._bucket, Key=key)
+        except (BotoCoreError, ClientError) as error:
+            return Observation(
+                code="pending-expiry", outcome="unknown", detail=f"the verifier cannot read it ({_named(error)})"
+            )
+        date = _EXPIRY_DATE.search(headed.get("Expiration", ""))
+        if date is not None:
+            return _expires(_days_until(parsedate_to_datetime(date[1])))
+        rules, reason = self._lifecycle_rules()
+        if reason is not None and not self._is_aws:
+            return Observation(
+                code="pending-expiry",
+                outcome="unknown",
+                detail=f"the storage does not say when it deletes pending uploads ({reason})",
+            )
+        days = [
+            rule["Expiration"]["Days"] for rule in rules if _is_for(rule, key) and "Days" in rule.get("Expiration", {})
+        ]
+        return _expires(min(days, default=None))
 
     def remedy(self, code: str, wanted: Wanted) -> str | None:
         """Return a CORS rule, a lifecycle rule or a policy, as the S3 console takes it."""
         uploads = wanted.prefix if wanted.pending_prefix is None else wanted.pending_prefix
         if code.startswith("cors-"):
             return _json([_cors_rule(wanted)])
-        if code == "parts-expiry":
-            return _json({"Rules": [_lifecycle_rule(uploads)]})
+        if code in _LIFECYCLE_ACTIONS:
+            return _json({"Rules": [_lifecycle_rule(code, uploads)]})
         if code in {"upload", "parts", "signer-writes-elsewhere", "signer-writes-final", "unsigned-copy"}:
             return self._policy(self._allow_uploads(uploads))
         if code in {"read", "delete", "publish", "versions"}:
@@ -128,26 +183,14 @@ class S3Diagnosis:
         # With suspended versions, it is "null", and a deletion leaves a delete marker as well.
         return headed.get("VersionId") is not None
 
-    def _parts_expiry_by_rule(self, key: str) -> Observation:
+    def _lifecycle_rules(self) -> tuple[list[Any], str | None]:
+        """Return the bucket's lifecycle rules, and why they cannot be read, or None."""
         try:
-            rules: Any = self._verifier.get_bucket_lifecycle_configuration(Bucket=self._bucket).get("Rules", [])
+            found: Any = self._verifier.get_bucket_lifecycle_configuration(Bucket=self._bucket)
         except (BotoCoreError, ClientError) as error:
-            has_none = isinstance(error, ClientError) and error_code(error) == "NoSuchLifecycleConfiguration"
-            if not has_none and not self._is_aws:
-                return Observation(
-                    code="parts-expiry",
-                    outcome="unknown",
-                    detail=f"the storage does not say when it deletes unfinished parts ({_named(error)})",
-                )
-            rules = []
-        ends = [
-            int(rule["AbortIncompleteMultipartUpload"]["DaysAfterInitiation"])
-            for rule in rules
-            if rule.get("Status") == "Enabled"
-            and "AbortIncompleteMultipartUpload" in rule
-            and key.startswith(rule.get("Prefix") or rule.get("Filter", {}).get("Prefix") or "")
-        ]
-        return _parts_end(min(ends, default=None))
+            reason = _named(error)
+            return [], None if reason == "NoSuchLifecycleConfiguration" else reason
+        return found.get("Rules", []), None
 
     def _policy(self, *statements: dict[str, Any]) -> str:
         return _json({"Version": _POLICY_VERSION, "Statement": list(statements)})
@@ -214,6 +257,18 @@ def _parts_end(days: int | None) -> Observation:
     )
 
 
+def _expires(days: int | None) -> Observation:
+    if days is None:
+        return Observation(
+            code="pending-expiry", outcome="bad", detail="no rule deletes pending uploads that nobody completes"
+        )
+    return Observation(
+        code="pending-expiry",
+        outcome="good",
+        detail=f"the storage deletes pending uploads that nobody completes after {days} days",
+    )
+
+
 def _cors_rule(wanted: Wanted) -> dict[str, Any]:
     return {
         "AllowedOrigins": [wanted.origin or "https://app.example.com"],
@@ -224,13 +279,19 @@ def _cors_rule(wanted: Wanted) -> dict[str, Any]:
     }
 
 
-def _lifecycle_rule(prefix: str) -> dict[str, Any]:
-    return {
-        "ID": "presign-unfinished-parts",
-        "Status": "Enabled",
-        "Filter": {"Prefix": prefix},
-        "AbortIncompleteMultipartUpload": {"DaysAfterInitiation": _PARTS_DAYS},
-    }
+def _lifecycle_rule(code: str, prefix: str) -> dict[str, Any]:
+    return {"ID": f"presign-{code}", "Status": "Enabled", "Filter": {"Prefix": prefix}, **_LIFECYCLE_ACTIONS[code]}
+
+
+def _is_for(rule: Mapping[str, Any], key: str) -> bool:
+    """Say whether a rule is for every object with such a key, whatever its size and its tags are."""
+    chosen = rule.get("Filter", {})
+    prefix = rule.get("Prefix") or chosen.get("Prefix") or ""
+    return rule.get("Status") == "Enabled" and set(chosen) <= {"Prefix"} and key.startswith(prefix)
+
+
+def _days_until(date: datetime) -> int:
+    return round((date - datetime.now(timezone.utc)).total_seconds() / 86400)
 
 
 def _named(error: Exception) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Set
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING
@@ -21,6 +22,7 @@ from presign.signing.signing_time import signing_time
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
+_KMS_ACTION = re.compile(r"\bkms:[A-Za-z]{1,40}")
 CONCLUSIVE_STATUSES = frozenset({200, 204, 206, 404, 412})
 
 
@@ -101,8 +103,10 @@ class BucketRequests:
         """Return the error for a call of boto3 that raised ``error``."""
         if not isinstance(error, ClientError):
             return unreachable(self._endpoint_url, error)
-        # Only the code: botocore's message may repeat what was signed.
-        return storage_failed(f"s3://{self.bucket}", call, error_code(error))
+        # Only the code, and the right that KMS denies: botocore's message may repeat what was signed.
+        denied = _KMS_ACTION.search(error.response.get("Error", {}).get("Message", ""))
+        named = error_code(error) if denied is None else f"{error_code(error)} ({denied[0]})"
+        return storage_failed(f"s3://{self.bucket}", call, named)
 
 
 def scope_of(keys: AccessKeys, date: str, region: str) -> sigv4.Scope:

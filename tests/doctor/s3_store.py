@@ -115,7 +115,10 @@ class Running:
 
 @contextmanager
 def run_store(setting: Set) -> Iterator[Running]:
-    lifecycle = (LifecycleRule(rule_id="AbortIncompleteUploads", abort_after_days=8),)
+    lifecycle = (
+        LifecycleRule(rule_id="AbortIncompleteUploads", abort_after_days=8),
+        LifecycleRule(rule_id="ExpirePending", prefix="pending/", expire_after_days=9),
+    )
     values: dict[str, Any] = {"cors": (CORS,), "public_prefix": "public/", "lifecycle": lifecycle}
     bucket = S3Bucket(**{**values, **setting.bucket})
     rights: dict[str, Sequence[Right]] = {"AKIASIGNER": setting.signer, "AKIAVERIFIER": setting.verifier}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import ssl
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -9,8 +10,13 @@ from typing import Any
 
 import pytest
 from azure.storage.blob import CorsRule, PublicAccess
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
 
 from emulators.azurite import ACCOUNT_KEY, Azurite
+from emulators.serving import serve
+from presign.azure import AzureBackend
 from presign.doctor import Report, Severity, examine
 from tests.azure.accounts import OTHER_ACCOUNT_KEY, Identity, RunningAccount, prepare_account
 from tests.doctor.faults import Changed, Fault, bad, require_found
@@ -123,9 +129,42 @@ def test_a_planted_fault_is_found_with_its_sentence_and_nothing_is_left(
 def test_an_account_in_good_order_has_no_finding_and_nothing_is_left(account: Account) -> None:
     report = account.examine(Changed())
     assert bad(report) == [], report.to_text()
-    assert {finding.code for finding in report.of(Severity.UNKNOWN)} == {"tls", "signer-writes-elsewhere"}
+    assert {finding.code for finding in report.of(Severity.UNKNOWN)} == {
+        "pending-expiry",
+        "signer-writes-elsewhere",
+        "tls",
+    }
     assert report.exit_code == 0
     assert account.left() == []
+
+
+def test_an_account_whose_keys_are_disabled_is_found() -> None:
+    """As Azure answers with ``allowSharedKeyAccess`` false, to the key itself and to a SAS that it has signed."""
+    code = "KeyBasedAuthenticationNotPermitted"
+    seen: list[str] = []
+
+    async def without_keys(scope: Scope, receive: Receive, send: Send) -> None:
+        request = Request(scope)
+        is_by_key = request.headers.get("authorization", "").startswith("SharedKey ")
+        assert is_by_key or "sig" in request.query_params
+        seen.append(request.method)
+        body = f"<Error><Code>{code}</Code><Message>Keys are disabled.</Message></Error>"
+        answer = Response(body, status_code=403, media_type="application/xml", headers={"x-ms-error-code": code})
+        await answer(scope, receive, send)
+
+    with serve(without_keys) as url:
+        backend = AzureBackend(
+            container="public",
+            pending_container="pending",
+            account_name="account",
+            account_url=f"{url}/account",
+            account_key=ACCOUNT_KEY,
+        )
+        report = examine(backend, prefix="public/", origin=ORIGIN)
+    assert [finding.code for finding in bad(report)] == ["credentials"], report.to_text()
+    assert re.search(rf"refuses the account key \({code}\); .*pass an identity", bad(report)[0].detail)
+    assert seen
+    assert "PUT" not in seen, "nothing is sent after that"
 
 
 def test_an_identity_over_tls_has_no_finding_either(

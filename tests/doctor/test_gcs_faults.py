@@ -22,6 +22,7 @@ from tests.doctor.s3_store import ORIGIN
 _FAILURE, _WARNING = Severity.FAILURE, Severity.WARNING
 _RULE = page_rule(ORIGIN)
 _ABORT = {"action": {"type": "AbortIncompleteMultipartUpload"}, "condition": {"age": 8}}
+_EXPIRE = {"action": {"type": "Delete"}, "condition": {"age": 9, "matchesPrefix": ["pending/"]}}
 _BUCKET, _PENDING = "uploads", "waiting"
 
 
@@ -32,7 +33,8 @@ def _right(*permissions: str, bucket: str, prefix: str = "") -> GcsRight:
 _SIGNS = _right("create", "listParts", "abort", bucket=_PENDING, prefix="pending/")
 _VERIFIES = (
     _right("get", "delete", bucket=_PENDING, prefix="pending/"),
-    _right("list", bucket=_PENDING),
+    # Only so that the doctor can read the lifecycle rules.
+    _right("list", "getBucket", bucket=_PENDING),
     _right("list", bucket=_BUCKET),
     _right("create", "get", "delete", bucket=_BUCKET, prefix="public/"),
 )
@@ -72,11 +74,21 @@ FAULTS: tuple[Fault[Changed], ...] = (
     ),
     Fault(
         name="no rule for unfinished parts",
-        setting=Changed(store={"lifecycle": ()}),
+        setting=Changed(store={"lifecycle": (_EXPIRE,)}),
         code="parts-expiry",
         severity=_WARNING,
         sentence="no rule deletes the parts of unfinished uploads",
         paste="AbortIncompleteMultipartUpload",
+    ),
+    Fault(
+        name="no rule for pending uploads, but one for old versions",
+        setting=Changed(
+            store={"lifecycle": (_ABORT, {**_EXPIRE, "condition": {"age": 9, "isLive": False}})},
+        ),
+        code="pending-expiry",
+        severity=_WARNING,
+        sentence="no rule deletes pending uploads that nobody completes",
+        paste='"matchesPrefix": [\n          "pending/"',
     ),
     Fault(
         name="a signer that may not create objects",
@@ -131,7 +143,7 @@ def _examine(accounts: Mapping[str, Path], changed: Changed) -> tuple[Report, li
     keys = {name: trusted_account(path) for name, path in accounts.items()}
     emails = {name: next(iter(trusted)) for name, trusted in keys.items()}
     store: dict[str, Any] = {
-        "cors": (_RULE,), "pending_public": None, "listed": False, "lifecycle": (_ABORT,), "signer": (_SIGNS,),
+        "cors": (_RULE,), "pending_public": None, "listed": False, "lifecycle": (_ABORT, _EXPIRE), "signer": (_SIGNS,),
         "verifier": _VERIFIES, **changed.store,
     }  # fmt: skip
     buckets = {
@@ -179,3 +191,32 @@ def test_buckets_in_good_order_have_no_finding_and_nothing_is_left(accounts: Map
     assert bad(report) == [], report.to_text()
     assert {finding.code for finding in report.of(Severity.UNKNOWN)} == {"tls"}
     assert left == []
+
+
+_WITHOUT_LISTING = (
+    *(replace(each, permissions=each.permissions - {"list"}) for each in _VERIFIES[1:]),
+    _right("get", bucket=_PENDING, prefix="pending/"),
+)
+
+
+def test_a_verifier_that_may_delete_and_not_list_has_no_finding(accounts: Mapping[str, Path]) -> None:
+    deletes = _right("get", "delete", bucket=_PENDING, prefix="pending/")
+    report, left = _examine(accounts, Changed(store={"verifier": (deletes, *_WITHOUT_LISTING)}))
+    assert bad(report) == [], report.to_text()
+    assert ("delete", Severity.OK) in {(finding.code, finding.severity) for finding in report.findings}
+    assert left == []
+
+
+@pytest.mark.parametrize(
+    "verifier", [_WITHOUT_LISTING, (*_VERIFIES[1:], _WITHOUT_LISTING[-1])], ids=["without listing", "with listing"]
+)
+def test_a_verifier_that_may_not_delete_is_found_with_one_upload_that_then_stays(
+    accounts: Mapping[str, Path], verifier: tuple[GcsRight, ...]
+) -> None:
+    report, left = _examine(accounts, Changed(store={"verifier": verifier}))
+    refused, left_over = bad(report)
+    assert refused.detail == "the verifier may not delete pending objects: gs://waiting answered DELETE with 403"
+    assert "roles/storage.objectUser" in (refused.paste or "")
+    assert [refused.code, left_over.code] == ["delete", "left-over"]
+    assert len(left) == 1
+    assert left[0] in left_over.detail

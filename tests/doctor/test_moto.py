@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Any
+from uuid import uuid4
 
 import boto3
 import pytest
@@ -40,7 +41,10 @@ def test_a_store_that_checks_no_signature_is_found_and_nothing_is_left(moto_url:
     assert ("signature-checked", Severity.FAILURE) in found, report.to_text()
     assert ("expiry-checked", Severity.FAILURE) in found
     assert ("rule-size", Severity.WARNING) in found
-    assert ("parts-expiry", Severity.WARNING) in found, "moto has a lifecycle, and no rule in it"
+    # moto has a lifecycle, and no rule in it.
+    assert {("parts-expiry", Severity.WARNING), ("pending-expiry", Severity.WARNING)} <= found
+    (expiry,) = (finding for finding in bad(report) if finding.code == "pending-expiry")
+    assert '"Days": 9' in (expiry.paste or "")
     assert report.learned.of("post") == frozenset()
     assert client.list_objects_v2(Bucket=_BUCKET).get("Contents", []) == []
     assert client.list_multipart_uploads(Bucket=_BUCKET).get("Uploads", []) == []
@@ -60,3 +64,26 @@ def test_a_lifecycle_rule_for_unfinished_parts_is_seen(moto_url: str) -> None:
     diagnosis = S3Backend(bucket="with-a-rule", region="us-east-1", endpoint_url=moto_url, session=session).diagnosis()
     assert diagnosis.parts_expiry("pending/x").detail.endswith("after 8 days")
     assert diagnosis.parts_expiry("elsewhere/x").outcome == "bad"
+
+
+@pytest.mark.parametrize(
+    ("chosen", "status", "detail"),
+    [
+        ({"Prefix": "pending/"}, "Enabled", "the storage deletes pending uploads that nobody completes after 9 days"),
+        ({"Prefix": ""}, "Enabled", "the storage deletes pending uploads that nobody completes after 9 days"),
+        ({"Prefix": "public/"}, "Enabled", "no rule deletes pending uploads that nobody completes"),
+        ({"Prefix": "pending/"}, "Disabled", "no rule deletes pending uploads that nobody completes"),
+        ({"And": {"Prefix": "pending/", "Tags": [{"Key": "a", "Value": "b"}]}}, "Enabled", "no rule deletes pending"),
+    ],
+)
+def test_a_lifecycle_rule_for_every_pending_upload_is_seen(
+    moto_url: str, chosen: dict[str, Any], status: str, detail: str
+) -> None:
+    client, bucket = _client(moto_url), f"expiring-{uuid4().hex[:8]}"
+    client.create_bucket(Bucket=bucket)
+    client.put_object(Bucket=bucket, Key="pending/x", Body=b"x")
+    rule: dict[str, Any] = {"ID": "pending", "Status": status, "Filter": chosen, "Expiration": {"Days": 9}}
+    client.put_bucket_lifecycle_configuration(Bucket=bucket, LifecycleConfiguration={"Rules": [rule]})
+    session = boto3.Session("AKIAMOTO", "a secret")
+    diagnosis = S3Backend(bucket=bucket, region="us-east-1", endpoint_url=moto_url, session=session).diagnosis()
+    assert detail in diagnosis.pending_expiry("pending/x").detail

@@ -9,6 +9,7 @@ import pytest
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from emulators.s3_lifecycle import LifecycleRule
 from emulators.s3_rights import CEPH, MINIO, Leniency, Right
 from emulators.serving import serve
 from presign.doctor import Severity
@@ -60,6 +61,7 @@ FAULTS: tuple[Fault[Set], ...] = (
         severity=_FAILURE,
         sentence=f"{ORIGIN} may not send cache-control, content-disposition, if-none-match with a PUT",
         paste='"if-none-match"',
+        causes=frozenset({"cors-checksum"}),
     ),
     Fault(
         name="CORS that exposes no ETag",
@@ -99,6 +101,35 @@ FAULTS: tuple[Fault[Set], ...] = (
         sentence=r"answers 403 \(AccessDenied\) to a POST form",
         paste=f"arn:aws:s3:::{BUCKET}/pending/*",
         causes=frozenset({"parts"}),
+    ),
+    Fault(
+        name="a signer without the right to the access control list that guards set",
+        setting=Set(options={"sign_guards": True, "upload_method": "put"}),
+        code="guards",
+        severity=_FAILURE,
+        sentence=(
+            r"answers 403 \(AccessDenied\) to a PUT of application/octet-stream with x-amz-acl, x-amz-copy-if-match, "
+            "x-amz-copy-source-if-match, and accepts it without them"
+        ),
+    ),
+    Fault(
+        name="CORS without the guards of the tickets",
+        setting=Set(
+            bucket={
+                "cors": (
+                    replace(CORS, allowed_headers=("content-type", "content-disposition", "cache-control", "if-*")),
+                )
+            },
+            signer=(SIGNS, right("PutObjectAcl", prefix="pending/")),
+            options={"sign_guards": True, "upload_method": "put"},
+        ),
+        code="cors-headers",
+        severity=_FAILURE,
+        sentence=(
+            f"{ORIGIN} may not send x-amz-acl, x-amz-copy-if-match, x-amz-copy-source-if-match with a PUT "
+            r"\(only the guards of the tickets\)"
+        ),
+        paste='"x-amz-acl"',
     ),
     Fault(
         name="a verifier that may not read",
@@ -277,6 +308,73 @@ FAULTS: tuple[Fault[Set], ...] = (
         causes=frozenset({"parts"}),
     ),
     Fault(
+        name="a KMS key with which the signer may not join parts",
+        setting=Set(bucket={"kms_decrypt_denied_to": frozenset({"AKIASIGNER"})}),
+        code="kms",
+        severity=_FAILURE,
+        sentence=r"an upload in parts fails: .* answered COMPLETE MULTIPART UPLOAD with AccessDenied \(kms:Decrypt\)",
+        paste="kms:Decrypt",
+    ),
+    Fault(
+        name="a KMS key with which the verifier may not read",
+        setting=Set(bucket={"kms_decrypt_denied_to": frozenset({"AKIAVERIFIER"})}),
+        code="kms",
+        severity=_FAILURE,
+        sentence=r"the verifier cannot read a POST form: .* answered GET with AccessDenied \(kms:Decrypt\)",
+        paste="kms:Decrypt",
+    ),
+    Fault(
+        name="CORS without the methods of parts",
+        setting=Set(
+            bucket={"cors": (replace(CORS, allowed_methods=("GET", "POST")),)}, options={"upload_method": "post"}
+        ),
+        code="cors-preflight",
+        severity=_FAILURE,
+        sentence=f"answers 403 to the preflight request of {ORIGIN} for a part, and does not allow it",
+        paste='"PUT"',
+        causes=frozenset({"cors-exposed"}),
+    ),
+    Fault(
+        name="CORS without the guards of parts",
+        setting=Set(
+            bucket={"cors": (replace(CORS, allowed_headers=("x-amz-checksum-sha256",)),)},
+            options={"sign_guards": True, "upload_method": "post"},
+        ),
+        code="cors-headers",
+        severity=_FAILURE,
+        sentence=(
+            f"{ORIGIN} may not send x-amz-copy-if-match, x-amz-copy-source-if-match with a part "
+            r"\(only the guards of the tickets\)"
+        ),
+        paste='"x-amz-copy-if-match"',
+    ),
+    Fault(
+        name="CORS without the checksum of an upload",
+        setting=Set(
+            bucket={
+                "cors": (
+                    replace(CORS, allowed_headers=("content-type", "content-disposition", "cache-control", "if-*")),
+                )
+            },
+        ),
+        code="cors-checksum",
+        severity=_WARNING,
+        sentence=f"{ORIGIN} may not send x-amz-checksum-sha256 with a part",
+        paste='"x-amz-checksum-sha256"',
+    ),
+    Fault(
+        name="a store that obeys an unsigned copy source in a part (MinIO)",
+        setting=Set(
+            lenient=MINIO,
+            signer=(SIGNS, right("PutObject", "GetObject", prefix="pending/")),
+            options={"upload_method": "post"},
+        ),
+        code="unsigned-copy",
+        severity=_FAILURE,
+        sentence="obeys x-amz-copy-source in a part, which nobody signed",
+        causes=frozenset({"signer-reads"}),
+    ),
+    Fault(
         name="versions that the verifier may not delete",
         setting=Set(bucket={"versioned": True}, verifier=_verifier_without(DELETES_VERSIONS)),
         code="versions",
@@ -336,6 +434,21 @@ def test_a_verifier_that_may_not_list_is_no_fault_but_the_sweep_cannot_run() -> 
         report = running.examine()
         assert bad(report) == [], report.to_text()
         assert {finding.code for finding in report.of(Severity.UNKNOWN)} == {"listing", "tls"}
+        assert running.left() == []
+
+
+def test_a_store_that_shows_no_rule_for_pending_uploads_is_no_fault_but_nothing_is_known() -> None:
+    lifecycle = (
+        LifecycleRule(rule_id="AbortIncompleteUploads", abort_after_days=8),
+        LifecycleRule(rule_id="ExpirePublished", prefix="public/", expire_after_days=9),
+    )
+    with run_store(Set(bucket={"lifecycle": lifecycle})) as running:
+        report = running.examine()
+        assert bad(report) == [], report.to_text()
+        unknown = {finding.code: finding.detail for finding in report.of(Severity.UNKNOWN)}
+        assert unknown["pending-expiry"] == (
+            "the storage does not say when it deletes pending uploads (NotImplemented)"
+        )
         assert running.left() == []
 
 

@@ -107,6 +107,7 @@ def test_the_one_rule_that_seaweedfs_does_not_keep_is_found_and_then_no_longer_p
     assert bad(again) == [], again.to_text()
     assert {finding.code for finding in again.of(Severity.UNKNOWN)} == {
         "parts-expiry",
+        "pending-expiry",
         "public-read",
         "publish",
         "tls",

@@ -15,14 +15,15 @@ from typing import Any
 import pytest
 
 from emulators.stores import NotInstalled
-from presign import Grant, Rule
+from presign import Rule
+from presign.doctor import examine
 from presign.testing import CHECKS, Subject
 from tests.conftest import Store
 from tests.stores.attacking import CASES, PENDING, Attack, outcome_of
 from tests.stores.faults import expected_attack, expected_check
 from tests.stores.matters import MATTERS
 from tests.stores.results import read_results, write_results
-from tests.stores.servers import KINDS, PENDING_PREFIX, RunningStore, run_store
+from tests.stores.servers import KINDS, PENDING_PREFIX, PUBLIC_PREFIX, RunningStore, run_store
 
 CHOSEN = [name for name in os.environ.get("PRESIGN_STORES", "").split(",") if name]
 """The stores to try in everything, and to write the results of; none in `make test`."""
@@ -115,27 +116,18 @@ def test_a_store_does_what_the_page_says(running: RunningStore, matter: Any) -> 
         assert answer == read_results()[running.kind]["matters"][matter.__name__]
 
 
-class WithoutAClaim:
-    """A backend that withdraws the claim of one rule, as it does after `presign doctor --write`."""
-
-    def __init__(self, backend: Any, rule: Rule) -> None:
-        self._backend = backend
-        self._rule = rule
-
-    @property
-    def pending(self) -> Any:
-        return self
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._backend, name)
-
-    def enforces(self, grant: Grant) -> frozenset[Rule]:
-        claimed: frozenset[Rule] = self._backend.enforces(grant)
-        return claimed - {self._rule}
-
-
 @pytest.mark.parametrize("name", SUBJECTS if CHOSEN else ["PUT, pending"])
-def test_a_checksum_that_a_store_does_not_check_is_enforced_by_completion(running: RunningStore, name: str) -> None:
-    subject = _subject(running.limited, name)
+def test_with_what_the_doctor_learned_no_ticket_promises_a_checksum_that_the_store_does_not_check(
+    running: RunningStore, name: str
+) -> None:
+    method, pending_prefix = SUBJECTS[name]
+    plain = running.limited.backend(upload_method=method)
+    learned = examine(plain, prefix=PUBLIC_PREFIX, pending_prefix=pending_prefix).learned
+    assert any(learned.shown.values()), "the doctor has learned nothing"
+    subject = Subject(
+        backend=running.limited.backend(upload_method=method, learned=learned), pending_prefix=pending_prefix
+    )
+    ignores_checksums = expected_check(running.kind, f"{name}: enforces_the_checksum") == "fails"
+    assert any(Rule.CHECKSUM in rules for rules in learned.shown.values()) is not ignores_checksums
     (check,) = (check for check in CHECKS if check.__name__ == "enforces_the_checksum")
-    check(Subject(backend=WithoutAClaim(subject.backend, Rule.CHECKSUM), pending_prefix=subject.pending_prefix))
+    check(subject)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from pathlib import Path
 
 import httpx
@@ -13,12 +11,12 @@ import pytest
 
 from emulators.azurite import Azurite
 from emulators.ports import free_port
-from tests.demo_process import running_demo
 from tests.infra.azure.azurite_cloud import AzuriteCloud
 from tests.infra.azure.program import PROGRAM
 from tests.infra.engine.conftest import engine as engine
 from tests.infra.engine_stacks_of_clouds import engine_stack
-from tests.infra.test_stack_to_demo import PNG, upload_in_browser
+from tests.infra.from_nothing import run_doctor, upload_through_the_page
+from tests.infra.test_stack_to_demo import PNG
 
 
 @pytest.fixture
@@ -63,28 +61,28 @@ def test_the_engine_deletes_nothing_of_a_protected_stack(engine: Path, azurite: 
 
 
 @pytest.mark.browser
-def test_from_nothing_to_an_upload_through_the_page(
+def test_from_nothing_through_the_doctor_to_an_upload_through_the_page(
     engine: Path, azurite: Azurite, http: httpx.Client, tmp_path: Path
 ) -> None:
     page_port = free_port()
     page = f"http://localhost:{page_port}"
     config = {"allowedOrigins": [page], "container": "from-nothing", "protect": False}
-    demo_directory, picture = tmp_path / "demo", tmp_path / "cat.png"
-    demo_directory.mkdir()
-    picture.write_bytes(PNG)
+    directory = tmp_path / "demo"
+    directory.mkdir()
+    # There is no Microsoft Entra ID here, so the key of Azurite's account signs in place of the identity.
+    settings = {
+        "AZURE_STORAGE_CONNECTION_STRING": azurite.connection_string,
+        "REQUESTS_CA_BUNDLE": str(azurite.certificate),
+        "SSL_CERT_FILE": str(azurite.certificate),
+    }
     with engine_stack(PROGRAM, AzuriteCloud(azurite).for_engine, config, engine=engine, directory=tmp_path) as stack:
         stack.up()
-        (demo_directory / ".env").write_text(stack.outputs["env"], encoding="utf-8")
-        # There is no Microsoft Entra ID here, so the key of Azurite's account signs in place of the identity.
-        settings = {
-            "AZURE_STORAGE_CONNECTION_STRING": azurite.connection_string,
-            "REQUESTS_CA_BUNDLE": str(azurite.certificate),
-        }
-        with (
-            running_demo(demo_directory, "--page-port", str(page_port), **settings) as demo,
-            ThreadPoolExecutor(1) as thread,
-        ):
-            url = thread.submit(upload_in_browser, replace(demo, page=page), picture).result()
-            assert url.startswith(f"{azurite.account_url}/from-nothing/public/")
-            assert http.get(url).content == PNG
+        (directory / ".env").write_text(stack.outputs["env"], encoding="utf-8")
+        verdict = run_doctor(directory, origin=page, **settings)
+        assert verdict.exit_code == 0, verdict.text
+        # A key signs, and no identity.
+        assert set(verdict.of("unknown")) == {"pending-expiry", "signer-writes-elsewhere"}, verdict.text
+        url = upload_through_the_page(directory, page_port=page_port, **settings)
+        assert url.startswith(f"{azurite.account_url}/from-nothing/public/")
+        assert http.get(url).content == PNG
         stack.destroy()

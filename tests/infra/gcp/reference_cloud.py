@@ -307,7 +307,11 @@ class ReferenceCloud(Mocks):
         token_rights = {token: rights[email] for token, email in (tokens or {}).items()}
         reference = GcsReference(
             buckets={
-                name: GcsBucket(cors=bucket["cors"], public_prefix=self._public_prefix(name))
+                name: GcsBucket(
+                    cors=bucket["cors"],
+                    public_prefix=self._public_prefix(name),
+                    lifecycle=tuple(_lifecycle_rule(**rule) for rule in bucket["lifecycle"]),
+                )
                 for name, bucket in self.state.buckets.items()
             },
             service_accounts={email: key.public_key() for email, key in self.state.accounts.items()},
@@ -355,6 +359,12 @@ class ReferenceCloud(Mocks):
 
 def _drop(resources: dict[str, Any], name: str) -> None:
     del resources[name]
+
+
+def _lifecycle_rule(*, action: str, age: int, prefixes: list[str] | None) -> dict[str, Any]:
+    """Return a rule as the JSON API shows it."""
+    condition = {"age": age} | ({"matchesPrefix": prefixes} if prefixes else {})
+    return {"action": {"type": action}, "condition": condition}
 
 
 def _email(account_id: str) -> str:
