@@ -302,6 +302,20 @@ def test_a_protected_stack_loses_nothing_when_somebody_destroys_it_without_a_pre
     assert access_keys(moto_cloud) == {key, stack.outputs["accessKeyId"]}
 
 
+def test_a_protected_stack_only_detaches_its_policy_from_the_roles_of_others(
+    aws_stack: MakeStack, moto_cloud: Boto3Cloud, roles: Sequence[str]
+) -> None:
+    stack = aws_stack(createUser=False, signerRoles=[roles[0]], roleTrust="ecs")
+    stack.up()
+    own_role, policy = stack.outputs["roleArn"].rpartition("/")[2], stack.outputs["policyArn"]
+    with pytest.raises(automation.CommandError, match="protect"):
+        stack.destroy()
+    assert attached_policies(moto_cloud, roles[0]) == set()
+    assert attached_policies(moto_cloud, own_role) == {policy}
+    stack.up()
+    assert attached_policies(moto_cloud, roles[0]) == {policy}
+
+
 def test_a_bucket_with_objects_keeps_its_protections_when_it_cannot_be_destroyed(
     aws_stack: MakeStack, moto_cloud: Boto3Cloud
 ) -> None:
