@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from typing import Any
 
 _BLOCK_BYTES = 64
 _INNER_PAD = bytes(byte ^ 0x36 for byte in range(256))
@@ -29,11 +30,9 @@ class HmacSha256Key:
 
     def for_messages_after(self, beginning: bytes) -> HmacSha256Key:
         """Return the key for messages that all begin so: it takes what follows. The beginning is hashed once."""
-        key = object.__new__(HmacSha256Key)
-        key._inner = self._inner.copy()
-        key._inner.update(beginning)
-        key._outer = self._outer
-        return key
+        inner = self._inner.copy()
+        inner.update(beginning)
+        return _BegunKey(inner, self._outer)
 
     def digest(self, message: bytes) -> bytes:
         """Return the message's authentication code, 32 bytes."""
@@ -51,3 +50,14 @@ class HmacSha256Key:
         outer = self._outer.copy()
         outer.update(inner.digest())
         return outer.hexdigest()
+
+
+class _BegunKey(HmacSha256Key):
+    """A key whose inner hash has taken the beginning of every message."""
+
+    __slots__ = ()
+
+    # hashlib has no public name for the type of a hash.
+    def __init__(self, inner: Any, outer: Any) -> None:
+        self._inner = inner
+        self._outer = outer
