@@ -123,11 +123,16 @@ def seconds_ago(seconds: float) -> Callable[[], datetime]:
 
 
 @pytest.fixture(scope="session")
-def seaweedfs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
-    directory = tmp_path_factory.mktemp("seaweedfs")
-    with run_local_storage(directory, origins=[PAGE_ORIGIN], report=print) as running:
+def seaweedfs_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the storage of ``seaweedfs`` keeps its data and its keys."""
+    return tmp_path_factory.mktemp("seaweedfs")
+
+
+@pytest.fixture(scope="session")
+def seaweedfs(seaweedfs_directory: Path) -> Iterator[Store]:
+    with run_local_storage(seaweedfs_directory, origins=[PAGE_ORIGIN], report=print) as running:
         endpoint_url = _parameter(running.environment["PRESIGN_BUCKET"], "endpoint_url")
-        admin = session_of(AccessKey(**read_state(directory)["admin"]))
+        admin = session_of(AccessKey(**read_state(seaweedfs_directory)["admin"]))
         iam = admin.client("iam", region_name=REGION, endpoint_url=endpoint_url)
         yield Store(
             name="SeaweedFS",

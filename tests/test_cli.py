@@ -29,10 +29,9 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 @pytest.fixture(scope="module")
-def admin_keys(seaweedfs: Store, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+def admin_keys(seaweedfs: Store, seaweedfs_directory: Path) -> dict[str, str]:
     """The keys that may do everything: the signer of the tests need not have the right to list."""
-    [state] = tmp_path_factory.getbasetemp().glob("seaweedfs[0-9]*/s3/state.json")
-    admin = read_state(state.parent.parent)["admin"]
+    admin = read_state(seaweedfs_directory)["admin"]
     return {"AWS_ACCESS_KEY_ID": admin["access_key_id"], "AWS_SECRET_ACCESS_KEY": admin["secret_access_key"]}
 
 

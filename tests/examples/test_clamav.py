@@ -256,10 +256,9 @@ class Uploads:
 
 
 @pytest.fixture(scope="module")
-def session(seaweedfs: Store, tmp_path_factory: pytest.TempPathFactory) -> boto3.Session:
+def session(seaweedfs: Store, seaweedfs_directory: Path) -> boto3.Session:
     """The administrator's session, which has rights for the pending prefix as well."""
-    [state] = tmp_path_factory.getbasetemp().glob("seaweedfs[0-9]*/s3/state.json")
-    admin = read_state(state.parent.parent)["admin"]
+    admin = read_state(seaweedfs_directory)["admin"]
     return boto3.Session(admin["access_key_id"], admin["secret_access_key"])
 
 
