@@ -125,41 +125,12 @@ export async function issueForDigest(core, upload) {
   if (earlier) return earlier;
   await record?.remove();
   if (upload.file.size >= MIN_BYTES_IN_PARTS && globalThis.crypto?.subtle) {
-    const issued = await issueForParts(core, upload);
+    const { issueForParts } = await import("./parts_digest.js");
+    const issued = await issueForParts(core, upload, { Hasher, PartsUpload });
     if (issued) return issued;
   }
   await upload.hash();
   return upload.issue();
-}
-
-/**
- * Return a ticket for the digest of the file's parts, or null if the server takes none for this file. If it wants parts
- * of another size, it names that size, and the file is hashed again.
- * @param {Core} core
- * @param {Upload} upload
- * @returns {Promise<IssuedTicket | null>}
- */
-async function issueForParts(core, upload) {
-  const { hashParts, partSizeOf } = await import("./parts_digest.js");
-  for (let part_size = partSizeOf(upload.file.size), isLast = false; ; isLast = true) {
-    const hashed = await hashParts(core, upload, new Hasher(), part_size);
-    try {
-      const issued = await upload.issue(hashed);
-      if (issued.ticket.parts?.part_size === part_size && issued.ticket.enforced.checksum) return issued;
-      if (issued.ticket.parts) new PartsUpload(core, upload, issued.ticket, null).abort();
-    } catch (error) {
-      const { field, limit } = /** @type {import("./errors.js").UploadError} */ (error).details ?? {};
-      if (field === "parts_digest") {
-        upload.digests = [];
-        return null;
-      }
-      if (field !== "part_size" || !limit || limit < 0 || isLast) throw error;
-      part_size = limit;
-      continue;
-    }
-    const reason = "the ticket is not for the digest of the parts";
-    throw new core.UploadError("invalid_response", { details: { reason } });
-  }
 }
 
 /** @param {number} ms since 1970 @returns {number} on the clock of performance.now() */

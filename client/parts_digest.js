@@ -3,6 +3,7 @@
 /**
  * @typedef {import("./hashing.js").Hasher} Hasher
  * @typedef {import("./parts.js").Core} Core
+ * @typedef {import("./upload.js").IssuedTicket} IssuedTicket
  * @typedef {import("./upload.js").Upload} Upload
  */
 
@@ -14,8 +15,39 @@ const MIN_PART_MIB = 8;
 /** Every store takes at least this number of parts. */
 const MAX_PARTS = 10_000;
 
+/**
+ * Return a ticket for the digest of the file's parts, or null if the server takes none for this file. If it wants parts
+ * of another size, it names that size, and the file is hashed again.
+ * @param {Core} core
+ * @param {Upload} upload
+ * @param {Pick<typeof import("./parts.js"), "PartsUpload"> & Pick<typeof import("./hashing.js"), "Hasher">} classes that
+ *   are loaded already
+ * @returns {Promise<IssuedTicket | null>}
+ */
+export async function issueForParts(core, upload, { Hasher, PartsUpload }) {
+  for (let part_size = partSizeOf(upload.file.size), isLast = false; ; isLast = true) {
+    const hashed = await hashParts(core, upload, new Hasher(), part_size);
+    try {
+      const issued = await upload.issue(hashed);
+      if (issued.ticket.parts?.part_size === part_size && issued.ticket.enforced.checksum) return issued;
+      if (issued.ticket.parts) new PartsUpload(core, upload, issued.ticket, null).abort();
+    } catch (error) {
+      const { field, limit } = /** @type {import("./errors.js").UploadError} */ (error).details ?? {};
+      if (field === "parts_digest") {
+        upload.digests = [];
+        return null;
+      }
+      if (field !== "part_size" || !limit || limit < 0 || isLast) throw error;
+      part_size = limit;
+      continue;
+    }
+    const reason = "the ticket is not for the digest of the parts";
+    throw new core.UploadError("invalid_response", { details: { reason } });
+  }
+}
+
 /** The bytes of each part of a file that is hashed before the server can decide it. @param {number} size */
-export function partSizeOf(size) {
+function partSizeOf(size) {
   return Math.max(MIN_PART_MIB, Math.ceil(size / MAX_PARTS / MIB)) * MIB;
 }
 
@@ -27,7 +59,7 @@ export function partSizeOf(size) {
  * @param {Hasher} hasher
  * @param {number} part_size
  */
-export async function hashParts(core, upload, hasher, part_size) {
+async function hashParts(core, upload, hasher, part_size) {
   const { blob, file, options } = upload;
   /** @type {string[]} */
   const digests = [];

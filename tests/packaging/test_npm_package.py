@@ -23,7 +23,7 @@ MAX_BUNDLED_BYTES = {"upload, UploadError": 7_500, "createUploader, UploadError"
 """Gzipped, by what an application uses of the package; without what is loaded for large files alone."""
 MAX_PARTS_BYTES = 4_096
 """The same of what is loaded for a large file."""
-MAX_DIGEST_BYTES = 512
+MAX_DIGEST_BYTES = 768
 """The same of what is also loaded if the page asks for the digest of its parts."""
 
 APPLICATION = """
