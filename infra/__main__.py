@@ -10,7 +10,7 @@ from pulumi_aws import get_caller_identity_output
 
 from presign_infra.aws import UploadBucket, UploadSigner
 from presign_infra.aws.settings import Settings, read_settings
-from presign_infra.env_file import bucket_address, env_file_text
+from presign_infra.env_file import bucket_address, demo_variables, env_file_text
 from presign_infra.role_trust import oidc_trust, service_trust
 
 
@@ -83,16 +83,15 @@ address = pulumi.Output.all(uploads.bucket, uploads.region).apply(
     )
 )
 environment: dict[str, pulumi.Input[str]] = {
-    "PRESIGN_BUCKET": address,
-    # An empty value tells the demo that uploads go straight to the public prefix.
-    "PRESIGN_PENDING_PREFIX": settings.pending_prefix or "",
-    # With a distribution, the links of S3 itself do not work.
-    "PRESIGN_PUBLIC_READ": "true" if settings.public_read and not settings.cloudfront else "false",
-    "AWS_DEFAULT_REGION": uploads.region,
+    **demo_variables(
+        address,
+        pending_prefix=settings.pending_prefix,
+        # With a distribution, the links of S3 itself do not work.
+        public_read=settings.public_read and not settings.cloudfront,
+        allowed_origins=settings.allowed_origins,
+        region=uploads.region,
+    )
 }
-# The demo server compares whole origins and knows no wildcards, so it gets only the origins without one.
-if exact_origins := [origin for origin in settings.allowed_origins if "*" not in origin]:
-    environment["PRESIGN_ALLOWED_ORIGINS"] = ",".join(exact_origins)
 
 pulumi.export("bucket", uploads.bucket)
 pulumi.export("region", uploads.region)

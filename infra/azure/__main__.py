@@ -14,7 +14,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from presign_infra.azure import Principal, UploadAccount, UploadIdentities
 from presign_infra.azure.addresses import container_address
 from presign_infra.azure.settings import read_settings
-from presign_infra.env_file import env_file_text
+from presign_infra.env_file import demo_variables, env_file_text
 
 settings = read_settings()
 
@@ -75,14 +75,13 @@ address = pulumi.Output.all(uploads.account, uploads.blob_endpoint).apply(
     )
 )
 environment: dict[str, pulumi.Input[str]] = {
-    "PRESIGN_BUCKET": address,
-    # An empty value tells the demo that uploads go straight to the final place.
-    "PRESIGN_PENDING_PREFIX": settings.pending_prefix or "",
-    "PRESIGN_PUBLIC_READ": "true" if settings.public_read else "false",
+    **demo_variables(
+        address,
+        pending_prefix=settings.pending_prefix,
+        public_read=settings.public_read,
+        allowed_origins=settings.allowed_origins,
+    )
 }
-# The demo server compares whole origins and knows no wildcards, so it gets only the origins without one.
-if exact_origins := [origin for origin in settings.allowed_origins if "*" not in origin]:
-    environment["PRESIGN_ALLOWED_ORIGINS"] = ",".join(exact_origins)
 
 pulumi.export("resourceGroup", resource_group)
 pulumi.export("account", uploads.account)

@@ -10,7 +10,7 @@ import pulumi
 # The components are in the folder above, and this program's environment does not have them as a package.
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from presign_infra.env_file import env_file_text
+from presign_infra.env_file import demo_variables, env_file_text
 from presign_infra.gcp import UploadBucket, UploadIdentities
 from presign_infra.gcp.addresses import bucket_address
 from presign_infra.gcp.settings import read_settings
@@ -66,13 +66,13 @@ address = pulumi.Output.all(uploads.bucket, identities.signer_email).apply(
     )
 )
 environment: dict[str, pulumi.Input[str]] = {
-    "PRESIGN_BUCKET": address,
-    # An empty value tells the demo that uploads go straight to the public prefix.
-    "PRESIGN_PENDING_PREFIX": settings.pending_prefix or "",
-    "PRESIGN_PUBLIC_READ": "true" if settings.public_read else "false",
+    **demo_variables(
+        address,
+        pending_prefix=settings.pending_prefix,
+        public_read=settings.public_read,
+        allowed_origins=settings.allowed_origins,
+    )
 }
-if exact_origins := [origin for origin in settings.allowed_origins if origin != "*"]:
-    environment["PRESIGN_ALLOWED_ORIGINS"] = ",".join(exact_origins)
 
 pulumi.export("bucket", uploads.bucket)
 pulumi.export("prefix", settings.public_prefix)

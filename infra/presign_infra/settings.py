@@ -9,11 +9,17 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from difflib import get_close_matches
+from typing import TypeVar
 from urllib.parse import urlsplit
 
 import pulumi
+
+from presign_infra.prefixes import require_prefix, require_separate_prefixes
+
+_Choice = TypeVar("_Choice", bound=str)
 
 _HOST = re.compile(r"(\*\.)?[a-z0-9]([a-z0-9.-]*[a-z0-9])?|\[[0-9a-f:.]+\]", re.ASCII)
 _DEFAULT_PORTS = {"http": 80, "https": 443}
@@ -71,6 +77,14 @@ class SettingsReader:
         """Add a problem whose text names its key itself."""
         self._problems.append(line)
 
+    @contextmanager
+    def collecting(self) -> Iterator[None]:
+        """Add the message of a ValueError that the block raises; it must name the key."""
+        try:
+            yield
+        except ValueError as error:
+            self.add_line(str(error))
+
     def has_problem(self, key: str | None = None) -> bool:
         """Return whether ``key`` has a problem, or with None whether any has one."""
         return any(key is None or problem.startswith(f"{self.name(key)} ") for problem in self._problems)
@@ -109,11 +123,39 @@ class SettingsReader:
         except ValueError:
             return None
 
-    def origins(self, key: str, *, allow_any: bool, allow_any_key: str) -> tuple[str, ...]:
-        """Return the origins of pages in the list of ``key``; ``*`` is refused without ``allow_any``.
+    def prefix(self, key: str) -> str:
+        """Return the prefix of ``key``, such as ``public/``."""
+        prefix = self.text(key)
+        with self.collecting():
+            require_prefix(prefix, name=self.name(key))
+        return prefix
 
-        ``allow_any_key`` is the setting that the message about ``*`` names.
-        """
+    def pending_prefix(self, key: str, *, public_key: str) -> str | None:
+        """Return the prefix of ``key``, which must not overlap the one of ``public_key``; None if it is empty."""
+        prefix = self.text(key)
+        if not prefix:
+            return None
+        name = self.name(key)
+        with self.collecting():
+            require_prefix(prefix, name=name)
+            # A wrong public prefix is reported once, under its own key.
+            if not self.has_problem(public_key):
+                public_prefix, public_name = self.text(public_key), self.name(public_key)
+                require_separate_prefixes(prefix, public_prefix, pending_name=name, public_name=public_name)
+        return prefix
+
+    def one_of(self, key: str, choices: Sequence[_Choice]) -> _Choice:
+        """Return the one of ``choices`` that ``key`` names."""
+        text = self.text(key)
+        for choice in choices:
+            if text == choice:
+                return choice
+        self.add_problem(key, f'must be one of {", ".join(choices)}; it is "{text}"')
+        return choices[0]
+
+    def origins(self, key: str, *, allow_any_key: str) -> tuple[str, ...]:
+        """Return the origins of pages in the list of ``key``; ``*`` is refused unless ``allow_any_key`` is true."""
+        allow_any = self.boolean(allow_any_key)
         origins = self.strings(key, example="https://app.example.com")
         if not origins and not self.has_problem(key):
             self.add_problem(key, "must name at least one origin")
@@ -129,13 +171,16 @@ class SettingsReader:
                 self.add_problem(key, f'{problem}; it has "{origin}"')
         return origins
 
-    def strings(self, key: str, *, example: str) -> tuple[str, ...]:
-        """Return the list of strings of ``key``; ``example`` is what an error message shows as one of them."""
+    def strings(self, key: str, *, example: str, what: str = "texts") -> tuple[str, ...]:
+        """Return the list of strings of ``key``.
+
+        An error message calls them ``what``, and shows ``example`` as one of them.
+        """
         strings = self.json(key)
         if not isinstance(strings, list) or not all(isinstance(string, str) for string in strings):
             self.add_problem(
                 key,
-                "must be a list of texts; set each of them with "
+                f"must be a list of {what}; set each of them with "
                 f"pulumi config set --path '{self.name(key)}[0]' {example}",
             )
             return ()

@@ -346,8 +346,8 @@ MUTANTS = [
     Mutant(
         name="the env file of a private bucket says that reads are public",
         file="__main__.py",
-        old='"true" if settings.public_read and not settings.cloudfront else "false"',
-        new='"true"',
+        old="public_read=settings.public_read and not settings.cloudfront,",
+        new="public_read=True,",
         caught_by=provisioning.test_the_env_file_of_a_private_bucket_says_that_reads_are_not_public,
         config=UPLOAD_ONLY,
     ),

@@ -11,7 +11,6 @@ import pulumi
 
 from presign_infra import s3_policies as policies
 from presign_infra.aws.bucket import SETTINGS
-from presign_infra.prefixes import require_prefix, require_separate_prefixes
 from presign_infra.role_trust import SERVICES
 from presign_infra.settings import SettingsReader
 
@@ -148,8 +147,8 @@ def read_settings() -> Settings:
             "must be empty while separateVerifier is false, because the roles in signerRoles then verify, too",
         )
     publish_in_parts = reader.boolean("publishInParts")
-    public_prefix = _prefix(reader, "publicPrefix")
-    pending_prefix = _pending_prefix(reader, "pendingPrefix", public_prefix=public_prefix)
+    public_prefix = reader.prefix("publicPrefix")
+    pending_prefix = reader.pending_prefix("pendingPrefix", public_key="publicPrefix")
     if publish_in_parts and (pending_prefix is None or not allow_verification):
         reader.add_problem(
             "publishInParts",
@@ -163,9 +162,7 @@ def read_settings() -> Settings:
         public_prefix=public_prefix,
         pending_prefix=pending_prefix,
         expire_pending_after_days=reader.whole_number("expirePendingAfterDays", minimum=1, maximum=3650),
-        allowed_origins=reader.origins(
-            "allowedOrigins", allow_any=reader.boolean("allowAnyOrigin"), allow_any_key="allowAnyOrigin"
-        ),
+        allowed_origins=reader.origins("allowedOrigins", allow_any_key="allowAnyOrigin"),
         public_read=reader.boolean("publicRead"),
         cloudfront=reader.boolean("cloudFront"),
         abort_uploads_after_days=reader.whole_number("abortUploadsAfterDays", minimum=1, maximum=3650),
@@ -174,7 +171,7 @@ def read_settings() -> Settings:
         expire_old_versions_after_days=reader.whole_number("expireOldVersionsAfterDays", minimum=1, maximum=3650),
         kms_key_arn=_kms_key_arn(reader, "kmsKeyArn"),
         log_bucket=_bucket_name(reader, "logBucket"),
-        log_prefix=_prefix(reader, "logPrefix"),
+        log_prefix=reader.prefix("logPrefix"),
         allow_verification=allow_verification,
         separate_verifier=separate_verifier,
         allow_listing=reader.boolean("allowListing"),
@@ -233,30 +230,6 @@ def _bucket_name(reader: SettingsReader, key: str) -> str | None:
     elif _RESERVED_BUCKET_NAMES.fullmatch(name):
         reader.add_problem(key, f'must not begin or end with a text that AWS reserves, such as xn--; it is "{name}"')
     return name
-
-
-def _prefix(reader: SettingsReader, key: str) -> str:
-    prefix = reader.text(key)
-    try:
-        return require_prefix(prefix, name=reader.name(key))
-    except ValueError as error:
-        reader.add_line(str(error))
-        return prefix
-
-
-def _pending_prefix(reader: SettingsReader, key: str, *, public_prefix: str) -> str | None:
-    prefix = reader.text(key)
-    if not prefix:
-        return None
-    name, public_name = reader.name(key), reader.name("publicPrefix")
-    try:
-        # A wrong public prefix is reported once, under its own key.
-        require_prefix(prefix, name=name)
-        if not reader.has_problem("publicPrefix"):
-            require_separate_prefixes(prefix, public_prefix, pending_name=name, public_name=public_name)
-    except ValueError as error:
-        reader.add_line(str(error))
-    return prefix
 
 
 def _check_existing_bucket(reader: SettingsReader, settings: Settings) -> None:

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from presign_infra.azure import rights
 from presign_infra.azure.account import require_container_name
 from presign_infra.azure.identities import PRINCIPAL_TYPES
-from presign_infra.prefixes import require_prefix, require_separate_prefixes
 from presign_infra.settings import SettingsReader
 
 REPLICATIONS = ("LRS", "ZRS", "GRS", "RAGRS", "GZRS", "RAGZRS")
@@ -80,8 +79,8 @@ class Settings:
 def read_settings() -> Settings:
     """Return the settings of the running stack; raise BadSettings with all problems that they have."""
     reader = SettingsReader(_KEYS, provider="azure-native")
-    public_prefix = _prefix(reader, "publicPrefix")
-    pending_prefix = _pending_prefix(reader, public_prefix=public_prefix)
+    public_prefix = reader.prefix("publicPrefix")
+    pending_prefix = reader.pending_prefix("pendingPrefix", public_key="publicPrefix")
     container = _container(reader, "container")
     pending_container = _container(reader, "pendingContainer")
     if container == pending_container:
@@ -106,7 +105,7 @@ def read_settings() -> Settings:
         pending_prefix=pending_prefix,
         expire_pending_after_days=reader.whole_number("expirePendingAfterDays", minimum=1, maximum=3650),
         soft_delete_days=reader.whole_number("softDeleteDays", minimum=0, maximum=365),
-        allowed_origins=_origins(reader),
+        allowed_origins=reader.origins("allowedOrigins", allow_any_key="allowAnyOrigin"),
         metadata_names=_metadata_names(reader),
         cors_max_age_seconds=reader.whole_number("corsMaxAgeSeconds", minimum=0, maximum=86_400),
         public_read=public_read,
@@ -117,8 +116,8 @@ def read_settings() -> Settings:
         bind_headers=reader.boolean("bindHeaders"),
         signer_principal_id=_object_id(reader, "signerPrincipalId"),
         verifier_principal_id=_object_id(reader, "verifierPrincipalId"),
-        principal_type=_one_of(reader, "principalType", PRINCIPAL_TYPES),
-        sku=f"Standard_{_one_of(reader, 'replication', REPLICATIONS)}",
+        principal_type=reader.one_of("principalType", PRINCIPAL_TYPES),
+        sku=f"Standard_{reader.one_of('replication', REPLICATIONS)}",
         protect=reader.boolean("protect"),
         tags=_tags(reader),
     )
@@ -176,41 +175,11 @@ def _check_cors(reader: SettingsReader, settings: Settings) -> None:
         reader.add_problem("allowedOrigins", f"cannot be used: {error}")
 
 
-def _prefix(reader: SettingsReader, key: str) -> str:
-    prefix = reader.text(key)
-    try:
-        return require_prefix(prefix, name=reader.name(key))
-    except ValueError as error:
-        reader.add_line(str(error))
-        return prefix
-
-
-def _pending_prefix(reader: SettingsReader, *, public_prefix: str) -> str | None:
-    prefix = reader.text("pendingPrefix")
-    if not prefix:
-        return None
-    try:
-        require_prefix(prefix, name=reader.name("pendingPrefix"))
-        # A wrong public prefix is reported once, under its own key.
-        if not reader.has_problem("publicPrefix"):
-            require_separate_prefixes(
-                prefix,
-                public_prefix,
-                pending_name=reader.name("pendingPrefix"),
-                public_name=reader.name("publicPrefix"),
-            )
-    except ValueError as error:
-        reader.add_line(str(error))
-    return prefix
-
-
 def _container(reader: SettingsReader, key: str) -> str:
     name = reader.text(key)
-    try:
-        return require_container_name(name, setting=reader.name(key))
-    except ValueError as error:
-        reader.add_line(str(error))
-        return name
+    with reader.collecting():
+        require_container_name(name, setting=reader.name(key))
+    return name
 
 
 def _optional(reader: SettingsReader, key: str, pattern: re.Pattern[str], problem: str) -> str | None:
@@ -229,31 +198,11 @@ def _object_id(reader: SettingsReader, key: str) -> str | None:
     )
 
 
-def _one_of(reader: SettingsReader, key: str, choices: tuple[str, ...]) -> str:
-    text = reader.text(key)
-    if text not in choices:
-        reader.add_problem(key, f'must be one of {", ".join(choices)}; it is "{text}"')
-    return text
-
-
-def _origins(reader: SettingsReader) -> tuple[str, ...]:
-    return reader.origins("allowedOrigins", allow_any=reader.boolean("allowAnyOrigin"), allow_any_key="allowAnyOrigin")
-
-
 def _metadata_names(reader: SettingsReader) -> tuple[str, ...]:
-    names = reader.json("metadataNames")
-    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        reader.add_problem(
-            "metadataNames",
-            "must be a list of names; set each of them with "
-            f"pulumi config set --path '{reader.name('metadataNames')}[0]' owner",
-        )
-        return ()
-    try:
+    names = reader.strings("metadataNames", what="names", example="owner")
+    with reader.collecting():
         rights.require_metadata_names(names, setting=reader.name("metadataNames"))
-    except ValueError as error:
-        reader.add_line(str(error))
-    return tuple(names)
+    return names
 
 
 def _tags(reader: SettingsReader) -> Mapping[str, str]:

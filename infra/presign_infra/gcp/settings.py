@@ -11,7 +11,6 @@ import pulumi
 from presign_infra.gcp import rights
 from presign_infra.gcp.addresses import storage_endpoint
 from presign_infra.gcp.identities import SIGN_WITH, SignWith
-from presign_infra.prefixes import require_prefix, require_separate_prefixes
 from presign_infra.settings import SettingsReader
 
 # Google allows dots and underscores, too. A name with dots must be a domain of yours, and Google's TLS certificate does
@@ -82,12 +81,12 @@ def read_settings() -> Settings:
     """Return the settings of the running stack; raise BadSettings with all problems that they have."""
     reader = SettingsReader(_KEYS, provider="gcp")
     google = pulumi.Config("gcp")
-    public_prefix = _prefix(reader)
+    public_prefix = reader.prefix("publicPrefix")
     settings = Settings(
         bucket_name=_bucket_name(reader),
         location=_location(reader, region=google.get("region")),
         public_prefix=public_prefix,
-        pending_prefix=_pending_prefix(reader, public_prefix=public_prefix),
+        pending_prefix=reader.pending_prefix("pendingPrefix", public_key="publicPrefix"),
         expire_pending_after_days=reader.whole_number("expirePendingAfterDays", minimum=1, maximum=3650),
         abort_uploads_after_days=reader.whole_number("abortUploadsAfterDays", minimum=1, maximum=3650),
         soft_delete_days=_soft_delete_days(reader),
@@ -98,7 +97,7 @@ def read_settings() -> Settings:
         allow_verification=reader.boolean("allowVerification"),
         separate_verifier=reader.boolean("separateVerifier"),
         allow_listing=reader.boolean("allowListing"),
-        sign_with=_sign_with(reader),
+        sign_with=reader.one_of("signWith", SIGN_WITH),
         access_key_generation=reader.whole_number("accessKeyGeneration", minimum=1, maximum=1_000_000),
         keep_previous_access_key=reader.boolean("keepPreviousAccessKey"),
         impersonators=_impersonators(reader),
@@ -143,34 +142,6 @@ def _location(reader: SettingsReader, *, region: str | None) -> str:
     return location
 
 
-def _prefix(reader: SettingsReader) -> str:
-    prefix = reader.text("publicPrefix")
-    try:
-        return require_prefix(prefix, name=reader.name("publicPrefix"))
-    except ValueError as error:
-        reader.add_line(str(error))
-        return prefix
-
-
-def _pending_prefix(reader: SettingsReader, *, public_prefix: str) -> str | None:
-    prefix = reader.text("pendingPrefix")
-    if not prefix:
-        return None
-    try:
-        require_prefix(prefix, name=reader.name("pendingPrefix"))
-        # A wrong public prefix is reported once, under its own key.
-        if not reader.has_problem("publicPrefix"):
-            require_separate_prefixes(
-                prefix,
-                public_prefix,
-                pending_name=reader.name("pendingPrefix"),
-                public_name=reader.name("publicPrefix"),
-            )
-    except ValueError as error:
-        reader.add_line(str(error))
-    return prefix
-
-
 def _soft_delete_days(reader: SettingsReader) -> int:
     days = reader.whole_number("softDeleteDays", minimum=0, maximum=90)
     if 0 < days < 7:
@@ -179,9 +150,7 @@ def _soft_delete_days(reader: SettingsReader) -> int:
 
 
 def _origins(reader: SettingsReader) -> tuple[str, ...]:
-    origins = reader.origins(
-        "allowedOrigins", allow_any=reader.boolean("allowAnyOrigin"), allow_any_key="allowAnyOrigin"
-    )
+    origins = reader.origins("allowedOrigins", allow_any_key="allowAnyOrigin")
     for origin in origins:
         if "*" in origin and origin != "*":
             reader.add_problem(
@@ -191,16 +160,14 @@ def _origins(reader: SettingsReader) -> tuple[str, ...]:
 
 
 def _metadata_names(reader: SettingsReader) -> tuple[str, ...]:
-    names = _strings(reader, "metadataNames", "names", "owner")
-    try:
+    names = reader.strings("metadataNames", what="names", example="owner")
+    with reader.collecting():
         rights.require_metadata_names(names, setting=reader.name("metadataNames"))
-    except ValueError as error:
-        reader.add_line(str(error))
     return names
 
 
 def _impersonators(reader: SettingsReader) -> tuple[str, ...]:
-    members = _strings(reader, "impersonators", "members", "user:me@example.com")
+    members = reader.strings("impersonators", what="members", example="user:me@example.com")
     for member in members:
         if not _MEMBER.fullmatch(member):
             reader.add_problem(
@@ -209,26 +176,6 @@ def _impersonators(reader: SettingsReader) -> tuple[str, ...]:
                 f'"{member}"',
             )
     return members
-
-
-def _strings(reader: SettingsReader, key: str, what: str, example: str) -> tuple[str, ...]:
-    strings = reader.json(key)
-    if not isinstance(strings, list) or not all(isinstance(each, str) for each in strings):
-        reader.add_problem(
-            key,
-            f"must be a list of {what}; set each of them with "
-            f"pulumi config set --path '{reader.name(key)}[0]' {example}",
-        )
-        return ()
-    return tuple(strings)
-
-
-def _sign_with(reader: SettingsReader) -> SignWith:
-    text = reader.text("signWith")
-    if text not in SIGN_WITH:
-        reader.add_problem("signWith", f'must be one of {", ".join(SIGN_WITH)}; it is "{text}"')
-        return "signBlob"
-    return text
 
 
 def _labels(reader: SettingsReader) -> Mapping[str, str]:
