@@ -117,6 +117,10 @@ class Session:
         """The store that the doctor uploads to."""
         return self.backend if self.base_pending_prefix is None else self.backend.pending
 
+    def store_of(self, grant: Grant) -> ObjectStore:
+        """Return the store that has ``grant.upload_key``."""
+        return self.backend if grant.pending_key is None else self.backend.pending
+
     @property
     def store_now(self) -> datetime:
         """The time by the storage's clock, as far as it is known."""
@@ -162,7 +166,7 @@ class Session:
     def sign(self, grant: Grant, *, at: datetime | None = None, body: bytes = BODY) -> UploadAttempt:
         """Return the request of a ticket for ``grant``, and remember that it may store something."""
         attempt = UploadAttempt.of(self.backend.sign_upload(grant, at or datetime.now(timezone.utc)), body)
-        self.cleanup.add(self.store if grant.pending_key is not None else self.backend, grant.upload_key)
+        self.cleanup.add(self.store_of(grant), grant.upload_key)
         self.sent_methods.add(attempt.method)
         self.sent_headers |= {name.lower() for name in attempt.headers}
         return attempt

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
 from typing import Literal
 
-from presign.backends.backend import AlreadyPublished, ObjectChanged, ObjectStore
+from presign.backends.backend import AlreadyPublished, ObjectChanged
 from presign.backends.parts import KeyTaken, NoSuchUpload, PartsStore, PartToSign
 from presign.doctor.access import judge_published
 from presign.doctor.browser import ask_before, judge_exposed
@@ -194,7 +194,7 @@ def check_parts(session: Session) -> Iterator[Result]:
 def _try_to_end(session: Session, store: PartsStore) -> None:
     """List and abort an upload that nobody began; raises StorageUnavailable without the right to do so."""
     unknown = _in_parts(session.grant(), store, upload_id="00" * 8)
-    session.cleanup.add(_store_of(session, unknown), unknown.upload_key, if_listed=True)
+    session.cleanup.add(session.store_of(unknown), unknown.upload_key, if_listed=True)
     store.abort(unknown)
     try:
         store.list_parts(unknown)
@@ -206,13 +206,9 @@ def _begin(session: Session, store: PartsStore, key: str | None = None) -> Grant
     decided = session.grant() if key is None else session.grant_under(key)
     upload_id = store.begin(decided, needs_sha256=False)
     grant = _in_parts(decided, store, upload_id=upload_id)
-    session.cleanup.add(_store_of(session, grant), grant.upload_key)
+    session.cleanup.add(session.store_of(grant), grant.upload_key)
     session.cleanup.add_upload(store, grant)
     return grant
-
-
-def _store_of(session: Session, grant: GrantInParts) -> ObjectStore:
-    return session.store if grant.pending_key is not None else session.backend
 
 
 def _in_parts(decided: Grant, store: PartsStore, *, upload_id: str) -> GrantInParts:

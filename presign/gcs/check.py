@@ -48,8 +48,7 @@ def check_signature(
 
     ``kind`` is the setting that names ``bucket``. Any response passes that shows that Google accepts the signature: the
     object need not exist, and the identity need not have the right to read it. The clock must not be slow by more than
-    ``lifetime``. Raises ConfigurationError, and
-    StorageUnavailable.
+    ``lifetime``. Raises ConfigurationError, and StorageUnavailable.
     """
     status, code, date = _send(url, endpoint_url)
     if code == "RequestTimeTooSkewed":

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from botocore.exceptions import BotoCoreError, ClientError
 
@@ -39,6 +39,36 @@ _ALLOW_KEY = {
     "Resource": "*",
 }
 _UPLOAD_ACTIONS = ("s3:PutObject", "s3:ListMultipartUploadParts", "s3:AbortMultipartUpload")
+
+
+class _Expiry(NamedTuple):
+    """What a lifecycle rule deletes.
+
+    ``code`` is the finding's code, ``what`` and ``short`` its name in two lengths. A rule has the days under ``action``
+    and ``days``.
+    """
+
+    code: str
+    what: str
+    short: str
+    action: str
+    days: str
+
+
+_PARTS_EXPIRY = _Expiry(
+    code="parts-expiry",
+    what="the parts of unfinished uploads",
+    short="unfinished parts",
+    action="AbortIncompleteMultipartUpload",
+    days="DaysAfterInitiation",
+)
+_PENDING_EXPIRY = _Expiry(
+    code="pending-expiry",
+    what="pending uploads that nobody completes",
+    short="pending uploads",
+    action="Expiration",
+    days="Days",
+)
 
 
 class S3Diagnosis:
@@ -115,22 +145,7 @@ class S3Diagnosis:
 
         Only Amazon S3 is known to give this date. On another store, its absence shows nothing.
         """
-        abort_date = self._parts.abort_date(key)
-        if abort_date is not None:
-            return _parts_end(_days_until(abort_date))
-        rules, reason = self._lifecycle_rules()
-        if reason is not None and not self._is_aws:
-            return Observation(
-                code="parts-expiry",
-                outcome="unknown",
-                detail=f"the storage does not say when it deletes unfinished parts ({reason})",
-            )
-        days = [
-            rule["AbortIncompleteMultipartUpload"]["DaysAfterInitiation"]
-            for rule in rules
-            if _is_for(rule, key) and "AbortIncompleteMultipartUpload" in rule
-        ]
-        return _parts_end(min(days, default=None))
+        return self._expiry(_PARTS_EXPIRY, key, self._parts.abort_date(key))
 
     def pending_expiry(self, key: str) -> Observation:
         """Read when S3 will delete the object, which its answer to HEAD says; or read the bucket's lifecycle.
@@ -144,19 +159,7 @@ class S3Diagnosis:
                 code="pending-expiry", outcome="unknown", detail=f"the verifier cannot read it ({_named(error)})"
             )
         date = _EXPIRY_DATE.search(headed.get("Expiration", ""))
-        if date is not None:
-            return _expires(_days_until(parsedate_to_datetime(date[1])))
-        rules, reason = self._lifecycle_rules()
-        if reason is not None and not self._is_aws:
-            return Observation(
-                code="pending-expiry",
-                outcome="unknown",
-                detail=f"the storage does not say when it deletes pending uploads ({reason})",
-            )
-        days = [
-            rule["Expiration"]["Days"] for rule in rules if _is_for(rule, key) and "Days" in rule.get("Expiration", {})
-        ]
-        return _expires(min(days, default=None))
+        return self._expiry(_PENDING_EXPIRY, key, None if date is None else parsedate_to_datetime(date[1]))
 
     def remedy(self, code: str, wanted: Wanted) -> str | None:
         """Return a CORS rule, a lifecycle rule or a policy, as the S3 console takes it."""
@@ -191,6 +194,29 @@ class S3Diagnosis:
             reason = _named(error)
             return [], None if reason == "NoSuchLifecycleConfiguration" else reason
         return found.get("Rules", []), None
+
+    def _expiry(self, kind: _Expiry, key: str, date: datetime | None) -> Observation:
+        """Say when the storage deletes something under ``key``: at ``date``, or else as the lifecycle rules say."""
+        if date is not None:
+            days = [round((date - datetime.now(timezone.utc)).total_seconds() / 86400)]
+        else:
+            rules, reason = self._lifecycle_rules()
+            if reason is not None and not self._is_aws:
+                return Observation(
+                    code=kind.code,
+                    outcome="unknown",
+                    detail=f"the storage does not say when it deletes {kind.short} ({reason})",
+                )
+            days = [
+                rule[kind.action][kind.days]
+                for rule in rules
+                if _is_for(rule, key) and kind.days in rule.get(kind.action, {})
+            ]
+        if not days:
+            return Observation(code=kind.code, outcome="bad", detail=f"no rule deletes {kind.what}")
+        return Observation(
+            code=kind.code, outcome="good", detail=f"the storage deletes {kind.what} after {min(days)} days"
+        )
 
     def _policy(self, *statements: dict[str, Any]) -> str:
         return _json({"Version": _POLICY_VERSION, "Statement": list(statements)})
@@ -247,28 +273,6 @@ def _observed(code: str, is_permitted: bool | None, doing: str) -> Observation:
     return Observation(code=code, outcome="good", detail=f"the credentials that sign may not {doing}")
 
 
-def _parts_end(days: int | None) -> Observation:
-    if days is None:
-        return Observation(code="parts-expiry", outcome="bad", detail="no rule deletes the parts of unfinished uploads")
-    return Observation(
-        code="parts-expiry",
-        outcome="good",
-        detail=f"the storage deletes the parts of unfinished uploads after {days} days",
-    )
-
-
-def _expires(days: int | None) -> Observation:
-    if days is None:
-        return Observation(
-            code="pending-expiry", outcome="bad", detail="no rule deletes pending uploads that nobody completes"
-        )
-    return Observation(
-        code="pending-expiry",
-        outcome="good",
-        detail=f"the storage deletes pending uploads that nobody completes after {days} days",
-    )
-
-
 def _cors_rule(wanted: Wanted) -> dict[str, Any]:
     return {
         "AllowedOrigins": [wanted.origin or "https://app.example.com"],
@@ -288,10 +292,6 @@ def _is_for(rule: Mapping[str, Any], key: str) -> bool:
     chosen = rule.get("Filter", {})
     prefix = rule.get("Prefix") or chosen.get("Prefix") or ""
     return rule.get("Status") == "Enabled" and set(chosen) <= {"Prefix"} and key.startswith(prefix)
-
-
-def _days_until(date: datetime) -> int:
-    return round((date - datetime.now(timezone.utc)).total_seconds() / 86400)
 
 
 def _named(error: Exception) -> str:

@@ -19,7 +19,7 @@ import hmac
 import secrets
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta, timezone
 from itertools import count
 from types import MappingProxyType
@@ -334,16 +334,8 @@ class MemoryBackend:
                 raise ObjectChanged(f"the object under {grant.upload_key} was replaced or deleted meanwhile")
             if grant.key in self._objects:
                 raise AlreadyPublished
-            published = MemoryObject(
-                content=pending.content,
-                content_type=grant.content_type,
-                etag=self._new_etag(),
-                stored_at=self._clock(),
-                content_disposition=grant.content_disposition,
-                cache_control=grant.cache_control,
-                metadata=dict(grant.metadata),
-                tags=dict(grant.tags),
-                storage_class=grant.storage_class,
+            published = replace(
+                self._object_of(grant, pending.content), tags=dict(grant.tags), storage_class=grant.storage_class
             )
             self._objects[grant.key] = published
         return _head(published)
@@ -353,15 +345,18 @@ class MemoryBackend:
         with self._lock:
             if grant.upload_key in self._objects:
                 raise KeyTaken
-            self._objects[grant.upload_key] = MemoryObject(
-                content=content,
-                content_type=grant.content_type,
-                etag=self._new_etag(),
-                stored_at=self._clock(),
-                content_disposition=grant.content_disposition,
-                cache_control=grant.cache_control,
-                metadata=dict(grant.metadata),
-            )
+            self._objects[grant.upload_key] = self._object_of(grant, content)
+
+    def _object_of(self, grant: Grant, content: bytes) -> MemoryObject:
+        return MemoryObject(
+            content=content,
+            content_type=grant.content_type,
+            etag=self._new_etag(),
+            stored_at=self._clock(),
+            content_disposition=grant.content_disposition,
+            cache_control=grant.cache_control,
+            metadata=dict(grant.metadata),
+        )
 
     # --- How it judges a request --------------------------------------------------------------------------------------
 
