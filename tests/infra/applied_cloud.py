@@ -7,9 +7,12 @@ it creates and deletes every resource, and changes those that can be applied aga
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import threading
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
+
+from pulumi.runtime.mocks import MockCallArgs, MockResourceArgs, Mocks
 
 from tests.infra.engine.provider import Found, NotApplied, ResourceType, Values
 from tests.infra.inputs import Inputs
@@ -75,3 +78,34 @@ class AppliedCloud:
     def invoke(self, token: str, arguments: Values) -> Values:
         """Refuse: these programs call no function of a provider."""
         raise NotApplied(f"the program calls {token}, which is not supported here")
+
+
+class AppliedMocks(Mocks):
+    """The same types for the mocks of Pulumi's SDK, one resource at a time.
+
+    An unknown resource type and an input that nothing uses raise NotApplied.
+    """
+
+    def __init__(self, package: str, types: Iterable[AppliedType]) -> None:
+        self._package = package
+        self._types = {each.token: each for each in types}
+        self._one_at_a_time = threading.Lock()
+
+    @property
+    def for_engine(self) -> AppliedCloud:
+        """The same cloud, as a provider for the real engine."""
+        return AppliedCloud(package=self._package, types=self._types)
+
+    def call(self, args: MockCallArgs) -> Any:
+        raise NotApplied(f"the program calls {args.token}, which is not supported here")
+
+    def new_resource(self, args: MockResourceArgs) -> tuple[str | None, dict[str, Any]]:
+        if not args.custom:
+            return None, {}
+        if args.typ not in self._types:
+            raise NotApplied(f"the resource type {args.typ} is not supported here")
+        inputs = Inputs(args.typ, args.inputs)
+        with self._one_at_a_time:
+            identifier, state = self._types[args.typ].apply(args.name, inputs)
+        inputs.require_all_used()
+        return identifier, {**args.inputs, **state}

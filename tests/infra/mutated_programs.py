@@ -12,7 +12,7 @@ from tests.infra.pulumi_program import copy_program
 
 @dataclass(frozen=True, kw_only=True)
 class Mutant:
-    """A copy of the programs in which ``new`` replaces ``old`` in one file of `infra/`, wherever it occurs.
+    """A copy of the programs in which ``new`` replaces ``old`` in one file of `infra/`, where it occurs exactly once.
 
     ``caught_by`` is the test that must fail for a stack with ``config``, or the error message of the cloud.
     """
@@ -24,10 +24,10 @@ class Mutant:
     caught_by: Callable[..., None] | str
     config: Mapping[str, Any] = field(default_factory=dict)
 
-    def program(self, directory: Path, cloud: str) -> Path:
-        """Write the copy into ``directory``, and return the folder of the program for ``cloud``."""
+    def program(self, directory: Path, cloud: str = "") -> Path:
+        """Write the copy into ``directory``, and return the folder of the program for ``cloud``, by default AWS."""
         infra = copy_program(directory)
         source = (infra / self.file).read_text(encoding="utf-8")
-        assert self.old in source, f"{self.file} does not contain {self.old!r}"
+        assert source.count(self.old) == 1, f"{self.file} contains {self.old!r} {source.count(self.old)} times"
         (infra / self.file).write_text(source.replace(self.old, self.new), encoding="utf-8")
         return infra / cloud

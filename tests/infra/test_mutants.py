@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from tests.infra import test_effective_access as access
 from tests.infra import test_provisioning as provisioning
 from tests.infra.boto3_cloud import Boto3Cloud
 from tests.infra.conftest import SeaweedFSWithTls, cloud_on
+from tests.infra.mutated_programs import Mutant
 from tests.infra.pulumi_program import copy_program
 from tests.infra.test_provisioning import deploy
 
@@ -22,21 +23,6 @@ UPLOAD_ONLY = {"publicRead": False, "allowVerification": False}
 TWO_IDENTITIES = {"separateVerifier": True}
 TWO_LIMITS = {"signatureMaxAgeMinutes": 60, "serverSignatureMaxAgeMinutes": 5}
 STRAIGHT = {"pendingPrefix": ""}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Mutant:
-    """A copy of the program in which ``new`` replaces ``old`` in one file.
-
-    ``caught_by`` is the test that must fail for a stack with ``config``, or the cloud's error message.
-    """
-
-    name: str
-    file: str
-    old: str
-    new: str
-    caught_by: Callable[..., None] | str
-    config: Mapping[str, Any] = field(default_factory=dict)
 
 
 SIGNER_WITH_ALL_ACTIONS = Mutant(
@@ -437,20 +423,11 @@ MUTANTS = [
 ]
 
 
-def mutated_program(mutant: Mutant, directory: Path) -> Path:
-    """Copy the program to ``directory`` with the mutant's change; the original text must occur exactly once."""
-    program = copy_program(directory)
-    source = (program / mutant.file).read_text(encoding="utf-8")
-    assert source.count(mutant.old) == 1, f"{mutant.name}: {mutant.file} has the text {source.count(mutant.old)} times"
-    (program / mutant.file).write_text(source.replace(mutant.old, mutant.new), encoding="utf-8")
-    return program
-
-
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
 def test_a_mistake_in_the_program_fails_the_test_that_guards_against_it(
     mutant: Mutant, tmp_path: Path, moto_cloud: Boto3Cloud
 ) -> None:
-    program = mutated_program(mutant, tmp_path)
+    program = mutant.program(tmp_path)
     config = {"allowedOrigins": provisioning.ORIGINS, **mutant.config}
     if isinstance(mutant.caught_by, str):
         with pytest.raises(ClientError, match=mutant.caught_by):
@@ -568,6 +545,6 @@ def test_a_mistake_in_the_program_also_shows_over_http(
     mutant: Mutant, tmp_path: Path, seaweedfs: SeaweedFSWithTls, http: httpx.Client
 ) -> None:
     assert not isinstance(mutant.caught_by, str)
-    stack = access.deploy_with_objects(cloud_on(seaweedfs), mutant.config, program=mutated_program(mutant, tmp_path))
+    stack = access.deploy_with_objects(cloud_on(seaweedfs), mutant.config, program=mutant.program(tmp_path))
     with pytest.raises((AssertionError, pytest.fail.Exception)):
         mutant.caught_by(stack, seaweedfs, http)

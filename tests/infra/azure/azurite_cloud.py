@@ -8,7 +8,6 @@ names that Azure does not take, public containers in an account that forbids the
 from __future__ import annotations
 
 import re
-import threading
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
@@ -18,10 +17,9 @@ from typing import Any
 from azure.core.credentials import AzureNamedKeyCredential
 from azure.core.exceptions import ResourceExistsError
 from azure.storage.blob import BlobServiceClient, CorsRule, PublicAccess
-from pulumi.runtime.mocks import MockCallArgs, MockResourceArgs, Mocks
 
 from emulators.azurite import ACCOUNT_KEY, Azurite
-from tests.infra.applied_cloud import AppliedCloud, AppliedType
+from tests.infra.applied_cloud import AppliedMocks, AppliedType
 from tests.infra.engine.provider import NotApplied
 from tests.infra.inputs import Inputs
 
@@ -61,7 +59,7 @@ class AzureState:
     assignments: list[Assignment] = field(default_factory=list)
 
 
-class AzuriteCloud(Mocks):
+class AzuriteCloud(AppliedMocks):
     """The parts of Azure that the program needs; ``azurite`` has the account, whatever name Pulumi chooses.
 
     ``groups`` are resource groups that exist already.
@@ -77,10 +75,9 @@ class AzuriteCloud(Mocks):
             api_version="2020-12-06",
         )
         self._suffix = uuid.uuid4().hex[:8]
-        self._one_at_a_time = threading.Lock()
-        self.types = {each.token: each for each in self._types()}
+        super().__init__("azure-native", self._applied_types())
 
-    def _types(self) -> Iterator[AppliedType]:
+    def _applied_types(self) -> Iterator[AppliedType]:
         state = self.state
 
         def nothing(inputs: Mapping[str, Any]) -> None:
@@ -135,25 +132,6 @@ class AzuriteCloud(Mocks):
         yield AppliedType(
             token="azure-native:authorization:RoleAssignment", apply=self._assignment, remove=self._remove_assignment
         )
-
-    @property
-    def for_engine(self) -> AppliedCloud:
-        """The same cloud, as a provider for the real engine."""
-        return AppliedCloud(package="azure-native", types=self.types)
-
-    def call(self, args: MockCallArgs) -> Any:
-        raise NotApplied(f"the program calls {args.token}, which is not supported here")
-
-    def new_resource(self, args: MockResourceArgs) -> tuple[str | None, dict[str, Any]]:
-        if not args.custom:
-            return None, {}
-        if args.typ not in self.types:
-            raise NotApplied(f"the resource type {args.typ} is not supported here")
-        inputs = Inputs(args.typ, args.inputs)
-        with self._one_at_a_time:
-            identifier, state = self.types[args.typ].apply(args.name, inputs)
-        inputs.require_all_used()
-        return identifier, {**args.inputs, **state}
 
     @property
     def account_id(self) -> str:

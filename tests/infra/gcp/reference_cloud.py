@@ -12,7 +12,6 @@ import base64
 import json
 import re
 import secrets
-import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -21,13 +20,12 @@ from typing import Any
 
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
-from pulumi.runtime.mocks import MockCallArgs, MockResourceArgs, Mocks
 
 from emulators.cors import CorsRule
 from emulators.gcs_bucket import GcsBucket, GcsRight
 from emulators.gcs_reference import GcsReference
 from emulators.serving import serve
-from tests.infra.applied_cloud import AppliedCloud, AppliedType
+from tests.infra.applied_cloud import AppliedMocks, AppliedType
 from tests.infra.engine.provider import NotApplied
 from tests.infra.inputs import Inputs
 
@@ -65,7 +63,7 @@ class GoogleState:
     account_grants: dict[str, list[tuple[str, str]]] = field(default_factory=dict)
 
 
-class ReferenceCloud(Mocks):
+class ReferenceCloud(AppliedMocks):
     """The parts of Google Cloud that the program needs; ``serve`` runs what the program made.
 
     ``port`` is where it will be served; the keys of service accounts name it, and with None they name Google.
@@ -75,10 +73,9 @@ class ReferenceCloud(Mocks):
         self.state = GoogleState()
         self._port = port
         self._suffix = secrets.token_hex(4)[:7]
-        self._one_at_a_time = threading.Lock()
-        self.types = {each.token: each for each in self._types()}
+        super().__init__("gcp", self._applied_types())
 
-    def _types(self) -> Iterator[AppliedType]:
+    def _applied_types(self) -> Iterator[AppliedType]:
         state = self.state
         yield AppliedType(
             token="gcp:storage/bucket:Bucket",
@@ -134,25 +131,6 @@ class ReferenceCloud(Mocks):
             remove=lambda inputs: state.keys.remove(inputs["serviceAccountId"].rpartition("/")[2]),
             computed=frozenset({"privateKey"}),
         )
-
-    @property
-    def for_engine(self) -> AppliedCloud:
-        """The same cloud, as a provider for the real engine."""
-        return AppliedCloud(package="gcp", types=self.types)
-
-    def call(self, args: MockCallArgs) -> Any:
-        raise NotApplied(f"the program calls {args.token}, which is not supported here")
-
-    def new_resource(self, args: MockResourceArgs) -> tuple[str | None, dict[str, Any]]:
-        if not args.custom:
-            return None, {}
-        if args.typ not in self.types:
-            raise NotApplied(f"the resource type {args.typ} is not supported here")
-        inputs = Inputs(args.typ, args.inputs)
-        with self._one_at_a_time:
-            identifier, state = self.types[args.typ].apply(args.name, inputs)
-        inputs.require_all_used()
-        return identifier, {**args.inputs, **state}
 
     def _bucket(self, name: str, inputs: Inputs) -> tuple[str, dict[str, Any]]:
         bucket = inputs.take("name", default=f"{name}-{self._suffix}")
