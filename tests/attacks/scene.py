@@ -11,7 +11,7 @@ from functools import cached_property
 from typing import Any, Literal
 
 from demo_server.storages.local_storage import PENDING_PREFIX, PUBLIC_PREFIX
-from emulators.wire import Answer, Attempt
+from emulators.wire import Answer, Attempt, send, send_and_hang_up
 from presign import (
     Accept,
     InspectedObject,
@@ -261,6 +261,35 @@ class Scene(ABC):
             except (PartsMissing, UploadEnded):
                 continue
             raise AssertionError("another upload was completed")
+
+
+class MultipartScene(Scene):
+    """A scene on a store that has uploads in parts as Amazon S3 has them."""
+
+    etag_quote: str = ""
+    """What stands around an ETag in the XML of a completion."""
+
+    def send(self, attempt: Attempt) -> Answer:
+        return send(attempt)
+
+    def hang_up(self, attempt: Attempt) -> None:
+        """Send a request whose body ends too early; nothing of it may be stored."""
+        send_and_hang_up(attempt)
+        assert self.presigner.list_parts(self.ticket.token, owner=OWNER).numbers == ()
+
+    @property
+    def bare(self) -> Attempt:
+        """The request of a part without its number."""
+        return self.part().without_parameter("partNumber")
+
+    def manifest(self, *parts: bytes) -> bytes:
+        """Return the body with which a client would commit these parts by itself."""
+        quote = self.etag_quote
+        listed = "".join(
+            f"<Part><PartNumber>{number}</PartNumber><ETag>{quote}{hashlib.md5(part).hexdigest()}{quote}</ETag></Part>"
+            for number, part in enumerate(parts, start=1)
+        )
+        return f"<CompleteMultipartUpload>{listed}</CompleteMultipartUpload>".encode()
 
 
 def _clock_ahead(hours: float) -> Callable[[], datetime]:

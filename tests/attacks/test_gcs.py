@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import hashlib
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -14,25 +13,24 @@ from emulators.gcs_bucket import GcsBucket
 from emulators.gcs_parts import GcsPartLimits
 from emulators.gcs_reference import GcsReference
 from emulators.serving import serve
-from emulators.wire import Answer, Attempt, send, send_and_hang_up
+from emulators.wire import Attempt
 from presign import PartLimits, Ticket
 from presign.errors import Rejected, UploadEnded
 from presign.gcs import GCSBackend
-from tests.attacks.scene import OTHER_TAIL, OWNER, SECRET, TAIL, TOKEN_ROWS, Row, Scene, one
+from tests.attacks.scene import OTHER_TAIL, OWNER, SECRET, TAIL, TOKEN_ROWS, MultipartScene, Row, one
 from tests.gcs.reference import ACCESS_ID, BUCKET, HMAC_SECRET, PENDING_BUCKET
 
 PART_BYTES = 64
 SMALL_LIMITS = PartLimits(min_part_bytes=8, max_part_bytes=100, max_parts=1000, max_bytes=10_000)
 
 
-class GcsScene(Scene):
+class GcsScene(MultipartScene):
+    etag_quote = "&quot;"
+
     def __init__(self, app: GcsReference, url: str, backend: Any) -> None:
         self.app = app
         self.url = url
         super().__init__(backend, part_bytes=PART_BYTES, server="the reference")
-
-    def send(self, attempt: Attempt) -> Answer:
-        return send(attempt)
 
     @property
     def objects(self) -> Any:
@@ -53,18 +51,6 @@ class GcsScene(Scene):
 
     def path(self, key: str, bucket: str = PENDING_BUCKET) -> str:
         return f"/{bucket}/{key}"
-
-    @property
-    def bare(self) -> Attempt:
-        """The request of a part without its number."""
-        return self.part().without_parameter("partNumber")
-
-    def manifest(self, *parts: bytes) -> bytes:
-        listed = "".join(
-            f"<Part><PartNumber>{number}</PartNumber><ETag>&quot;{hashlib.md5(part).hexdigest()}&quot;</ETag></Part>"
-            for number, part in enumerate(parts, start=1)
-        )
-        return f"<CompleteMultipartUpload>{listed}</CompleteMultipartUpload>".encode()
 
 
 def _headers(**values: str) -> Callable[[GcsScene], Attempt]:
@@ -105,7 +91,7 @@ ROWS: dict[str, Row] = {
         lambda s: s.part(body=b"%x\r\n%s\r\n0\r\n\r\n" % (len(TAIL), TAIL)).with_header("Transfer-Encoding", "chunked")
     ),
     "length: less than it promises, and hangs up": one(
-        lambda s: lambda: _hang_up(s, s.part(body=TAIL[:-1]).with_header("Content-Length", str(len(TAIL)))), taken=True
+        lambda s: lambda: s.hang_up(s.part(body=TAIL[:-1]).with_header("Content-Length", str(len(TAIL)))), taken=True
     ),
     "number: another one of the file": one(lambda s: s.part().with_parameter("partNumber", "1")),
     "number: one that the file does not have": one(lambda s: s.part().with_parameter("partNumber", "3")),
@@ -212,11 +198,6 @@ ROWS: dict[str, Row] = {
         lambda s: lambda: s.presigner_with().abort(s.ticket.token, owner=OWNER), when="listed", taken=True, verdict=UploadEnded
     ),
 }  # fmt: skip
-
-
-def _hang_up(scene: GcsScene, attempt: Attempt) -> None:
-    send_and_hang_up(attempt)
-    assert scene.presigner.list_parts(scene.ticket.token, owner=OWNER).numbers == ()
 
 
 @pytest.fixture(scope="module")

@@ -19,11 +19,11 @@ from emulators.s3_reference import S3Reference
 from emulators.s3_rights import MINIO, Leniency
 from emulators.serving import serve
 from emulators.signature_v4 import HmacKey
-from emulators.wire import Answer, Attempt, send, send_and_hang_up
+from emulators.wire import Attempt
 from presign import Ticket
 from presign.errors import Rejected, UploadEnded
 from presign.s3 import S3Backend
-from tests.attacks.scene import OTHER_TAIL, OWNER, SECRET, TAIL, TOKEN_ROWS, Row, Scene, one
+from tests.attacks.scene import OTHER_TAIL, OWNER, SECRET, TAIL, TOKEN_ROWS, MultipartScene, Row, one
 from tests.conftest import Store
 from tests.small_parts import PART_BYTES, SmallPartsBackend
 
@@ -31,13 +31,10 @@ SMALL_BYTES = 64
 REFERENCE, SEAWEEDFS = "the S3 reference", "SeaweedFS"
 
 
-class S3Scene(Scene):
+class S3Scene(MultipartScene):
     def __init__(self, store: Store, backend: Any, *, part_bytes: int, hashed: bool = False) -> None:
         self.store = store
         super().__init__(backend, part_bytes=part_bytes, server=store.name, hashed=hashed)
-
-    def send(self, attempt: Attempt) -> Answer:
-        return send(attempt)
 
     def public(self) -> dict[str, str]:
         pages = self.store.admin.get_paginator("list_objects_v2").paginate(
@@ -57,18 +54,6 @@ class S3Scene(Scene):
 
     def path(self, key: str, bucket: str | None = None) -> str:
         return f"/{bucket or self.store.bucket}/{key}"
-
-    @property
-    def bare(self) -> Attempt:
-        """The request of a part without its number."""
-        return self.part().without_parameter("partNumber")
-
-    def manifest(self, *parts: bytes) -> bytes:
-        listed = "".join(
-            f"<Part><PartNumber>{number}</PartNumber><ETag>{hashlib.md5(part).hexdigest()}</ETag></Part>"
-            for number, part in enumerate(parts, start=1)
-        )
-        return f"<CompleteMultipartUpload>{listed}</CompleteMultipartUpload>".encode()
 
     def store_secret(self) -> None:
         self.store.admin.put_object(Bucket=self.store.bucket, Key=SECRET, Body=b"a secret".ljust(len(TAIL)))
@@ -120,7 +105,7 @@ ROWS: dict[str, Row] = {
         lambda s: s.part(body=b"%x\r\n%s\r\n0\r\n\r\n" % (len(TAIL), TAIL)).with_header("Transfer-Encoding", "chunked")
     ),
     "length: less than it promises, and hangs up": one(
-        lambda s: lambda: _hang_up(s, s.part(body=TAIL[:-1]).with_header("Content-Length", str(len(TAIL)))), taken=True
+        lambda s: lambda: s.hang_up(s.part(body=TAIL[:-1]).with_header("Content-Length", str(len(TAIL)))), taken=True
     ),
     "length: chunks that are signed by nobody": one(
         _headers(x_amz_content_sha256="STREAMING-UNSIGNED-PAYLOAD-TRAILER", x_amz_decoded_content_length="13")
@@ -238,11 +223,6 @@ ROWS: dict[str, Row] = {
 
 def _digest(content: bytes) -> str:
     return base64.b64encode(hashlib.sha256(content).digest()).decode()
-
-
-def _hang_up(scene: S3Scene, attempt: Attempt) -> None:
-    send_and_hang_up(attempt)
-    assert scene.presigner.list_parts(scene.ticket.token, owner=OWNER).numbers == ()
 
 
 @contextmanager

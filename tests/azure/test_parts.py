@@ -53,6 +53,15 @@ def _attempts(ticket: Ticket) -> list[Attempt]:
     return [Attempt(method="PUT", url=each.url, body=PARTS[each.number - 1]) for each in ticket.parts.requests]
 
 
+def _commit(account: RunningAccount, ticket: Ticket) -> None:
+    """Complete an upload, and end after its commit."""
+    backend: Any = InterruptedBackend(
+        account.publishing_backend(), fail_at=2, failure=StorageUnavailable("interrupted on purpose")
+    )
+    with pytest.raises(StorageUnavailable):
+        _presigner(account, backend=backend).complete(ticket.token)
+
+
 def _send_file(account: RunningAccount, ticket: Ticket) -> None:
     for attempt in _attempts(ticket):
         assert account.send(attempt).status == 201
@@ -267,11 +276,7 @@ def test_an_abort_deletes_the_blocks_and_never_a_committed_file(account: Running
     assert account.blobs("public") == [], "blocks that arrive after an abort are never committed"
     ticket = _issue(presigner)
     _send_file(account, ticket)
-    backend: Any = InterruptedBackend(
-        account.publishing_backend(), fail_at=2, failure=StorageUnavailable("interrupted on purpose")
-    )
-    with pytest.raises(StorageUnavailable):
-        _presigner(account, backend=backend).complete(ticket.token)
+    _commit(account, ticket)
     [pending] = set(account.blobs("pending")) - {f"{pending_key}.ended"}
     assert pending.endswith(ticket.key.rpartition("/")[2]), "committed, and not yet judged"
     presigner.abort(ticket.token)
@@ -353,11 +358,7 @@ def test_a_sweep_never_deletes_a_blob_that_was_committed_after_it_listed_the_blo
     [listed] = parts.list_uploads("pending/")
     assert listed.key == f"pending/{ticket.key.rpartition('/')[2]}"
     assert abs(listed.started_at - datetime.now(timezone.utc)) < timedelta(minutes=5)
-    backend: Any = InterruptedBackend(
-        account.publishing_backend(), fail_at=2, failure=StorageUnavailable("interrupted on purpose")
-    )
-    with pytest.raises(StorageUnavailable):
-        _presigner(account, backend=backend).complete(ticket.token)
+    _commit(account, ticket)
     parts.sweep(listed)
     assert list(parts.list_uploads("pending/")) == []
     presigner.complete(ticket.token)
@@ -368,11 +369,7 @@ def test_a_blob_to_which_a_block_was_staged_later_is_no_unfinished_upload(accoun
     presigner = _presigner(account)
     ticket = _issue(presigner)
     _send_file(account, ticket)
-    backend: Any = InterruptedBackend(
-        account.publishing_backend(), fail_at=2, failure=StorageUnavailable("interrupted on purpose")
-    )
-    with pytest.raises(StorageUnavailable):
-        _presigner(account, backend=backend).complete(ticket.token)
+    _commit(account, ticket)
     assert account.send(_attempts(ticket)[1]).status == 201
     parts = account.publishing_backend().parts
     assert parts is not None

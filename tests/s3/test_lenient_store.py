@@ -27,6 +27,7 @@ from presign import (
     Presigner,
     RuleViolated,
     StorageUnavailable,
+    Ticket,
     UploadPolicy,
     UploadRequest,
 )
@@ -278,12 +279,7 @@ def _raising(failure: BaseException) -> Any:
 def test_a_trial_that_a_replay_has_spoilt_is_made_again() -> None:
     """A client that replaces its upload must not make a store look like one that compares."""
     with _run(frozenset()) as running:
-        backend = running.backend()
-        ticket = running.presigner().issue(_png_request())
-        assert upload(ticket, PNG).status == 200
-        grant = _grant_of(ticket.key)
-        head = backend.head(grant.upload_key)
-        assert head is not None
+        ticket, backend, grant, head = _uploaded(running)
         assert upload(ticket, PNG[:-1] + b"!").status == 200
         with pytest.raises(ObjectChanged):
             backend.publish(grant, head)
@@ -297,12 +293,7 @@ def test_a_copy_in_parts_is_tried_with_another_etag_too(
     monkeypatch.setattr("presign.s3.copying.MAX_COPY_BYTES", 20)
     monkeypatch.setattr("presign.s3.copying.PART_BYTES", 8)
     with _run(lenient, part_limits=PartLimits(smallest_part_bytes=1)) as running:
-        backend = running.backend()
-        ticket = running.presigner().issue(_png_request())
-        assert upload(ticket, PNG).status == 200
-        grant = _grant_of(ticket.key)
-        head = backend.head(grant.upload_key)
-        assert head is not None
+        _, backend, grant, head = _uploaded(running)
         if Leniency.UNCONDITIONAL_COPIES in lenient:
             for _ in range(2):
                 with pytest.raises(ConfigurationError, match="versioning"):
@@ -401,6 +392,17 @@ def test_publication_says_the_etag_of_the_source_in_the_words_of_ceph(
             backend.publish(grant, replace(head, etag="0" * 32))
         assert running.anonymous_get(ticket.key).status == 403
         assert backend.publish(grant, head).size == len(PNG)
+
+
+def _uploaded(running: Running) -> tuple[Ticket, S3Backend, Grant, ObjectHead]:
+    """Store an upload; return what its publication needs."""
+    backend = running.backend()
+    ticket = running.presigner().issue(_png_request())
+    assert upload(ticket, PNG).status == 200
+    grant = _grant_of(ticket.key)
+    head = backend.head(grant.upload_key)
+    assert head is not None
+    return ticket, backend, grant, head
 
 
 def _png_request(**changes: Any) -> UploadRequest:
