@@ -22,7 +22,8 @@ import { sendFile } from "./storage.js";
  * @property {(state: State, wait?: Wait) => void} [onState] `wait` comes with "retrying"
  * @property {(ticket: Ticket) => void} [onTicket] gets each ticket before the file is sent with it
  * @property {boolean} [sha256] ask for a ticket that allows only these bytes; for files up to MAX_HASHED_BYTES
- * @property {boolean} [digest] the same for files of any size, by the digests of their parts; the file is read twice
+ * @property {boolean} [digest] the same for files of any size: the digests of all parts are computed before the upload,
+ *   so the file is read twice
  * @property {number} [attempts] for each request, 5 by default
  * @property {import("./resume.js").ResumeStore | false} [resume] where an unfinished upload of a large file is
  *   remembered, so that a later page can go on with it: the browser's localStorage by default; false: nowhere
@@ -32,7 +33,7 @@ import { sendFile } from "./storage.js";
  *   parts that the storage confirmed
  * @property {number} total
  * @property {number} sent `loaded`, and what was sent of the parts that the storage has not confirmed
- * @property {number} [hashed] in the state "hashing", of a file whose parts are hashed
+ * @property {number} [hashed] bytes that are hashed, in the state "hashing" of an upload with `digest`
  *
  * @typedef {OwnUploadOptions & import("./api.js").ServerOptions} UploadOptions
  *

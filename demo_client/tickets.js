@@ -34,7 +34,7 @@ const MOMENT = new Intl.DateTimeFormat("en-GB", {
 const expiries = new WeakMap();
 
 /**
- * Begin the countdown of a ticket that just arrived. That of a file in parts lasts as long as the upload can go on.
+ * Begin the countdown of a ticket that just arrived. For a file in parts, it lasts as long as the upload can go on.
  * @param {Ticket} ticket
  * @param {{previous: Ticket | null, goesOn: boolean}} context the ticket that the file had before, and whether the new
  *   one is of an upload that an earlier page began
@@ -49,8 +49,8 @@ export function startCountdown(ticket, { previous, goesOn }) {
 }
 
 /**
- * Say whether the upload of a file in parts is over, stored or cancelled: then its ticket allows nothing, however long
- * it would have been valid.
+ * Say whether the upload of a file in parts has ended, because the file is stored or the upload was cancelled. The ticket
+ * then allows nothing more, even if its time is not over.
  * @param {Ticket} ticket
  * @param {boolean} isOver
  */

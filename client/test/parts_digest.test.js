@@ -61,7 +61,7 @@ test("other bytes than were hashed are not stored, whether the storage or the se
     const file = film();
     const slice = file.slice.bind(file);
     let slices = 0;
-    // The two slices that are hashed come first. What is sent later has other bytes.
+    // The first two slices are hashed. Each later slice is sent, and has other bytes than the file.
     file.slice = (...range) => ((slices += 1) <= 2 ? slice(...range) : new Blob(["y".repeat(slice(...range).size)]));
     await assert.rejects(upload(file, { api: servers.api, resume: false, digest: true, attempts: 1 }), { code });
     assert.equal(servers.uploads[0].object, null);
