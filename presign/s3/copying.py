@@ -134,7 +134,8 @@ class Copier:
         try:
             self._copy(trial, replace(head, etag=_ANOTHER_ETAG))
         except ObjectChanged:
-            self._require_the_same_source(grant, head)
+            if not self._is_unchanged(grant, head):
+                raise self._changed(grant) from None
             return True
         try:
             self._objects.delete(trial.key)
@@ -142,14 +143,13 @@ class Copier:
             _log.warning("s3://%s/%s is a copy on trial; delete it", self._requests.bucket, trial.key)
         return False
 
-    def _require_the_same_source(self, grant: Grant, head: ObjectHead) -> None:
-        """Raise ObjectChanged unless the pending object is still the one that ``head`` describes.
+    def _is_unchanged(self, grant: Grant, head: ObjectHead) -> bool:
+        """Say whether the pending object is still the one that ``head`` describes.
 
         If it is gone or was replaced, a store refuses each copy of it, and that proves nothing.
         """
         source = self._objects.head(grant.upload_key)
-        if source is None or source.etag != head.etag:
-            raise self._changed(grant)
+        return source is not None and (source.etag, source.version) == (head.etag, head.version)
 
     def _copy_again(self, grant: Grant, head: ObjectHead) -> tuple[str, str | None] | None:
         """Copy again to learn whether the store refuses to overwrite; if it does not, return the second copy.
@@ -159,9 +159,7 @@ class Copier:
         try:
             copied = self._copy(grant, head)
         except AlreadyPublished:
-            # A store also refuses the copy if a client has replaced the pending object; that would prove nothing.
-            source = self._objects.head(grant.upload_key)
-            if source is not None and (source.etag, source.version) == (head.etag, head.version):
+            if self._is_unchanged(grant, head):
                 self._never_overwrites = True
             return None
         except StorageUnavailable:
@@ -272,7 +270,8 @@ class Copier:
             try:
                 if not isinstance(error, ClientError) or status_of(error) not in {404, 412}:
                     raise self._requests.failed("COPY IN PARTS", error) from None
-                self._require_the_same_source(grant, head)
+                if not self._is_unchanged(grant, head):
+                    raise self._changed(grant) from None
             except PresignError:
                 self._abort(upload)
                 raise
