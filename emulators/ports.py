@@ -12,13 +12,18 @@ GRPC_OFFSET = 10_000
 
 # Systems give outgoing connections ports from 32768 on, some from 49152. A port below stays free until it is used.
 _CANDIDATES = range(12_000, 22_000)
+_returned: set[int] = set()
 
 
 def free_port() -> int:
-    """Return a loopback port that is free now, and whose companion for gRPC (10,000 above) is free too."""
+    """Return a loopback port that is free now, and whose companion for gRPC (10,000 above) is free too.
+
+    A process gets no port twice, because the first caller may listen on it later than the second caller asks.
+    """
     while True:
         port = random.SystemRandom().choice(_CANDIDATES)
-        if is_free(port) and is_free(port + GRPC_OFFSET):
+        if port not in _returned and is_free(port) and is_free(port + GRPC_OFFSET):
+            _returned.add(port)
             return port
 
 
