@@ -181,9 +181,10 @@ def test_a_reloaded_page_offers_to_go_on_and_sends_only_what_is_missing(
 ) -> None:
     archive = write_large_zip(tmp_path / "large.zip", SMALL_FILE)
     page.open(demo.page)
-    begun = _begin_and_hold(page, storage, archive, SMALL_PART)
+    _begin_and_hold(page, storage, archive, SMALL_PART)
     page.leave()
     stored = storage.stored_parts()
+    begun = len(storage.relay.parts)
     storage.relay.release()
     page.open(demo.page)
     page.wait_until(lambda: page.is_visible("unfinished-upload"), "the page offers to go on")
@@ -244,10 +245,11 @@ def _pause_and_go_on(
     page.open(demo.page)
     started = time.monotonic()
     with watched_memory(engine.name) as memory:
-        begun = _begin_and_hold(page, storage, archive, part_bytes)
+        _begin_and_hold(page, storage, archive, part_bytes)
         page.click("pause")
         _wait_for_state(page, "paused")
         stored = storage.stored_parts()
+        begun = len(storage.relay.parts)
         storage.relay.release()
         page.click("resume")
         _wait_for_state(page, "done", seconds=WAIT_SECONDS + size / BYTES_PER_SECOND)
@@ -272,14 +274,13 @@ def _count(archive: Path, part_bytes: int) -> int:
     return -(-archive.stat().st_size // part_bytes)
 
 
-def _begin_and_hold(page: BrowserPage, storage: RelayedStorage, archive: Path, part_bytes: int) -> int:
-    """Begin an upload that stops in the middle, when at least two parts are stored; return how many were begun."""
+def _begin_and_hold(page: BrowserPage, storage: RelayedStorage, archive: Path, part_bytes: int) -> None:
+    """Begin an upload that stops in the middle, when at least two parts are stored."""
     # Those in flight hold less than a part each, so the rest of these bytes are of parts that ended.
     storage.relay.hold_after((MOST_IN_FLIGHT + 1) * part_bytes - part_bytes // 2)
     page.choose("file-input", archive)
     least = int(200 / _count(archive, part_bytes)) / 100
     page.wait_until(lambda: page.progress() >= least, f"progress of {least}")
-    return len(storage.relay.parts)
 
 
 def _wait_for_state(page: BrowserPage, state: str, *, seconds: float = WAIT_SECONDS) -> None:
