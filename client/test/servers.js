@@ -28,7 +28,12 @@ export async function startServer(test, respond) {
   const requests = [];
   const server = createServer(async (incoming, outgoing) => {
     const chunks = [];
-    for await (const chunk of incoming) chunks.push(chunk);
+    try {
+      for await (const chunk of incoming) chunks.push(chunk);
+    } catch {
+      // The client went away before it had sent everything, so nobody waits for a response.
+      return;
+    }
     const { method = "", url: path = "", headers } = incoming;
     if (method === "HEAD" && path === "/") return outgoing.end();
     const received = { method, path, headers, body: Buffer.concat(chunks) };
