@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import select
 import socket
 import ssl
 import threading
@@ -30,10 +31,7 @@ def run_two_protocols(target: str, *, certificate: Path, key: Path, takes_http: 
                 return
             near = context.wrap_socket(client, server_side=True) if first and first[0] == _TLS_HANDSHAKE else client
             with near, socket.create_connection((host, port), timeout=_SECONDS) as far:
-                back = threading.Thread(target=_copy, args=(far, near), daemon=True)
-                back.start()
-                _copy(near, far)
-                back.join(_SECONDS)
+                _copy_both_ways(near, far)
 
     def accept() -> None:
         with suppress(OSError):
@@ -52,8 +50,17 @@ def run_two_protocols(target: str, *, certificate: Path, key: Path, takes_http: 
         thread.join(_SECONDS)
 
 
-def _copy(source: socket.socket, destination: socket.socket) -> None:
-    with suppress(OSError):
-        while data := source.recv(65536):
-            destination.sendall(data)
-        destination.shutdown(socket.SHUT_WR)
+def _copy_both_ways(near: socket.socket, far: socket.socket) -> None:
+    """Copy until one side ends. One thread does both, because two may not use the same TLS connection at a time."""
+    other = {near: far, far: near}
+    while True:
+        # What TLS has decrypted already is no longer at the socket, so `select` does not see it.
+        decrypted = isinstance(near, ssl.SSLSocket) and near.pending() > 0
+        ready = [near] if decrypted else select.select([near, far], [], [], _SECONDS)[0]
+        if not ready:
+            return
+        for source in ready:
+            data = source.recv(65536)
+            if not data:
+                return
+            other[source].sendall(data)
