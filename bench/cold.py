@@ -20,7 +20,7 @@ from pathlib import Path
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from bench.results import Benchmark, Column, Result, Target, say
+from bench.results import Benchmark, Column, Report, Result, Target, number, say, table
 from bench.rounds import Implementation, Sample, alternate
 
 WALL, CPU = "wall_seconds", "cpu_seconds"
@@ -88,6 +88,17 @@ def targets() -> list[Target]:
         Target(case=GCS_RSA, by=PRESIGN, than=GOOGLE_SDK, figure=CPU, relation="at most", bound=0.5),
         Target(case=GCS_HMAC, by=PRESIGN, than=GOOGLE_SDK, figure=CPU, relation="at most", bound=0.4),
     ]
+
+
+def summary(report: Report) -> str:
+    """Return the table of docs/performance.md, in Markdown."""
+    rows = []
+    for case, others in {S3: (BOTO3_IMPORT, BOTO3_FORM), AZURE: (AZURE_SDK,), GCS_RSA: (GOOGLE_SDK,)}.items():
+        ours = report.result(case, PRESIGN)
+        for theirs in (report.result(case, other) for other in others):
+            times = [f"{number(each.median(WALL) * 1e3)} ms" for each in (ours, theirs)]
+            rows.append((case, times[0], theirs.by, times[1], number(ours.ratio(theirs, CPU))))
+    return table(("case", "presign", "compared with", "its time", "presign's share of its CPU time"), rows)
 
 
 def starts(folder: Path) -> list[Start]:
