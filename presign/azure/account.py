@@ -7,15 +7,23 @@ import ipaddress
 import os
 import re
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
-
-from azure.core.credentials import AzureNamedKeyCredential, TokenCredential
 
 from presign.azure.connection_string import PUBLIC_CLOUD_SUFFIX, read_connection_string
 from presign.backends.addresses import check_tls, read_endpoint
+from presign.backends.packages import require_package
 from presign.errors import ConfigurationError
 from presign.signing.hmac_sha256 import HmacSha256Key
 from presign.signing.sas import decode_key
+
+if TYPE_CHECKING:
+    from azure.core.credentials import AzureNamedKeyCredential, TokenCredential
+
+# With an account key, the SDK is imported only when something other than a ticket is asked for. So a missing package is
+# found here, as early as any other wrong setting.
+require_package("azure.core")
+require_package("azure.storage.blob")
 
 ACCOUNT_VARIABLE = "AZURE_STORAGE_ACCOUNT"
 KEY_VARIABLE = "AZURE_STORAGE_KEY"
@@ -40,7 +48,7 @@ class Account:
     - ``url``: the blob service's URL, as this program reaches it.
     - ``public_url``: the same service's URL, as browsers reach it.
     - ``key``: signs service SAS; None if an identity signs.
-    - ``credential``: authenticates this program's own requests, with the account key or as the identity.
+    - ``key_or_identity``: authenticates this program's own requests: the same key in base64, or the identity.
     - ``setting``: where the key or the identity comes from, such as ``account_key``, for messages.
     """
 
@@ -48,8 +56,18 @@ class Account:
     url: str
     public_url: str
     key: HmacSha256Key | None = field(repr=False)
-    credential: AzureNamedKeyCredential | TokenCredential = field(repr=False)
+    key_or_identity: str | TokenCredential = field(repr=False)
     setting: str
+
+    @property
+    def credential(self) -> AzureNamedKeyCredential | TokenCredential:
+        """What authenticates this program's own requests, as the SDK takes it."""
+        if not isinstance(self.key_or_identity, str):
+            return self.key_or_identity
+        # The SDK takes long to import, and no ticket that an account key signs needs it.
+        from azure.core.credentials import AzureNamedKeyCredential
+
+        return AzureNamedKeyCredential(self.name, self.key_or_identity)
 
     def storage_name(self, container: str) -> str:
         """Return the name of one container's storage in messages."""
@@ -114,13 +132,20 @@ def read_account(
     if account_key is None:
         _check_identity_url(url_setting, url)
         identity = credential or _default_credential()
-        return Account(name=name, url=url, public_url=public_url, key=None, credential=identity, setting="credential")
+        return Account(
+            name=name,
+            url=url,
+            public_url=public_url,
+            key=None,
+            key_or_identity=identity,
+            setting="credential",
+        )
     return Account(
         name=name,
         url=url,
         public_url=public_url,
         key=_decode_key(account_key, setting="account_key"),
-        credential=AzureNamedKeyCredential(name, account_key),
+        key_or_identity=account_key,
         setting="account_key",
     )
 
@@ -138,14 +163,14 @@ def read_verifier(signer: Account, *, account_key: str | None, credential: Token
         )
     if credential is not None:
         _check_identity_url("account_url", signer.url)
-        return replace(signer, key=None, credential=credential, setting="verifier_credential")
+        return replace(signer, key=None, key_or_identity=credential, setting="verifier_credential")
     account_key = account_key if account_key is not None else _read_variable(VERIFIER_KEY_VARIABLE)
     if account_key is None:
         return signer
     return replace(
         signer,
         key=_decode_key(account_key, setting="verifier_account_key"),
-        credential=AzureNamedKeyCredential(signer.name, account_key),
+        key_or_identity=account_key,
         setting="verifier_account_key",
     )
 

@@ -21,7 +21,7 @@ from google.cloud import storage  # type: ignore[import-untyped]
 from presign.backends.failures import missing_bucket, storage_failed, unreachable
 from presign.backends.lazy_client import LazyClient
 from presign.errors import ConfigurationError, StorageUnavailable
-from presign.gcs.credentials import settings_of, verifying_credentials
+from presign.gcs.credentials import ServiceAccount, settings_of, verifying_credentials
 
 CONNECT_TIMEOUT_SECONDS = 3.0
 READ_TIMEOUT_SECONDS = 7.0
@@ -45,7 +45,9 @@ class JsonApi:
     GCSBackend that they come from.
     """
 
-    def __init__(self, *, endpoint_url: str, credentials: Credentials | None, setting: str = "credentials") -> None:
+    def __init__(
+        self, *, endpoint_url: str, credentials: ServiceAccount | Credentials | None, setting: str = "credentials"
+    ) -> None:
         self._endpoint_url = endpoint_url
         self._setting = setting
         self._client = LazyClient(partial(_build_client, endpoint_url, credentials))
@@ -101,7 +103,7 @@ def failed(bucket: str, call: str, error: Exception) -> StorageUnavailable:
     return storage_failed(f"gs://{bucket}", call, _code(error))
 
 
-def _build_client(endpoint_url: str, credentials: Credentials | None) -> Any:
+def _build_client(endpoint_url: str, credentials: ServiceAccount | Credentials | None) -> Any:
     return storage.Client(
         project=None,
         credentials=verifying_credentials(credentials, endpoint_url),
