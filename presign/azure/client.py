@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
 from typing import Any
 
 from azure.core.exceptions import AzureError, ServiceRequestTimeoutError, ServiceResponseTimeoutError
@@ -36,21 +34,6 @@ def build_client(account: Account, *, api_version: str) -> BlobServiceClient:
             backoff=RETRY_DELAY_SECONDS, random_jitter_range=RETRY_DELAY_SECONDS, retry_total=RETRIES
         ),
     )
-
-
-def refuse_late_responses() -> Callable[[object], None]:
-    """Return a ``raw_response_hook`` that refuses a response which begins after READ_TIMEOUT_SECONDS.
-
-    If a body stalls, the SDK requests it up to three times, whatever the retry policy says. With this hook, the call
-    fails when the storage answers the second request.
-    """
-    deadline = time.monotonic() + READ_TIMEOUT_SECONDS
-
-    def refuse_if_late(_: object) -> None:
-        if time.monotonic() > deadline:
-            raise ServiceResponseTimeoutError("the response began too late")
-
-    return refuse_if_late
 
 
 def error_code(error: AzureError) -> str:
