@@ -244,7 +244,7 @@ def _short_time_outs() -> Iterator[None]:
         patch.setattr(presign.azure.client, "READ_TIMEOUT_SECONDS", SHORT_SECONDS)
         patch.setattr(presign.gcs.json_api, "TIMEOUTS", both)
         patch.setattr(presign.gcs.objects, "TIMEOUTS", both)
-        patch.setattr(presign.gcs.rewriting, "_REWRITE_TIMEOUTS", both)
+        patch.setattr(presign.gcs.rewriting, "_REWRITE_READ_SECONDS", SHORT_SECONDS)
         patch.setattr(presign.s3.backend, "COPY_READ_TIMEOUT_SECONDS", SHORT_SECONDS)
         patch.setattr(presign.gcs.parts, "_COMMIT_TIMEOUTS", both)
         patch.setattr(presign.azure.parts, "_COMMIT_SECONDS", SHORT_SECONDS)
