@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import inspect as introspection
 import os
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
@@ -271,6 +270,9 @@ class Presigner:
 
     async def complete_async(self, token: str, *, owner: str | None = None) -> StoredObject:
         """Do the same as ``complete`` in a thread; coroutine functions of the application run on the running loop."""
+        # No ticket needs asyncio, and a process that is started for one request waits for every import.
+        import asyncio
+
         return await asyncio.to_thread(self.complete, token, owner=owner, await_result=awaiter_of_running_loop())
 
     def sign_parts(
@@ -570,6 +572,8 @@ class Presigner:
 
 def awaiter_of_running_loop() -> AwaitResult:
     """Return what runs awaitables on the running event loop, for calls from another thread."""
+    import asyncio  # for the reason that complete_async gives
+
     loop = asyncio.get_running_loop()
     return lambda awaitable: asyncio.run_coroutine_threadsafe(_as_coroutine(awaitable), loop).result()
 
@@ -583,6 +587,8 @@ def _check_hooks_can_run(*hooks: object) -> None:
     """Raise ConfigurationError if one of them is a coroutine function and an event loop runs in this thread."""
     if not any(introspection.iscoroutinefunction(hook) for hook in hooks):
         return
+    import asyncio  # for the reason that complete_async gives
+
     try:
         asyncio.get_running_loop()
     except RuntimeError:
@@ -594,6 +600,8 @@ def _check_hooks_can_run(*hooks: object) -> None:
 
 
 def _run_in_own_loop(awaitable: Awaitable[T]) -> T:
+    import asyncio  # for the reason that complete_async gives
+
     return asyncio.run(_as_coroutine(awaitable))
 
 

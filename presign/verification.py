@@ -6,7 +6,6 @@ import hashlib
 from collections.abc import Mapping
 
 from presign.backends.backend import ObjectHead
-from presign.content import FIRST_BYTES, find_mismatch
 from presign.errors import ConfigurationError, RuleViolated
 from presign.inspection import ReadRange
 from presign.messages import Grant, GrantInParts, PartsDigest, Rule
@@ -21,7 +20,12 @@ def first_bytes_needed(grant: Grant) -> int:
 
     The answer is 0 for a grant with a checksum, because S3 returns a checksum only with the whole object.
     """
-    return FIRST_BYTES if grant.verify_content and grant.sha256 is None else 0
+    if not grant.verify_content or grant.sha256 is not None:
+        return 0
+    # Only a completion needs it, and it compiles many patterns when it is imported.
+    from presign.content import FIRST_BYTES
+
+    return FIRST_BYTES
 
 
 def reads_the_object(grant: Grant, head: ObjectHead) -> bool:
@@ -187,6 +191,8 @@ def _digest_of_parts(grant: GrantInParts, size: int, read: ReadRange, report_has
 def _content_violation(grant: Grant, head: ObjectHead, read: ReadRange) -> RuleViolated | None:
     if not grant.verify_content or not head.size:
         return None
+    from presign.content import FIRST_BYTES, find_mismatch  # here for the reason that first_bytes_needed gives
+
     first_bytes = head.first_bytes if head.first_bytes is not None else read(0, FIRST_BYTES)
     found = find_mismatch(grant.content_type, first_bytes)
     if found is None:

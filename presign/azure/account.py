@@ -7,15 +7,23 @@ import ipaddress
 import os
 import re
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
-
-from azure.core.credentials import AzureNamedKeyCredential, TokenCredential
 
 from presign.azure.connection_string import PUBLIC_CLOUD_SUFFIX, read_connection_string
 from presign.backends.addresses import check_tls, read_endpoint
+from presign.backends.packages import require_package
 from presign.errors import ConfigurationError
 from presign.signing.hmac_sha256 import HmacSha256Key
 from presign.signing.sas import decode_key
+
+if TYPE_CHECKING:
+    from azure.core.credentials import AzureNamedKeyCredential, TokenCredential
+
+# With an account key, the SDK is imported only when something other than a ticket is asked for. So a missing package is
+# found here, as early as any other wrong setting.
+require_package("azure.core")
+require_package("azure.storage.blob")
 
 ACCOUNT_VARIABLE = "AZURE_STORAGE_ACCOUNT"
 KEY_VARIABLE = "AZURE_STORAGE_KEY"
@@ -40,7 +48,8 @@ class Account:
     - ``url``: the blob service's URL, as this program reaches it.
     - ``public_url``: the same service's URL, as browsers reach it.
     - ``key``: signs service SAS; None if an identity signs.
-    - ``credential``: authenticates this program's own requests, with the account key or as the identity.
+    - ``account_key``: the same key, in base64; None if an identity signs.
+    - ``identity``: authenticates this program's own requests if there is no account key.
     - ``setting``: where the key or the identity comes from, such as ``account_key``, for messages.
     """
 
@@ -48,8 +57,19 @@ class Account:
     url: str
     public_url: str
     key: HmacSha256Key | None = field(repr=False)
-    credential: AzureNamedKeyCredential | TokenCredential = field(repr=False)
+    account_key: str | None = field(repr=False)
+    identity: TokenCredential | None = field(repr=False)
     setting: str
+
+    @property
+    def credential(self) -> AzureNamedKeyCredential | TokenCredential | None:
+        """What authenticates this program's own requests, as the SDK takes it."""
+        if self.account_key is None:
+            return self.identity
+        # The SDK takes long to import, and no ticket that an account key signs needs it.
+        from azure.core.credentials import AzureNamedKeyCredential
+
+        return AzureNamedKeyCredential(self.name, self.account_key)
 
     def storage_name(self, container: str) -> str:
         """Return the name of one container's storage in messages."""
@@ -114,13 +134,22 @@ def read_account(
     if account_key is None:
         _check_identity_url(url_setting, url)
         identity = credential or _default_credential()
-        return Account(name=name, url=url, public_url=public_url, key=None, credential=identity, setting="credential")
+        return Account(
+            name=name,
+            url=url,
+            public_url=public_url,
+            key=None,
+            account_key=None,
+            identity=identity,
+            setting="credential",
+        )
     return Account(
         name=name,
         url=url,
         public_url=public_url,
         key=_decode_key(account_key, setting="account_key"),
-        credential=AzureNamedKeyCredential(name, account_key),
+        account_key=account_key,
+        identity=None,
         setting="account_key",
     )
 
@@ -138,14 +167,15 @@ def read_verifier(signer: Account, *, account_key: str | None, credential: Token
         )
     if credential is not None:
         _check_identity_url("account_url", signer.url)
-        return replace(signer, key=None, credential=credential, setting="verifier_credential")
+        return replace(signer, key=None, account_key=None, identity=credential, setting="verifier_credential")
     account_key = account_key if account_key is not None else _read_variable(VERIFIER_KEY_VARIABLE)
     if account_key is None:
         return signer
     return replace(
         signer,
         key=_decode_key(account_key, setting="verifier_account_key"),
-        credential=AzureNamedKeyCredential(signer.name, account_key),
+        account_key=account_key,
+        identity=None,
         setting="verifier_account_key",
     )
 

@@ -5,31 +5,35 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta, timezone
+from functools import partial
+from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
-from azure.core.credentials import TokenCredential
-
-from presign.azure.account import read_account, read_verifier
-from presign.azure.client import CALLS_VERSION, build_client
-from presign.azure.container import HEADERS, BlobContainer
+from presign.azure.account import Account, read_account, read_verifier
 from presign.azure.container_signer import ContainerSigner, Permission, RequestHeaders
 from presign.azure.delegation_key import SigningKey, keep_signing_key
-from presign.azure.diagnosis import AzureDiagnosis
+from presign.azure.headers import HEADERS
 from presign.azure.parts import AzureParts
-from presign.azure.publication import MAX_ONE_COPY_BYTES, Publication, check_publish_options
-from presign.azure.requests import BlobRequests
+from presign.azure.publish_options import MAX_ONE_COPY_BYTES, check_publish_options
 from presign.backends.addresses import read_address
 from presign.backends.backend import ListedObject, ObjectHead, ObjectStore, PublishOption, SignedUpload
-from presign.backends.diagnosis import Diagnosis
 from presign.backends.expiring_credentials import CredentialsRenewer
 from presign.backends.failures import MAX_CLOCK_SKEW
 from presign.backends.knowledge import LearnedSource, read_knowledge
 from presign.backends.lazy_client import LazyClient
+from presign.backends.lazy_store import LazyStore
 from presign.errors import ConfigurationError
 from presign.keys import check_prefix
 from presign.messages import Grant, Rule
 from presign.progress import ReportBytes, ignore_bytes
 from presign.signing import sas
+
+if TYPE_CHECKING:
+    from azure.core.credentials import TokenCredential
+
+    from presign.azure.blocks import PendingBlocks
+    from presign.azure.container import BlobContainer
+    from presign.backends.diagnosis import Diagnosis
 
 _CONTAINER = re.compile(r"(?=.{3,63}\Z)[a-z0-9]+(?:-[a-z0-9]+)*|\$root|\$web", re.ASCII)
 # The service reads the pending blob with this signature while it copies.
@@ -120,31 +124,34 @@ class AzureBackend:
         self._learned = read_knowledge(learned, storage=signer.storage_name(container))
         self._binds_headers = bind_headers
         self._version = sas.HEADER_BINDING_VERSION if bind_headers else sas.VERSION
-        api_version = max(self._version, CALLS_VERSION)
-        client = LazyClient(lambda: build_client(verifier, api_version=api_version))
-        requests = BlobRequests(verifier, api_version=api_version)
-        self._objects = BlobContainer(account=verifier, container=container, client=client, requests=requests)
-        self._pending = BlobContainer(account=verifier, container=pending_container, client=client, requests=requests)
+        self._container = container
+        self._pending_container = pending_container
+        self._containers = LazyClient(
+            partial(_open_containers, verifier, container, pending_container, version=self._version)
+        )
+        self._pending_store = LazyStore(LazyClient(lambda: self._pending))
         self._credentials = keep_signing_key(signer, pending_container, version=self._version)
         self._verifier_credentials = (
             self._credentials if verifier is signer else keep_signing_key(verifier, container, version=self._version)
         )
         self._uploads = self._container_signer(self._credentials, signer.public_url, container)
         self._pending_uploads = self._container_signer(self._credentials, signer.public_url, pending_container)
-        self._parts = None if bind_headers else AzureParts(pending=self._pending, signer=self._pending_uploads)
+        self._parts = (
+            None if bind_headers else AzureParts(blocks=LazyClient(self._open_blocks), signer=self._pending_uploads)
+        )
         self._downloads = self._container_signer(self._verifier_credentials, signer.public_url, container)
         self._copy_sources = self._container_signer(self._verifier_credentials, signer.url, pending_container)
 
     def __repr__(self) -> str:
         return (
-            f"AzureBackend(account_name={self._account.name!r}, container={self._objects.container!r}, "
-            f"pending_container={self._pending.container!r}, account_url={self._account.url!r})"
+            f"AzureBackend(account_name={self._account.name!r}, container={self._container!r}, "
+            f"pending_container={self._pending_container!r}, account_url={self._account.url!r})"
         )
 
     @property
     def name(self) -> str:
         """The storage's name, with the account and the container."""
-        return self._account.storage_name(self._objects.container)
+        return self._account.storage_name(self._container)
 
     @property
     def signing_does_io(self) -> bool:
@@ -154,7 +161,7 @@ class AzureBackend:
     @property
     def pending(self) -> ObjectStore:
         """The backend itself, or the blobs of ``pending_container``."""
-        return self if self._pending.container == self._objects.container else self._pending
+        return self if self._pending_container == self._container else self._pending_store
 
     @property
     def has_public_prefixes(self) -> bool:
@@ -234,11 +241,14 @@ class AzureBackend:
 
     def diagnosis(self) -> Diagnosis:
         """Return what ``presign doctor`` asks Azure about these containers."""
+        # Only presign doctor needs it.
+        from presign.azure.diagnosis import AzureDiagnosis
+
         return AzureDiagnosis(
             signer=self._account,
             verifier=self._verifier,
-            container=self._objects.container,
-            pending_container=self._pending.container,
+            container=self._container,
+            pending_container=self._pending_container,
         )
 
     def check(self, *, lifetime: timedelta = MAX_CLOCK_SKEW) -> None:
@@ -248,19 +258,24 @@ class AzureBackend:
         ``pending_container`` is another container, it must be private. The clock must not be slow by ``lifetime``.
         """
         self._objects.properties(lifetime)
-        if self._pending.container != self._objects.container:
+        if self._pending_container != self._container:
             pending = self._pending.properties(lifetime)
             if pending is not None and pending.public_access is not None:
                 raise ConfigurationError(
-                    f"everybody may read the container {self._pending.container}, where uploads wait until they are "
+                    f"everybody may read the container {self._pending_container}, where uploads wait until they are "
                     "verified; set its public access level to private",
                     field="pending_container",
-                    value=self._pending.container,
+                    value=self._pending_container,
                 )
         if self._verifier is not self._account:
+            # Imported here for the reason that _open_containers gives.
+            from presign.azure.client import build_client
+            from presign.azure.container import BlobContainer
+            from presign.azure.requests import BlobRequests
+
             BlobContainer(
                 account=self._account,
-                container=self._pending.container,
+                container=self._pending_container,
                 client=LazyClient(lambda: build_client(self._account, api_version=self._version)),
                 requests=BlobRequests(self._account, api_version=self._version),
             ).properties(lifetime)
@@ -309,6 +324,8 @@ class AzureBackend:
         The service reads the pending blob through a URL that the verifier signs. The call returns when the copy is
         complete; each request waits at most 10 seconds plus one second for each 10 MiB.
         """
+        from presign.azure.publication import Publication  # here for the reason that _open_containers gives
+
         permission = Permission("r", _COPY_SIGNATURE_LIFETIME)
         return Publication(
             grant,
@@ -318,6 +335,19 @@ class AzureBackend:
             sign_source=lambda: self._copy_sources.sign(grant.upload_key, _utc_now(), permission)[0],
             report_copied=report_copied,
         ).run()
+
+    @property
+    def _objects(self) -> BlobContainer:
+        return self._containers.get()[0]
+
+    @property
+    def _pending(self) -> BlobContainer:
+        return self._containers.get()[1]
+
+    def _open_blocks(self) -> PendingBlocks:
+        from presign.azure.blocks import PendingBlocks  # here for the reason that _open_containers gives
+
+        return PendingBlocks(self._pending)
 
     def _container_signer(
         self, credentials: CredentialsRenewer[SigningKey], service_url: str, container: str
@@ -377,6 +407,23 @@ def open_azure(url: str) -> tuple[AzureBackend, str]:
         learned=parameters.get("learned"),
     )
     return backend, prefix
+
+
+def _open_containers(
+    account: Account, container: str, pending_container: str, *, version: str
+) -> tuple[BlobContainer, BlobContainer]:
+    # The SDK takes longer to import than everything else that a ticket needs, and an account key signs without it.
+    from presign.azure.client import CALLS_VERSION, build_client
+    from presign.azure.container import BlobContainer
+    from presign.azure.requests import BlobRequests
+
+    api_version = max(version, CALLS_VERSION)
+    client = LazyClient(lambda: build_client(account, api_version=api_version))
+    requests = BlobRequests(account, api_version=api_version)
+    return (
+        BlobContainer(account=account, container=container, client=client, requests=requests),
+        BlobContainer(account=account, container=pending_container, client=client, requests=requests),
+    )
 
 
 def _check_container(setting: str, container: str) -> None:

@@ -20,12 +20,12 @@ from azure.storage.blob import (
 from presign.azure.account import Account
 from presign.azure.client import error_code
 from presign.azure.failures import call_failed, explain_failure, lacks_permission
+from presign.azure.headers import HEADERS
 from presign.azure.requests import BlobRequests, Query
 from presign.backends.backend import ListedObject, ObjectChanged, ObjectHead
 from presign.backends.connections import Answer
 from presign.backends.failures import MAX_CLOCK_SKEW, check_clock, storage_failed
 from presign.backends.lazy_client import LazyClient
-from presign.backends.object_headers import HeaderNames
 from presign.errors import StorageUnavailable
 
 ENDED_SUFFIX = ".ended"
@@ -33,12 +33,6 @@ ENDED_SUFFIX = ".ended"
 
 BLOB_EXISTS_CODES = frozenset({"BlobAlreadyExists", "InvalidBlobType"})
 """The codes if there is a blob already. The second one: a client has put a page blob or an append blob there."""
-
-HEADERS = HeaderNames(
-    metadata_prefix="x-ms-meta-",
-    content_disposition="x-ms-blob-content-disposition",
-    cache_control="x-ms-blob-cache-control",
-)
 
 _CONFLICT = 409
 _PRECONDITION_FAILED = 412

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta, timezone
-
-from azure.core.exceptions import AzureError
-from azure.storage.blob import BlobServiceClient
+from typing import TYPE_CHECKING
 
 from presign.azure.account import Account
-from presign.azure.client import build_client
-from presign.azure.failures import explain_failure
 from presign.backends.expiring_credentials import CredentialsRenewer, ExpiringCredentials
 from presign.backends.failures import MAX_CLOCK_SKEW, storage_failed
 from presign.signing.hmac_sha256 import HmacSha256Key
 from presign.signing.sas import DelegationKey, decode_key
+
+if TYPE_CHECKING:
+    from azure.storage.blob import BlobServiceClient
 
 SigningKey = HmacSha256Key | DelegationKey
 """A key that signs uploads: an account key, or an identity's user delegation key."""
@@ -35,6 +34,9 @@ def keep_signing_key(account: Account, container: str, *, version: str) -> Crede
         return CredentialsRenewer(
             lambda: ExpiringCredentials(credentials=key, renew_at=None, expires_at=None), what="the Azure account key"
         )
+    # The SDK takes long to import, and no ticket that an account key signs needs it.
+    from presign.azure.client import build_client
+
     client = build_client(account, api_version=version)
     return CredentialsRenewer(
         lambda: fetch_delegation_key(client, account, container, datetime.now(timezone.utc).replace(microsecond=0)),
@@ -50,6 +52,10 @@ def fetch_delegation_key(
     The key's start lies 15 minutes in the past, because the storage's clock may be behind. Raises ConfigurationError
     if the service refuses the identity, and StorageUnavailable.
     """
+    from azure.core.exceptions import AzureError  # here for the reason that keep_signing_key gives
+
+    from presign.azure.failures import explain_failure
+
     start, end = now - MAX_CLOCK_SKEW, now + _LIFETIME
     try:
         key = client.get_user_delegation_key(start, end)

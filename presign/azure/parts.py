@@ -11,31 +11,25 @@ import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta, timezone
-from typing import Any
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from azure.core import MatchConditions
-from azure.core.exceptions import AzureError, ResourceNotFoundError
-from azure.storage.blob import BlobBlock, ContentSettings
-
-from presign.azure.client import error_code
-from presign.azure.container import BLOB_EXISTS_CODES, BlobContainer, if_match, is_precondition_failure
 from presign.azure.container_signer import ContainerSigner, Permission
-from presign.backends.backend import ObjectChanged
-from presign.backends.parts import KeyTaken, ListedUpload, NoSuchUpload, PartLimits, PartToSign, StoredPart
+from presign.backends.lazy_client import LazyClient
+from presign.backends.parts import ListedUpload, NoSuchUpload, PartLimits, PartToSign, StoredPart
 from presign.errors import ConfigurationError
 from presign.messages import Grant, GrantInParts, PartRequest, Rule
+
+if TYPE_CHECKING:
+    from presign.azure.blocks import PendingBlocks
 
 _MIB = 1024 * 1024
 LIMITS = PartLimits(min_part_bytes=1, max_part_bytes=4000 * _MIB, max_parts=50_000, max_bytes=50_000 * 4000 * _MIB)
 
 _NO_HEADERS: Mapping[str, str] = {}
-_NEVER_OVERWRITE: dict[str, Any] = {"match_condition": MatchConditions.IfMissing}
 _RANDOM_BYTES = 8
 # The second in which the upload began, its random bytes, and the number of the part.
 _BLOCK_ID = re.compile(r"(([0-9a-f]{8})[0-9a-f]{16})-[0-9]{6}", re.ASCII)
-# A commit puts thousands of blocks together.
-_COMMIT_SECONDS = 600.0
 
 
 class AzureParts:
@@ -60,9 +54,9 @@ class AzureParts:
     answers_with_etag = False
 
     def __init__(
-        self, *, pending: BlobContainer, signer: ContainerSigner, clock: Callable[[], datetime] | None = None
+        self, *, blocks: LazyClient[PendingBlocks], signer: ContainerSigner, clock: Callable[[], datetime] | None = None
     ) -> None:
-        self._pending = pending
+        self._blocks = blocks
         self._signer = signer
         self._clock = clock or _utc_now
 
@@ -109,8 +103,8 @@ class AzureParts:
 
         Raises NoSuchUpload after an abort, also if blocks were staged since.
         """
-        blocks = self._uncommitted_blocks(_key(grant))
-        if self._pending.is_marked_ended(_key(grant)):
+        blocks = self._blocks.get().uncommitted(_key(grant))
+        if self._blocks.get().container.is_marked_ended(_key(grant)):
             raise NoSuchUpload
         numbers = {_block_id(grant, number): number for number in range(1, grant.part_count + 1)}
         found = [
@@ -122,36 +116,19 @@ class AzureParts:
 
     def commit(self, grant: GrantInParts, parts: Sequence[StoredPart]) -> None:
         """Commit the blocks with Put Block List, unless there is a blob; a block is replaced by one of the same id."""
-        try:
-            self._pending.blob(_key(grant)).commit_block_list(
-                [BlobBlock(part.etag) for part in parts],
-                content_settings=ContentSettings(
-                    content_type=grant.content_type,
-                    content_disposition=grant.content_disposition,
-                    cache_control=grant.cache_control,
-                ),
-                metadata=dict(grant.metadata),
-                read_timeout=_COMMIT_SECONDS,
-                **_NEVER_OVERWRITE,
-            )
-        except AzureError as error:
-            code = error_code(error)
-            if code in BLOB_EXISTS_CODES:
-                raise KeyTaken from None
-            if code == "InvalidBlockList":
-                raise ObjectChanged(f"the blocks of {grant.upload_key} changed meanwhile") from None
-            raise self._pending.failed("Put Block List", error) from None
+        self._blocks.get().commit(grant, _key(grant), [part.etag for part in parts])
 
     def abort(self, grant: GrantInParts) -> None:
         """Mark the upload as ended, and delete its blocks, unless there is a blob.
 
         Blocks that arrive later are never committed, and are deleted after a week.
         """
-        if self._pending.head(_key(grant)) is not None:
+        blocks = self._blocks.get()
+        if blocks.container.head(_key(grant)) is not None:
             return
         # First: an abort that is interrupted must not look like an upload of no bytes.
-        self._pending.mark_ended(_key(grant))
-        self._discard(_key(grant))
+        blocks.container.mark_ended(_key(grant))
+        blocks.discard(_key(grant))
 
     def list_uploads(self, prefix: str) -> Iterator[ListedUpload]:
         """Return the uploads that have blocks and no blob.
@@ -159,8 +136,9 @@ class AzureParts:
         Their age is that of the newest upload that the blocks' ids name. A client can stage blocks with other ids;
         those alone are left to Azure.
         """
-        for key in self._pending.list_uncommitted(prefix):
-            ids = [found for block in self._uncommitted_blocks(key) if (found := _BLOCK_ID.fullmatch(block.id or ""))]
+        blocks = self._blocks.get()
+        for key in blocks.container.list_uncommitted(prefix):
+            ids = [found for block in blocks.uncommitted(key) if (found := _BLOCK_ID.fullmatch(block.id or ""))]
             if ids:
                 newest = max(ids, key=lambda found: found[2])
                 started_at = datetime.fromtimestamp(int(newest[2], 16), timezone.utc)
@@ -168,36 +146,7 @@ class AzureParts:
 
     def sweep(self, upload: ListedUpload) -> None:
         """Delete the blocks, unless there is a blob by now."""
-        self._discard(upload.key)
-
-    def _uncommitted_blocks(self, key: str) -> list[BlobBlock]:
-        try:
-            _, blocks = self._pending.blob(key).get_block_list("uncommitted")
-        except ResourceNotFoundError:
-            return []
-        except AzureError as error:
-            if error_code(error) in BLOB_EXISTS_CODES:
-                return []
-            raise self._pending.failed("Get Block List", error) from None
-        return list(blocks)
-
-    def _discard(self, key: str) -> None:
-        """Delete the blocks unless there is a blob: commit none of them, and delete the empty blob and no other."""
-        blob = self._pending.blob(key)
-        try:
-            committed = blob.commit_block_list([], **_NEVER_OVERWRITE)
-        except AzureError as error:
-            if error_code(error) in BLOB_EXISTS_CODES:
-                return
-            raise self._pending.failed("Put Block List", error) from None
-        try:
-            blob.delete_blob(delete_snapshots="include", **if_match(str(committed["etag"]).strip('"')))
-        except ResourceNotFoundError:
-            return
-        except AzureError as error:
-            # A client has replaced the empty blob. Completion or the next sweep deletes what is there.
-            if not is_precondition_failure(error):
-                raise self._pending.failed("Delete Blob", error) from None
+        self._blocks.get().discard(upload.key)
 
 
 def _utc_now() -> datetime:

@@ -11,37 +11,23 @@ from azure.core.exceptions import AzureError, HttpResponseError
 
 from presign.azure import client
 from presign.azure.client import error_code
-from presign.azure.container import HEADERS, BlobContainer, is_precondition_failure
+from presign.azure.container import BlobContainer, is_precondition_failure
+from presign.azure.headers import HEADERS
+from presign.azure.publish_options import MAX_ONE_COPY_BYTES
 from presign.backends.backend import AlreadyPublished, ObjectHead
-from presign.errors import ConfigurationError
-from presign.messages import Grant, check_tags
+from presign.messages import Grant
 from presign.progress import ReportBytes
 from presign.signing.quoting import quote_value
 
 _MIB = 1024 * 1024
-MAX_ONE_COPY_BYTES = 5000 * _MIB
-"""The largest blob that Put Blob From URL copies. Put Blob has the same limit."""
 BLOCK_BYTES = 1000 * _MIB
 """The size of the blocks in which a larger blob is copied. A blob has up to 50,000 of them."""
 MIN_COPIED_BYTES_PER_SECOND = 10 * _MIB
 """The slowest copy that a call waits for."""
 
-_TIERS = ("Hot", "Cool", "Cold", "Archive")
 _NOT_FOUND = 404
 _NOT_IMPLEMENTED = 501
 _NEVER_OVERWRITE = {"if-none-match": "*"}
-
-
-def check_publish_options(grant: Grant) -> None:
-    """Raise ConfigurationError for tags and a storage class that Azure does not accept."""
-    if grant.storage_class is not None and grant.storage_class not in _TIERS:
-        raise ConfigurationError(
-            f"storage_class must be an access tier: {', '.join(_TIERS)}",
-            field="storage_class",
-            value=grant.storage_class,
-            limit=_TIERS,
-        )
-    check_tags(grant.tags)
 
 
 class Publication:

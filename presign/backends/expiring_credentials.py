@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import logging
 import threading
 import time
 from collections.abc import Callable
@@ -21,8 +19,6 @@ WAIT_SECONDS = 10.0
 """How long one caller waits for the renewal of credentials that have expired."""
 SHARED_WAIT_SECONDS = 1.0
 """How long after the renewal began all other callers wait for it, too."""
-
-_log = logging.getLogger("presign")
 
 
 class CredentialsExpired(CredentialsUnavailable):
@@ -144,11 +140,17 @@ class CredentialsRenewer(Generic[T]):
         finally:
             has_ended.set()
         if failure is not None:
+            # Signing needs no logging, which takes long to import.
+            import logging
+
             # Only the kind: the message of an SDK may hold the credentials that it tried.
-            _log.warning("%s could not be renewed: %s", self._what, type(failure).__name__)
+            logging.getLogger("presign").warning("%s could not be renewed: %s", self._what, type(failure).__name__)
 
 
 def _is_on_event_loop() -> bool:
+    # Only for credentials that have expired: asyncio takes long to import.
+    import asyncio
+
     try:
         asyncio.get_running_loop()
     except RuntimeError:

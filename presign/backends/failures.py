@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from email.utils import parsedate_to_datetime
 
 from presign.errors import ConfigurationError, StorageUnavailable, sanitize
 
@@ -47,6 +46,9 @@ def check_clock(date_header: str | None, now: datetime, *, lifetime: timedelta =
     A ticket that lasts for ``lifetime`` is over at once if this clock is slow by as much. A fast clock only makes
     tickets last longer, up to the difference that no service accepts. A header that is missing or unreadable passes.
     """
+    # No ticket needs it, and it takes long to import: it imports the modules for sockets and random numbers.
+    from email.utils import parsedate_to_datetime
+
     try:
         behind = parsedate_to_datetime(date_header) - now if date_header else timedelta()
     except (ValueError, TypeError):

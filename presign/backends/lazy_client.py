@@ -20,6 +20,13 @@ class LazyClient(Generic[C]):
         self._lock = threading.Lock()
         self._client: C | None = None
 
+    @classmethod
+    def of(cls, client: C) -> LazyClient[C]:
+        """Return what gives a client that is there already."""
+        lazy = cls(lambda: client)
+        lazy.get()
+        return lazy
+
     def get(self) -> C:
         """Return the client."""
         with self._lock:

@@ -6,33 +6,30 @@ import re
 from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta, timezone
 from functools import partial
-from typing import cast
+from typing import TYPE_CHECKING, cast
 from urllib.parse import unquote
 
 from presign.backends.addresses import read_address
 from presign.backends.backend import ListedObject, ObjectHead, ObjectStore, PublishOption, SignedUpload
-from presign.backends.diagnosis import Diagnosis
 from presign.backends.failures import MAX_CLOCK_SKEW
 from presign.backends.knowledge import LearnedSource, Mechanism, read_knowledge
+from presign.backends.lazy_client import LazyClient
+from presign.backends.lazy_store import LazyStore
 from presign.backends.object_headers import HeaderNames
 from presign.backends.settings import check_texts
 from presign.backends.signature_v4_requests import SignatureV4Requests, UploadMethod
 from presign.errors import ConfigurationError, CredentialsUnavailable
-from presign.gcs.check import check_signature
 from presign.gcs.credentials import (
     VERIFIER_CREDENTIALS,
     CredentialsSource,
+    ServiceAccount,
     default_credentials,
     hmac_credentials_from_environment,
     read_credentials,
     read_hmac_credentials,
 )
-from presign.gcs.diagnosis import GcsDiagnosis
 from presign.gcs.endpoints import find_endpoint, public_locations
-from presign.gcs.json_api import JsonApi
-from presign.gcs.objects import GcsObjects
 from presign.gcs.parts import GcsParts, PartsBucket
-from presign.gcs.rewriting import Rewriter
 from presign.gcs.signing_keys import SigningIdentity, hmac_identity, service_account_identity
 from presign.keys import check_prefix
 from presign.messages import Grant, Rule
@@ -42,6 +39,14 @@ from presign.signing.per_second_cache import PerSecondCache
 from presign.signing.signers import Signers
 from presign.signing.signing_time import signing_time
 from presign.signing.sigv4 import GOOGLE_CONTENT_SHA256
+
+if TYPE_CHECKING:
+    from google.auth.credentials import Credentials
+
+    from presign.backends.diagnosis import Diagnosis
+    from presign.gcs.json_api import JsonApi
+    from presign.gcs.objects import GcsObjects
+    from presign.gcs.rewriting import Rewriter
 
 MAX_UPLOAD_BYTES = 5 * 1024**4
 """The largest object that one PUT or POST stores."""
@@ -167,18 +172,19 @@ class GCSBackend:
             if pending_bucket == bucket
             else PerSecondCache(partial(_make_signers, pending_bucket, self._identity))
         )
-        self._json_api = (
-            JsonApi(endpoint_url=self._endpoint_url, credentials=google_credentials)
-            if verifier_credentials is None
-            else JsonApi(
-                endpoint_url=self._endpoint_url,
-                credentials=read_credentials(verifier_credentials, setting=VERIFIER_CREDENTIALS),
-                setting=VERIFIER_CREDENTIALS,
+        verifier, setting = google_credentials, "credentials"
+        if verifier_credentials is not None:
+            verifier, setting = (
+                read_credentials(verifier_credentials, setting=VERIFIER_CREDENTIALS),
+                VERIFIER_CREDENTIALS,
+            )
+        self._has_two_identities = verifier_credentials is not None
+        self._calls = LazyClient(
+            partial(
+                _Calls, bucket, pending_bucket, endpoint_url=self._endpoint_url, credentials=verifier, setting=setting
             )
         )
-        self._has_two_identities = verifier_credentials is not None
-        self._objects = GcsObjects(self._json_api, bucket)
-        self._pending_objects = GcsObjects(self._json_api, pending_bucket)
+        self._pending_store = LazyStore(LazyClient(lambda: self._calls.get().pending_objects))
         uploads = PartsBucket(
             name=bucket,
             requests=self._browser_requests,
@@ -193,7 +199,6 @@ class GCSBackend:
         )
         shown = None if self._learned is None else self._learned.of("parts")
         self._parts = GcsParts(bucket=uploads, pending=pending_uploads, shown=shown)
-        self._rewriter = Rewriter(self._json_api, source=self._pending_objects, destination=self._objects)
 
     def __repr__(self) -> str:
         return f"GCSBackend(bucket={self._bucket!r}, endpoint={self._endpoint_url!r})"
@@ -211,7 +216,7 @@ class GCSBackend:
     @property
     def pending(self) -> ObjectStore:
         """The pending bucket, or the backend itself if uploads wait in the same bucket."""
-        return self if self._pending_bucket == self._bucket else self._pending_objects
+        return self if self._pending_bucket == self._bucket else self._pending_store
 
     @property
     def has_public_prefixes(self) -> bool:
@@ -283,13 +288,16 @@ class GCSBackend:
 
     def diagnosis(self) -> Diagnosis:
         """Return what ``presign doctor`` asks Cloud Storage about these buckets."""
+        # Only presign doctor needs it.
+        from presign.gcs.diagnosis import GcsDiagnosis
+
         return GcsDiagnosis(
             bucket=self._bucket,
             pending_bucket=self._pending_bucket,
             has_two_identities=self._has_two_identities,
             requests=self._browser_requests,
             pending_requests=self._pending_requests,
-            json_api=self._json_api,
+            json_api=self._calls.get().json_api,
         )
 
     def check(self, *, lifetime: timedelta = MAX_CLOCK_SKEW) -> None:
@@ -309,19 +317,19 @@ class GCSBackend:
 
         Returns None for 404, and for 403, which is the answer for a missing object if the credentials may not list.
         """
-        return self._objects.head(key, first_bytes=first_bytes)
+        return self._calls.get().objects.head(key, first_bytes=first_bytes)
 
     def read(self, key: str, *, offset: int, length: int, etag: str, version: str | None = None) -> bytes:
         """Return a range of the object's bytes; raises ObjectChanged if the object was replaced meanwhile."""
-        return self._objects.read(key, offset=offset, length=length, etag=etag, version=version)
+        return self._calls.get().objects.read(key, offset=offset, length=length, etag=etag, version=version)
 
     def delete(self, key: str, *, head: ObjectHead | ListedObject | None = None) -> None:
         """Delete the object, or only the generation that ``head`` describes; see GcsObjects.delete."""
-        self._objects.delete(key, head=head)
+        self._calls.get().objects.delete(key, head=head)
 
     def list_objects(self, prefix: str) -> Iterator[ListedObject]:
         """Return the objects under ``prefix``; this needs the right to list them (storage.objects.list)."""
-        return self._objects.list_objects(prefix)
+        return self._calls.get().objects.list_objects(prefix)
 
     def unexpected_attributes(self, grant: Grant) -> Mapping[str, str]:
         """Return nothing, without a request.
@@ -334,9 +342,11 @@ class GCSBackend:
 
     def publish(self, grant: Grant, head: ObjectHead, *, report_copied: ReportBytes = ignore_bytes) -> ObjectHead:
         """Copy the pending object to ``grant.key`` with ``rewriteTo``, in as many requests as Google needs."""
-        return self._rewriter.publish(grant, head, report_copied=report_copied)
+        return self._calls.get().rewriter.publish(grant, head, report_copied=report_copied)
 
     def _check_bucket(self, bucket: str, setting: str, lifetime: timedelta) -> None:
+        from presign.gcs.check import check_signature  # here for the reason that _Calls gives
+
         now = datetime.now(timezone.utc)
         # This program may not reach the endpoint of browsers.
         location = BucketLocation.of_bucket(bucket, self._endpoint_url)
@@ -353,7 +363,35 @@ class GCSBackend:
             endpoint_url=self._endpoint_url,
             lifetime=lifetime,
         )
-        self._json_api.check(bucket, kind=setting)
+        self._calls.get().json_api.check(bucket, kind=setting)
+
+
+class _Calls:
+    """What calls Cloud Storage through its SDK, made at the first call."""
+
+    json_api: JsonApi
+    objects: GcsObjects
+    pending_objects: GcsObjects
+    rewriter: Rewriter
+
+    def __init__(
+        self,
+        bucket: str,
+        pending_bucket: str,
+        *,
+        endpoint_url: str,
+        credentials: ServiceAccount | Credentials | None,
+        setting: str,
+    ) -> None:
+        # The SDK takes longer to import than everything else that a ticket needs, and a key of one's own signs without.
+        from presign.gcs.json_api import JsonApi
+        from presign.gcs.objects import GcsObjects
+        from presign.gcs.rewriting import Rewriter
+
+        self.json_api = JsonApi(endpoint_url=endpoint_url, credentials=credentials, setting=setting)
+        self.objects = GcsObjects(self.json_api, bucket)
+        self.pending_objects = GcsObjects(self.json_api, pending_bucket)
+        self.rewriter = Rewriter(self.json_api, source=self.pending_objects, destination=self.objects)
 
 
 def open_gcs(url: str) -> tuple[GCSBackend, str]:

@@ -7,17 +7,22 @@ import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypeGuard
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeGuard
 
-import google.auth
-from google.auth.credentials import AnonymousCredentials, Credentials, with_scopes_if_required
-from google.auth.exceptions import GoogleAuthError
-from google.oauth2 import service_account
-
+from presign.backends.packages import require_package
 from presign.errors import ConfigurationError
 from presign.gcs.endpoints import GOOGLE_ENDPOINT
 
-CredentialsSource = str | os.PathLike[str] | Mapping[str, str] | Credentials
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+    from google.auth.credentials import Credentials
+
+# A key of one's own signs without them, so a missing package is found here, as early as any other wrong setting.
+require_package("cryptography")
+require_package("google.auth")
+require_package("google.cloud.storage")
+
+CredentialsSource: TypeAlias = "str | os.PathLike[str] | Mapping[str, str] | Credentials"
 """A service account's JSON, as a path or as a mapping of its members; or credentials of google-auth."""
 
 CREDENTIALS_SETTINGS = "credentials or GOOGLE_APPLICATION_CREDENTIALS"
@@ -41,6 +46,23 @@ class HmacCredentials:
     settings: str
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ServiceAccount:
+    """A service account's JSON: its email address, its key, and its members; ``repr`` shows the address only."""
+
+    email: str
+    key: RSAPrivateKey = field(repr=False)
+    members: Mapping[str, Any] = field(repr=False)
+
+    def google_credentials(self) -> Credentials:
+        """Return credentials of google-auth, with the scope that reads and deletes objects."""
+        # A ticket needs none of google-auth, which takes longer to import than everything that it needs.
+        from google.oauth2 import service_account
+
+        load: Callable[..., Credentials] = service_account.Credentials.from_service_account_info
+        return load(dict(self.members), scopes=[_READ_WRITE_SCOPE])
+
+
 def read_hmac_credentials(access_id: str | None, secret: str | None) -> HmacCredentials | None:
     """Return the HMAC key that GCSBackend got, or None if it got none; raises ConfigurationError."""
     return _hmac_credentials(access_id, secret, settings="hmac_access_id and hmac_secret")
@@ -60,13 +82,16 @@ def settings_of(setting: str) -> str:
     return CREDENTIALS_SETTINGS if setting == "credentials" else setting
 
 
-def read_credentials(source: CredentialsSource, *, setting: str = "credentials") -> Credentials:
+def read_credentials(source: CredentialsSource, *, setting: str = "credentials") -> ServiceAccount | Credentials:
     """Return the credentials of ``source``, with the scope that reads and deletes objects.
 
     ``setting`` is the argument of GCSBackend that they come from. Raises ConfigurationError.
     """
-    if isinstance(source, Credentials):
-        return _with_scope(source)
+    if not isinstance(source, str | os.PathLike | Mapping):
+        from google.auth.credentials import Credentials  # here for the reason that ServiceAccount gives
+
+        if isinstance(source, Credentials):
+            return _with_scope(source)
     members = source if isinstance(source, Mapping) else _read_file(source, setting)
     if not isinstance(members, Mapping):
         raise not_a_service_account("is not a JSON object", setting=setting)
@@ -77,17 +102,16 @@ def read_credentials(source: CredentialsSource, *, setting: str = "credentials")
             raise not_a_service_account(f"has no {name}", setting=setting)
     if not is_email(members["client_email"]):
         raise not_a_service_account("has a client_email that is no email address", setting=setting)
-    try:
-        return _with_scope(
-            service_account.Credentials.from_service_account_info(dict(members))  # type: ignore[no-untyped-call]
-        )
-    # google-auth and cryptography raise many kinds of exceptions for a malformed key.
-    except Exception:
-        raise not_a_service_account("has a private_key that is no RSA key in PEM form", setting=setting) from None
+    key = _read_key(members["private_key"])
+    if key is None:
+        raise not_a_service_account("has a private_key that is no RSA key in PEM form", setting=setting)
+    return ServiceAccount(email=members["client_email"], key=key, members=dict(members))
 
 
 def default_credentials() -> Credentials:
     """Return the credentials that google-auth finds (Application Default Credentials); raises ConfigurationError."""
+    import google.auth  # here for the reason that ServiceAccount gives
+
     try:
         credentials, _ = google.auth.default(scopes=[_CLOUD_PLATFORM_SCOPE])
     # google-auth raises many kinds of exceptions for a malformed file, and not all of them are its own.
@@ -100,16 +124,20 @@ def default_credentials() -> Credentials:
     return credentials
 
 
-def verifying_credentials(given: Credentials | None, endpoint_url: str) -> Credentials:
+def verifying_credentials(given: ServiceAccount | Credentials | None, endpoint_url: str) -> Credentials:
     """Return the credentials that read and delete objects at ``endpoint_url``, where an HMAC key is not accepted.
 
     These are the ``given`` ones; or else the default credentials at Google, and anonymous ones on an emulator. Raises
     ConfigurationError.
     """
+    if isinstance(given, ServiceAccount):
+        return given.google_credentials()
     if given is not None:
         return given
     if endpoint_url == GOOGLE_ENDPOINT:
         return default_credentials()
+    from google.auth.credentials import AnonymousCredentials  # here for the reason that ServiceAccount gives
+
     return AnonymousCredentials()  # type: ignore[no-untyped-call]
 
 
@@ -123,6 +151,8 @@ def find_account_email(credentials: Credentials, request: Callable[..., Any]) ->
 
     ``request`` is google-auth's transport: Compute Engine, Cloud Run and GKE ask their metadata server for the address.
     """
+    from google.auth.exceptions import GoogleAuthError  # here for the reason that ServiceAccount gives
+
     if getattr(credentials, "service_account_email", None) == "default":
         try:
             credentials.refresh(request)  # type: ignore[no-untyped-call]
@@ -189,7 +219,24 @@ def _read_file(path: str | os.PathLike[str], setting: str) -> object:
         raise not_a_service_account("is not JSON", setting=setting) from None
 
 
+def _read_key(pem: str) -> RSAPrivateKey | None:
+    """Return a private key, or None if this is no RSA key in PEM form, or one with a password."""
+    # An HMAC key signs without it.
+    from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+    from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+    try:
+        key = load_pem_private_key(pem.encode(), password=None)
+    # It raises many kinds of exceptions for a malformed key.
+    except Exception:
+        return None
+    return key if isinstance(key, RSAPrivateKey) else None
+
+
 def _with_scope(credentials: Credentials) -> Credentials:
+    from google.auth.credentials import with_scopes_if_required  # here for the reason that ServiceAccount gives
+    from google.oauth2 import service_account
+
     scope = _READ_WRITE_SCOPE if isinstance(credentials, service_account.Credentials) else _CLOUD_PLATFORM_SCOPE
     scoped: Credentials = with_scopes_if_required(credentials, [scope])  # type: ignore[no-untyped-call]
     return scoped

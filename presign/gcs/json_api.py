@@ -26,7 +26,7 @@ from presign.backends.connections import Answer, Connections
 from presign.backends.failures import missing_bucket, storage_failed, unreachable
 from presign.backends.lazy_client import LazyClient
 from presign.errors import ConfigurationError, StorageUnavailable
-from presign.gcs.credentials import settings_of, verifying_credentials
+from presign.gcs.credentials import ServiceAccount, settings_of, verifying_credentials
 from presign.signing.quoting import quote_value
 
 CONNECT_TIMEOUT_SECONDS = 3.0
@@ -57,7 +57,9 @@ class JsonApi:
     GCSBackend that they come from.
     """
 
-    def __init__(self, *, endpoint_url: str, credentials: Credentials | None, setting: str = "credentials") -> None:
+    def __init__(
+        self, *, endpoint_url: str, credentials: ServiceAccount | Credentials | None, setting: str = "credentials"
+    ) -> None:
         self._endpoint_url = endpoint_url
         self._setting = setting
         self._path = urlsplit(endpoint_url).path.rstrip("/")

@@ -5,22 +5,17 @@ Source: "XML API multipart uploads" and "IAM permissions for XML requests", Clou
 
 from __future__ import annotations
 
-import html
 import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
-from xml.sax.saxutils import escape
-
-import requests
 
 from presign.backends.backend import ObjectChanged
 from presign.backends.failures import storage_failed, unreachable
 from presign.backends.parts import ListedUpload, NoSuchUpload, PartLimits, PartToSign, StoredPart
 from presign.backends.signature_v4_requests import SignatureV4Requests
 from presign.errors import StorageUnavailable
-from presign.gcs import json_api
 from presign.messages import Grant, GrantInParts, PartRequest, Rule
 from presign.signing.bucket_location import BucketLocation
 from presign.signing.per_second_cache import PerSecondCache
@@ -32,7 +27,7 @@ _RULES = frozenset({Rule.SIZE, Rule.TYPE, Rule.HEADERS})
 _NO_HEADERS: Mapping[str, str] = {}
 _OWN_LIFETIME = timedelta(seconds=60)
 # A commit puts thousands of parts together.
-_COMMIT_TIMEOUTS = (json_api.CONNECT_TIMEOUT_SECONDS, 600.0)
+_COMMIT_SECONDS = 600.0
 _TRANSIENT_STATUSES = frozenset({408, 429, 500, 502, 503, 504})
 _PAGE = "1000"
 _CODE = re.compile(r"<Code>(\w{1,64})</Code>")
@@ -136,13 +131,16 @@ class GcsParts:
 
     def commit(self, grant: GrantInParts, parts: Sequence[StoredPart]) -> None:
         """Commit the parts; a repeated commit raises NoSuchUpload."""
+        # No ticket needs it, and it takes long to import: it can also fetch documents.
+        from xml.sax.saxutils import escape
+
         bucket = self._bucket_of(grant)
         listed = "".join(
             f"<Part><PartNumber>{part.number}</PartNumber><ETag>{escape(part.etag)}</ETag></Part>" for part in parts
         )
         document = f"<CompleteMultipartUpload>{listed}</CompleteMultipartUpload>".encode()
         query = {"uploadId": grant.upload_id}
-        status, content = _send(bucket, "POST", grant.upload_key, query, body=document, timeouts=_COMMIT_TIMEOUTS)
+        status, content = _send(bucket, "POST", grant.upload_key, query, body=document, read_seconds=_COMMIT_SECONDS)
         if status == 404:
             raise NoSuchUpload
         code = _CODE.search(content)
@@ -199,12 +197,17 @@ def _send(
     *,
     headers: Mapping[str, str] = _NO_HEADERS,
     body: bytes = b"",
-    timeouts: tuple[float, float] | None = None,
+    read_seconds: float | None = None,
 ) -> tuple[int, str]:
     """Send a signed request, and repeat it once after a transient failure; return its status and its document.
 
     ``headers`` have names in lower case. Raises StorageUnavailable if the service does not answer.
     """
+    # No ticket needs them, and they take longer to import than everything that a ticket needs.
+    import requests
+
+    from presign.gcs import json_api
+
     for is_last in (False, True):
         now = datetime.now(timezone.utc)
         urls = bucket.signers.get(now, _OWN_LIFETIME).urls
@@ -215,7 +218,7 @@ def _send(
                 url,
                 headers=dict(headers),
                 data=body,
-                timeout=timeouts or json_api.TIMEOUTS,
+                timeout=(json_api.CONNECT_TIMEOUT_SECONDS, read_seconds or json_api.READ_TIMEOUT_SECONDS),
                 allow_redirects=False,
             )
         except requests.ConnectionError as error:
@@ -250,7 +253,11 @@ def _elements(content: str, name: str) -> list[str]:
 
 def _text(content: str, name: str) -> str | None:
     found = re.search(rf"<{name}>([^<]*)</{name}>", content)
-    return None if found is None else html.unescape(found[1])
+    if found is None:
+        return None
+    from html import unescape  # no ticket needs it, and it imports a large table
+
+    return unescape(found[1])
 
 
 def _required(element: str, name: str) -> str:

@@ -4,26 +4,25 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from concurrent.futures import Future
-from concurrent.futures import TimeoutError as FutureTimeoutError
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
-
-from google.auth import iam
-from google.auth.credentials import AnonymousCredentials, Credentials, Signing
-from google.auth.transport.requests import Request
-from google.oauth2 import service_account
+from typing import TYPE_CHECKING
 
 from presign.errors import ConfigurationError, CredentialsUnavailable
 from presign.gcs.credentials import (
     CREDENTIALS_SETTINGS,
     HmacCredentials,
+    ServiceAccount,
     find_account_email,
     is_email,
     not_a_service_account,
 )
 from presign.signing import sigv4
+
+if TYPE_CHECKING:
+    from google.auth.credentials import Credentials
+    from google.oauth2.service_account import Credentials as ServiceAccountCredentials
 
 SIGN_BLOB_SECONDS = 10.0
 """The longest time, in seconds, that one signature by the IAM Service Account Credentials API may take."""
@@ -77,7 +76,9 @@ def hmac_identity(credentials: HmacCredentials) -> SigningIdentity:
     )
 
 
-def service_account_identity(credentials: Credentials, service_account_email: str | None) -> SigningIdentity:
+def service_account_identity(
+    credentials: ServiceAccount | Credentials, service_account_email: str | None
+) -> SigningIdentity:
     """Return the identity of a service account, which signs with its private key, or through ``signBlob``.
 
     ``service_account_email`` is the service account that ``signBlob`` signs as; by default, the credentials' own.
@@ -89,13 +90,15 @@ def service_account_identity(credentials: Credentials, service_account_email: st
             field="service_account_email",
             value=service_account_email,
         )
+    if isinstance(credentials, ServiceAccount):
+        _check_email(service_account_email, credentials.email)
+        return _rsa_identity(credentials.email, _rsa_key(credentials), max_lifetime=None, signing_does_io=False)
+    # Whoever has such credentials has imported google-auth already.
+    from google.auth.credentials import AnonymousCredentials
+    from google.oauth2 import service_account
+
     if isinstance(credentials, service_account.Credentials):
-        if service_account_email not in {None, credentials.service_account_email}:
-            raise ConfigurationError(
-                "service_account_email differs from the service account in credentials; leave it out",
-                field="service_account_email",
-                value=service_account_email,
-            )
+        _check_email(service_account_email, credentials.service_account_email)
         return _private_key_identity(credentials)
     if isinstance(credentials, AnonymousCredentials):
         raise ConfigurationError(
@@ -105,7 +108,25 @@ def service_account_identity(credentials: Credentials, service_account_email: st
     return _sign_blob_identity(credentials, service_account_email)
 
 
-def _private_key_identity(credentials: service_account.Credentials) -> SigningIdentity:
+def _check_email(given: str | None, own: str) -> None:
+    if given not in {None, own}:
+        raise ConfigurationError(
+            "service_account_email differs from the service account in credentials; leave it out",
+            field="service_account_email",
+            value=given,
+        )
+
+
+def _rsa_key(account: ServiceAccount) -> _RsaKey:
+    # An HMAC key signs without it.
+    from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
+    from cryptography.hazmat.primitives.hashes import SHA256
+
+    padding, sha256 = PKCS1v15(), SHA256()
+    return _RsaKey(lambda message: account.key.sign(message, padding, sha256))
+
+
+def _private_key_identity(credentials: ServiceAccountCredentials) -> SigningIdentity:
     key = _RsaKey(credentials.signer.sign)
     try:
         key.hexdigest(b"")
@@ -116,6 +137,10 @@ def _private_key_identity(credentials: service_account.Credentials) -> SigningId
 
 
 def _sign_blob_identity(credentials: Credentials, service_account_email: str | None) -> SigningIdentity:
+    from google.auth import iam
+    from google.auth.credentials import Signing
+    from google.auth.transport.requests import Request
+
     request = partial(Request(), timeout=_IAM_REQUEST_SECONDS)
     email = service_account_email or find_account_email(credentials, request)
     sign: Callable[[bytes], bytes]
@@ -145,7 +170,7 @@ def _rsa_identity(
 
 
 class _RsaKey:
-    """A service account's private key; ``sign`` comes from google-auth, which parsed the key."""
+    """A service account's private key; ``sign`` comes from cryptography or from google-auth, which parsed the key."""
 
     def __init__(self, sign: Callable[[bytes], bytes]) -> None:
         self._sign = sign
@@ -162,6 +187,10 @@ class _SignBlobKey:
         self._email = email
 
     def hexdigest(self, message: bytes, /) -> str:
+        # Only a key that Google holds needs it.
+        from concurrent.futures import Future
+        from concurrent.futures import TimeoutError as FutureTimeoutError
+
         outcome: Future[bytes] = Future()
 
         def run() -> None:

@@ -8,15 +8,11 @@ from binascii import a2b_hex, b2a_base64
 from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta, timezone
 from functools import partial
-from typing import Any, cast
+from typing import TYPE_CHECKING, cast
 from urllib.parse import unquote
-
-import boto3
-from botocore.exceptions import BotoCoreError, ClientError
 
 from presign.backends.addresses import check_tls, read_address, read_endpoint
 from presign.backends.backend import ListedObject, ObjectHead, ObjectStore, PublishOption, SignedUpload
-from presign.backends.diagnosis import Diagnosis
 from presign.backends.expiring_credentials import ExpiringCredentials
 from presign.backends.failures import (
     MAX_CLOCK_SKEW,
@@ -27,7 +23,6 @@ from presign.backends.failures import (
     wrong_clock,
 )
 from presign.backends.knowledge import LearnedSource, Mechanism, read_knowledge
-from presign.backends.lazy_client import LazyClient
 from presign.backends.settings import check_texts
 from presign.backends.signature_v4_requests import SignatureV4Requests, UploadMethod
 from presign.errors import ConfigurationError, CredentialsUnavailable, StorageUnavailable
@@ -35,23 +30,23 @@ from presign.keys import check_prefix
 from presign.messages import Grant, Rule
 from presign.progress import ReportBytes, ignore_bytes
 from presign.s3.copying import Copier
-from presign.s3.diagnosis import S3Diagnosis
+from presign.s3.failures import answer_of, call_errors, error_code, status_of
 from presign.s3.guards import copy_conditions, needs_guards, part_guards, put_guards
+from presign.s3.identity import Identity
 from presign.s3.objects import HEADERS, S3Objects
+from presign.s3.partitions import is_aws_endpoint
 from presign.s3.parts import S3Parts
-from presign.s3.requests import BucketRequests, error_code, scope_of, status_of
-from presign.s3.session import (
-    COPY_READ_TIMEOUT_SECONDS,
-    AccessKeys,
-    build_client,
-    is_aws_endpoint,
-    load_credentials,
-    new_session,
-)
+from presign.s3.requests import scope_of
+from presign.s3.session import AccessKeys, new_session
 from presign.signing.bucket_location import BucketLocation
 from presign.signing.per_second_cache import PerSecondCache
 from presign.signing.signers import Signers
 from presign.signing.signing_time import signing_time
+
+if TYPE_CHECKING:
+    import boto3
+
+    from presign.backends.diagnosis import Diagnosis
 
 MAX_UPLOAD_BYTES = 5 * 1024**3
 """The largest object that one PUT or POST stores."""
@@ -123,12 +118,15 @@ class S3Backend:
             raise ConfigurationError("bucket must be a bucket's name", field="bucket", value=bucket)
         if endpoint_url is not None:
             endpoint_url = check_tls("endpoint_url", read_endpoint("endpoint_url", endpoint_url), allow_http=allow_http)
-        session = session or new_session()
-        self._client = build_client(session, region=region, endpoint_url=endpoint_url)
-        self._endpoint_url = check_tls(
-            "endpoint_url", read_endpoint("endpoint_url", self._client.meta.endpoint_url), allow_http=allow_http
+        signer = (
+            Identity.find(region=region, endpoint_url=endpoint_url)
+            if session is None
+            else Identity.of_session(session, region=region, endpoint_url=endpoint_url)
         )
-        self._region = self._client.meta.region_name
+        self._endpoint_url = check_tls(
+            "endpoint_url", read_endpoint("endpoint_url", signer.endpoint_url), allow_http=allow_http
+        )
+        self._region = signer.region
         self._is_aws = is_aws_endpoint(self._endpoint_url)
         # A dotted bucket has no certificate as a virtual host, and another store need not have virtual hosts at all.
         virtual_hosted = self._is_aws and "." not in bucket
@@ -158,49 +156,31 @@ class S3Backend:
         guards = sign_guards if sign_guards is not None else needs_guards(public_location.host, is_aws=self._is_aws)
         self._guards = put_guards(wanted=guards)
         self._bucket = bucket
-        self._credentials = load_credentials(session)
+        self._credentials = signer.credentials
         self._signers = PerSecondCache(self._make_signers)
-        verifier = verifier_session or session
-        self._verifier_credentials = self._credentials if verifier is session else load_credentials(verifier)
-        build = partial(build_client, verifier, region=self._region, endpoint_url=self._endpoint_url)
-        self._verifier_client = self._client if verifier is session else build()
-        requests = BucketRequests(
-            bucket=bucket,
-            client=self._verifier_client,
-            credentials=self._verifier_credentials,
-            location=self._location,
-            region=self._region,
-            endpoint_url=self._endpoint_url,
+        verifier = (
+            signer
+            if verifier_session is None or verifier_session is session
+            else Identity.of_session(verifier_session, region=self._region, endpoint_url=self._endpoint_url)
         )
+        self._verifier_credentials = verifier.credentials
+        requests = verifier.requests(bucket, self._location, self._endpoint_url)
+        self._requests = requests
         self._objects = S3Objects(requests)
-        patient_requests = LazyClient(
-            lambda: requests.with_client(build(read_timeout_seconds=COPY_READ_TIMEOUT_SECONDS))
-        )
         self._copier = Copier(
             requests,
             self._objects,
-            large_requests=patient_requests,
+            large_requests=verifier.with_long_timeouts(requests, self._endpoint_url),
             is_aws=self._is_aws,
             conditions=copy_conditions(self._location.host, is_aws=self._is_aws),
         )
-        signer_requests = requests
-        if verifier is not session:
-            build_signer = partial(build_client, session, region=self._region, endpoint_url=self._endpoint_url)
-            signer_requests = BucketRequests(
-                bucket=bucket,
-                client=self._client,
-                credentials=self._credentials,
-                location=self._location,
-                region=self._region,
-                endpoint_url=self._endpoint_url,
-            )
-            patient_requests = LazyClient(
-                lambda: signer_requests.with_client(build_signer(read_timeout_seconds=COPY_READ_TIMEOUT_SECONDS))
-            )
+        signer_requests = (
+            requests if verifier is signer else signer.requests(bucket, self._location, self._endpoint_url)
+        )
         self._signer_requests = signer_requests
         self._parts = S3Parts(
             signer_requests,
-            committer=patient_requests,
+            committer=signer.with_long_timeouts(signer_requests, self._endpoint_url),
             sweeper=requests,
             browser_requests=self._browser_requests,
             signers_at=self._signers_at,
@@ -294,13 +274,16 @@ class S3Backend:
 
     def diagnosis(self) -> Diagnosis:
         """Return what ``presign doctor`` asks S3 about this bucket, with the credentials of both identities."""
+        # Only presign doctor needs it.
+        from presign.s3.diagnosis import S3Diagnosis
+
         return S3Diagnosis(
             bucket=self._bucket,
             region=self._region,
             is_aws=self._is_aws,
             has_two_identities=self._verifier_credentials is not self._credentials,
-            signer=self._client,
-            verifier=self._verifier_client,
+            signer=self._signer_requests.client,
+            verifier=self._requests.client,
             parts=self._parts,
             browser_requests=self._browser_requests,
             guard_names=frozenset(self._guards),
@@ -365,13 +348,13 @@ class S3Backend:
                 region[1] if region else None,
             )
         try:
-            listed = self._client.list_objects_v2(Bucket=self._bucket, MaxKeys=1)
-        except ClientError as error:
-            headers: Mapping[str, str] = error.response.get("ResponseMetadata", {}).get("HTTPHeaders", {})
-            details: Mapping[str, Any] = error.response.get("Error", {})
-            return status_of(error) or 500, headers, error_code(error), details.get("Region")
-        except BotoCoreError as error:
-            raise unreachable(self._endpoint_url, error) from None
+            listed = self._signer_requests.client.list_objects_v2(Bucket=self._bucket, MaxKeys=1)
+        except call_errors() as error:
+            refusal = answer_of(error)
+            if refusal is None:
+                raise unreachable(self._endpoint_url, error) from None
+            headers: Mapping[str, str] = refusal.get("ResponseMetadata", {}).get("HTTPHeaders", {})
+            return status_of(error) or 500, headers, error_code(error), refusal.get("Error", {}).get("Region")
         return 200, listed["ResponseMetadata"]["HTTPHeaders"], "", None
 
     def head(self, key: str, *, first_bytes: int = 0) -> ObjectHead | None:

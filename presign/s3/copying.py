@@ -6,17 +6,12 @@ overwrites with conditional writes", Amazon S3 User Guide.
 
 from __future__ import annotations
 
-import html
-import logging
 import os
 import re
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 from urllib.parse import urlencode
-
-from botocore.exceptions import BotoCoreError, ClientError
 
 from presign.backends.backend import AlreadyPublished, ObjectChanged, ObjectHead
 from presign.backends.failures import storage_failed
@@ -25,8 +20,9 @@ from presign.errors import ConfigurationError, PresignError, StorageUnavailable
 from presign.keys import MAX_KEY_BYTES
 from presign.messages import Grant
 from presign.progress import ReportBytes, ignore_bytes
+from presign.s3.failures import call_errors, error_code, status_of
 from presign.s3.objects import HEADERS, S3Objects, object_arguments, version_of
-from presign.s3.requests import BucketRequests, error_code, status_of
+from presign.s3.requests import BucketRequests
 from presign.signing.quoting import quote_path, quote_value
 
 MAX_COPY_BYTES = 5 * 1024**3
@@ -43,8 +39,6 @@ _PARTS_AT_ONCE = 8
 _ANOTHER_ETAG = "0" * 32
 _RANDOM_BYTES = 16
 _MAX_TRIAL_KEY = MAX_KEY_BYTES - 2 * _RANDOM_BYTES - 1
-
-_log = logging.getLogger("presign")
 
 _ETAG = re.compile(r"<ETag>([^<]+)</ETag>")
 _ERROR_CODE = re.compile(r"<Error>.*?<Code>([^<]+)</Code>", re.DOTALL)
@@ -140,7 +134,7 @@ class Copier:
         try:
             self._objects.delete(trial.key)
         except StorageUnavailable:
-            _log.warning("s3://%s/%s is a copy on trial; delete it", self._requests.bucket, trial.key)
+            _warn("s3://%s/%s is a copy on trial; delete it", self._requests.bucket, trial.key)
         return False
 
     def _is_unchanged(self, grant: Grant, head: ObjectHead) -> bool:
@@ -166,7 +160,7 @@ class Copier:
             # Not conclusive: the next publication tries again.
             return None
         self._never_overwrites = False
-        _log.warning("s3://%s overwrites on a conditional copy; every publication looks first", self._requests.bucket)
+        _warn("s3://%s overwrites on a conditional copy; every publication looks first", self._requests.bucket)
         return copied
 
     def _copy(self, grant: Grant, head: ObjectHead) -> tuple[str, str | None]:
@@ -199,7 +193,9 @@ class Copier:
         if failure is not None or etag is None:
             # A copy that fails after it has begun is answered with 200 and an error in the body.
             raise storage_failed(f"s3://{self._requests.bucket}", "COPY", failure[1] if failure else "no ETag")
-        return html.unescape(etag[1]).strip('"'), response.headers.get("x-amz-version-id")
+        from html import unescape  # no ticket needs it, and it imports a large table
+
+        return unescape(etag[1]).strip('"'), response.headers.get("x-amz-version-id")
 
     def _copy_through_boto3(self, grant: Grant, head: ObjectHead) -> tuple[str, str | None]:
         arguments: dict[str, Any] = {
@@ -215,7 +211,7 @@ class Copier:
         try:
             client: Any = self._requests_for(head).client
             answer = client.copy_object(Bucket=self._requests.bucket, Key=grant.key, **arguments)
-        except (BotoCoreError, ClientError) as error:
+        except call_errors() as error:
             raise self._explained(grant, "COPY", error) from None
         return answer["CopyObjectResult"]["ETag"].strip('"'), answer.get("VersionId")
 
@@ -224,7 +220,7 @@ class Copier:
         target = {"Bucket": self._requests.bucket, "Key": grant.key}
         try:
             created = client.create_multipart_upload(**target, **_stored_arguments(grant))
-        except (BotoCoreError, ClientError) as error:
+        except call_errors() as error:
             raise self._requests.failed("CREATE MULTIPART UPLOAD", error) from None
         upload = {**target, "UploadId": created["UploadId"]}
         source = {"CopySource": self._copy_source(grant, head), "CopySourceIfMatch": f'"{head.etag}"'}
@@ -240,6 +236,9 @@ class Copier:
 
         if self._compares_the_source_of_parts is not True and head.version is None:
             self._try_a_part_of_another_etag(grant, head, upload)
+        # No ticket needs it, and it takes long to import.
+        from concurrent.futures import ThreadPoolExecutor
+
         try:
             with ThreadPoolExecutor(_PARTS_AT_ONCE) as pool:
                 parts: list[dict[str, Any]] = []
@@ -247,7 +246,7 @@ class Copier:
                     parts.append(part)
                     report_copied(min(len(parts) * part_bytes, head.size), head.size)
             answer = client.complete_multipart_upload(**upload, MultipartUpload={"Parts": parts}, IfNoneMatch="*")
-        except (BotoCoreError, ClientError) as error:
+        except call_errors() as error:
             self._abort(upload)
             raise self._explained(grant, "COPY IN PARTS", error) from None
         return answer["ETag"].strip('"'), answer.get("VersionId")
@@ -266,9 +265,9 @@ class Copier:
                 PartNumber=1,
                 CopySourceRange="bytes=0-0",
             )
-        except (BotoCoreError, ClientError) as error:
+        except call_errors() as error:
             try:
-                if not isinstance(error, ClientError) or status_of(error) not in {404, 412}:
+                if status_of(error) not in {404, 412}:
                     raise self._requests.failed("COPY IN PARTS", error) from None
                 if not self._is_unchanged(grant, head):
                     raise self._changed(grant) from None
@@ -294,7 +293,7 @@ class Copier:
         client: Any = self._requests.client
         try:
             client.abort_multipart_upload(**upload)
-        except (BotoCoreError, ClientError):
+        except call_errors():
             # The bucket's lifecycle rule deletes the parts. The caller gets the error of the copy, which came first.
             return
 
@@ -303,11 +302,10 @@ class Copier:
         return source if head.version is None else {**source, "VersionId": head.version}
 
     def _explained(self, grant: Grant, call: str, error: Exception) -> Exception:
-        if isinstance(error, ClientError):
-            if error_code(error) == _CONFLICT:
-                return ObjectChanged(f"{grant.key} is being published by another call")
-            if status_of(error) in {404, 412}:
-                return self._refusal(grant)
+        if error_code(error) == _CONFLICT:
+            return ObjectChanged(f"{grant.key} is being published by another call")
+        if status_of(error) in {404, 412}:
+            return self._refusal(grant)
         return self._requests.failed(call, error)
 
     def _refusal(self, grant: Grant) -> Exception:
@@ -318,6 +316,13 @@ class Copier:
 
     def _changed(self, grant: Grant) -> ObjectChanged:
         return ObjectChanged(f"the object under {grant.upload_key} was replaced or deleted meanwhile")
+
+
+def _warn(message: str, *arguments: str) -> None:
+    # Signing needs no logging, which takes long to import.
+    import logging
+
+    logging.getLogger("presign").warning(message, *arguments)
 
 
 def _stored_arguments(grant: Grant) -> dict[str, Any]:

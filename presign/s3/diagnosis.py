@@ -9,14 +9,12 @@ from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from botocore.exceptions import BotoCoreError, ClientError
-
 from presign.backends.backend import SignedUpload
 from presign.backends.diagnosis import Observation, Wanted
 from presign.backends.signature_v4_requests import SignatureV4Requests
 from presign.messages import Grant
+from presign.s3.failures import call_errors, error_code, status_of
 from presign.s3.parts import S3Parts
-from presign.s3.requests import error_code, status_of
 from presign.signing.quoting import quote_value
 
 if TYPE_CHECKING:
@@ -154,7 +152,7 @@ class S3Diagnosis:
         """
         try:
             headed: Any = self._verifier.head_object(Bucket=self._bucket, Key=key)
-        except (BotoCoreError, ClientError) as error:
+        except call_errors() as error:
             return Observation(
                 code="pending-expiry", outcome="unknown", detail=f"the verifier cannot read it ({_named(error)})"
             )
@@ -181,7 +179,7 @@ class S3Diagnosis:
     def _keeps_versions(self, key: str) -> bool:
         try:
             headed: Any = self._verifier.head_object(Bucket=self._bucket, Key=key)
-        except (BotoCoreError, ClientError):
+        except call_errors():
             return False
         # With suspended versions, it is "null", and a deletion leaves a delete marker as well.
         return headed.get("VersionId") is not None
@@ -190,7 +188,7 @@ class S3Diagnosis:
         """Return the bucket's lifecycle rules, and why they cannot be read, or None."""
         try:
             found: Any = self._verifier.get_bucket_lifecycle_configuration(Bucket=self._bucket)
-        except (BotoCoreError, ClientError) as error:
+        except call_errors() as error:
             reason = _named(error)
             return [], None if reason == "NoSuchLifecycleConfiguration" else reason
         return found.get("Rules", []), None
@@ -259,9 +257,8 @@ def _is_permitted(call: Callable[[], object]) -> bool | None:
     """Say whether the storage permits a call; None if it answers something else than yes or no."""
     try:
         call()
-    except (BotoCoreError, ClientError) as error:
-        status = status_of(error) if isinstance(error, ClientError) else None
-        return False if status in {401, 403} else None
+    except call_errors() as error:
+        return False if status_of(error) in {401, 403} else None
     return True
 
 
@@ -295,7 +292,7 @@ def _is_for(rule: Mapping[str, Any], key: str) -> bool:
 
 
 def _named(error: Exception) -> str:
-    return error_code(error) if isinstance(error, ClientError) else type(error).__name__
+    return error_code(error) or type(error).__name__
 
 
 def _json(value: object) -> str:

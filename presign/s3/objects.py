@@ -7,13 +7,12 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from botocore.exceptions import BotoCoreError, ClientError
-
 from presign.backends.backend import ListedObject, ObjectChanged, ObjectHead
 from presign.backends.failures import storage_failed
 from presign.backends.object_headers import HeaderNames
 from presign.messages import Grant
-from presign.s3.requests import CONCLUSIVE_STATUSES, BucketRequests, error_code, status_of
+from presign.s3.failures import call_errors, error_code, status_of
+from presign.s3.requests import CONCLUSIVE_STATUSES, BucketRequests
 from presign.signing.quoting import quote_value
 
 HEADERS = HeaderNames(metadata_prefix="x-amz-meta-")
@@ -56,14 +55,12 @@ class S3Objects:
             return self._described(response.headers, response.content[:first_bytes] or None)
         try:
             described = self._requests.client.head_object(Bucket=self._requests.bucket, Key=key, ChecksumMode="ENABLED")
-        except ClientError as error:
+        except call_errors() as error:
             status = status_of(error)
             if status in {403, 404}:
                 return None
             if status == 400 and self._is_encrypted(key):
                 return _UNREADABLE
-            raise self._requests.failed("HEAD", error) from None
-        except BotoCoreError as error:
             raise self._requests.failed("HEAD", error) from None
         return self._described(described["ResponseMetadata"]["HTTPHeaders"])
 
@@ -85,8 +82,8 @@ class S3Objects:
                 Bucket=self._requests.bucket, Key=key, Range=byte_range, IfMatch=quoted_etag, **arguments
             )["Body"] as body:
                 return body.read()
-        except (BotoCoreError, ClientError) as error:
-            if isinstance(error, ClientError) and status_of(error) in {404, 412}:
+        except call_errors() as error:
+            if status_of(error) in {404, 412}:
                 raise _changed(key) from None
             raise self._requests.failed("GET", error) from None
 
@@ -105,8 +102,8 @@ class S3Objects:
         arguments: dict[str, Any] = {} if etag is None else {"IfMatch": etag}
         try:
             self._requests.client.delete_object(Bucket=self._requests.bucket, Key=key, **arguments)
-        except (BotoCoreError, ClientError) as error:
-            if isinstance(error, ClientError) and status_of(error) in {404, 412}:
+        except call_errors() as error:
+            if status_of(error) in {404, 412}:
                 return
             raise self._requests.failed("DELETE", error) from None
 
@@ -124,7 +121,7 @@ class S3Objects:
                         # The ETag of an object that came in parts has their number after a hyphen.
                         began_earlier="-" in etag,
                     )
-        except (BotoCoreError, ClientError) as error:
+        except call_errors() as error:
             raise self._requests.failed("LIST", error) from None
 
     def foreign_grants(self, key: str) -> dict[str, str]:
@@ -154,8 +151,8 @@ class S3Objects:
         """Return the owner and the grantees from boto3, which retries: a failure must not look like an empty list."""
         try:
             answer: Any = self._requests.client.get_object_acl(Bucket=self._requests.bucket, Key=key)
-        except (BotoCoreError, ClientError) as error:
-            if isinstance(error, ClientError) and (status_of(error) or 500) < 500:
+        except call_errors() as error:
+            if (status_of(error) or 500) < 500:
                 return "", set()
             raise self._requests.failed("GET ACL", error) from None
         grantees = [grant.get("Grantee", {}) for grant in answer.get("Grants", [])]
@@ -170,9 +167,9 @@ class S3Objects:
             return response.status_code != 403
         try:
             self._requests.client.delete_object(Bucket=self._requests.bucket, Key=key, VersionId=version)
-        except (BotoCoreError, ClientError) as error:
+        except call_errors() as error:
             # After a failure, a delete without a version would only add a delete marker, and keep the bytes.
-            if not isinstance(error, ClientError) or (status_of(error) or 500) >= 500:
+            if (status_of(error) or 500) >= 500:
                 raise self._requests.failed("DELETE VERSION", error) from None
             return status_of(error) in {404, 412}
         return True
@@ -181,10 +178,8 @@ class S3Objects:
         """Say whether the object is under a customer-provided key; the answer to HEAD has no code that says this."""
         try:
             self._requests.client.get_object(Bucket=self._requests.bucket, Key=key)["Body"].close()
-        except ClientError as error:
+        except call_errors() as error:
             return error_code(error) in _ENCRYPTED_CODES
-        except BotoCoreError:
-            return False
         return False
 
 

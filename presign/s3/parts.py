@@ -16,15 +16,14 @@ from datetime import datetime, timedelta
 from enum import Enum, auto
 from typing import Any
 
-from botocore.exceptions import BotoCoreError, ClientError
-
 from presign.backends.backend import ObjectChanged
 from presign.backends.lazy_client import LazyClient
 from presign.backends.parts import KeyTaken, ListedUpload, NoSuchUpload, PartLimits, PartToSign, StoredPart
 from presign.backends.signature_v4_requests import SignatureV4Requests
 from presign.messages import Grant, GrantInParts, PartRequest, Rule
+from presign.s3.failures import call_errors, error_code, status_of
 from presign.s3.objects import object_arguments
-from presign.s3.requests import BucketRequests, error_code, status_of
+from presign.s3.requests import BucketRequests
 from presign.signing.signers import Signers
 
 LIMITS = PartLimits(
@@ -155,14 +154,13 @@ class S3Parts:
                 MultipartUpload={"Parts": listed},
                 IfNoneMatch="*",
             )
-        except (BotoCoreError, ClientError) as error:
-            if isinstance(error, ClientError):
-                if status_of(error) == 412:
-                    raise KeyTaken from None
-                if status_of(error) == 404:
-                    raise NoSuchUpload from None
-                if error_code(error) in _CHANGED_CODES:
-                    raise ObjectChanged(f"the upload to {grant.upload_key} changed meanwhile") from None
+        except call_errors() as error:
+            if status_of(error) == 412:
+                raise KeyTaken from None
+            if status_of(error) == 404:
+                raise NoSuchUpload from None
+            if error_code(error) in _CHANGED_CODES:
+                raise ObjectChanged(f"the upload to {grant.upload_key} changed meanwhile") from None
             raise requests.failed("COMPLETE MULTIPART UPLOAD", error) from None
 
     def abort(self, grant: GrantInParts) -> None:
@@ -176,7 +174,7 @@ class S3Parts:
             for page in pages.paginate(Bucket=self._sweeper.bucket, Prefix=prefix):
                 for upload in page.get("Uploads", []):
                     yield ListedUpload(key=upload["Key"], upload_id=upload["UploadId"], started_at=upload["Initiated"])
-        except (BotoCoreError, ClientError) as error:
+        except call_errors() as error:
             raise self._sweeper.failed("LIST MULTIPART UPLOADS", error) from None
 
     def sweep(self, upload: ListedUpload) -> None:
@@ -205,7 +203,7 @@ class S3Parts:
             created: Mapping[str, Any] = client.create_multipart_upload(
                 Bucket=self._requests.bucket, Key=key, **arguments, **algorithm
             )
-        except (BotoCoreError, ClientError) as error:
+        except call_errors() as error:
             raise self._requests.failed("CREATE MULTIPART UPLOAD", error) from None
         return created
 
@@ -222,16 +220,16 @@ class S3Parts:
                 for page in pages.paginate(Bucket=self._requests.bucket, Key=key, UploadId=upload_id)
                 for part in page.get("Parts", [])
             ]
-        except (BotoCoreError, ClientError) as error:
-            if isinstance(error, ClientError) and status_of(error) == 404:
+        except call_errors() as error:
+            if status_of(error) == 404:
                 raise NoSuchUpload from None
             raise self._requests.failed("LIST PARTS", error) from None
 
     def _abort(self, requests: BucketRequests, key: str, upload_id: str) -> None:
         try:
             requests.client.abort_multipart_upload(Bucket=requests.bucket, Key=key, UploadId=upload_id)
-        except (BotoCoreError, ClientError) as error:
-            if not isinstance(error, ClientError) or status_of(error) != 404:
+        except call_errors() as error:
+            if status_of(error) != 404:
                 raise requests.failed("ABORT MULTIPART UPLOAD", error) from None
 
     def _checksums_for(self, key: str) -> _PartChecksums:
@@ -275,8 +273,8 @@ class S3Parts:
                 Body=body,
                 ChecksumSHA256=digest,
             )
-        except (BotoCoreError, ClientError) as error:
-            if isinstance(error, ClientError) and (status_of(error) or 500) < 500:
+        except call_errors() as error:
+            if (status_of(error) or 500) < 500:
                 return True
             raise self._requests.failed("UPLOAD PART", error) from None
         return False

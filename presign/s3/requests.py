@@ -7,12 +7,11 @@ from collections.abc import Mapping, Set
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
-from botocore.awsrequest import AWSResponse
-from botocore.exceptions import BotoCoreError, ClientError, ConnectTimeoutError, ReadTimeoutError
-
 from presign.backends.expiring_credentials import CredentialsRenewer
 from presign.backends.failures import storage_failed, unreachable
+from presign.backends.lazy_client import LazyClient
 from presign.errors import CredentialsUnavailable, StorageUnavailable
+from presign.s3.failures import answer_of, call_errors, error_code, timeouts
 from presign.s3.session import AccessKeys, send
 from presign.signing import sigv4
 from presign.signing.bucket_location import BucketLocation
@@ -20,6 +19,7 @@ from presign.signing.quoting import quote_path
 from presign.signing.signing_time import signing_time
 
 if TYPE_CHECKING:
+    from botocore.awsrequest import AWSResponse
     from mypy_boto3_s3 import S3Client
 
 _KMS_ACTION = re.compile(r"\bkms:[A-Za-z]{1,40}")
@@ -36,20 +36,25 @@ class BucketRequests:
         self,
         *,
         bucket: str,
-        client: S3Client,
+        client: LazyClient[S3Client],
         credentials: CredentialsRenewer[AccessKeys],
         location: BucketLocation,
         region: str,
         endpoint_url: str,
     ) -> None:
         self.bucket = bucket
-        self.client = client
+        self._client = client
         self._credentials = credentials
         self._location = location
         self._region = region
         self._endpoint_url = endpoint_url
 
-    def with_client(self, client: S3Client) -> BucketRequests:
+    @property
+    def client(self) -> S3Client:
+        """boto3's client."""
+        return self._client.get()
+
+    def with_client(self, client: LazyClient[S3Client]) -> BucketRequests:
         """Return requests with the same credentials that use ``client``, for example with other time-outs."""
         return BucketRequests(
             bucket=self.bucket,
@@ -92,19 +97,22 @@ class BucketRequests:
             )
             url = f"{self._location.base_url}{quoted_key}{'?' if query else ''}{query}"
             response = send(self.client, method, url, signed_headers)
-        except (ConnectTimeoutError, ReadTimeoutError) as error:
+        except timeouts() as error:
             # Another attempt would double the time that the caller waits.
             raise self.failed(method, error) from None
-        except (BotoCoreError, CredentialsUnavailable):
+        except CredentialsUnavailable:
+            return None
+        except call_errors():
             return None
         return response if response is not None and response.status_code in conclusive else None
 
     def failed(self, call: str, error: Exception) -> StorageUnavailable:
         """Return the error for a call of boto3 that raised ``error``."""
-        if not isinstance(error, ClientError):
+        answer = answer_of(error)
+        if answer is None:
             return unreachable(self._endpoint_url, error)
         # Only the code, and the right that KMS denies: botocore's message may repeat what was signed.
-        denied = _KMS_ACTION.search(error.response.get("Error", {}).get("Message", ""))
+        denied = _KMS_ACTION.search(answer.get("Error", {}).get("Message", ""))
         named = error_code(error) if denied is None else f"{error_code(error)} ({denied[0]})"
         return storage_failed(f"s3://{self.bucket}", call, named)
 
@@ -114,13 +122,3 @@ def scope_of(keys: AccessKeys, date: str, region: str) -> sigv4.Scope:
     return sigv4.hmac_scope(
         access_key=keys.access_key, secret_key=keys.secret_key, date=date, region=region, service="s3"
     )
-
-
-def error_code(error: ClientError) -> str:
-    """Return the code of an answer that boto3 raised as an error, or an empty text."""
-    return error.response.get("Error", {}).get("Code", "")
-
-
-def status_of(error: ClientError) -> int | None:
-    """Return the status of an answer that boto3 raised as an error."""
-    return error.response.get("ResponseMetadata", {}).get("HTTPStatusCode")

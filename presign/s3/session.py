@@ -1,32 +1,34 @@
 """A boto3 session: its credentials, its client, and the endpoint and region that its settings choose.
 
-Every use of botocore's private parts is in this module, and each has a public way to fall back on.
+Every use of botocore's private parts is in this module, and each has a public way to fall back on. Its functions import
+boto3 when they are called, because a process that only signs, with credentials from its environment, needs none of it.
 """
 
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-import boto3
-from botocore.awsrequest import AWSPreparedRequest, AWSResponse, HeadersDict
-from botocore.config import Config
-from botocore.credentials import Credentials, RefreshableCredentials
-from botocore.exceptions import BotoCoreError, ClientError, InvalidRegionError
-from botocore.loaders import create_loader
-
 from presign.backends.expiring_credentials import CredentialsRenewer, ExpiringCredentials
+from presign.backends.packages import require_package
 from presign.errors import ConfigurationError
+from presign.s3.environment import DEFAULT_REGION
+from presign.s3.failures import call_errors
 from presign.s3.guards import COPY_CONDITIONS, copy_conditions
+from presign.s3.partitions import is_aws_endpoint, is_region
 
 if TYPE_CHECKING:
+    import boto3
+    from botocore.awsrequest import AWSResponse
+    from botocore.credentials import Credentials, RefreshableCredentials
     from mypy_boto3_s3 import S3Client
+
+# The import that would fail comes late, so a missing package is found here, as early as any other wrong setting.
+require_package("boto3")
 
 CONNECT_TIMEOUT_SECONDS = 5
 READ_TIMEOUT_SECONDS = 10
@@ -34,7 +36,6 @@ COPY_READ_TIMEOUT_SECONDS = 600
 """How long to wait for the copy of a large object: some stores answer only when they have copied all of it."""
 
 _ATTEMPTS = 2
-_DEFAULT_REGION = "us-east-1"
 # botocore renews credentials only when it is asked for them in their last 15 minutes.
 _RENEWAL_PERIOD = timedelta(minutes=15) - timedelta(seconds=1)
 # botocore returns credentials that are valid for at least ten minutes (its "mandatory refresh").
@@ -58,6 +59,8 @@ def new_session(
     profile: str | None = None,
 ) -> boto3.Session:
     """Return a session; boto3's default settings fill in what is None. Raises ConfigurationError."""
+    import boto3
+
     try:
         return boto3.Session(
             aws_access_key_id=access_key,
@@ -65,7 +68,7 @@ def new_session(
             aws_session_token=session_token,
             profile_name=profile,
         )
-    except BotoCoreError as error:
+    except call_errors() as error:
         raise _unusable_settings(error) from None
 
 
@@ -79,7 +82,7 @@ def load_credentials(session: boto3.Session) -> CredentialsRenewer[AccessKeys]:
                 field="credentials",
             )
         return CredentialsRenewer(lambda: _frozen(credentials), what="the AWS credentials")
-    except (BotoCoreError, ClientError) as error:
+    except call_errors() as error:
         raise _unusable_settings(error) from None
 
 
@@ -96,11 +99,14 @@ def build_client(
     ``AWS_USE_DUALSTACK_ENDPOINT`` and their counterparts in the configuration file; ``client.meta`` has the result.
     ``read_timeout_seconds`` is READ_TIMEOUT_SECONDS by default. Raises ConfigurationError.
     """
+    from botocore.config import Config
+    from botocore.exceptions import BotoCoreError, InvalidRegionError
+
     chosen_region = region or session.region_name or os.environ.get("AWS_REGION") or None
     try:
         client = session.client(
             "s3",
-            region_name=chosen_region or _DEFAULT_REGION,
+            region_name=chosen_region or DEFAULT_REGION,
             endpoint_url=endpoint_url,
             config=Config(
                 signature_version="s3v4",
@@ -122,12 +128,6 @@ def build_client(
     return client
 
 
-def is_aws_endpoint(url: str) -> bool:
-    """Say whether this is the endpoint of S3 in one of AWS's regions, and not of another store."""
-    host = urlsplit(url).hostname or ""
-    return host.startswith(("s3.", "s3-")) and any(host.endswith(f".{suffix}") for suffix in _aws_domains())
-
-
 def send(client: S3Client, method: str, url: str, headers: Mapping[str, str]) -> AWSResponse | None:
     """Send a signed request without a body through the client's own connections, without boto3's processing.
 
@@ -137,6 +137,8 @@ def send(client: S3Client, method: str, url: str, headers: Mapping[str, str]) ->
     http_session: Any = getattr(getattr(client, "_endpoint", None), "http_session", None)
     if http_session is None:
         return None
+    from botocore.awsrequest import AWSPreparedRequest, HeadersDict
+
     # The stubs name another class for the headers, and the session cannot copy objects of that class.
     request = AWSPreparedRequest(method, url, HeadersDict(headers), b"", False)  # type: ignore[arg-type]
     response: AWSResponse = http_session.send(request)
@@ -151,6 +153,8 @@ def _name_the_condition_twice(params: dict[str, Any], **_: Any) -> None:
 
 
 def _frozen(credentials: Credentials) -> ExpiringCredentials[AccessKeys]:
+    from botocore.credentials import RefreshableCredentials
+
     frozen = credentials.get_frozen_credentials()
     if frozen.access_key is None or frozen.secret_key is None:
         raise ConfigurationError(
@@ -175,26 +179,12 @@ def _expiry(credentials: RefreshableCredentials) -> datetime:
 def _check_aws_region(region: str | None) -> None:
     if region is None:
         raise ConfigurationError("region is not set: pass region, or set AWS_REGION", field="region")
-    for partition in _aws_partitions():
-        if region in partition["regions"] or re.fullmatch(partition["regionRegex"], region):
-            return
-    raise _bad_region(region)
+    if not is_region(region):
+        raise _bad_region(region)
 
 
 def _bad_region(region: str | None) -> ConfigurationError:
     return ConfigurationError(f"region {region!a} is not one of AWS's regions", field="region", value=region)
-
-
-@lru_cache(maxsize=1)
-def _aws_partitions() -> list[dict[str, Any]]:
-    partitions: list[dict[str, Any]] = create_loader().load_data("partitions")["partitions"]
-    return partitions
-
-
-@lru_cache(maxsize=1)
-def _aws_domains() -> frozenset[str]:
-    outputs = [partition["outputs"] for partition in _aws_partitions()]
-    return frozenset(output[name] for output in outputs for name in ("dnsSuffix", "dualStackDnsSuffix"))
 
 
 def _unusable_settings(error: Exception) -> ConfigurationError:

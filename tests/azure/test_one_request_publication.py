@@ -16,6 +16,7 @@ import pytest
 from emulators.azurite import ACCOUNT_NAME
 from presign import ConfigurationError, StorageUnavailable
 from presign.azure import client, publication
+from presign.azure.publish_options import MAX_ONE_COPY_BYTES
 from presign.backends.backend import AlreadyPublished, ObjectChanged, ObjectHead
 from tests.azure.accounts import KEY, NOW, PENDING_GRANT, PENDING_KEY, query_of, utc_now
 from tests.azure.stub_server import (
@@ -142,10 +143,10 @@ def test_each_answer_that_publishes_nothing_is_explained(
 def test_a_blob_that_is_too_large_for_one_request_is_copied_in_blocks(stub: Start) -> None:
     requests: list[BaseHTTPRequestHandler] = []
     server = stub(recorded(requests, CREATED))
-    assert publish(server, replace(HEAD, size=publication.MAX_ONE_COPY_BYTES)).size == 5_000 * 1024**2
+    assert publish(server, replace(HEAD, size=MAX_ONE_COPY_BYTES)).size == 5_000 * 1024**2
     assert [query.partition("?")[2] for query in (request.path for request in requests)] == [""]
     requests.clear()
-    published = publish(server, replace(HEAD, size=publication.MAX_ONE_COPY_BYTES + 1), storage_class="Archive")
+    published = publish(server, replace(HEAD, size=MAX_ONE_COPY_BYTES + 1), storage_class="Archive")
     assert (published.etag, published.version) == ("0xCOPY", "v-published")
     ranges = [request.headers.get("x-ms-source-range") for request in requests]
     block = publication.BLOCK_BYTES
@@ -165,7 +166,7 @@ def test_a_blob_that_is_too_large_for_one_request_is_copied_in_blocks(stub: Star
 )
 def test_a_copy_in_blocks_reports_which_request_failed(stub: Start, failing: int, call: str) -> None:
     answers = [CREATED] * (failing - 1) + [error_answer(409, "SomeFailure")]
-    size = publication.MAX_ONE_COPY_BYTES + 1
+    size = MAX_ONE_COPY_BYTES + 1
     with pytest.raises(StorageUnavailable, match=f"answered {call} with SomeFailure"):
         publish(stub(in_turn(*answers)), replace(HEAD, size=size))
 

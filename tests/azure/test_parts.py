@@ -293,7 +293,7 @@ def test_an_abort_that_ends_between_its_steps_is_an_abort(account: RunningAccoun
     _send_file(account, ticket)
     grant: Any = presigner._tokens.open(ticket.token, now=ticket.now)
     # What is done before the first request that can delete something.
-    parts._pending.mark_ended(grant.pending_key)
+    parts._blocks.get().container.mark_ended(grant.pending_key)
     with pytest.raises(UploadEnded):
         presigner.complete(ticket.token)
     presigner.abort(ticket.token)
@@ -307,7 +307,7 @@ def test_an_abort_never_deletes_a_blob_that_a_client_puts_there_meanwhile(accoun
     key = f"pending/{ticket.key.rpartition('/')[2]}"
     blob_type = (("x-ms-blob-type", "BlockBlob"), ("x-ms-blob-content-type", "image/png"))
     parts: Any = account.publishing_backend().parts
-    blob = parts._pending.blob(key)
+    blob = parts._blocks.get().container.blob(key)
     commit = blob.commit_block_list
 
     def commit_and_lose(*arguments: Any, **options: Any) -> Any:
@@ -316,7 +316,7 @@ def test_an_abort_never_deletes_a_blob_that_a_client_puts_there_meanwhile(accoun
         return committed
 
     blob.commit_block_list = commit_and_lose
-    parts._pending.blob = lambda name: blob
+    parts._blocks.get().container.blob = lambda name: blob
     parts._discard(key)
     assert account.blobs("pending") == [key]
 

@@ -86,7 +86,7 @@ def test_a_request_still_works_when_botocore_loses_its_private_connections(monke
     )
     with serve(reference) as url:
         backend = S3Backend(bucket="my-bucket", endpoint_url=url, session=boto3.Session(**KEYS))
-        backend._client.put_object(Bucket="my-bucket", Key="k", Body=b"0123456789")
+        backend._requests.client.put_object(Bucket="my-bucket", Key="k", Body=b"0123456789")
         head = backend.head("k")
         assert head is not None
         # A client whose private attribute is gone, as ``send`` sees it; the client's own calls still work.
