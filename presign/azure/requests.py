@@ -8,12 +8,12 @@ from __future__ import annotations
 import random
 import re
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta, timezone
 from email.utils import formatdate
 from urllib.parse import urlsplit
 
-from azure.core.credentials import AccessToken, AzureNamedKeyCredential, TokenCredential
+from azure.core.credentials import AccessToken, TokenCredential
 from azure.core.exceptions import (
     ClientAuthenticationError,
     HttpResponseError,
@@ -78,7 +78,7 @@ class BlobRequests:
             connect_seconds=client.CONNECT_TIMEOUT_SECONDS,
             read_seconds=client.READ_TIMEOUT_SECONDS,
         )
-        self._tokens = LazyClient(lambda: _Tokens(account.credential))
+        self._tokens = LazyClient(lambda: _Tokens(account.identity))
 
     def prepare(self) -> None:
         """Load what the first request needs, without a request to the storage. Raises AzureError if there is no token.
@@ -167,8 +167,10 @@ class BlobRequests:
 class _Tokens:
     """The tokens of an identity, which are renewed in the background."""
 
-    def __init__(self, credential: AzureNamedKeyCredential | TokenCredential) -> None:
-        self._credential = credential
+    def __init__(self, identity: TokenCredential | None) -> None:
+        if identity is None:
+            raise ClientAuthenticationError("neither an account key nor an identity")
+        self._identity = identity
         self._tenant: str | None = None
         self._renewer = self._new_renewer()
 
@@ -190,7 +192,7 @@ class _Tokens:
         return CredentialsRenewer(self._fetch, what="the token of the Azure identity")
 
     def _fetch(self) -> ExpiringCredentials[AccessToken]:
-        get_token: Callable[..., AccessToken] = getattr(self._credential, "get_token")  # noqa: B009
+        get_token = self._identity.get_token
         token = get_token(_SCOPE) if self._tenant is None else get_token(_SCOPE, tenant_id=self._tenant)
         expires_at = datetime.fromtimestamp(token.expires_on, timezone.utc)
         return ExpiringCredentials(credentials=token, renew_at=expires_at - _RENEWAL_PERIOD, expires_at=expires_at)

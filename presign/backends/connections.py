@@ -9,27 +9,18 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from functools import lru_cache
-from http.client import HTTPException
-from importlib.util import find_spec
-from ssl import SSLContext
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import unquote, urlsplit
-from urllib.request import getproxies, proxy_bypass
-
-from urllib3 import PoolManager, ProxyManager, Timeout
-from urllib3.exceptions import (
-    ConnectTimeoutError,
-    HTTPError,
-    NewConnectionError,
-    ProxyError,
-    ReadTimeoutError,
-    SSLError,
-)
-from urllib3.util import create_urllib3_context, make_headers, parse_url
 
 from presign.backends.addresses import is_loopback
 from presign.backends.lazy_client import LazyClient
+
+if TYPE_CHECKING:
+    from ssl import SSLContext
+
+# urllib3 and what it needs take longer to import than everything else that a ticket needs, so they are imported later.
 
 MAX_IDLE_CONNECTIONS = 64
 """How many connections stay open between requests: one for each thread that the adapters complete in, and for others.
@@ -81,9 +72,10 @@ class Connections:
     """Send requests to one server, over connections that stay open. Safe to use from several threads.
 
     - ``url``: the server's URL; everything behind its host is ignored.
-    - ``ca_variables``: environment variables that may name a file or a folder with the certificate authorities to
-      trust, which the cloud's SDK obeys too. The first one that is set counts. By default, the authorities are those of
-      ``certifi``, like those of the SDKs, and without that package the system's.
+    - ``authorities``: a file or a folder with the certificate authorities to trust.
+    - ``ca_variables``: without ``authorities``, environment variables that may name them, which the cloud's SDK obeys
+      too. The first one that is set counts. By default, the authorities are those of ``certifi``, like those of the
+      SDKs, and without that package the system's.
     - ``connect_seconds``, ``read_seconds``: how long to wait for a connection, and for each piece of an answer.
 
     The environment's proxies are used (``HTTPS_PROXY``, ``NO_PROXY``), but not for this machine. Redirects are not
@@ -91,9 +83,18 @@ class Connections:
     before the first request, or ``prepare``.
     """
 
-    def __init__(self, url: str, *, ca_variables: Sequence[str], connect_seconds: float, read_seconds: float) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        authorities: str | None = None,
+        ca_variables: Sequence[str],
+        connect_seconds: float,
+        read_seconds: float,
+    ) -> None:
         parts = urlsplit(url)
         self._origin = f"{parts.scheme}://{parts.netloc}"
+        self._authorities = authorities
         self._ca_variables = tuple(ca_variables)
         self._connect_seconds = connect_seconds
         self._read_seconds = read_seconds
@@ -122,7 +123,6 @@ class Connections:
         If the content is longer than ``max_bytes``, the rest is not read. Raises ConnectionTimedOut, ReadTimedOut,
         NotConnected and Disconnected, which are OSErrors; their messages have no URL and no header.
         """
-        timeout = Timeout(connect=self._connect_seconds, read=read_seconds or self._read_seconds)
         try:
             response = self._urlopen.get()(
                 method,
@@ -131,7 +131,7 @@ class Connections:
                 headers={"User-Agent": _USER_AGENT, **headers},
                 retries=False,
                 redirect=False,
-                timeout=timeout,
+                timeout=(self._connect_seconds, read_seconds or self._read_seconds),
                 preload_content=False,
                 decode_content=False,
             )
@@ -147,8 +147,11 @@ class Connections:
                 raise
             finally:
                 response.release_conn()
-        except (HTTPError, HTTPException, OSError) as error:
-            raise _failure(error) from None
+        except Exception as error:
+            failure = _failure(error)
+            if failure is None:
+                raise
+            raise failure from None
         if method != "HEAD" and response.status not in _NO_CONTENT and answered.keys().isdisjoint(_LENGTH_HEADERS):
             # Python's HTTP client takes headers that broke off for all headers, and then the content for empty.
             raise Disconnected("the answer broke off within its headers")
@@ -156,17 +159,27 @@ class Connections:
 
     def _open(self) -> Callable[..., Any]:
         """Return what sends a request to a target of this server."""
+        from urllib3 import PoolManager, ProxyManager, Timeout
+        from urllib3.util import make_headers, parse_url
+
         options: dict[str, Any] = {"maxsize": MAX_IDLE_CONNECTIONS}
         if self._origin.startswith("https:"):
             named = (os.environ.get(variable) for variable in self._ca_variables)
-            options["ssl_context"] = _tls_context(next(filter(None, named), None))
+            options["ssl_context"] = _tls_context(self._authorities or next(filter(None, named), None))
         proxy = _proxy_for(self._origin)
+        urlopen: Callable[..., Any]
         if proxy is None:
-            return PoolManager(**options).connection_from_url(self._origin).urlopen
-        user = parse_url(proxy).auth
-        authorization = make_headers(proxy_basic_auth=unquote(user)) if user else None
-        through_proxy = ProxyManager(proxy, proxy_headers=authorization, **options)
-        return lambda method, target, **request: through_proxy.urlopen(method, f"{self._origin}{target}", **request)
+            urlopen, beginning = PoolManager(**options).connection_from_url(self._origin).urlopen, ""
+        else:
+            user = parse_url(proxy).auth
+            authorization = make_headers(proxy_basic_auth=unquote(user)) if user else None
+            urlopen, beginning = ProxyManager(proxy, proxy_headers=authorization, **options).urlopen, self._origin
+
+        def send(method: str, target: str, *, timeout: tuple[float, float], **request: Any) -> Any:
+            connect, read = timeout
+            return urlopen(method, f"{beginning}{target}", timeout=Timeout(connect=connect, read=read), **request)
+
+        return send
 
 
 _LENGTH_HEADERS = frozenset({"content-length", "transfer-encoding"})
@@ -175,11 +188,14 @@ _LENGTH_HEADERS = frozenset({"content-length", "transfer-encoding"})
 @lru_cache(maxsize=8)
 def _tls_context(authorities: str | None) -> SSLContext:
     """Return the TLS settings for servers that ``authorities`` vouch for, a file or a folder."""
-    context = create_urllib3_context()
-    if authorities is None and find_spec("certifi") is not None:
-        import certifi
+    from urllib3.util import create_urllib3_context
 
-        authorities = certifi.where()
+    context = create_urllib3_context()
+    if authorities is None:
+        with suppress(ImportError):
+            import certifi
+
+            authorities = certifi.where()
     if authorities is None:
         context.load_default_certs()
     elif os.path.isdir(authorities):
@@ -190,6 +206,8 @@ def _tls_context(authorities: str | None) -> SSLContext:
 
 
 def _proxy_for(origin: str) -> str | None:
+    from urllib.request import getproxies, proxy_bypass
+
     parts = urlsplit(origin)
     host = parts.hostname or ""
     if is_loopback(host) or proxy_bypass(host):
@@ -199,14 +217,23 @@ def _proxy_for(origin: str) -> str | None:
     return proxy if not proxy or "://" in proxy else f"http://{proxy}"
 
 
-def _failure(error: Exception) -> OSError:
-    """Return the error to raise; the text of urllib3's own has the target, which may have a signature."""
-    if isinstance(error, ProxyError | NewConnectionError):
+def _failure(error: Exception) -> OSError | None:
+    """Return the error to raise, or None for a mistake of the caller.
+
+    The text of urllib3's own errors has the target, which may have a signature.
+    """
+    from http.client import HTTPException
+
+    from urllib3 import exceptions
+
+    if isinstance(error, exceptions.ProxyError | exceptions.NewConnectionError):
         return NotConnected("no connection")
-    if isinstance(error, SSLError):
+    if isinstance(error, exceptions.SSLError):
         return UntrustedCertificate("no TLS connection")
-    if isinstance(error, ConnectTimeoutError):
+    if isinstance(error, exceptions.ConnectTimeoutError):
         return ConnectionTimedOut("no connection in time")
-    if isinstance(error, ReadTimeoutError):
+    if isinstance(error, exceptions.ReadTimeoutError):
         return ReadTimedOut("no answer in time")
-    return Disconnected(f"the connection broke ({type(error).__name__})")
+    if isinstance(error, exceptions.HTTPError | HTTPException | OSError):
+        return Disconnected(f"the connection broke ({type(error).__name__})")
+    return None

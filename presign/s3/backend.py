@@ -339,12 +339,12 @@ class S3Backend:
         """
         answer = self._signer_requests.send("GET", "", {}, query="list-type=2&max-keys=1", conclusive=_EVERY_STATUS)
         if answer is not None:
-            text = answer.text if answer.status_code >= _REDIRECTS else ""
+            text = answer.text if answer.status >= _REDIRECTS else ""
             code, region = _ERROR_CODE.search(text), _ERROR_REGION.search(text)
             return (
-                answer.status_code,
+                answer.status,
                 {name.lower(): value for name, value in answer.headers.items()},
-                code[1] if code else str(answer.status_code),
+                code[1] if code else str(answer.status),
                 region[1] if region else None,
             )
         try:

@@ -69,9 +69,15 @@ def server(respond: Respond, certificate: tuple[Path, Path] | None = None) -> It
         thread.join()
 
 
-def connections(url: str, **seconds: float) -> Connections:
+def connections(
+    url: str, *, authorities: str | None = None, connect_seconds: float = 30, read_seconds: float = 30
+) -> Connections:
     return Connections(
-        url, ca_variables=["PRESIGN_TEST_CA"], **({"connect_seconds": 30.0, "read_seconds": 30.0} | seconds)
+        url,
+        authorities=authorities,
+        ca_variables=["PRESIGN_TEST_CA"],
+        connect_seconds=connect_seconds,
+        read_seconds=read_seconds,
     )
 
 
@@ -189,6 +195,7 @@ def test_a_certificate_must_be_of_a_trusted_authority(tmp_path: Path, monkeypatc
     with server(OK, (certificate, key)) as (url, _):
         with pytest.raises(UntrustedCertificate):
             connections(url).send("GET", "/", {})
+        assert connections(url, authorities=str(certificate)).send("GET", "/", {}).content == b"bytes"
         monkeypatch.setenv("PRESIGN_TEST_CA", str(certificate))
         assert connections(url).send("GET", "/", {}).content == b"bytes"
 
