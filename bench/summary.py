@@ -1,12 +1,13 @@
-"""Print the README's table of figures from the results: ``python -m bench.summary``.
+"""Print the tables of the README and of docs/performance.md from the results: ``python -m bench.summary``.
 
-``tests/test_readme.py`` fails if the README says anything else.
+``tests/test_docs.py`` fails if they say anything else.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+from bench import cold
 from bench.parts import BOTO3, LONG_LINE, ONE_REQUEST, PARTS, UPPY_5_PARTS, UPPY_6_PARTS
 from bench.parts import RATE as PARTS_RATE
 from bench.results import Report, Result, number, say, table
@@ -94,3 +95,4 @@ def _duration(seconds: float) -> str:
 
 if __name__ == "__main__":
     say(summary())
+    say(cold.summary(Report.read("cold")))

@@ -16,7 +16,7 @@ from types import SimpleNamespace
 import pytest
 from botocore.response import StreamingBody
 
-from bench import growth, parts, serve, sign, transfer
+from bench import cold, growth, parts, serve, sign, transfer
 from bench.delayed_line import ONE_WAY_SECONDS, WINDOW_BYTES
 from bench.results import Benchmark, Report, Result, Target, number
 from bench.rounds import Implementation, Sample, alternate
@@ -26,7 +26,14 @@ from bench.sign_s3 import PART_URLS
 from bench.ticket_servers import Server
 from emulators.ports import HOST
 
-BENCHMARKS = [sign.BENCHMARK, serve.BENCHMARK, transfer.BENCHMARK, growth.BENCHMARK, parts.BENCHMARK]
+BENCHMARKS = [
+    sign.BENCHMARK,
+    cold.BENCHMARK,
+    serve.BENCHMARK,
+    transfer.BENCHMARK,
+    growth.BENCHMARK,
+    parts.BENCHMARK,
+]
 
 
 @pytest.mark.parametrize("benchmark_", BENCHMARKS, ids=lambda each: each.name)

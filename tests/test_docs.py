@@ -18,6 +18,8 @@ import pytest
 from click.testing import CliRunner
 from google.auth.credentials import AnonymousCredentials
 
+from bench import cold
+from bench.results import Report
 from bench.summary import summary
 from emulators.azurite import Azurite
 from emulators.gcs_accounts import generate_credentials
@@ -422,6 +424,10 @@ def test_the_table_of_the_doctors_findings_is_what_the_code_says() -> None:
 
 def test_the_table_of_figures_shows_the_committed_results() -> None:
     assert summary() in README
+
+
+def test_the_table_of_cold_starts_shows_the_committed_results() -> None:
+    assert f"<!-- table: cold start -->\n{cold.summary(Report.read('cold'))}\n<!-- end" in PAGES["performance.md"]
 
 
 def test_the_make_targets_that_the_docs_name_exist() -> None:

@@ -307,7 +307,8 @@ def test_an_abort_never_deletes_a_blob_that_a_client_puts_there_meanwhile(accoun
     key = f"pending/{ticket.key.rpartition('/')[2]}"
     blob_type = (("x-ms-blob-type", "BlockBlob"), ("x-ms-blob-content-type", "image/png"))
     parts: Any = account.publishing_backend().parts
-    blob = parts._blocks.get().container.blob(key)
+    blocks = parts._blocks.get()
+    blob = blocks.container.blob(key)
     commit = blob.commit_block_list
 
     def commit_and_lose(*arguments: Any, **options: Any) -> Any:
@@ -316,8 +317,8 @@ def test_an_abort_never_deletes_a_blob_that_a_client_puts_there_meanwhile(accoun
         return committed
 
     blob.commit_block_list = commit_and_lose
-    parts._blocks.get().container.blob = lambda name: blob
-    parts._discard(key)
+    blocks.container.blob = lambda name: blob
+    blocks.discard(key)
     assert account.blobs("pending") == [key]
 
 

@@ -19,7 +19,7 @@ ADDRESSES = {
         {"GCS_HMAC_ACCESS_ID": "GOOG1EOPENING000000001", "GCS_HMAC_SECRET": "a" * 40},
     ),
 }
-SDKS = {"s3": "boto3", "azure": "azure.storage.blob", "gcs": "google.cloud.storage"}
+SDKS = ("boto3", "botocore", "azure.core", "azure.storage.blob", "google.auth", "google.cloud.storage")
 
 
 @pytest.mark.parametrize("address", [None, 5, "", "bucket", "ftp://bucket/", "s3:/bucket", "S3://bucket/", "://"])
@@ -31,7 +31,7 @@ def test_an_address_of_an_unknown_scheme_is_refused_with_the_schemes_that_exist(
 
 
 @pytest.mark.parametrize("cloud", ADDRESSES)
-def test_an_address_opens_its_backend_and_imports_no_other_sdk(cloud: str) -> None:
+def test_an_address_with_a_key_in_the_environment_opens_its_backend_and_imports_no_sdk(cloud: str) -> None:
     address, settings = ADDRESSES[cloud]
     script = (
         "import sys, warnings; warnings.simplefilter('ignore'); from presign import open_backend\n"
@@ -45,7 +45,7 @@ def test_an_address_opens_its_backend_and_imports_no_other_sdk(cloud: str) -> No
     name, prefix, *modules = answer.stdout.splitlines()
     assert name.startswith(address.partition("://")[0])
     assert prefix == prefix_of_address(address) == "public/"
-    assert {cloud for cloud, sdk in SDKS.items() if sdk in modules} == {cloud}
+    assert not set(SDKS) & set(modules)
 
 
 @pytest.mark.parametrize(
