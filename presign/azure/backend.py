@@ -280,6 +280,12 @@ class AzureBackend:
                 requests=BlobRequests(self._account, api_version=self._version),
             ).properties(lifetime)
 
+    def prepare(self) -> None:
+        """Load what the first completion needs; see Presigner.prepare. Raises StorageUnavailable without a token."""
+        from presign.azure import publication  # noqa: F401
+
+        self._objects.prepare()
+
     def head(self, key: str, *, first_bytes: int = 0) -> ObjectHead | None:
         """Return what Get Blob Properties says; None for 404, and if the identity may not read.
 

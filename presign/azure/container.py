@@ -6,16 +6,10 @@ import html
 import re
 from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta, timezone
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from azure.core import MatchConditions
 from azure.core.exceptions import AzureError, HttpResponseError, ResourceNotFoundError
-from azure.storage.blob import (
-    BlobClient,
-    BlobLeaseClient,
-    BlobServiceClient,
-    ContainerProperties,
-)
 
 from presign.azure.account import Account
 from presign.azure.client import error_code
@@ -27,6 +21,9 @@ from presign.backends.connections import Answer
 from presign.backends.failures import MAX_CLOCK_SKEW, check_clock, storage_failed
 from presign.backends.lazy_client import LazyClient
 from presign.errors import StorageUnavailable
+
+if TYPE_CHECKING:
+    from azure.storage.blob import BlobClient, BlobServiceClient, ContainerProperties
 
 ENDED_SUFFIX = ".ended"
 """What the name of a pending blob has at its end if it is the mark of an ended upload in parts."""
@@ -92,6 +89,13 @@ class BlobContainer:
     def blob(self, key: str) -> BlobClient:
         """Return the SDK's client for one blob."""
         return self._client.get().get_blob_client(self.container, key)
+
+    def prepare(self) -> None:
+        """Load what the first request needs; an identity gets a token. Raises StorageUnavailable."""
+        try:
+            self._requests.prepare()
+        except AzureError as error:
+            raise self.failed("the request for a token", error) from None
 
     def failed(self, call: str, error: Exception) -> StorageUnavailable:
         """Return the error to raise after ``call`` failed."""
@@ -198,6 +202,9 @@ class BlobContainer:
         except HttpResponseError as error:
             if error_code(error) != _LEASED:
                 raise
+            # No completion needs the SDK, which takes long to import, unless a client has leased the blob.
+            from azure.storage.blob import BlobLeaseClient
+
             BlobLeaseClient(self.blob(key)).break_lease(lease_break_period=0)
             self.send("DELETE", key, headers)
 

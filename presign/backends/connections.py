@@ -105,6 +105,9 @@ class Connections:
 
     def prepare(self) -> None:
         """Load what the first request needs, such as the certificate authorities. Opens no connection."""
+        # Python imports it when it looks up the first host.
+        import encodings.idna  # noqa: F401
+
         self._urlopen.get()
 
     def send(

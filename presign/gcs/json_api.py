@@ -124,10 +124,13 @@ class JsonApi:
         return _repeated(partial(call, self._client.get()))
 
     def prepare(self) -> None:
-        """Load what the first request needs, and get a token. Raises ConfigurationError, and one of FAILURES."""
+        """Load what the first request needs, and get a token. Raises ConfigurationError and StorageUnavailable."""
         self._connections.prepare()
         credentials: Any = self._credentials.get()
-        credentials.before_request(self._token_service.get(), "GET", self._endpoint_url, {})
+        try:
+            credentials.before_request(self._token_service.get(), "GET", self._endpoint_url, {})
+        except FAILURES as error:
+            raise unreachable("the token service of the credentials", error) from None
 
     def check(self, bucket: str, *, kind: str) -> None:
         """Ask for a bucket; credentials that may not read its settings pass, because verifying needs no such right.

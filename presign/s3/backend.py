@@ -357,6 +357,13 @@ class S3Backend:
             return status_of(error) or 500, headers, error_code(error), refusal.get("Error", {}).get("Region")
         return 200, listed["ResponseMetadata"]["HTTPHeaders"], "", None
 
+    def prepare(self) -> None:
+        """Load what the first completion needs; see Presigner.prepare."""
+        # The description of a published copy needs it.
+        import html  # noqa: F401
+
+        self._requests.prepare()
+
     def head(self, key: str, *, first_bytes: int = 0) -> ObjectHead | None:
         """Return the description of the object, or None if it is missing or may not be read; see S3Objects.head."""
         return self._objects.head(key, first_bytes=first_bytes)

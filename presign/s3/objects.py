@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import closing
 from typing import Any
 
 from presign.backends.backend import ListedObject, ObjectChanged, ObjectHead
@@ -78,9 +79,11 @@ class S3Objects:
             return response.content
         try:
             arguments: dict[str, Any] = {} if version is None else {"VersionId": version}
-            with self._requests.client.get_object(
+            body = self._requests.client.get_object(
                 Bucket=self._requests.bucket, Key=key, Range=byte_range, IfMatch=quoted_etag, **arguments
-            )["Body"] as body:
+            )["Body"]
+            # Not as a context manager, which would give urllib3's stream and urllib3's errors.
+            with closing(body):
                 return body.read()
         except call_errors() as error:
             if status_of(error) in {404, 412}:
