@@ -75,6 +75,7 @@ def by_s3_sdk() -> Complete:
 
 def by_azure_sdk() -> Complete:
     """Complete with azure-storage-blob. Copy Blob, because Azurite has no Put Blob From URL."""
+    from azure.core import MatchConditions
     from azure.storage.blob import BlobSasPermissions, BlobServiceClient, generate_blob_sas
 
     place = urlsplit(os.environ["PRESIGN_BUCKET"]).path.split("/")[1]
@@ -96,7 +97,10 @@ def by_azure_sdk() -> Complete:
             expiry=datetime.now(timezone.utc) + timedelta(minutes=15),
         )
         container.get_blob_client(upload["key"]).start_copy_from_url(
-            f"{pending.url}?{signature}", requires_sync=True, source_etag=properties.etag, metadata={}
+            f"{pending.url}?{signature}",
+            requires_sync=True,
+            source_etag=properties.etag,
+            source_match_condition=MatchConditions.IfNotModified,
         )
         pending.delete_blob()
 
