@@ -48,8 +48,7 @@ class Account:
     - ``url``: the blob service's URL, as this program reaches it.
     - ``public_url``: the same service's URL, as browsers reach it.
     - ``key``: signs service SAS; None if an identity signs.
-    - ``account_key``: the same key, in base64; None if an identity signs.
-    - ``identity``: authenticates this program's own requests if there is no account key.
+    - ``key_or_identity``: authenticates this program's own requests: the same key in base64, or the identity.
     - ``setting``: where the key or the identity comes from, such as ``account_key``, for messages.
     """
 
@@ -57,19 +56,18 @@ class Account:
     url: str
     public_url: str
     key: HmacSha256Key | None = field(repr=False)
-    account_key: str | None = field(repr=False)
-    identity: TokenCredential | None = field(repr=False)
+    key_or_identity: str | TokenCredential = field(repr=False)
     setting: str
 
     @property
-    def credential(self) -> AzureNamedKeyCredential | TokenCredential | None:
+    def credential(self) -> AzureNamedKeyCredential | TokenCredential:
         """What authenticates this program's own requests, as the SDK takes it."""
-        if self.account_key is None:
-            return self.identity
+        if not isinstance(self.key_or_identity, str):
+            return self.key_or_identity
         # The SDK takes long to import, and no ticket that an account key signs needs it.
         from azure.core.credentials import AzureNamedKeyCredential
 
-        return AzureNamedKeyCredential(self.name, self.account_key)
+        return AzureNamedKeyCredential(self.name, self.key_or_identity)
 
     def storage_name(self, container: str) -> str:
         """Return the name of one container's storage in messages."""
@@ -139,8 +137,7 @@ def read_account(
             url=url,
             public_url=public_url,
             key=None,
-            account_key=None,
-            identity=identity,
+            key_or_identity=identity,
             setting="credential",
         )
     return Account(
@@ -148,8 +145,7 @@ def read_account(
         url=url,
         public_url=public_url,
         key=_decode_key(account_key, setting="account_key"),
-        account_key=account_key,
-        identity=None,
+        key_or_identity=account_key,
         setting="account_key",
     )
 
@@ -167,15 +163,14 @@ def read_verifier(signer: Account, *, account_key: str | None, credential: Token
         )
     if credential is not None:
         _check_identity_url("account_url", signer.url)
-        return replace(signer, key=None, account_key=None, identity=credential, setting="verifier_credential")
+        return replace(signer, key=None, key_or_identity=credential, setting="verifier_credential")
     account_key = account_key if account_key is not None else _read_variable(VERIFIER_KEY_VARIABLE)
     if account_key is None:
         return signer
     return replace(
         signer,
         key=_decode_key(account_key, setting="verifier_account_key"),
-        account_key=account_key,
-        identity=None,
+        key_or_identity=account_key,
         setting="verifier_account_key",
     )
 

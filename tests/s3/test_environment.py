@@ -12,7 +12,7 @@ import pytest
 from botocore.endpoint_provider import EndpointProvider
 from botocore.loaders import create_loader
 
-from presign.s3 import S3Backend
+from presign.s3 import S3Backend, partitions
 from presign.s3.environment import read_environment
 from presign.s3.partitions import endpoint_of, is_region
 from presign.s3.session import build_client, new_session
@@ -195,3 +195,12 @@ def test_the_settings_show_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "AKIAEXAMPLE" in shown
     assert "a secret" not in shown
     assert "a token" not in shown
+
+
+def test_botocore_itself_is_asked_for_its_partitions_if_they_are_in_no_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = {region: endpoint_of(region) for region in REGIONS}
+    partitions._partitions.cache_clear()
+    monkeypatch.setattr(partitions, "find_spec", lambda name: None)
+    assert {region: endpoint_of(region) for region in REGIONS} == expected
+    monkeypatch.undo()
+    partitions._partitions.cache_clear()
