@@ -77,7 +77,7 @@ class Target:
 class Column:
     """A column of figures: the median times ``scale``, or the ratio to the implementation ``than`` of the same case.
 
-    A cell is empty if ``than`` was not measured.
+    A cell is empty if the figure or ``than`` was not measured.
     """
 
     heading: str
@@ -211,6 +211,8 @@ def _verdict(target: Target, results: Iterable[Result]) -> dict[str, object]:
 
 
 def _cell(column: Column, result: Result, by_name: Mapping[str, Result]) -> str:
+    if column.figure not in result.figures:
+        return ""
     if column.than is not None:
         other = by_name.get(column.than)
         return "" if other is None else number(result.ratio(other, column.figure))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect as introspection
 import os
+import threading
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
@@ -76,6 +77,7 @@ T = TypeVar("T")
 _DEFAULT_NAME = "uploads"
 _NO_OPTIONS = UploadOptions()
 _MINUTE_SECONDS = 60
+_PREPARATION_DELAY_SECONDS = 0.1
 
 
 def _utc_now() -> datetime:
@@ -149,6 +151,7 @@ class Presigner:
         self._completion_window = completion_window
         self._clock = clock
         self._new_id = new_id
+        self._is_prepared = False
         self._completing = ExclusiveKeys()
         self._hashed = RecentItems()
 
@@ -376,6 +379,37 @@ class Presigner:
         uploads. Raises ConfigurationError, with the setting and the remedy, and StorageUnavailable.
         """
         self.backend.check(lifetime=self.policy.expires_in)
+
+    def prepare(self) -> None:
+        """Load what the first completion needs, so that it takes no longer than the later ones.
+
+        Call this when a worker starts, if uploads are completed there. Nothing is sent to the storage, but an identity
+        may get a token. What fails here fails again at the completion, so it is only logged.
+        """
+        # Completion compares the first bytes with them.
+        from presign import content  # noqa: F401
+
+        # Not every backend has something to load.
+        prepare = getattr(self.backend, "prepare", None)
+        if prepare is None:
+            return
+        try:
+            prepare()
+        except PresignError as error:
+            # No ticket needs logging, which takes long to import.
+            import logging
+
+            logging.getLogger("presign").warning("the first completion could not be prepared: %s", error.detail)
+
+    def prepare_in_background(self) -> None:
+        """Call ``prepare`` in a thread, if this is the first call. The web adapters do so with the first ticket."""
+        if self._is_prepared:
+            return
+        self._is_prepared = True
+        # The ticket that is being issued comes first.
+        timer = threading.Timer(_PREPARATION_DELAY_SECONDS, self.prepare)
+        timer.daemon = True
+        timer.start()
 
     def sign_download(self, key: str, *, expires_in: timedelta, content_disposition: str | None = None) -> str:
         """Return a URL that reads one private object for ``expires_in``.

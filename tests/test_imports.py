@@ -57,7 +57,7 @@ SDKS = {
     "flask": {"flask"},
     "werkzeug": {"flask"},
     "click": {"cli", "doctor", "flask", "uploading"},
-    "urllib3": {"doctor", "uploading", "gcs"},
+    "urllib3": {"backends", "doctor", "uploading"},
     "django": {"django"},
     "asgiref": {"django"},
     "storages": set[str](),

@@ -12,6 +12,7 @@ from urllib.parse import unquote
 from presign.azure.account import Account, read_account, read_verifier
 from presign.azure.container_signer import ContainerSigner, Permission, RequestHeaders
 from presign.azure.delegation_key import SigningKey, keep_signing_key
+from presign.azure.headers import HEADERS
 from presign.azure.parts import AzureParts
 from presign.azure.publish_options import MAX_ONE_COPY_BYTES, check_publish_options
 from presign.backends.addresses import read_address
@@ -21,7 +22,6 @@ from presign.backends.failures import MAX_CLOCK_SKEW
 from presign.backends.knowledge import LearnedSource, read_knowledge
 from presign.backends.lazy_client import LazyClient
 from presign.backends.lazy_store import LazyStore
-from presign.backends.object_headers import HeaderNames
 from presign.errors import ConfigurationError
 from presign.keys import check_prefix
 from presign.messages import Grant, Rule
@@ -36,12 +36,6 @@ if TYPE_CHECKING:
     from presign.backends.diagnosis import Diagnosis
 
 _CONTAINER = re.compile(r"(?=.{3,63}\Z)[a-z0-9]+(?:-[a-z0-9]+)*|\$root|\$web", re.ASCII)
-_HEADERS = HeaderNames(
-    metadata_prefix="x-ms-meta-",
-    content_disposition="x-ms-blob-content-disposition",
-    cache_control="x-ms-blob-cache-control",
-)
-_SNAPSHOT = "x-ms-snapshot"
 # The service reads the pending blob with this signature while it copies.
 _COPY_SIGNATURE_LIFETIME = timedelta(minutes=15)
 _UNBOUND_RULES = frozenset({Rule.CREATE_ONLY})
@@ -219,7 +213,7 @@ class AzureBackend:
             "x-ms-blob-type": "BlockBlob",
             "Content-Type": grant.content_type,
             "x-ms-blob-content-type": grant.content_type,
-            **_HEADERS.of_object(grant),
+            **HEADERS.of_object(grant),
         }
         if grant.create_only:
             # Azure does not need this header. Azurite looks for the blob long before it writes it, so without the
@@ -277,12 +271,25 @@ class AzureBackend:
             # Imported here for the reason that _open_containers gives.
             from presign.azure.client import build_client
             from presign.azure.container import BlobContainer
+            from presign.azure.requests import BlobRequests
 
-            client = LazyClient(lambda: build_client(self._account, api_version=self._version))
-            BlobContainer(account=self._account, container=self._pending_container, client=client).properties(lifetime)
+            BlobContainer(
+                account=self._account,
+                container=self._pending_container,
+                client=LazyClient(lambda: build_client(self._account, api_version=self._version)),
+                requests=BlobRequests(self._account, api_version=self._version),
+            ).properties(lifetime)
+
+    def prepare(self) -> None:
+        """Load what the first completion needs; see Presigner.prepare. Raises StorageUnavailable without a token."""
+        from presign.azure import publication  # noqa: F401
+
+        self._objects.prepare()
 
     def head(self, key: str, *, first_bytes: int = 0) -> ObjectHead | None:
         """Return what Get Blob Properties says; None for 404, and if the identity may not read.
+
+        With ``first_bytes``, Get Blob is asked instead, which does not return the tier; see unexpected_attributes.
 
         ``unexpected_headers`` has what a client can do with a ticket besides a plain upload: a page or append blob, a
         copy from elsewhere, an access tier, tags, a language, a legal hold, an immutability policy. A blob under a
@@ -308,14 +315,14 @@ class AzureBackend:
         return self._objects.list_objects(prefix)
 
     def unexpected_attributes(self, grant: Grant) -> Mapping[str, str]:
-        """Return a snapshot that the client has made of its upload; ``head`` does not show snapshots.
+        """Return a snapshot that the client has made of its upload, and the access tier that it has chosen.
 
-        This sends one List Blobs for each completion. A snapshot has the blob's own bytes, because no ticket permits
-        overwriting, and ``delete`` deletes it with the blob.
+        This sends one List Blobs for each completion, because ``head`` shows no snapshots, and no tier with the first
+        bytes. A snapshot has the blob's own bytes, because no ticket permits overwriting, and ``delete`` deletes it
+        with the blob.
         """
         container = self._objects if grant.pending_key is None else self._pending
-        snapshot = container.find_snapshot(grant.upload_key)
-        return {} if snapshot is None else {_SNAPSHOT: snapshot}
+        return container.unexpected_attributes(grant.upload_key)
 
     def publish(self, grant: Grant, head: ObjectHead, *, report_copied: ReportBytes = ignore_bytes) -> ObjectHead:
         """Copy the pending blob with one Put Blob From URL, and above 5,000 MiB in blocks.
@@ -414,11 +421,14 @@ def _open_containers(
     # The SDK takes longer to import than everything else that a ticket needs, and an account key signs without it.
     from presign.azure.client import CALLS_VERSION, build_client
     from presign.azure.container import BlobContainer
+    from presign.azure.requests import BlobRequests
 
-    client = LazyClient(lambda: build_client(account, api_version=max(version, CALLS_VERSION)))
+    api_version = max(version, CALLS_VERSION)
+    client = LazyClient(lambda: build_client(account, api_version=api_version))
+    requests = BlobRequests(account, api_version=api_version)
     return (
-        BlobContainer(account=account, container=container, client=client),
-        BlobContainer(account=account, container=pending_container, client=client),
+        BlobContainer(account=account, container=container, client=client, requests=requests),
+        BlobContainer(account=account, container=pending_container, client=client, requests=requests),
     )
 
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from azure.core.exceptions import AzureError, ServiceRequestTimeoutError, ServiceResponseTimeoutError
-from azure.core.pipeline import PipelineRequest, PipelineResponse
-from azure.storage.blob import BlobServiceClient, LinearRetry
 
 from presign.azure.account import Account
+
+if TYPE_CHECKING:
+    from azure.core.pipeline import PipelineRequest, PipelineResponse
+    from azure.storage.blob import BlobServiceClient, LinearRetry
 
 CONNECT_TIMEOUT_SECONDS = 5
 READ_TIMEOUT_SECONDS = 10
@@ -26,31 +26,17 @@ def build_client(account: Account, *, api_version: str) -> BlobServiceClient:
     An attempt fails if connecting takes CONNECT_TIMEOUT_SECONDS, or if the storage sends nothing for
     READ_TIMEOUT_SECONDS. An attempt that fails for another reason is repeated once.
     """
+    # No completion needs the SDK, which takes long to import.
+    from azure.storage.blob import BlobServiceClient
+
     return BlobServiceClient(
         account.url,
         credential=account.credential,
         api_version=api_version,
         connection_timeout=CONNECT_TIMEOUT_SECONDS,
         read_timeout=READ_TIMEOUT_SECONDS,
-        retry_policy=_RetryUnlessTimedOut(
-            backoff=RETRY_DELAY_SECONDS, random_jitter_range=RETRY_DELAY_SECONDS, retry_total=RETRIES
-        ),
+        retry_policy=_retry_policy(),
     )
-
-
-def refuse_late_responses() -> Callable[[object], None]:
-    """Return a ``raw_response_hook`` that refuses a response which begins after READ_TIMEOUT_SECONDS.
-
-    If a body stalls, the SDK requests it up to three times, whatever the retry policy says. With this hook, the call
-    fails when the storage answers the second request.
-    """
-    deadline = time.monotonic() + READ_TIMEOUT_SECONDS
-
-    def refuse_if_late(_: object) -> None:
-        if time.monotonic() > deadline:
-            raise ServiceResponseTimeoutError("the response began too late")
-
-    return refuse_if_late
 
 
 def error_code(error: AzureError) -> str:
@@ -62,17 +48,24 @@ def error_code(error: AzureError) -> str:
     return str(getattr(code, "value", code) or type(error).__name__)
 
 
-class _RetryUnlessTimedOut(LinearRetry):
-    """Repeat a failed request, but not one that timed out: that would only double the time that the caller waits."""
+def _retry_policy() -> LinearRetry:
+    from azure.storage.blob import LinearRetry
 
-    def increment(
-        self,
-        settings: dict[str, Any],
-        request: PipelineRequest[Any],
-        response: PipelineResponse[Any, Any] | None = None,
-        error: AzureError | None = None,
-    ) -> bool:
-        """Say whether to repeat the request that ended with ``response`` or ``error``."""
-        if isinstance(error, ServiceRequestTimeoutError | ServiceResponseTimeoutError):
-            return False
-        return super().increment(settings, request, response, error)
+    class RetryUnlessTimedOut(LinearRetry):
+        """Repeat a failed request, but not one that timed out: that would double the time that the caller waits."""
+
+        def increment(
+            self,
+            settings: dict[str, Any],
+            request: PipelineRequest[Any],
+            response: PipelineResponse[Any, Any] | None = None,
+            error: AzureError | None = None,
+        ) -> bool:
+            """Say whether to repeat the request that ended with ``response`` or ``error``."""
+            if isinstance(error, ServiceRequestTimeoutError | ServiceResponseTimeoutError):
+                return False
+            return super().increment(settings, request, response, error)
+
+    return RetryUnlessTimedOut(
+        backoff=RETRY_DELAY_SECONDS, random_jitter_range=RETRY_DELAY_SECONDS, retry_total=RETRIES
+    )

@@ -2,28 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import html
+import re
+from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta, timezone
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from azure.core import MatchConditions
 from azure.core.exceptions import AzureError, HttpResponseError, ResourceNotFoundError
-from azure.storage.blob import (
-    BlobClient,
-    BlobLeaseClient,
-    BlobProperties,
-    BlobServiceClient,
-    BlobType,
-    ContainerProperties,
-)
 
 from presign.azure.account import Account
-from presign.azure.client import error_code, refuse_late_responses
+from presign.azure.client import error_code
 from presign.azure.failures import call_failed, explain_failure, lacks_permission
+from presign.azure.headers import HEADERS
+from presign.azure.requests import BlobRequests, Query
 from presign.backends.backend import ListedObject, ObjectChanged, ObjectHead
+from presign.backends.connections import Answer
 from presign.backends.failures import MAX_CLOCK_SKEW, check_clock, storage_failed
 from presign.backends.lazy_client import LazyClient
 from presign.errors import StorageUnavailable
+
+if TYPE_CHECKING:
+    from azure.storage.blob import BlobClient, BlobServiceClient, ContainerProperties
 
 ENDED_SUFFIX = ".ended"
 """What the name of a pending blob has at its end if it is the mark of an ended upload in parts."""
@@ -31,29 +31,71 @@ ENDED_SUFFIX = ".ended"
 BLOB_EXISTS_CODES = frozenset({"BlobAlreadyExists", "InvalidBlobType"})
 """The codes if there is a blob already. The second one: a client has put a page blob or an append blob there."""
 
+_CONFLICT = 409
 _PRECONDITION_FAILED = 412
+_RANGE_NOT_SATISFIABLE = 416
 _LEASED = "LeaseIdMissing"
+_SNAPSHOT = "x-ms-snapshot"
+_ACCESS_TIER = "x-ms-access-tier"
+_BLOCK_BLOB = "BlockBlob"
 _ARCHIVE_TIER = "Archive"
 # The tiers that a client may choose. Premium accounts report tiers of their own, which nobody chooses.
 _CHOSEN_TIERS = frozenset({"Hot", "Cool", "Cold", _ARCHIVE_TIER, "Smart"})
 # Get Blob Properties answers with status 409 and one of these codes if only the uploader has the blob's key.
 _UNREADABLE_CODES = frozenset({"BlobUsesCustomerSpecifiedEncryption", "BlobCustomerSpecifiedEncryptionMismatch"})
+_LISTED_BLOB = re.compile(r"<Blob>.*?<Name>([^<]*)</Name>(.*?)</Blob>", re.DOTALL)
+_LISTED_VALUE = re.compile(r"<(\w+)>([^<]+)</")
+_END_OF_LISTING = "</EnumerationResults>"
 
 
 class BlobContainer:
-    """The blobs of one container: an ObjectStore. ``account`` authenticates the requests that ``client`` sends."""
+    """The blobs of one container: an ObjectStore.
 
-    def __init__(self, *, account: Account, container: str, client: LazyClient[BlobServiceClient]) -> None:
+    ``account`` authenticates the requests. ``requests`` sends those of a completion, and ``client``, the SDK's, sends
+    the others.
+    """
+
+    def __init__(
+        self,
+        *,
+        account: Account,
+        container: str,
+        client: LazyClient[BlobServiceClient],
+        requests: BlobRequests,
+    ) -> None:
         self.account = account
         self.container = container
         self._client = client
+        self._requests = requests
 
     def __repr__(self) -> str:
         return f"BlobContainer(account_url={self.account.url!r}, container={self.container!r})"
 
+    def send(
+        self,
+        method: str,
+        key: str,
+        headers: Mapping[str, str],
+        *,
+        query: Query = (),
+        body: bytes = b"",
+        read_seconds: float | None = None,
+    ) -> Answer:
+        """Return the answer to a request for one blob; raises AzureError. See BlobRequests.send."""
+        return self._requests.send(
+            method, self.container, key, query=query, headers=headers, body=body, read_seconds=read_seconds
+        )
+
     def blob(self, key: str) -> BlobClient:
         """Return the SDK's client for one blob."""
         return self._client.get().get_blob_client(self.container, key)
+
+    def prepare(self) -> None:
+        """Load what the first request needs; an identity gets a token. Raises StorageUnavailable."""
+        try:
+            self._requests.prepare()
+        except AzureError as error:
+            raise self.failed("the request for a token", error) from None
 
     def failed(self, call: str, error: Exception) -> StorageUnavailable:
         """Return the error to raise after ``call`` failed."""
@@ -89,9 +131,23 @@ class BlobContainer:
         return properties
 
     def head(self, key: str, *, first_bytes: int = 0) -> ObjectHead | None:
-        """Return what Get Blob Properties says; None for 404, and if the identity may not read."""
+        """Return what Get Blob Properties says; None for 404, and if the identity may not read.
+
+        With ``first_bytes``, return what Get Blob says, which returns no access tier.
+        """
+        if first_bytes:
+            try:
+                return self._head_and_bytes(key, first_bytes)
+            except ResourceNotFoundError:
+                return None
+            except HttpResponseError as error:
+                # Get Blob returns nothing of a blob that is empty, or in the archive tier, or under a client's key.
+                if error.status_code not in {_CONFLICT, _RANGE_NOT_SATISFIABLE} and not lacks_permission(error):
+                    raise self.failed("Get Blob", error) from None
+            except AzureError as error:
+                raise self.failed("Get Blob", error) from None
         try:
-            properties = self.blob(key).get_blob_properties()
+            headers = self.send("HEAD", key, {}).headers
         except ResourceNotFoundError:
             return None
         except AzureError as error:
@@ -100,27 +156,22 @@ class BlobContainer:
             if error_code(error) in _UNREADABLE_CODES:
                 return self._unreadable_head(key)
             raise self.failed("Get Blob Properties", error) from None
-        if properties.size is None or not properties.etag:
-            raise self.incomplete("Get Blob Properties")
-        return _object_head(properties)
+        return self._described(headers, "Get Blob Properties")
 
     def read(self, key: str, *, offset: int, length: int, etag: str, version: str | None = None) -> bytes:
         """Return a range of the blob's bytes; raises ObjectChanged if the blob was replaced or deleted meanwhile."""
+        headers = {"if-match": f'"{etag}"', "x-ms-range": f"bytes={offset}-{offset + length - 1}"}
         try:
-            stream = self.blob(key).download_blob(
-                offset,
-                length,
-                **if_match(etag),
-                max_concurrency=1,
-                raw_response_hook=refuse_late_responses(),
-            )
-            content: bytes = stream.readall()
-        except (AzureError, ValueError) as error:
-            # The SDK raises ValueError for an answer that broke off before its Content-Range header.
+            answer = self.send("GET", key, headers)
+        except AzureError as error:
             if isinstance(error, ResourceNotFoundError) or is_precondition_failure(error):
                 raise self.changed(key) from None
+            if isinstance(error, HttpResponseError) and error.status_code == _RANGE_NOT_SATISFIABLE:
+                return self._nothing_behind_the_end(key, etag)
             raise self.failed("Get Blob", error) from None
-        return content
+        if not answer.headers.get("content-range", "").startswith(f"bytes {offset}-"):
+            raise self.incomplete("Get Blob")
+        return answer.content
 
     def delete(self, key: str, *, head: ObjectHead | ListedObject | None = None) -> None:
         """Delete the blob and its snapshots: a client that may create a blob may also make snapshots of it.
@@ -132,9 +183,8 @@ class BlobContainer:
         account with soft delete keeps everything for a while.
         """
         version = self._version(key, head)
-        condition = {} if head is None else if_match(head.etag)
         try:
-            self._delete_blob(self.blob(key), condition)
+            self._delete_blob(key, None if head is None else head.etag)
         except ResourceNotFoundError:
             # An earlier call may have been interrupted after this step: the version must still go.
             pass
@@ -145,14 +195,18 @@ class BlobContainer:
         if version is not None:
             self._delete_version(key, version)
 
-    def _delete_blob(self, blob: BlobClient, condition: dict[str, Any]) -> None:
+    def _delete_blob(self, key: str, etag: str | None) -> None:
+        headers = {"x-ms-delete-snapshots": "include", **({} if etag is None else {"if-match": f'"{etag}"'})}
         try:
-            blob.delete_blob(delete_snapshots="include", **condition)
+            self.send("DELETE", key, headers)
         except HttpResponseError as error:
             if error_code(error) != _LEASED:
                 raise
-            BlobLeaseClient(blob).break_lease(lease_break_period=0)
-            blob.delete_blob(delete_snapshots="include", **condition)
+            # No completion needs the SDK, which takes long to import, unless a client has leased the blob.
+            from azure.storage.blob import BlobLeaseClient
+
+            BlobLeaseClient(self.blob(key)).break_lease(lease_break_period=0)
+            self.send("DELETE", key, headers)
 
     def list_objects(self, prefix: str) -> Iterator[ListedObject]:
         """Return the blobs whose names begin with ``prefix``, without snapshots and previous versions.
@@ -196,19 +250,34 @@ class BlobContainer:
         """Say whether ``mark_ended`` was called for ``key``, and no sweep has deleted the mark since."""
         return self.head(f"{key}{ENDED_SUFFIX}") is not None
 
-    def find_snapshot(self, key: str) -> str | None:
-        """Return the time of one snapshot of the blob, or None if it has none. One request."""
-        container = self._client.get().get_container_client(self.container)
-        try:
+    def unexpected_attributes(self, key: str) -> dict[str, str]:
+        """Return what only a listing shows: the time of a snapshot, and the access tier if the client has chosen it.
+
+        One request.
+        """
+        query = (
+            ("comp", "list"),
+            ("include", "snapshots"),
             # Two results are enough: the blob itself, and one snapshot.
-            pages = container.list_blobs(key, include=["snapshots"], results_per_page=2).by_page()
-            for blob in next(pages, ()):
-                if blob.name == key and blob.snapshot:
-                    return str(blob.snapshot)
-        except (AzureError, AttributeError) as error:
-            # The SDK raises AttributeError for an answer that broke off within its headers.
+            ("maxresults", "2"),
+            ("prefix", key),
+            ("restype", "container"),
+        )
+        try:
+            listing = self._requests.send("GET", self.container, query=query).text
+        except AzureError as error:
             raise self.failed("List Blobs", error) from None
-        return None
+        if _END_OF_LISTING not in listing:
+            raise self.incomplete("List Blobs")
+        unexpected: dict[str, str] = {}
+        for name, properties in _LISTED_BLOB.findall(listing):
+            if html.unescape(name) == key:
+                found = {name: html.unescape(value) for name, value in _LISTED_VALUE.findall(properties)}
+                tier = _chosen_tier(found.get("AccessTier"), is_inferred=found.get("AccessTierInferred") == "true")
+                for attribute, value in ((_SNAPSHOT, found.get("Snapshot")), (_ACCESS_TIER, tier)):
+                    if value:
+                        unexpected[attribute] = value
+        return unexpected
 
     def changed(self, key: str) -> ObjectChanged:
         """Return the error to raise if the blob is not the one that the caller expects."""
@@ -222,6 +291,27 @@ class BlobContainer:
             break
         return None
 
+    def _head_and_bytes(self, key: str, count: int) -> ObjectHead:
+        """Return what Get Blob says of the blob, with its first bytes; raises AzureError."""
+        answer = self.send("GET", key, {"x-ms-range": f"bytes=0-{count - 1}"})
+        # In the answer to a range, the blob's size follows the slash: bytes 0-1023/48213.
+        size = answer.headers.get("content-range", "").rpartition("/")[2]
+        headers = {**answer.headers, "content-length": size}
+        return self._described(headers, "Get Blob", first_bytes=answer.content[:count])
+
+    def _described(self, headers: Mapping[str, str], call: str, first_bytes: bytes | None = None) -> ObjectHead:
+        try:
+            return _object_head(headers, first_bytes)
+        except (KeyError, ValueError):
+            raise self.incomplete(call) from None
+
+    def _nothing_behind_the_end(self, key: str, etag: str) -> bytes:
+        # Nobody says whether the service compares the ETag first.
+        head = self.head(key)
+        if head is None or head.etag != etag:
+            raise self.changed(key)
+        return b""
+
     def _version(self, key: str, head: ObjectHead | ListedObject | None) -> str | None:
         if isinstance(head, ListedObject) and head.version is None:
             # Only a listing with all previous versions would say which one is the current one.
@@ -232,7 +322,7 @@ class BlobContainer:
     def _delete_version(self, key: str, version: str) -> None:
         # Delete Blob without a version only makes the current version a previous one, which keeps its bytes.
         try:
-            self.blob(key).delete_blob(version_id=version)
+            self.send("DELETE", key, {}, query=[("versionid", version)])
         except ResourceNotFoundError:
             return
         except AzureError as error:
@@ -249,43 +339,45 @@ def is_precondition_failure(error: Exception) -> bool:
     return isinstance(error, HttpResponseError) and error.status_code == _PRECONDITION_FAILED
 
 
-def _object_head(properties: BlobProperties) -> ObjectHead:
-    headers = properties.content_settings
+def _object_head(headers: Mapping[str, str], first_bytes: bytes | None) -> ObjectHead:
+    """Return what the headers of an answer say. Raises KeyError and ValueError if some are missing."""
     return ObjectHead(
-        size=properties.size,
-        content_type=headers.content_type or "",
-        etag=_plain_etag(properties.etag),
-        version=properties.version_id,
+        size=int(headers["content-length"]),
+        content_type=headers.get("content-type", ""),
+        etag=_plain_etag(headers["etag"]),
+        version=headers.get("x-ms-version-id"),
         # Azure stores no SHA-256. It stores an MD5, but the client may choose its value.
         sha256=None,
-        content_disposition=headers.content_disposition or None,
-        cache_control=headers.cache_control or None,
-        content_encoding=headers.content_encoding or None,
-        metadata={name.lower(): value for name, value in (properties.metadata or {}).items()},
-        unexpected_headers=_unexpected_headers(properties),
+        content_disposition=headers.get("content-disposition") or None,
+        cache_control=headers.get("cache-control") or None,
+        content_encoding=headers.get("content-encoding") or None,
+        metadata=HEADERS.metadata(headers),
+        unexpected_headers=_unexpected_headers(headers),
+        first_bytes=first_bytes,
     )
 
 
-def _unexpected_headers(properties: BlobProperties) -> dict[str, str]:
+def _unexpected_headers(headers: Mapping[str, str]) -> dict[str, str]:
     """Return what no ticket gives to a blob, although its signature permits it."""
-    is_block_blob = properties.blob_type in {None, BlobType.BLOCKBLOB}
-    unexpected: dict[str, Any] = {
-        "content-language": properties.content_settings.content_language,
-        "x-ms-blob-type": None if is_block_blob else BlobType(properties.blob_type).value,
-        "x-ms-access-tier": _chosen_tier(properties),
-        "x-ms-tag-count": properties.tag_count,
+    blob_type = headers.get("x-ms-blob-type")
+    unexpected = {
+        "content-language": headers.get("content-language"),
+        "x-ms-blob-type": None if blob_type in {None, _BLOCK_BLOB} else blob_type,
+        _ACCESS_TIER: _chosen_tier(
+            headers.get(_ACCESS_TIER), is_inferred=headers.get("x-ms-access-tier-inferred") == "true"
+        ),
+        "x-ms-tag-count": headers.get("x-ms-tag-count", "").lstrip("0"),
         # A copy from elsewhere. While an asynchronous copy runs, the blob's bytes still change.
-        "x-ms-copy-status": properties.copy.status,
-        "x-ms-legal-hold": "true" if properties.has_legal_hold else None,
-        "x-ms-immutability-policy-until-date": properties.immutability_policy.expiry_time,
+        "x-ms-copy-status": headers.get("x-ms-copy-status"),
+        "x-ms-legal-hold": headers.get("x-ms-legal-hold", "false").replace("false", ""),
+        "x-ms-immutability-policy-until-date": headers.get("x-ms-immutability-policy-until-date"),
     }
-    return {name: str(value) for name, value in unexpected.items() if value}
+    return {name: value for name, value in unexpected.items() if value}
 
 
-def _chosen_tier(properties: BlobProperties) -> str | None:
+def _chosen_tier(tier: str | None, *, is_inferred: bool) -> str | None:
     """Return the access tier if the client has chosen it, or if it makes the blob unreadable."""
-    tier = str(properties.blob_tier or "")
-    is_default = properties.blob_tier_inferred or tier not in _CHOSEN_TIERS
+    is_default = is_inferred or tier not in _CHOSEN_TIERS
     return tier if tier == _ARCHIVE_TIER or not is_default else None
 
 

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
-from collections.abc import Callable
-from typing import Any, NoReturn
+from collections.abc import Callable, Mapping
+from typing import NoReturn
 
-from azure.core import MatchConditions
 from azure.core.exceptions import AzureError, HttpResponseError
-from azure.storage.blob import BlobBlock, ContentSettings, StandardBlobTier
 
 from presign.azure import client
 from presign.azure.client import error_code
 from presign.azure.container import BlobContainer, is_precondition_failure
+from presign.azure.headers import HEADERS
 from presign.azure.publish_options import MAX_ONE_COPY_BYTES
 from presign.backends.backend import AlreadyPublished, ObjectHead
 from presign.messages import Grant
 from presign.progress import ReportBytes
+from presign.signing.quoting import quote_value
 
 _MIB = 1024 * 1024
 BLOCK_BYTES = 1000 * _MIB
@@ -26,7 +27,7 @@ MIN_COPIED_BYTES_PER_SECOND = 10 * _MIB
 
 _NOT_FOUND = 404
 _NOT_IMPLEMENTED = 501
-_NEVER_OVERWRITE: dict[str, Any] = {"match_condition": MatchConditions.IfMissing}
+_NEVER_OVERWRITE = {"if-none-match": "*"}
 
 
 class Publication:
@@ -52,7 +53,6 @@ class Publication:
         self._target = target
         self._sign_source = sign_source
         self._report_copied = report_copied
-        self._blob = target.blob(grant.key)
         self._source_etag = f'"{head.etag}"'
 
     def run(self) -> ObjectHead:
@@ -68,74 +68,72 @@ class Publication:
             self._fail("Put Blob From URL", error)
 
     def _copy(self) -> ObjectHead:
-        answer = self._blob.upload_blob_from_url(
-            self._sign_source(),
+        headers = {
+            "x-ms-blob-type": "BlockBlob",
+            "x-ms-copy-source": self._sign_source(),
             # Tags are copied only if a request asks for it, and this one does not.
-            include_source_blob_properties=False,
-            source_etag=self._source_etag,
-            source_match_condition=MatchConditions.IfNotModified,
-            read_timeout=_copy_seconds(self._head.size),
+            "x-ms-copy-source-blob-properties": "false",
+            "x-ms-source-if-match": self._source_etag,
             **self._attributes(),
             **_NEVER_OVERWRITE,
-        )
-        return self._copied_head(answer)
+        }
+        answer = self._target.send("PUT", self._grant.key, headers, read_seconds=_copy_seconds(self._head.size))
+        return self._copied_head(answer.headers)
 
     def _copy_in_blocks(self) -> ObjectHead:
         # Another call may stage blocks of another pending blob at the same time. The identifiers contain a digest of
         # the source's ETag, so this call commits only its own. All identifiers of a blob must have the same length.
         name = hashlib.sha256(self._head.etag.encode()).hexdigest()[:16]
-        blocks: list[BlobBlock] = []
+        blocks: list[str] = []
         try:
             # At least one block: it checks the source's ETag even if the blob is empty.
             for offset in range(0, max(self._head.size, 1), BLOCK_BYTES):
                 block_id = f"{name}-{len(blocks):05}"
                 self._stage(block_id, offset)
-                blocks.append(BlobBlock(block_id))
+                blocks.append(block_id)
                 self._report_copied(min(offset + BLOCK_BYTES, self._head.size), self._head.size)
         except AzureError as error:
             self._fail("Put Block From URL", error)
+        identifiers = "".join([f"<Latest>{_encoded(block_id)}</Latest>" for block_id in blocks])
+        body = f'<?xml version="1.0" encoding="utf-8"?><BlockList>{identifiers}</BlockList>'
+        headers = {"content-type": "application/xml", **self._attributes(), **_NEVER_OVERWRITE}
         try:
-            answer = self._blob.commit_block_list(blocks, **self._attributes(), **_NEVER_OVERWRITE)
+            answer = self._target.send(
+                "PUT", self._grant.key, headers, query=[("comp", "blocklist")], body=body.encode()
+            )
         except AzureError as error:
             self._fail("Put Block List", error)
-        return self._copied_head(answer)
+        return self._copied_head(answer.headers)
 
     def _stage(self, block_id: str, offset: int) -> None:
         length = min(BLOCK_BYTES, self._head.size - offset)
-        self._blob.stage_block_from_url(
-            block_id,
-            self._sign_source(),
+        headers = {"x-ms-copy-source": self._sign_source(), "x-ms-source-if-match": self._source_etag}
+        if length:
             # An empty blob has no range.
-            source_offset=offset if length else None,
-            source_length=length or None,
-            # The SDK has no argument for the conditions of this request.
-            headers={"x-ms-source-if-match": self._source_etag},
-            read_timeout=_copy_seconds(length),
-        )
+            headers["x-ms-source-range"] = f"bytes={offset}-{offset + length - 1}"
+        query = [("comp", "block"), ("blockid", _encoded(block_id))]
+        self._target.send("PUT", self._grant.key, headers, query=query, read_seconds=_copy_seconds(length))
 
-    def _attributes(self) -> dict[str, Any]:
+    def _attributes(self) -> dict[str, str]:
         grant = self._grant
-        return {
-            "content_settings": ContentSettings(
-                content_type=grant.content_type,
-                content_disposition=grant.content_disposition,
-                cache_control=grant.cache_control,
-            ),
-            "metadata": dict(grant.metadata),
-            "tags": dict(grant.tags) or None,
-            "standard_blob_tier": None if grant.storage_class is None else StandardBlobTier(grant.storage_class),
-        }
+        headers = {"x-ms-blob-content-type": grant.content_type, **HEADERS.of_object(grant)}
+        if grant.tags:
+            pairs = [f"{quote_value(name)}={quote_value(value)}" for name, value in grant.tags.items()]
+            headers["x-ms-tags"] = "&".join(pairs)
+        if grant.storage_class is not None:
+            headers["x-ms-access-tier"] = grant.storage_class
+        return headers
 
-    def _copied_head(self, answer: dict[str, Any]) -> ObjectHead:
+    def _copied_head(self, headers: Mapping[str, str]) -> ObjectHead:
         grant = self._grant
-        etag = answer.get("etag")
+        etag = headers.get("etag")
         if not etag:
             raise self._target.incomplete("Put Blob From URL")
         return ObjectHead(
             size=self._head.size,
             content_type=grant.content_type,
-            etag=str(etag).strip('"'),
-            version=answer.get("version_id"),
+            etag=etag.strip('"'),
+            version=headers.get("x-ms-version-id"),
             content_disposition=grant.content_disposition,
             cache_control=grant.cache_control,
             metadata=dict(grant.metadata),
@@ -159,3 +157,7 @@ class Publication:
 def _copy_seconds(size: int) -> float:
     """Return how many seconds to wait for the answer to a copy of ``size`` bytes; it comes after the last byte."""
     return client.READ_TIMEOUT_SECONDS + size / MIN_COPIED_BYTES_PER_SECOND
+
+
+def _encoded(block_id: str) -> str:
+    return base64.b64encode(block_id.encode()).decode()

@@ -135,6 +135,7 @@ for _view in (upload, complete, sign_parts, list_parts, abort, companion):
 
 def _upload(alias: str, body: bytes, owner: str | None) -> _Work:
     presigner, upload_request = get_presigner(alias), UploadRequest.from_json(body)
+    presigner.prepare_in_background()
     waits_for_service = presigner.backend.signing_does_io or not presigner.issuing_does_io(upload_request)
     return _Work(
         lambda _: presigner.issue(upload_request, owner=owner).to_json(),

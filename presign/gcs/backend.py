@@ -312,6 +312,13 @@ class GCSBackend:
         for setting, bucket in buckets.items():
             self._check_bucket(bucket, setting, lifetime)
 
+    def prepare(self) -> None:
+        """Load what the first completion needs, and get a token; see Presigner.prepare.
+
+        Raises ConfigurationError without credentials, and StorageUnavailable without a token.
+        """
+        self._calls.get().json_api.prepare()
+
     def head(self, key: str, *, first_bytes: int = 0) -> ObjectHead | None:
         """Return the object's description, without first bytes.
 

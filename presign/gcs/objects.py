@@ -5,15 +5,18 @@ Source: "Objects" and "Customer-supplied encryption keys", Cloud Storage documen
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from google.api_core.exceptions import GoogleAPICallError, NotFound, PreconditionFailed
-from urllib3.exceptions import HTTPError
 
 from presign.backends.backend import ListedObject, ObjectChanged, ObjectHead
-from presign.gcs.json_api import FAILURES, TIMEOUTS, JsonApi, failed
+from presign.backends.failures import storage_failed
+from presign.errors import StorageUnavailable
+from presign.gcs.json_api import FAILURES, TIMEOUTS, JsonApi, failed, object_path
 
+_PARTIAL_CONTENT = 206
 _LISTED_FIELDS = "items(name,etag,generation,timeCreated),nextPageToken"
 
 
@@ -29,27 +32,44 @@ class GcsObjects:
 
         Returns None for 404, and for 403, which is the answer for a missing object if the credentials may not list.
         """
+        query = {"projection": "noAcl", "prettyPrint": "false"}
         try:
-            blob = self._api.call(lambda client: client.bucket(self.bucket).get_blob(key, timeout=TIMEOUTS, retry=None))
+            answer = self._api.send("GET", object_path(self.bucket, key), query)
         except FAILURES as error:
-            if isinstance(error, GoogleAPICallError) and error.code == 403:
+            if isinstance(error, GoogleAPICallError) and error.code in {403, 404}:
                 return None
             raise failed(self.bucket, "GET", error) from None
         try:
-            return None if blob is None else object_head(blob)
-        except AttributeError as error:
-            # The SDK has read no JSON, because the answer broke off within its headers.
-            raise failed(self.bucket, "GET", error) from None
+            return object_head(json.loads(answer.content))
+        except (AttributeError, KeyError, TypeError, ValueError):
+            raise self.incomplete("GET") from None
+
+    def incomplete(self, call: str) -> StorageUnavailable:
+        """Return the error to raise if the answer to ``call`` lacks what every answer has."""
+        return storage_failed(f"gs://{self.bucket}", call, "incomplete content")
 
     def read(self, key: str, *, offset: int, length: int, etag: str, version: str | None = None) -> bytes:
         """Return a range of the object's bytes; raises ObjectChanged if the object was replaced or deleted."""
-        last = offset + length - 1
+        headers = {
+            "If-Match": etag,
+            "Range": f"bytes={offset}-{offset + length - 1}",
+            # Without this, the storage decompresses what was stored with Content-Encoding: gzip.
+            "Accept-Encoding": "gzip",
+        }
         try:
-            return self._api.call(lambda client: _download(client.bucket(self.bucket).blob(key), offset, last, etag))
+            answer = self._api.send(
+                "GET",
+                object_path(self.bucket, key),
+                {"alt": "media"},
+                headers=headers,
+                # If the storage ignores the range, it returns the whole object.
+                max_bytes=offset + length,
+            )
         except (NotFound, PreconditionFailed):
             raise ObjectChanged(f"gs://{self.bucket}: the object was replaced while it was read") from None
         except FAILURES as error:
             raise failed(self.bucket, "GET", error) from None
+        return answer.content if answer.status == _PARTIAL_CONTENT else answer.content[offset : offset + length]
 
     def delete(self, key: str, *, head: ObjectHead | ListedObject | None = None) -> None:
         """Delete the object, or only the generation that ``head`` describes.
@@ -57,15 +77,12 @@ class GcsObjects:
         Without ``head``, a bucket with versions keeps the bytes as a noncurrent version. With it, the bytes are gone,
         unless the bucket has soft delete.
         """
-        generation = None if head is None else generation_of(head)
+        query: dict[str, str] = {}
+        if head is not None:
+            generation = str(generation_of(head))
+            query = {"generation": generation, "ifGenerationMatch": generation}
         try:
-            self._api.call(
-                lambda client: (
-                    client.bucket(self.bucket)
-                    .blob(key, generation=generation)
-                    .delete(if_generation_match=generation, timeout=TIMEOUTS, retry=None)
-                )
-            )
+            self._api.send("DELETE", object_path(self.bucket, key), query)
         except (NotFound, PreconditionFailed):
             return
         except FAILURES as error:
@@ -106,24 +123,24 @@ def generation_of(head: ObjectHead | ListedObject) -> int:
     return int(head.version or 0)
 
 
-def object_head(blob: Any) -> ObjectHead:
-    """Return the description of an object that the SDK has loaded."""
+def object_head(resource: Mapping[str, Any]) -> ObjectHead:
+    """Return the description of an object from its JSON; raises KeyError and ValueError if something is missing."""
     return ObjectHead(
-        size=blob.size,
-        content_type=blob.content_type or "",
-        etag=blob.etag,
-        version=str(blob.generation),
-        content_disposition=blob.content_disposition or None,
-        cache_control=blob.cache_control or None,
-        content_encoding=blob.content_encoding or None,
-        metadata={name.lower(): value for name, value in (blob.metadata or {}).items()},
-        unexpected_headers=_unexpected_headers(blob),
+        size=int(resource["size"]),
+        content_type=resource.get("contentType") or "",
+        etag=resource["etag"],
+        version=str(resource["generation"]),
+        content_disposition=resource.get("contentDisposition") or None,
+        cache_control=resource.get("cacheControl") or None,
+        content_encoding=resource.get("contentEncoding") or None,
+        metadata={name.lower(): value for name, value in (resource.get("metadata") or {}).items()},
+        unexpected_headers=_unexpected_headers(resource),
         # A customer-supplied key encrypts both checksums, too; without the key the API leaves them out.
-        readable=blob.crc32c is not None or blob.md5_hash is not None,
+        readable=resource.get("crc32c") is not None or resource.get("md5Hash") is not None,
     )
 
 
-def _unexpected_headers(blob: Any) -> dict[str, str]:
+def _unexpected_headers(resource: Mapping[str, Any]) -> dict[str, str]:
     """Return the attributes that no grant has.
 
     The storage class, the Cloud KMS key and an event-based hold are not among them: objects get them from the bucket's
@@ -131,25 +148,9 @@ def _unexpected_headers(blob: Any) -> dict[str, str]:
     ``x-goog-*`` header that is not signed, and a form field that the policy does not cover.
     """
     found = {
-        "content-language": blob.content_language,
-        "custom-time": blob.custom_time,
-        "temporary-hold": blob.temporary_hold,
-        "retention": blob.retention.mode,
+        "content-language": resource.get("contentLanguage"),
+        "custom-time": resource.get("customTime"),
+        "temporary-hold": resource.get("temporaryHold"),
+        "retention": (resource.get("retention") or {}).get("mode"),
     }
     return {name: str(value) for name, value in found.items() if value}
-
-
-def _download(blob: Any, first: int, last: int, etag: str) -> bytes:
-    try:
-        content: bytes = blob.download_as_bytes(
-            start=first, end=last, raw_download=True, if_etag_match=etag, checksum=None, timeout=TIMEOUTS, retry=None
-        )
-    except GoogleAPICallError as error:
-        # If a download is refused, the SDK leaves the connection open.
-        if error.response is not None:
-            error.response.close()
-        raise
-    except HTTPError as error:
-        # A raw download is read through urllib3, not through requests, which would raise an OSError if it breaks off.
-        raise ConnectionError(f"the download broke off ({type(error).__name__})") from None
-    return content

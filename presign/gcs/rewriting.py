@@ -5,6 +5,7 @@ Source: "Objects: rewrite" and "Request preconditions", Cloud Storage documentat
 
 from __future__ import annotations
 
+import json
 import time
 from typing import Any
 
@@ -12,7 +13,7 @@ from google.api_core.exceptions import NotFound, PreconditionFailed
 
 from presign.backends.backend import AlreadyPublished, ObjectChanged, ObjectHead
 from presign.errors import StorageUnavailable
-from presign.gcs.json_api import CONNECT_TIMEOUT_SECONDS, FAILURES, JsonApi, failed
+from presign.gcs.json_api import FAILURES, JsonApi, failed, object_path
 from presign.gcs.objects import GcsObjects, generation_of, object_head
 from presign.messages import Grant
 from presign.progress import ReportBytes, ignore_bytes
@@ -24,7 +25,7 @@ With the same location and storage class on both sides, Google copies no bytes, 
 """
 
 # One request that really copies bytes takes longer than other requests.
-_REWRITE_TIMEOUTS = (CONNECT_TIMEOUT_SECONDS, 60.0)
+_REWRITE_READ_SECONDS = 60.0
 
 
 class Rewriter:
@@ -58,52 +59,53 @@ class Rewriter:
             raise ObjectChanged(
                 f"gs://{self._source.bucket}: the pending object was replaced or deleted before its publication"
             ) from None
-        except (*FAILURES, TypeError) as error:
-            # The SDK raises TypeError for an answer that broke off within its headers.
+        except FAILURES as error:
             raise failed(self._destination.bucket, "REWRITE", error) from None
+        except (AttributeError, KeyError, TypeError, ValueError):
+            raise self._destination.incomplete("REWRITE") from None
 
     def _rewrite(self, grant: Grant, generation: int, report_copied: ReportBytes) -> Any:
+        """Return the JSON of the copy."""
         deadline = time.monotonic() + self._max_seconds
         token: str | None = None
         while True:
             # Google requires the same arguments with each token.
-            destination, token, copied, size = self._rewrite_once(grant, generation, token)
-            report_copied(copied, size)
+            answer = self._rewrite_once(grant, generation, token)
+            token = answer.get("rewriteToken")
+            report_copied(int(answer["totalBytesRewritten"]), int(answer["objectSize"]))
             if token is None:
-                return destination
+                return answer["resource"]
             if time.monotonic() > deadline:
                 raise StorageUnavailable(
                     f"gs://{self._destination.bucket} did not copy the object within {self._max_seconds:g} seconds; "
                     "keep the pending bucket in the same location and storage class, where a copy moves no bytes"
                 )
 
-    def _rewrite_once(self, grant: Grant, generation: int, token: str | None) -> tuple[Any, str | None, int, int]:
-        """Return the copy, the token of the next request, and how many bytes are copied, of how many."""
+    def _rewrite_once(self, grant: Grant, generation: int, token: str | None) -> Any:
+        """Return the JSON of the answer: what is copied already, and the copy or the token of the next request."""
+        source = object_path(self._source.bucket, grant.upload_key)
+        destination = object_path(self._destination.bucket, grant.key)
+        query = {"ifGenerationMatch": "0", "ifSourceGenerationMatch": str(generation)}
+        if token is not None:
+            query["rewriteToken"] = token
+        answer = self._api.send(
+            "POST",
+            f"{source}/rewriteTo{destination}",
+            query,
+            headers={"Content-Type": "application/json"},
+            body=json.dumps(_properties(grant)).encode(),
+            read_seconds=_REWRITE_READ_SECONDS,
+        )
+        return json.loads(answer.content)
 
-        def rewrite(client: Any) -> tuple[Any, str | None, int, int]:
-            destination = client.bucket(self._destination.bucket).blob(grant.key)
-            _set_properties(destination, grant)
-            next_token, copied, size = destination.rewrite(
-                client.bucket(self._source.bucket).blob(grant.upload_key),
-                token=token,
-                if_generation_match=0,
-                if_source_generation_match=generation,
-                timeout=_REWRITE_TIMEOUTS,
-                retry=None,
-            )
-            return destination, next_token, int(copied), int(size)
 
-        return self._api.call(rewrite)
-
-
-def _set_properties(destination: Any, grant: Grant) -> None:
-    """Set all properties of the copy: a rewrite that names properties copies none from its source."""
-    destination.content_type = grant.content_type
-    if grant.content_disposition is not None:
-        destination.content_disposition = grant.content_disposition
-    if grant.cache_control is not None:
-        destination.cache_control = grant.cache_control
-    if grant.metadata:
-        destination.metadata = dict(grant.metadata)
-    if grant.storage_class is not None:
-        destination.storage_class = grant.storage_class
+def _properties(grant: Grant) -> dict[str, object]:
+    """Return all properties of the copy: a rewrite that names properties copies none from its source."""
+    properties: dict[str, object] = {
+        "contentType": grant.content_type,
+        "contentDisposition": grant.content_disposition,
+        "cacheControl": grant.cache_control,
+        "metadata": dict(grant.metadata),
+        "storageClass": grant.storage_class,
+    }
+    return {name: value for name, value in properties.items() if value}

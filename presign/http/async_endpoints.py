@@ -108,6 +108,7 @@ class AsyncEndpoints:
         """Return what answers ``POST /upload``; it needs no thread, unless the ticket needs I/O."""
 
         async def upload(body: bytes, owner: str | None) -> bytes:
+            presigner.prepare_in_background()
             request = UploadRequest.from_json(body)
             if not presigner.issuing_does_io(request):
                 try:

@@ -39,6 +39,7 @@ def answer_upload(presigner: Presigner, body: bytes, owner: str | None) -> bytes
 
     This waits for the storage if ``Presigner.issuing_does_io``.
     """
+    presigner.prepare_in_background()
     return presigner.issue(UploadRequest.from_json(body), owner=owner).to_json()
 
 

@@ -339,12 +339,12 @@ class S3Backend:
         """
         answer = self._signer_requests.send("GET", "", {}, query="list-type=2&max-keys=1", conclusive=_EVERY_STATUS)
         if answer is not None:
-            text = answer.text if answer.status_code >= _REDIRECTS else ""
+            text = answer.text if answer.status >= _REDIRECTS else ""
             code, region = _ERROR_CODE.search(text), _ERROR_REGION.search(text)
             return (
-                answer.status_code,
+                answer.status,
                 {name.lower(): value for name, value in answer.headers.items()},
-                code[1] if code else str(answer.status_code),
+                code[1] if code else str(answer.status),
                 region[1] if region else None,
             )
         try:
@@ -356,6 +356,13 @@ class S3Backend:
             headers: Mapping[str, str] = refusal.get("ResponseMetadata", {}).get("HTTPHeaders", {})
             return status_of(error) or 500, headers, error_code(error), refusal.get("Error", {}).get("Region")
         return 200, listed["ResponseMetadata"]["HTTPHeaders"], "", None
+
+    def prepare(self) -> None:
+        """Load what the first completion needs; see Presigner.prepare."""
+        # The description of a published copy needs it.
+        import html  # noqa: F401
+
+        self._requests.prepare()
 
     def head(self, key: str, *, first_bytes: int = 0) -> ObjectHead | None:
         """Return the description of the object, or None if it is missing or may not be read; see S3Objects.head."""

@@ -186,7 +186,7 @@ class Copier:
         response = self._requests_for(head).send("PUT", grant.key, headers)
         if response is None:
             return self._copy_through_boto3(grant, head)
-        if response.status_code in {404, 412}:
+        if response.status in {404, 412}:
             raise self._refusal(grant)
         body = response.text
         etag, failure = _ETAG.search(body), _ERROR_CODE.search(body)

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from botocore.exceptions import BotoCoreError, ClientError, ConnectTimeoutError, ReadTimeoutError
+    from botocore.exceptions import BotoCoreError, ClientError
 
 
 def call_errors() -> tuple[type[BotoCoreError], type[ClientError]]:
@@ -18,13 +18,6 @@ def call_errors() -> tuple[type[BotoCoreError], type[ClientError]]:
     from botocore.exceptions import BotoCoreError, ClientError
 
     return BotoCoreError, ClientError
-
-
-def timeouts() -> tuple[type[ConnectTimeoutError], type[ReadTimeoutError]]:
-    """Return what a call of boto3 raises if the storage did not answer in time."""
-    from botocore.exceptions import ConnectTimeoutError, ReadTimeoutError
-
-    return ConnectTimeoutError, ReadTimeoutError
 
 
 def answer_of(error: Exception) -> Mapping[str, Any] | None:

@@ -8,16 +8,28 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
+from presign.backends.connections import Connections
 from presign.backends.expiring_credentials import CredentialsRenewer, ExpiringCredentials
 from presign.backends.lazy_client import LazyClient
+from presign.s3 import session as sessions
 from presign.s3.environment import read_environment
 from presign.s3.requests import BucketRequests
-from presign.s3.session import COPY_READ_TIMEOUT_SECONDS, AccessKeys, build_client, load_credentials, new_session
+from presign.s3.session import (
+    COPY_READ_TIMEOUT_SECONDS,
+    AccessKeys,
+    build_client,
+    load_credentials,
+    new_session,
+    trusted_authorities,
+)
 from presign.signing.bucket_location import BucketLocation
 
 if TYPE_CHECKING:
     import boto3
     from mypy_boto3_s3 import S3Client
+
+CA_VARIABLES = ("AWS_CA_BUNDLE", "REQUESTS_CA_BUNDLE")
+"""The variables that boto3's HTTP client obeys."""
 
 
 class Identity:
@@ -31,12 +43,14 @@ class Identity:
         client: LazyClient[S3Client],
         region: str,
         endpoint_url: str,
+        authorities: str | None = None,
     ) -> None:
         self._session = session
         self.credentials = credentials
         self.client = client
         self.region = region
         self.endpoint_url = endpoint_url
+        self._authorities = authorities
 
     @classmethod
     def find(cls, *, region: str | None, endpoint_url: str | None) -> Identity:
@@ -75,6 +89,7 @@ class Identity:
             client=LazyClient.of(client),
             region=client.meta.region_name,
             endpoint_url=client.meta.endpoint_url,
+            authorities=trusted_authorities(session),
         )
 
     def requests(self, bucket: str, location: BucketLocation, endpoint_url: str) -> BucketRequests:
@@ -86,10 +101,18 @@ class Identity:
             location=location,
             region=self.region,
             endpoint_url=endpoint_url,
+            connections=Connections(
+                location.base_url,
+                authorities=self._authorities,
+                ca_variables=CA_VARIABLES,
+                connect_seconds=sessions.CONNECT_TIMEOUT_SECONDS,
+                read_seconds=sessions.READ_TIMEOUT_SECONDS,
+            ),
+            read_seconds=sessions.READ_TIMEOUT_SECONDS,
         )
 
     def with_long_timeouts(self, requests: BucketRequests, endpoint_url: str) -> LazyClient[BucketRequests]:
-        """Return the same requests with a client that waits for the copy of a large object."""
+        """Return the same requests, which wait for the copy of a large object."""
         client = LazyClient(
             lambda: build_client(
                 self._session.get(),
@@ -98,4 +121,4 @@ class Identity:
                 read_timeout_seconds=COPY_READ_TIMEOUT_SECONDS,
             )
         )
-        return LazyClient(lambda: requests.with_client(client))
+        return LazyClient(lambda: requests.patient(client, read_seconds=COPY_READ_TIMEOUT_SECONDS))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import closing
 from typing import Any
 
 from presign.backends.backend import ListedObject, ObjectChanged, ObjectHead
@@ -46,11 +47,11 @@ class S3Objects:
         Returns None for 404, and for 403, which S3 answers for a missing object if the credentials may not list.
         """
         if first_bytes:
-            response = self._requests.send("GET", key, {"range": f"bytes=0-{first_bytes - 1}"})
+            response = self._requests.send("GET", key, {"range": f"bytes=0-{first_bytes - 1}"}, max_bytes=first_bytes)
         else:
             response = self._requests.send("HEAD", key, {"x-amz-checksum-mode": "ENABLED"})
         if response is not None:
-            if response.status_code == 404:
+            if response.status == 404:
                 return None
             return self._described(response.headers, response.content[:first_bytes] or None)
         try:
@@ -73,14 +74,16 @@ class S3Objects:
         query = "" if version is None else f"versionId={quote_value(version)}"
         response = self._requests.send("GET", key, {"range": byte_range, "if-match": quoted_etag}, query=query)
         if response is not None:
-            if response.status_code in {404, 412}:
+            if response.status in {404, 412}:
                 raise _changed(key)
             return response.content
         try:
             arguments: dict[str, Any] = {} if version is None else {"VersionId": version}
-            with self._requests.client.get_object(
+            body = self._requests.client.get_object(
                 Bucket=self._requests.bucket, Key=key, Range=byte_range, IfMatch=quoted_etag, **arguments
-            )["Body"] as body:
+            )["Body"]
+            # Not as a context manager, which would give urllib3's stream and urllib3's errors.
+            with closing(body):
                 return body.read()
         except call_errors() as error:
             if status_of(error) in {404, 412}:
@@ -132,7 +135,7 @@ class S3Objects:
         response = self._requests.send("GET", key, {}, query="acl=", conclusive=CONCLUSIVE_STATUSES | _NO_LIST_STATUSES)
         if response is None:
             owner, grantees = self._owner_and_grantees(key)
-        elif response.status_code == 200:
+        elif response.status == 200:
             found = _OWNER.search(response.text)
             owner, grantees = found[1] if found else "", set(_GRANTEE.findall(response.text))
         else:
@@ -164,7 +167,7 @@ class S3Objects:
         query = f"versionId={quote_value(version)}"
         response = self._requests.send("DELETE", key, {}, query=query, conclusive=CONCLUSIVE_STATUSES | {403})
         if response is not None:
-            return response.status_code != 403
+            return response.status != 403
         try:
             self._requests.client.delete_object(Bucket=self._requests.bucket, Key=key, VersionId=version)
         except call_errors() as error:

@@ -33,6 +33,7 @@ VIOLATIONS: dict[str, tuple[Rule, Change]] = {
         Rule.HEADERS,
         lambda a: a.with_header("x-ms-access-tier", "Archive"),
     ),
+    "a tier that the first bytes do not show": (Rule.HEADERS, lambda a: a.with_header("x-ms-access-tier", "Cool")),
     "an encoding": (Rule.HEADERS, lambda a: a.with_header("x-ms-blob-content-encoding", "gzip")),
 }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from http.server import BaseHTTPRequestHandler
 from typing import Any
@@ -78,7 +79,7 @@ def test_a_look_shows_what_no_ticket_gives_to_a_blob(
         ({"x-ms-legal-hold": "false"}, {}),
         (
             {"x-ms-immutability-policy-until-date": "Fri, 01 Jan 2100 00:00:00 GMT"},
-            {"x-ms-immutability-policy-until-date": "2100-01-01 00:00:00+00:00"},
+            {"x-ms-immutability-policy-until-date": "Fri, 01 Jan 2100 00:00:00 GMT"},
         ),
         ({"x-ms-access-tier": "Archive", "x-ms-access-tier-inferred": "true"}, {"x-ms-access-tier": "Archive"}),
         ({"x-ms-access-tier": "Cold"}, {"x-ms-access-tier": "Cold"}),
@@ -95,6 +96,44 @@ def test_a_look_shows_what_azurite_does_not_store(stub: Start, headers: dict[str
     assert head is not None
     assert (head.size, head.content_type, head.etag) == (7, "image/png", "0x1")
     assert head.unexpected_headers == shown
+
+
+def test_the_first_bytes_come_with_the_description_in_one_request(stub: Start, account: RunningAccount) -> None:
+    account.blob("pending", PENDING_KEY).upload_blob(PNG, metadata={"Tenant": "7"})
+    store = account.publishing_backend().pending
+    described, plain = store.head(PENDING_KEY, first_bytes=8), store.head(PENDING_KEY)
+    assert described is not None
+    assert described.first_bytes == PNG[:8]
+    assert replace(described, first_bytes=None) == plain
+    assert store.head(f"{PENDING_KEY}0", first_bytes=8) is None
+
+    requests: list[BaseHTTPRequestHandler] = []
+    range_of_7 = BLOCK_BLOB | {"Content-Length": "0", "Content-Range": "bytes 0-3/7"}
+    head = stub(recorded(requests, answer_with_headers(206, range_of_7))).backend().head(KEY, first_bytes=4)
+    assert head is not None
+    assert (head.size, head.etag) == (7, "0x1")
+    assert [(request.command, request.headers["x-ms-range"]) for request in requests] == [("GET", "bytes=0-3")]
+
+
+@pytest.mark.parametrize("upload", [b"", b"in the archive"])
+def test_a_blob_that_returns_no_bytes_is_described_without_them(account: RunningAccount, upload: bytes) -> None:
+    blob = account.blob("pending", PENDING_KEY)
+    blob.upload_blob(upload, standard_blob_tier=StandardBlobTier.ARCHIVE if upload else None)
+    store = account.publishing_backend().pending
+    head = store.head(PENDING_KEY, first_bytes=8)
+    assert head is not None
+    assert (head.size, head.first_bytes) == (len(upload), None)
+    assert head.unexpected_headers == ({"x-ms-access-tier": "Archive"} if upload else {})
+    assert store.read(PENDING_KEY, offset=20, length=5, etag=head.etag) == b"" if not upload else True
+
+
+def test_a_tier_that_the_client_has_chosen_is_seen_in_the_listing(account: RunningAccount) -> None:
+    backend = account.publishing_backend()
+    blob = account.blob("pending", PENDING_KEY)
+    blob.upload_blob(PNG)
+    assert backend.unexpected_attributes(PENDING_GRANT) == {}
+    blob.upload_blob(PNG, overwrite=True, standard_blob_tier=StandardBlobTier.COOL)
+    assert backend.unexpected_attributes(PENDING_GRANT) == {"x-ms-access-tier": "Cool"}
 
 
 def listing(*names: str, marker: str = "") -> Respond:

@@ -13,6 +13,7 @@ from dataclasses import replace
 from datetime import timedelta
 from http.server import BaseHTTPRequestHandler
 
+import google.oauth2.credentials
 import pytest
 from google.auth.credentials import AnonymousCredentials
 
@@ -155,6 +156,67 @@ def test_a_call_is_not_repeated_after_a_lasting_failure(gcs: Reference, status: 
     assert len(received) == 1
 
 
+class NumberedToken(google.oauth2.credentials.Credentials):
+    """Credentials whose tokens have a number."""
+
+    number = 1
+
+    def __init__(self) -> None:
+        super().__init__(token="token 1")  # type: ignore[no-untyped-call]
+
+    def refresh(self, request: object) -> None:
+        self.number += 1
+        self.token = f"token {self.number}"
+
+
+@pytest.mark.parametrize("good", ["token 1", "token 2", "none"])
+def test_a_token_that_is_refused_is_renewed_once(gcs: Reference, good: str) -> None:
+    seen: list[str] = []
+
+    def respond(request: BaseHTTPRequestHandler, number: int) -> None:
+        seen.append(request.headers["authorization"].removeprefix("Bearer "))
+        answer(request, 200 if seen[-1] == good else 401, b'{"name": "k", "size": "5", "etag": "e", "generation": "1"}')
+
+    with storage(respond) as (url, _):
+        backend = gcs.backend("hmac", endpoint_url=url, credentials=NumberedToken())
+        if good == "none":
+            with pytest.raises(StorageUnavailable, match="gs://uploads answered GET with 401"):
+                backend.head("k")
+        else:
+            assert backend.head("k") is not None
+    assert seen == (["token 1"] if good == "token 1" else ["token 1", "token 2"])
+
+
+@pytest.mark.parametrize(("status", "content"), [(206, b"45"), (200, b"0123456789")])
+def test_a_read_returns_its_range_also_if_the_storage_returns_everything(
+    gcs: Reference, status: int, content: bytes
+) -> None:
+    seen: list[BaseHTTPRequestHandler] = []
+
+    def respond(request: BaseHTTPRequestHandler, number: int) -> None:
+        seen.append(request)
+        answer(request, status, content)
+
+    with storage(respond) as (url, _):
+        assert anonymous(gcs, url).read("a/ä b", offset=4, length=2, etag="CAE=") == b"45"
+    (request,) = seen
+    assert request.path == "/download/storage/v1/b/uploads/o/a%2F%C3%A4%20b?alt=media"
+    headers = ("range", "if-match", "accept-encoding")
+    # Without the last one, the storage would decompress what is stored.
+    assert [request.headers[name] for name in headers] == ["bytes=4-5", "CAE=", "gzip"]
+
+
+@pytest.mark.parametrize("content", [b"<html>", b"[]", b"{}", b'{"size": "many", "etag": "e", "generation": "1"}'])
+@pytest.mark.parametrize("call", ["head", "publish"])
+def test_an_answer_that_is_no_description_is_a_failure(gcs: Reference, content: bytes, call: str) -> None:
+    with storage(lambda request, number: answer(request, 200, content)) as (url, received):
+        backend = anonymous(gcs, url)
+        head = ObjectHead(size=5, content_type="image/png", etag="e", version="1")
+        with pytest.raises(StorageUnavailable, match="with incomplete content"):
+            backend.head("k") if call == "head" else backend.publish(PENDING, head)
+    assert len(received) == 1
+
+
 PLAIN = {"name": "k", "size": "5", "etag": "e", "generation": "1", "crc32c": "AAAAAA==", "contentType": "image/png"}
 
 
@@ -162,7 +224,7 @@ PLAIN = {"name": "k", "size": "5", "etag": "e", "generation": "1", "crc32c": "AA
     ("attributes", "unexpected"),
     [
         ({"contentLanguage": "de"}, {"content-language": "de"}),
-        ({"customTime": "2026-01-02T03:04:05Z"}, {"custom-time": "2026-01-02 03:04:05+00:00"}),
+        ({"customTime": "2026-01-02T03:04:05Z"}, {"custom-time": "2026-01-02T03:04:05Z"}),
         ({"temporaryHold": True}, {"temporary-hold": "True"}),
         ({"temporaryHold": False}, {}),
         ({"retention": {"mode": "Unlocked", "retainUntilTime": "2027-01-01T00:00:00Z"}}, {"retention": "Unlocked"}),

@@ -16,10 +16,12 @@ from emulators.s3_reference import S3Reference
 from emulators.serving import serve
 from emulators.signature_v4 import HmacKey
 from presign import ConfigurationError, Presigner, Rule, UploadPolicy
+from presign.backends.connections import Connections
 from presign.backends.knowledge import StoreKnowledge
 from presign.s3 import S3Backend
 from tests.conftest import TOKEN_SECRET
 from tests.doctor.s3_store import Set, run_store
+from tests.s3.broken_connections import broken
 
 SESSION = boto3.Session(aws_access_key_id="AKIAEXAMPLE", aws_secret_access_key="a secret")
 
@@ -136,8 +138,8 @@ def test_a_clock_that_is_slow_by_more_than_a_ticket_lasts_is_found_at_the_start(
         running.backend().check()
 
 
-def test_a_check_without_botocores_private_connections_finds_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("presign.s3.requests.send", lambda *_: None)
+def test_a_check_through_boto3_finds_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Connections, "send", broken)
     with serve(_reference(**{"my-bucket": S3Bucket()})) as url:
         _backend(endpoint_url=url).check()
         with pytest.raises(ConfigurationError, match="the bucket missing does not exist"):

@@ -32,10 +32,12 @@ from presign import (
     UploadRequest,
 )
 from presign.backends.backend import ObjectChanged, ObjectHead
+from presign.backends.connections import Connections
 from presign.s3 import S3Backend
 from presign.testing import CHECKS, Subject
 from tests.conftest import PNG, PNG_SHA256, TOKEN_SECRET, as_sent, png_request, upload
 from tests.failing_relay import Failure, run_relay
+from tests.s3.broken_connections import broken
 
 BUCKET = "uploads"
 KEYS = {"AKIASIGNER": "the signer's secret key", "AKIAVERIFIER": "the verifier's secret key"}
@@ -326,7 +328,7 @@ def test_a_cloud_that_may_refuse_the_name_of_ceph_never_gets_it(
     )
     sent: list[Any] = []
 
-    def answer(_: Any, __: str, ___: str, headers: Any) -> Any:
+    def answer(_: Connections, __: str, ___: str, headers: Any, **____: Any) -> Any:
         sent.append(headers)
         raise _Captured
 
@@ -334,7 +336,7 @@ def test_a_cloud_that_may_refuse_the_name_of_ceph_never_gets_it(
         sent.append(request.headers)
         raise _Captured
 
-    monkeypatch.setattr("presign.s3.requests.send", (lambda *_: None) if through_boto3 else answer)
+    monkeypatch.setattr(Connections, "send", broken if through_boto3 else answer)
     backend._copier._requests.client.meta.events.register("before-send.s3", answer_boto3)
     grant, head = _grant_of("public/1"), ObjectHead(size=3, content_type="image/png", etag="0" * 32)
     calls: list[Callable[[], object]] = [
@@ -374,7 +376,7 @@ def test_publication_says_the_etag_of_the_source_in_the_words_of_ceph(
     with _run(CEPH) as running:
         backend = running.backend()
         if through_boto3:
-            monkeypatch.setattr("presign.s3.requests.send", lambda *_: None)
+            monkeypatch.setattr(Connections, "send", broken)
         ticket = running.presigner().issue(_png_request())
         assert upload(ticket, PNG).status == 200
         upload_key = f"pending/{ticket.key.rpartition('/')[2]}"

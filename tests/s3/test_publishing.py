@@ -11,7 +11,7 @@ from typing import Any
 
 import boto3
 import pytest
-from botocore.awsrequest import AWSPreparedRequest, AWSResponse
+from botocore.awsrequest import AWSPreparedRequest
 
 from emulators.s3_bucket import S3Bucket
 from emulators.s3_reference import S3Reference
@@ -32,6 +32,7 @@ from presign import (
     UploadPolicy,
     UploadRequest,
 )
+from presign.backends.connections import Answer, Connections
 from presign.backends.lazy_client import LazyClient
 from presign.s3 import S3Backend, copying, session
 from presign.s3.copying import Copier
@@ -40,6 +41,7 @@ from presign.s3.objects import S3Objects
 from presign.s3.requests import BucketRequests
 from tests.conftest import PNG, TOKEN_SECRET, Store, png_request, upload
 from tests.failing_relay import Failure, Relay, run_relay
+from tests.s3.broken_connections import broken
 
 GRANT = Grant(
     key="public/a b",
@@ -104,11 +106,11 @@ def test_the_copy_is_the_request_that_boto3_sends_with_every_header_signed(
     head: Any = replace(_head(), version=version)
     ours: list[tuple[str, dict[str, str]]] = []
 
-    def capture_ours(client: Any, method: str, url: str, headers: dict[str, str]) -> AWSResponse:
-        ours.append((url, {name.lower(): value for name, value in headers.items()}))
+    def capture_ours(_: Connections, method: str, target: str, headers: dict[str, str], **__: Any) -> Answer:
+        ours.append((f"https://{headers['host']}{target}", {name.lower(): value for name, value in headers.items()}))
         raise _Captured
 
-    monkeypatch.setattr("presign.s3.requests.send", capture_ours)
+    monkeypatch.setattr(Connections, "send", capture_ours)
     with pytest.raises(_Captured):
         backend.publish(GRANT, head)
     theirs: list[AWSPreparedRequest] = []
@@ -123,7 +125,15 @@ def test_the_copy_is_the_request_that_boto3_sends_with_every_header_signed(
     (url, sent), (request,) = ours[0], theirs
     expected = {name.lower(): _text(value) for name, value in request.headers.items()}
     # What differs with the time, the client and the signature's own form.
-    own = {"user-agent", "amz-sdk-invocation-id", "amz-sdk-request", "content-length", "authorization", "x-amz-date"}
+    own = {
+        "host",
+        "user-agent",
+        "amz-sdk-invocation-id",
+        "amz-sdk-request",
+        "content-length",
+        "authorization",
+        "x-amz-date",
+    }
     assert url == request.url
     assert {name: value for name, value in sent.items() if name not in own} == {
         name: value.removeprefix("/") if name == "x-amz-copy-source" else value
@@ -131,7 +141,7 @@ def test_the_copy_is_the_request_that_boto3_sends_with_every_header_signed(
         if name not in own
     } | {"x-amz-copy-source": f"/{expected['x-amz-copy-source'].removeprefix('/')}"}
     signed = sent["authorization"].partition("SignedHeaders=")[2].partition(",")[0].split(";")
-    assert set(signed) == set(sent) - {"authorization"} | {"host"}
+    assert set(signed) == set(sent) - {"authorization"}
     assert sent["x-amz-object-annotation-directive"] == "EXCLUDE"
     assert sent["if-none-match"] == "*"
 
@@ -146,7 +156,7 @@ def test_with_versions_an_inspection_reads_the_version_that_is_published(
     def inspect(uploaded: InspectedObject) -> Accept:
         assert upload(ticket, TWIN).status == 201
         if through_boto3:
-            monkeypatch.setattr("presign.s3.requests.send", lambda *_: None)
+            monkeypatch.setattr(Connections, "send", broken)
         seen.append(uploaded.open().read())
         return Accept()
 
@@ -360,14 +370,14 @@ def test_a_large_object_may_take_longer_to_copy_than_other_requests_take(
     monkeypatch.setattr(copying, "LARGE_BYTES", 20)
     backend = s3_reference.backend()
     used: list[float] = []
-    send = session.send
+    send = Connections.send
 
-    def remembered_send(client: Any, method: str, url: str, headers: Any) -> Any:
+    def remembered_send(self: Connections, method: str, *request: Any, read_seconds: float, **options: Any) -> Any:
         if method == "PUT":
-            used.append(client.meta.config.read_timeout)
-        return send(client, method, url, headers)
+            used.append(read_seconds)
+        return send(self, method, *request, read_seconds=read_seconds, **options)
 
-    monkeypatch.setattr("presign.s3.requests.send", remembered_send)
+    monkeypatch.setattr(Connections, "send", remembered_send)
     for body in (PNG[:20], PNG):
         presigner = _presigner(backend)
         ticket = presigner.issue(png_request(size=len(body)))
@@ -492,12 +502,6 @@ def test_a_copy_that_fails_after_it_has_begun_is_an_error(monkeypatch: pytest.Mo
     """S3 answers 200 then, and the body has the error."""
     copier = _raw_copier(s3_reference)
     body = b"<?xml version='1.0'?>\n<Error><Code>InternalError</Code><Message>again</Message></Error>"
-
-    class Answer:
-        status_code = 200
-        text = body.decode()
-        headers: dict[str, str] = {}  # noqa: RUF012  (an answer of the test)
-
-    monkeypatch.setattr(copier._requests, "send", lambda *_, **__: Answer())
+    monkeypatch.setattr(copier._requests, "send", lambda *_, **__: Answer(200, {}, body))
     with pytest.raises(StorageUnavailable, match="InternalError"):
         copier._copy(GRANT, _head())

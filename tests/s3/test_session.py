@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta, timezone
-from types import SimpleNamespace
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -17,8 +17,10 @@ from emulators.s3_reference import S3Reference
 from emulators.serving import serve
 from emulators.signature_v4 import HmacKey
 from presign import ConfigurationError
+from presign.backends.connections import Connections
 from presign.s3 import S3Backend
-from presign.s3.session import load_credentials, send
+from presign.s3.session import load_credentials, trusted_authorities
+from tests.s3.broken_connections import broken
 
 KEYS: Any = {"aws_access_key_id": "AKIAEXAMPLE", "aws_secret_access_key": "a secret"}
 
@@ -80,7 +82,7 @@ def test_another_store_needs_no_region_and_takes_any() -> None:
         assert backend.object_url("k") == "http://localhost:9000/my-bucket/k"
 
 
-def test_a_request_still_works_when_botocore_loses_its_private_connections(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_request_that_cannot_be_sent_is_repeated_through_boto3(monkeypatch: pytest.MonkeyPatch) -> None:
     reference = S3Reference(
         buckets={"my-bucket": S3Bucket()}, access_keys={"AKIAEXAMPLE": HmacKey(secret="a secret")}, region="us-east-1"
     )
@@ -89,11 +91,22 @@ def test_a_request_still_works_when_botocore_loses_its_private_connections(monke
         backend._requests.client.put_object(Bucket="my-bucket", Key="k", Body=b"0123456789")
         head = backend.head("k")
         assert head is not None
-        # A client whose private attribute is gone, as ``send`` sees it; the client's own calls still work.
-        changed: Any = SimpleNamespace(_endpoint=SimpleNamespace())
-        monkeypatch.setattr("presign.s3.requests.send", lambda client, *request: send(changed, *request))
+        monkeypatch.setattr(Connections, "send", broken)
         assert backend.head("k") == head
         assert backend.read("k", offset=1, length=2, etag=head.etag) == b"12"
+
+
+def test_the_authorities_of_a_profile_are_trusted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "config").write_text("[default]\nca_bundle = /of/the/default\n[profile other]\nca_bundle = /of/other\n")
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
+    monkeypatch.delenv("AWS_CA_BUNDLE", raising=False)
+    assert trusted_authorities(boto3.Session()) == "/of/the/default"
+    assert trusted_authorities(boto3.Session(profile_name="other")) == "/of/other"
+    monkeypatch.setenv("AWS_CA_BUNDLE", "/of/the/environment")
+    assert trusted_authorities(boto3.Session(profile_name="other")) == "/of/the/environment"
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
+    monkeypatch.delenv("AWS_CA_BUNDLE")
+    assert trusted_authorities(boto3.Session(**KEYS)) is None
 
 
 def test_credentials_have_an_expiry_when_botocore_loses_its_private_one(monkeypatch: pytest.MonkeyPatch) -> None:
