@@ -345,6 +345,11 @@ def test_a_limit_of_nothing_is_refused(presigner: Presigner, options: Any) -> No
         completed_upload(presigner, authorize=_alice, **options)
 
 
+def test_a_list_of_no_files_as_a_limit_is_refused(presigner: Presigner) -> None:
+    with pytest.raises(ConfigurationError, match="max_files"):
+        create_router(presigner, authorize=_alice, max_files=0)
+
+
 def test_kinds_need_names_of_their_own(s3_reference: Store) -> None:
     kind = _kind(s3_reference, "avatars", "image/png")
     for presigners in ([], [kind, kind]):

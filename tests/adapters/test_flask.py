@@ -30,6 +30,7 @@ from werkzeug.exceptions import Unauthorized
 
 from presign import Completion, ConfigurationError, Forbidden, Presigner, UploadPolicy
 from presign.flask import create_blueprint
+from presign.http.lists import MAX_FILES
 from presign.http.openapi import openapi
 from presign.http.request_body import MAX_BODY_BYTES
 from tests.adapters.conftest import store_png
@@ -176,8 +177,11 @@ def test_a_function_before_the_request_may_read_the_body(presigner: Presigner, r
         read()
 
     assert _post(app).status_code == 200
-    large = b"[" + b" " * MAX_BODY_BYTES + b"]"
-    _is_problem(_post(app, json=None, data=large, content_type="application/json"), 413, "body_too_large")
+    for large in (b"{" + b" " * MAX_BODY_BYTES + b"}", b"[" + b" " * MAX_BODY_BYTES * MAX_FILES + b"]"):
+        _is_problem(_post(app, json=None, data=large, content_type="application/json"), 413, "body_too_large")
+    listed = json.dumps([REQUEST]).encode().replace(b"]", b" " * MAX_BODY_BYTES + b"]")
+    answer = _post(app, json=None, data=listed, content_type="application/json")
+    assert [each["status"] for each in answer.get_json()] == [200]
 
 
 def test_a_lower_limit_of_the_application_is_kept(presigner: Presigner) -> None:
@@ -313,3 +317,5 @@ def test_a_failure_of_the_application_after_a_large_file_is_reported(
 def test_a_limit_of_nothing_is_refused(presigner: Presigner) -> None:
     with pytest.raises(ConfigurationError, match="timeout_seconds"):
         create_blueprint(presigner, authorize=_alice, timeout_seconds=0)
+    with pytest.raises(ConfigurationError, match="max_files"):
+        create_blueprint(presigner, authorize=_alice, max_files=0)
