@@ -247,6 +247,64 @@ def test_a_failure_inside_is_raised_in_tests_of_the_application(presigner: Presi
         _post(_app(presigner, _fails, TESTING=True))
 
 
+# lists
+
+
+def test_the_completions_of_a_list_have_contexts_of_their_own_with_the_request_in_them(s3_reference: Store) -> None:
+    seen, ended = list[Any](), list[Any]()
+    together = threading.Barrier(2)
+
+    def on_complete(completion: Completion) -> None:
+        assert completion.name
+        g.name = completion.name
+        together.wait(30)
+        seen.append((completion.name, g.name, g.get("of_the_request"), request.headers["X-Who"], current_app.name))
+
+    app = Flask("the_application")
+    app.register_blueprint(
+        create_blueprint(_in_parts(s3_reference, on_complete), authorize=_alice), url_prefix="/files"
+    )
+
+    @app.before_request
+    def mark() -> None:
+        g.of_the_request = True
+
+    @app.teardown_appcontext
+    def end(error: BaseException | None) -> None:
+        if "name" in g:
+            ended.append(g.name)
+
+    names = ["a.png", "b.png"]
+    tickets = _post(app, json=[{**REQUEST, "name": name} for name in names]).get_json()
+    tokens = [{"token": store_png(each["body"])} for each in tickets]
+    answer = _post(app, "/files/complete", json=tokens, headers={"X-Who": "alice"})
+    assert [each["status"] for each in answer.get_json()] == [200, 200]
+    assert sorted(seen) == [(name, name, None, "alice", "the_application") for name in names]
+    assert sorted(ended) == names
+
+
+def test_a_failure_and_a_refusal_in_on_complete_are_the_answers_to_their_files_and_the_failure_is_reported(
+    s3_reference: Store, reported: list[BaseException], caplog: pytest.LogCaptureFixture
+) -> None:
+    def on_complete(completion: Completion) -> None:
+        if completion.name == "fails.png":
+            raise RuntimeError("the cause")
+        if completion.name == "twice.png":
+            abort(409)
+
+    app = _app(_in_parts(s3_reference, on_complete))
+    names = ("fails.png", "twice.png", "once.png")
+    tickets = _post(app, json=[{**REQUEST, "name": name} for name in names]).get_json()
+    tokens = [{"token": store_png(each["body"])} for each in tickets]
+    answer = _post(app, "/files/complete", json=tokens)
+    assert [each["status"] for each in answer.get_json()] == [500, 409, 200]
+    assert "the cause" not in answer.text
+    assert [str(error) for error in reported] == ["the cause"]
+    assert caplog.text.count("RuntimeError: the cause") == 1
+    alone = _post(app, "/files/complete", json=tokens[1])
+    assert (alone.status_code, alone.get_json()) == (409, answer.get_json()[1]["body"])
+
+
 # large files
 
 
