@@ -37,7 +37,7 @@ LIST_PATHS = frozenset({"/upload", "/complete"})
 """The endpoints that take lists."""
 
 Explain = Callable[[Exception], ProblemResponse]
-"""Returns the problem of one item; it also reports an error that is the server's fault."""
+"""Returns the problem of one item, and reports an error that is the server's fault; called in an ``except`` clause."""
 
 T = TypeVar("T")
 
@@ -131,7 +131,11 @@ class ListAnswer:
                 continue
             assert item is not None  # noqa: S101  (each item was put, or was awaited)
             if id(item) not in refusals:
-                refusals[id(item)] = _encoded_problem(explain(item))
+                try:
+                    # Reporters of errors ask for the exception that is being handled.
+                    raise item
+                except Exception as error:
+                    refusals[id(item)] = _encoded_problem(explain(error))
             encoded.append(refusals[id(item)])
         return encoded
 
