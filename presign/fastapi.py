@@ -16,6 +16,7 @@ import inspect
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import fields
 from datetime import datetime
+from functools import partial
 from typing import Any, Literal
 
 from fastapi import APIRouter, Body, Depends, Form, HTTPException, Request, Response
@@ -463,20 +464,18 @@ def _direct_endpoint(endpoint: Callable[..., Any], handle: Callable[..., Any]) -
     if answer is None or getattr(dependant, "call", None) is not endpoint or len(dependant.dependencies) != 1:
         return None
     resolved = dependant.dependencies[0]
-    authorize = resolved.call
-    is_plain = inspect.isroutine(authorize) and not (
-        inspect.isgeneratorfunction(authorize) or inspect.isasyncgenfunction(authorize)
-    )
+    authorize: Any = resolved.call
+    # FastAPI looks into what a decorator wraps.
+    is_plain = inspect.isroutine(authorize) and not hasattr(authorize, "__wrapped__")
+    is_generator = inspect.isgeneratorfunction(authorize) or inspect.isasyncgenfunction(authorize)
     needs = {field.name for field in fields(resolved) if getattr(resolved, field.name)}
-    if not is_plain or needs - _NEEDS_OF_PLAIN_DEPENDENCY:
+    if not is_plain or is_generator or needs - _NEEDS_OF_PLAIN_DEPENDENCY:
         return None
+    call = authorize if inspect.iscoroutinefunction(authorize) else partial(run_in_threadpool, authorize)
     name = resolved.request_param_name
 
     async def owner_of(request: Request) -> Any:
-        arguments = {name: request} if name else {}
-        if inspect.iscoroutinefunction(authorize):
-            return await authorize(**arguments)
-        return await run_in_threadpool(authorize, **arguments)
+        return await (call(**{name: request}) if name else call())
 
     return _DirectEndpoint(answer[0], authorize=owner_of, cors_headers={}, list_limit=answer[1])
 
