@@ -300,21 +300,41 @@ def _included_twice(presigner: Presigner, dependency: Any) -> FastAPI:
     return app
 
 
+def _included_twice_in_the_other_order(presigner: Presigner, dependency: Any) -> FastAPI:
+    router = create_router(presigner, authorize=_anybody)
+    app = FastAPI()
+    app.include_router(router, prefix="/files", dependencies=[dependency])
+    app.include_router(router, prefix="/open")
+    return app
+
+
 @pytest.mark.parametrize(
-    "build", [_with_router_dependency, _with_application_dependency, _in_another_router, _included_twice]
+    "build",
+    [
+        _with_router_dependency,
+        _with_application_dependency,
+        _in_another_router,
+        _included_twice,
+        _included_twice_in_the_other_order,
+    ],
 )
 def test_a_dependency_that_the_application_adds_is_called_beside_a_plain_authorize(
     presigner: Presigner, build: Callable[[Presigner, Any], FastAPI]
 ) -> None:
-    def refuse_crawlers(user_agent: Annotated[str, Header()]) -> None:
-        if "crawler" in user_agent:
+    def refuse_crawlers(request: Request) -> None:
+        if "crawler" in request.headers["user-agent"]:
             raise HTTPException(403, "no crawlers")
 
-    with serve(build(presigner, Depends(refuse_crawlers))) as url:
-        for path in ("upload", "complete", "parts", "parts/list", "abort"):
-            answer = httpx.post(f"{url}/files/{path}", json=REQUEST, headers={"User-Agent": "crawler"})
-            assert (answer.status_code, answer.json()["title"]) == (403, "no crawlers")
-        assert httpx.post(f"{url}/files/upload", json=REQUEST).status_code == 200
+    app = build(presigner, Depends(refuse_crawlers))
+    with serve(app) as url:
+        # The other inclusion, if there is one, is asked first and last.
+        for _ in range(2):
+            httpx.post(f"{url}/open/upload", json=REQUEST)
+            for path in ("upload", "complete", "parts", "parts/list", "abort"):
+                answer = httpx.post(f"{url}/files/{path}", json=REQUEST, headers={"User-Agent": "crawler"})
+                assert (answer.status_code, answer.json()["title"]) == (403, "no crawlers")
+        ticket = httpx.post(f"{url}/files/upload", json=REQUEST).json()
+    presigner.complete(store_png(ticket), owner="anybody")
 
 
 def test_the_application_may_override_a_plain_authorize(presigner: Presigner) -> None:
