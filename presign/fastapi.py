@@ -12,18 +12,22 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from dataclasses import fields
 from datetime import datetime
+from functools import partial
 from typing import Any, Literal
 
 from fastapi import APIRouter, Body, Depends, Form, HTTPException, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from pydantic import BaseModel, ConfigDict
+from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException as StarletteHTTPException
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
-from presign.asgi import as_response, read_body
+from presign.asgi import Endpoint, as_response, read_body
 from presign.errors import ConfigurationError, InvalidRequest, PresignError, sanitize
 from presign.http import companion as uppy
 from presign.http.async_endpoints import MAX_THREADS, TIMEOUT_SECONDS, Answer, AsyncEndpoints
@@ -79,6 +83,9 @@ It may have dependencies of its own. It refuses a request with Unauthenticated, 
 FastAPI's HTTPException.
 """
 
+_ANSWER = "presign_answer"
+# What FastAPI notes of a dependency whose only parameter, if any, is the request.
+_NEEDS_OF_PLAIN_DEPENDENCY = frozenset({"name", "call", "path", "cache_key", "use_cache", "request_param_name"})
 _OTHER_METHODS = ["DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "PUT"]
 
 
@@ -331,6 +338,8 @@ def _endpoint(answer: Answer, authorize: Authorize, *, list_limit: int) -> Calla
         body = await _read_json(request, MAX_BODY_BYTES, list_limit)
         return Response(await answer(body, owner), headers=SUCCESS_HEADERS)
 
+    # On the function, because earlier versions of FastAPI make an included route again, from its endpoint.
+    setattr(endpoint, _ANSWER, (answer, list_limit))
     return endpoint
 
 
@@ -397,10 +406,27 @@ async def _refuse_method() -> Response:
 
 
 class _ProblemRoute(APIRoute):
-    """Answer every error of the endpoint and of its dependencies with a problem document."""
+    """Answer every error of the endpoint and of its dependencies with a problem document.
+
+    A request goes straight to the endpoint's answer if ``authorize`` is all that FastAPI would call before it: what
+    FastAPI does for a request takes longer than a ticket.
+    """
+
+    _direct: ASGIApp | None = None
+    _needs_fastapi = False
+
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        direct = None if self._needs_fastapi else self._direct
+        # Tests of applications exchange dependencies.
+        if direct is None or scope["method"] != "POST" or getattr(scope.get("app"), "dependency_overrides", None):
+            direct = super().handle
+        await direct(scope, receive, send)
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handle = super().get_route_handler()
+        # Called again for each inclusion of the router, which may add dependencies.
+        self._direct = _direct_endpoint(self.endpoint, handle)
+        self._needs_fastapi = self._needs_fastapi or self._direct is None
 
         async def handle_or_explain(request: Request) -> Response:
             try:
@@ -417,6 +443,41 @@ class _ProblemRoute(APIRoute):
 
     def explained(self, problem: ProblemResponse) -> ProblemResponse:
         return problem
+
+
+class _DirectEndpoint(Endpoint):
+    def _problem(self, error: Exception) -> ProblemResponse:
+        return _http_problem(error) if isinstance(error, StarletteHTTPException) else problem_response(error)
+
+    def _is_fault(self, error: Exception) -> bool:
+        return not isinstance(error, StarletteHTTPException) and is_server_fault(error)
+
+
+def _direct_endpoint(endpoint: Callable[..., Any], handle: Callable[..., Any]) -> ASGIApp | None:
+    """Return what answers without FastAPI, or None if ``handle``, which FastAPI made, resolves more than ``authorize``.
+
+    Nothing public says what is resolved for a route of an included router. The function that FastAPI makes for each
+    inclusion refers to it as ``dependant``; if another version does not, FastAPI serves the request.
+    """
+    dependant = inspect.getclosurevars(handle).nonlocals.get("dependant") if inspect.isfunction(handle) else None
+    answer = getattr(endpoint, _ANSWER, None)
+    if answer is None or getattr(dependant, "call", None) is not endpoint or len(dependant.dependencies) != 1:
+        return None
+    resolved = dependant.dependencies[0]
+    authorize: Any = resolved.call
+    # FastAPI looks into what a decorator wraps.
+    is_plain = inspect.isroutine(authorize) and not hasattr(authorize, "__wrapped__")
+    is_generator = inspect.isgeneratorfunction(authorize) or inspect.isasyncgenfunction(authorize)
+    needs = {field.name for field in fields(resolved) if getattr(resolved, field.name)}
+    if not is_plain or is_generator or needs - _NEEDS_OF_PLAIN_DEPENDENCY:
+        return None
+    call = authorize if inspect.iscoroutinefunction(authorize) else partial(run_in_threadpool, authorize)
+    name = resolved.request_param_name
+
+    async def owner_of(request: Request) -> Any:
+        return await (call(**{name: request}) if name else call())
+
+    return _DirectEndpoint(answer[0], authorize=owner_of, cors_headers={}, list_limit=answer[1])
 
 
 def _http_problem(error: StarletteHTTPException) -> ProblemResponse:

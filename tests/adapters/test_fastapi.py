@@ -6,11 +6,12 @@ import json
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
+from functools import wraps
 from typing import Annotated, Any
 
 import httpx
 import pytest
-from fastapi import Body, Depends, FastAPI, Form, Header, HTTPException, Request
+from fastapi import APIRouter, Body, Depends, FastAPI, Form, Header, HTTPException, Request, Response
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from openapi_spec_validator import validate as validate_openapi
 
@@ -268,6 +269,177 @@ def test_the_dependencies_of_authorize_work_and_the_application_may_override_the
         app.dependency_overrides[authorize] = lambda: "alice@/files/upload"
         answer = httpx.post(f"{url}/files/complete", json={"token": token})
         assert answer.json()["code"] == "not_uploaded"
+
+
+async def _anybody(request: Request) -> str:
+    return "anybody"
+
+
+def _with_router_dependency(presigner: Presigner, dependency: Any) -> FastAPI:
+    app = FastAPI()
+    app.include_router(create_router(presigner, authorize=_anybody), prefix="/files", dependencies=[dependency])
+    return app
+
+
+def _with_application_dependency(presigner: Presigner, dependency: Any) -> FastAPI:
+    app = FastAPI(dependencies=[dependency])
+    app.include_router(create_router(presigner, authorize=_anybody), prefix="/files")
+    return app
+
+
+def _in_another_router(presigner: Presigner, dependency: Any) -> FastAPI:
+    outer = APIRouter(prefix="/files", dependencies=[dependency])
+    outer.include_router(create_router(presigner, authorize=_anybody))
+    app = FastAPI()
+    app.include_router(outer)
+    return app
+
+
+def _included_twice(presigner: Presigner, dependency: Any) -> FastAPI:
+    router = create_router(presigner, authorize=_anybody)
+    app = FastAPI()
+    app.include_router(router, prefix="/open")
+    app.include_router(router, prefix="/files", dependencies=[dependency])
+    return app
+
+
+def _included_twice_in_the_other_order(presigner: Presigner, dependency: Any) -> FastAPI:
+    router = create_router(presigner, authorize=_anybody)
+    app = FastAPI()
+    app.include_router(router, prefix="/files", dependencies=[dependency])
+    app.include_router(router, prefix="/open")
+    return app
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        _with_router_dependency,
+        _with_application_dependency,
+        _in_another_router,
+        _included_twice,
+        _included_twice_in_the_other_order,
+    ],
+)
+def test_a_dependency_that_the_application_adds_is_called_beside_a_plain_authorize(
+    presigner: Presigner, build: Callable[[Presigner, Any], FastAPI]
+) -> None:
+    def refuse_crawlers(request: Request) -> None:
+        if "crawler" in request.headers["user-agent"]:
+            raise HTTPException(403, "no crawlers")
+
+    app = build(presigner, Depends(refuse_crawlers))
+    with serve(app) as url:
+        # The other inclusion, if there is one, is asked first and last.
+        for _ in range(2):
+            httpx.post(f"{url}/open/upload", json=REQUEST)
+            for path in ("upload", "complete", "parts", "parts/list", "abort"):
+                answer = httpx.post(f"{url}/files/{path}", json=REQUEST, headers={"User-Agent": "crawler"})
+                assert (answer.status_code, answer.json()["title"]) == (403, "no crawlers")
+        ticket = httpx.post(f"{url}/files/upload", json=REQUEST).json()
+    presigner.complete(store_png(ticket), owner="anybody")
+
+
+def test_the_application_may_override_a_plain_authorize(presigner: Presigner) -> None:
+    def nobody() -> None:
+        raise Unauthenticated("sign in")
+
+    app = _app(presigner, _anybody)
+    with serve(app) as url:
+        assert httpx.post(f"{url}/files/upload", json=REQUEST).status_code == 200
+        app.dependency_overrides[_anybody] = nobody
+        assert httpx.post(f"{url}/files/upload", json=REQUEST).status_code == 401
+
+
+class _User:
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def owner(self, request: Request) -> str:
+        return self.name
+
+
+def _decorated(authorize: Callable[..., Any]) -> Callable[..., Any]:
+    @wraps(authorize)
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        return authorize(*args, **kwargs)
+
+    return wrapper
+
+
+def _without_parameters() -> str:
+    return "alice"
+
+
+async def _with_another_name(*, asked: Request) -> str:
+    return asked.headers["x-user"]
+
+
+def _generator(request: Request) -> Iterator[str]:
+    yield request.headers["x-user"]
+
+
+async def _async_generator(request: Request) -> AsyncIterator[str]:
+    yield request.headers["x-user"]
+
+
+async def _with_the_response(request: Request, response: Response) -> str:
+    assert response.status_code is None
+    return request.headers["x-user"]
+
+
+async def _in_a_coroutine(request: Request) -> str:
+    return request.headers["x-user"]
+
+
+@pytest.mark.parametrize(
+    "authorize",
+    [
+        _without_parameters,
+        _with_another_name,
+        _generator,
+        _async_generator,
+        _with_the_response,
+        _in_a_coroutine,
+        _decorated(_in_a_coroutine),
+        _User("alice").owner,
+    ],
+)
+def test_an_authorize_may_have_every_form_of_a_dependency(presigner: Presigner, authorize: Callable[..., Any]) -> None:
+    with serve(_app(presigner, authorize)) as url:
+        answer = httpx.post(f"{url}/files/upload", json=REQUEST, headers=ALICE)
+    assert answer.status_code == 200, answer.text
+    presigner.complete(store_png(answer.json()), owner="alice")
+
+
+def test_a_plain_authorize_is_called_without_fastapi(presigner: Presigner) -> None:
+    seen: list[bool] = []
+
+    async def authorize(request: Request) -> str:
+        # FastAPI puts the stacks of its dependencies there.
+        seen.append(any(name.endswith("function_astack") for name in request.scope))
+        return "alice"
+
+    async def with_fastapi(request: Request, x_user: Annotated[str | None, Header()] = None) -> str:
+        return await authorize(request)
+
+    for dependency in (authorize, with_fastapi):
+        with serve(_app(presigner, dependency)) as url:
+            assert httpx.post(f"{url}/files/upload", json=REQUEST).status_code == 200
+    assert seen == [False, True]
+
+
+def test_a_refusal_of_fastapi_in_a_plain_authorize_is_a_problem_and_no_failure(
+    presigner: Presigner, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def refuse(request: Request) -> None:
+        raise HTTPException(401, "sign in first", headers={"WWW-Authenticate": "Bearer"})
+
+    with serve(_app(presigner, refuse)) as url:
+        answer = httpx.post(f"{url}/files/upload", json=REQUEST)
+    assert (answer.status_code, answer.json()["title"]) == (401, "sign in first")
+    assert answer.headers["www-authenticate"] == "Bearer"
+    assert "Traceback" not in caplog.text
 
 
 def test_fastapis_own_security_refuses_with_a_problem_and_its_header(presigner: Presigner) -> None:

@@ -31,6 +31,7 @@ ROOMS = {
     "fastapi": {"asgi", "fastapi"},
     "flask": {"flask"},
     "django": {"django"},
+    "uvicorn": {"uvicorn"},
     "cli": {"cli", "doctor", "uploading"},
 }
 # Importing __main__ runs nothing, but shows nothing either.

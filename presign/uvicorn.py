@@ -2,7 +2,9 @@
 
 uvicorn writes the head of a response, and then its body. Each write is a system call and wakes the client, between two
 steps of Python code. For a response as small as a ticket, that is a large part of what the whole request costs
-(docs/performance.md).
+(docs/performance.md). The protocol serves any ASGI application::
+
+    uvicorn main:app --http presign.uvicorn:JoinedWritesProtocol
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The demo's HTTP protocol: responses in one piece, nothing lost or out of order, and clients that misbehave."""
+"""The HTTP protocol for uvicorn: responses in one piece, nothing lost or out of order, and clients that misbehave."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ import psutil
 import pytest
 from starlette.types import Receive, Scope, Send
 
-from demo_server.joined_writes import MAX_GATHERED_BYTES, JoinedWritesProtocol, JoinedWritesTransport
 from emulators.serving import serve
+from presign.uvicorn import MAX_GATHERED_BYTES, JoinedWritesProtocol, JoinedWritesTransport
 
 ROOT = Path(__file__).resolve().parents[1]
 MEBIBYTE = 1024 * 1024
@@ -180,7 +180,7 @@ def _server(directory: Path, loop: str) -> Iterator[Server]:
     log = directory / "log"
     command = [
         *(sys.executable, "-m", "uvicorn", "--no-access-log", "--log-level", "warning", "--port", str(port)),
-        *("--loop", loop, "--http", "demo_server.joined_writes:JoinedWritesProtocol", "tests.test_joined_writes:app"),
+        *("--loop", loop, "--http", "presign.uvicorn:JoinedWritesProtocol", "tests.test_joined_writes:app"),
     ]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     with (
