@@ -256,8 +256,8 @@ def test_a_completion_sends_the_requests_that_the_model_counts(
     request: pytest.FixtureRequest,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    options = {} if published else {"pending_prefix": None}
-    policy = UploadPolicy(content_types={"image/png"}, max_bytes=1000, prefix="public/", **options)
+    pending_prefix = "pending/" if published else None
+    policy = UploadPolicy(content_types={"image/png"}, max_bytes=1000, prefix="public/", pending_prefix=pending_prefix)
     presigner = Presigner(backend=backend(request), policy=policy, secret=TOKEN_SECRET)
     methods: list[str] = []
     put_request = http.client.HTTPConnection.putrequest
@@ -278,8 +278,8 @@ def test_a_completion_sends_the_requests_that_the_model_counts(
     complete()
     expected = cloud.done(published=published)
     if cloud is AZURE and published:
-        # Azurite refuses Put Blob From URL (tests/azure/test_one_request_publication.py), and gets a block and a list of
-        # blocks in its place.
+        # Azurite refuses Put Blob From URL, which tests/azure/test_one_request_publication.py tests, and gets a block
+        # and a list of blocks in its place.
         expected += Requests(writes=2, reads=0)
     assert complete() == expected
 
