@@ -155,9 +155,10 @@ def allow_open_files(wanted: int) -> None:
 
 def contenders() -> dict[str, Server]:
     """Return the servers that are loaded, by the name that each has in the results."""
+    protocol = PRESIGN.command[PRESIGN.command.index("--http") + 1]
     listeners = replace(
         PRESIGN,
-        command=[sys.executable, "-m", "bench.servers.many_listeners", str(LISTENERS)],
+        command=[sys.executable, "-m", "bench.servers.many_listeners", str(LISTENERS), protocol],
         environment={**PRESIGN.environment, "UVICORN_LOOP": "uvloop"},
     )
     others = [each for each in SERVERS if each is not PRESIGN and each.name.startswith(PRESIGN.name)]

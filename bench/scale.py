@@ -199,6 +199,15 @@ def _limits(costs: Costs) -> str:
         (cloud.uploads_per_second(published=True), f"{cloud.name}: {cloud.limit_of}", remedies[cloud.name])
         for cloud in CLOUDS
     ]
+    assert S3.write_limit is not None
+    in_parts = S3.requests_of_parts(LARGE_FILE_BYTES, published=True).counted_as_writes
+    found.append(
+        (
+            S3.write_limit / in_parts,
+            f"S3: {S3.limit_of}, with files of 1 GiB in parts",
+            "larger parts (`part_bytes`); time",
+        )
+    )
     machine = f"the threads of a machine with {WORKERS_OF_A_MACHINE} workers"
     found.append((_most(worker) * WORKERS_OF_A_MACHINE, machine, "more machines"))
     rows = [(f"{_rate(rate)}", what, remedy) for rate, what, remedy in sorted(found)]

@@ -1,8 +1,10 @@
-"""The demo's API on uvicorn, which listens several times on one socket: ``python -m bench.servers.many_listeners 16``.
+"""The demo's API on uvicorn, which listens several times on one socket.
 
 uvloop accepts one connection for each listening handle in one iteration of its event loop. uvicorn makes one handle for
 each socket that it gets, and copies of a socket share its queue of new connections. ``UVICORN_HOST`` and
-``UVICORN_PORT`` say where, as for uvicorn itself.
+``UVICORN_PORT`` say where, as for uvicorn itself::
+
+    python -m bench.servers.many_listeners 16 demo_server.joined_writes:JoinedWritesProtocol
 """
 
 from __future__ import annotations
@@ -16,12 +18,12 @@ import uvicorn
 _BACKLOG = 2048
 
 
-def main(listeners: int) -> None:
-    """Serve until the process is told to stop."""
+def main(listeners: int, protocol: str) -> None:
+    """Serve with the HTTP protocol that ``protocol`` names, until the process is told to stop."""
     config = uvicorn.Config(
         "demo_server.app:create_app",
         factory=True,
-        http="demo_server.joined_writes:JoinedWritesProtocol",
+        http=protocol,
         proxy_headers=False,
         server_header=False,
         access_log=False,
@@ -35,4 +37,4 @@ def main(listeners: int) -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]))
+    main(int(sys.argv[1]), sys.argv[2])
