@@ -15,7 +15,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-without-browser test-browsers test-engine test-pythons test-faults test-stores test-large lint \
-	docs format bench bench-sign bench-serve bench-transfer bench-growth bench-parts bench-cold infra-preview infra-up lock clean \
+	docs format bench bench-sign bench-serve bench-transfer bench-growth bench-parts bench-cold bench-scale infra-preview infra-up lock clean \
 	azurite chromium browsers wrk
 
 help: ## List these targets
@@ -87,7 +87,7 @@ bench-serve: $(VENV)/.dev wrk ## Measure POST /upload, and the same in Express a
 bench-transfer: $(VENV)/.dev ## Measure how much uploads cost the application
 	$(BIN)/python -m bench.transfer $(ARGS)
 
-bench-growth: $(VENV)/.dev wrk ## Measure many clients, many tickets and renewed credentials
+bench-growth: $(VENV)/.dev wrk ## Measure many clients, tickets, tenants and kinds, and renewed credentials (about 8 minutes)
 	$(BIN)/python -m bench.growth $(ARGS)
 
 bench-parts: $(VENV)/.dev chromium ## Measure a large file in parts, beside Uppy and boto3
@@ -95,6 +95,9 @@ bench-parts: $(VENV)/.dev chromium ## Measure a large file in parts, beside Uppy
 
 bench-cold: $(VENV)/.dev ## Measure how long a fresh process takes until its first ticket, beside the SDKs
 	$(BIN)/python -m bench.cold $(ARGS)
+
+bench-scale: $(VENV)/.dev ## Calculate the tables of docs/scale.md from the results (ARGS=--write writes them there)
+	$(BIN)/python -m bench.scale $(ARGS)
 
 infra-preview: $(VENV)/.dev ## Show what `pulumi up` would change, or what it still needs
 	@$(BIN)/python infra/preflight.py preview $(ARGS)

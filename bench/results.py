@@ -91,7 +91,8 @@ class Column:
 class Benchmark:
     """A benchmark's name, which its files have too, the title and columns of its table, and the packages it depends on.
 
-    ``description`` is the first line of its module's docstring.
+    ``description`` is the first line of its module's docstring. ``more_tables`` has the columns of further tables. Each
+    table has the results that have its first column's figure.
     """
 
     name: str
@@ -99,6 +100,7 @@ class Benchmark:
     description: str
     columns: Sequence[Column]
     packages: Sequence[str]
+    more_tables: Sequence[Sequence[Column]] = ()
 
     def parser(self, *, rounds: int) -> argparse.ArgumentParser:
         """Return a parser of the options that all benchmarks have; ``rounds`` is the default."""
@@ -132,27 +134,32 @@ class Benchmark:
 
     def markdown(self, report: Report) -> str:
         """Return the report as a page of Markdown."""
-        headings = ["case", "implementation", *(column.heading for column in self.columns)]
-        # A benchmark may have results that only its targets show.
-        rows = [self._row(each, report.results) for each in report.results if self.columns[0].figure in each.figures]
-        if any(each.note for each in report.results):
-            headings.append("note")
-            rows = [[*row, each.note] for row, each in zip(rows, report.results, strict=True)]
+        tables = [self._table(columns, report.results) for columns in (self.columns, *self.more_tables)]
         verdicts = [
             (each["target"], each["bound"], number(each["value"]), "met" if each["met"] else "MISSED")
             for each in report.verdicts
         ]
         parts = [
             f"# {self.title}",
-            table(headings, rows),
+            *filter(None, tables),
             table(("target", "bound", "measured", "verdict"), verdicts),
             f"{report.conditions} {report.machine}\n",
         ]
         return "\n\n".join(parts)
 
-    def _row(self, result: Result, results: Sequence[Result]) -> list[str]:
+    def _table(self, columns: Sequence[Column], results: Sequence[Result]) -> str:
+        headings = ["case", "implementation", *(column.heading for column in columns)]
+        # A benchmark may have results that only its targets show.
+        shown = [each for each in results if columns[0].figure in each.figures]
+        rows = [self._row(columns, each, results) for each in shown]
+        if any(each.note for each in shown):
+            headings.append("note")
+            rows = [[*row, each.note] for row, each in zip(rows, shown, strict=True)]
+        return table(headings, rows) if rows else ""
+
+    def _row(self, columns: Sequence[Column], result: Result, results: Sequence[Result]) -> list[str]:
         by_name = {each.by: each for each in results if each.case == result.case}
-        return [result.case, result.by, *(_cell(column, result, by_name) for column in self.columns)]
+        return [result.case, result.by, *(_cell(column, result, by_name) for column in columns)]
 
 
 @dataclass(frozen=True, kw_only=True)

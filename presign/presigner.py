@@ -56,6 +56,9 @@ COMPLETION_WINDOW = timedelta(hours=24)
 SLOW_LINE_BYTES_PER_SECOND = 125_000
 """1 Mbit/s. If the storage checks the expiry after the upload, a ticket lasts long enough for a line of this rate."""
 
+MAX_OWNER_BYTES = 2048
+"""The longest owner, in UTF-8. Every token contains it, and clients send tokens in bodies of 32 KiB at most."""
+
 OnComplete = Callable[[Completion], Awaitable[None] | None]
 """Called after an upload was verified and published, before the client gets the answer; it may be a coroutine function.
 
@@ -167,8 +170,8 @@ class Presigner:
         upload. ``options`` are the application's choices for this upload alone. For a large file, the store begins an
         upload in parts, and the ticket has ``parts``. Raises InvalidRequest (TooLarge, TooSmall, TypeNotAllowed),
         CredentialsUnavailable and, for parts, StorageUnavailable. Raises ConfigurationError for an ``owner`` that is
-        not text, or is missing although ``key_template`` needs it, and for ``options`` that the policy or the storage
-        does not allow.
+        not text, has more than MAX_OWNER_BYTES, or is missing although ``key_template`` needs it, and for ``options``
+        that the policy or the storage does not allow.
         """
         if owner is not None:
             _check_owner(owner)
@@ -646,7 +649,14 @@ async def _as_coroutine(awaitable: Awaitable[T]) -> T:
 def _check_owner(owner: object) -> None:
     try:
         if isinstance(owner, str):
-            owner.encode()
+            if len(owner.encode()) > MAX_OWNER_BYTES:
+                raise ConfigurationError(
+                    f"owner must have at most {MAX_OWNER_BYTES} bytes, because every token contains it; give an "
+                    "identifier of the user, such as str(user.id)",
+                    field="owner",
+                    value=f"{owner[:20]}...",
+                    limit=MAX_OWNER_BYTES,
+                )
             return
     except UnicodeEncodeError:
         pass

@@ -5,10 +5,12 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import resource
 import socket
 import sys
 import threading
 import time
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,14 +18,15 @@ from types import SimpleNamespace
 import pytest
 from botocore.response import StreamingBody
 
-from bench import cold, growth, parts, serve, sign, transfer
+from bench import cold, growth, growth_in_process, parts, serve, sign, transfer
 from bench.delayed_line import ONE_WAY_SECONDS, WINDOW_BYTES
-from bench.results import Benchmark, Report, Result, Target, number
+from bench.results import Benchmark, Column, Report, Result, Target, number
 from bench.rounds import Implementation, Sample, alternate
 from bench.server_processes import running
 from bench.sign_case import SECONDS_PER_CALL
 from bench.sign_s3 import PART_URLS
-from bench.ticket_servers import Server
+from bench.ticket_servers import PRESIGN, Server
+from bench.wrk import LoadFailed
 from emulators.ports import HOST
 
 BENCHMARKS = [
@@ -132,6 +135,64 @@ def test_a_run_without_cases_is_refused(capsys: pytest.CaptureFixture[str]) -> N
     with pytest.raises(SystemExit):
         sign.main(["--cloud", "gcs", "--only", "no such case", "--check"])
     assert "no such case" in capsys.readouterr().err
+
+
+def test_each_table_has_the_results_that_have_its_first_figure() -> None:
+    first, second = Column(heading="s", figure="s"), Column(heading="bytes", figure="bytes")
+    benchmark_ = Benchmark(name="x", title="X", description="", columns=[first], packages=(), more_tables=[[second]])
+    results = [
+        Result(case="time", by="one", figures={"s": [2.0]}, note="a note"),
+        Result(case="size", by="two", figures={"bytes": [3.0]}),
+        Result(case="hidden", by="three", figures={"else": [4.0]}),
+    ]
+    shown = benchmark_.markdown(Report(measured_at="", machine="M.", conditions="C.", results=results))
+    assert (
+        "| case | implementation | s | note |\n| --- | --- | --- | --- |\n| time | one | 2.00 | a note |\n\n" in shown
+    )
+    assert "| case | implementation | bytes |\n| --- | --- | --- |\n| size | two | 3.00 |\n\n" in shown
+    assert "hidden" not in shown
+
+
+def test_a_new_server_of_presigns_own_is_loaded_without_more_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    new, others = replace(PRESIGN, name="presign, granian"), replace(PRESIGN, name="another")
+    monkeypatch.setattr(growth, "SERVERS", [PRESIGN, new, others])
+    contenders = growth.contenders()
+    assert contenders["presign, granian"] is new
+    assert {"uvloop", "asyncio"} <= contenders.keys()
+    assert others not in contenders.values()
+
+
+def test_more_clients_than_open_files_are_refused_before_anything_is_measured() -> None:
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with pytest.raises(LoadFailed, match=f"may open {hard} files, and {hard + 1} are needed"):
+        growth.allow_open_files(hard + 1)
+
+
+def test_uvloop_accepts_one_connection_in_each_turn_for_each_listener() -> None:
+    def turns(listeners: int) -> float:
+        return growth_in_process.turns_to_accept(64, loop="uvloop", listeners=listeners)[growth_in_process.TURNS]
+
+    # A version that accepts all of them at once makes the second listener superfluous: docs/performance.md says so.
+    assert turns(1) >= 64
+    assert turns(16) <= 16
+
+
+@pytest.mark.parametrize("cloud", growth_in_process.CLOUDS)
+def test_tenants_get_tickets_in_turn(cloud: str) -> None:
+    sample = growth_in_process.tenants_with_backends(cloud, 3, 7)
+    assert sample["tenants"] == 3
+    assert sample[growth_in_process.SECONDS_PER_TICKET] > 0
+
+
+@pytest.mark.parametrize("framework", growth_in_process.FRAMEWORKS)
+def test_the_last_of_several_kinds_is_asked_in_each_framework(framework: str) -> None:
+    assert growth_in_process.kinds_in_one_application(framework, 2)["kinds"] == 2
+
+
+def test_every_ticket_that_memory_counts_is_issued_once() -> None:
+    samples = growth_in_process.memory_by_tickets([10, 30])
+    assert [sample["tickets"] for sample in samples] == [10, 30]
+    assert all(sample[growth_in_process.RESIDENT] > 2**20 for sample in samples)
 
 
 @pytest.mark.browser

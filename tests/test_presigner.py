@@ -22,6 +22,7 @@ from presign import (
     TokenExpired,
     UploadPolicy,
 )
+from presign.presigner import MAX_OWNER_BYTES
 from presign.s3 import S3Backend
 from tests.conftest import PNG, PNG_SHA256, Store, as_sent, png_request, seconds_ago, upload
 
@@ -261,6 +262,15 @@ def test_an_owner_that_is_no_text_is_refused_when_the_ticket_is_issued(s3_refere
     with pytest.raises(ConfigurationError, match=r"owner must be text .*str\(user\.id\)") as caught:
         s3_reference.presigner().issue(png_request(), owner=owner)
     assert caught.value.field == "owner"
+
+
+def test_an_owner_that_makes_the_token_too_long_is_refused_when_the_ticket_is_issued(s3_reference: Store) -> None:
+    presigner = s3_reference.presigner()
+    longest = "\u00fc" * (MAX_OWNER_BYTES // 2)
+    assert presigner.issue(png_request(), owner=longest).token
+    with pytest.raises(ConfigurationError, match=f"at most {MAX_OWNER_BYTES} bytes") as caught:
+        presigner.issue(png_request(), owner=longest + "x")
+    assert (caught.value.field, caught.value.limit) == ("owner", MAX_OWNER_BYTES)
 
 
 def test_private_objects_are_read_with_a_presigned_url_that_ends(store: Store) -> None:

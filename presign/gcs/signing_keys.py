@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
-from functools import partial
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING
 
 from presign.errors import ConfigurationError, CredentialsUnavailable
@@ -57,6 +57,8 @@ class SigningIdentity:
 def hmac_identity(credentials: HmacCredentials) -> SigningIdentity:
     """Return the identity of an HMAC key."""
 
+    # Its own, so that many backends with different keys do not drive each other's scopes out of a shared cache.
+    @lru_cache(maxsize=2)
     def scope(date: str) -> sigv4.Scope:
         return sigv4.hmac_scope(
             access_key=credentials.access_id,
@@ -155,6 +157,8 @@ def _sign_blob_identity(credentials: Credentials, service_account_email: str | N
 def _rsa_identity(
     email: str, key: sigv4.SigningKey, *, max_lifetime: timedelta | None, signing_does_io: bool
 ) -> SigningIdentity:
+    # Its own, so that many backends with different keys do not drive each other's scopes out of a shared cache.
+    @lru_cache(maxsize=2)
     def scope(date: str) -> sigv4.Scope:
         return sigv4.key_scope(
             dialect=sigv4.GOOG4_RSA, access_key=email, key=key, date=date, region=_REGION, service=_SERVICE

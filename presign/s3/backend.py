@@ -7,7 +7,7 @@ import re
 from binascii import a2b_hex, b2a_base64
 from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta, timezone
-from functools import partial
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, cast
 from urllib.parse import unquote
 
@@ -157,6 +157,8 @@ class S3Backend:
         self._guards = put_guards(wanted=guards)
         self._bucket = bucket
         self._credentials = signer.credentials
+        # Its own, so that many backends with different keys do not drive each other's scopes out of a shared cache.
+        self._scope_of = lru_cache(maxsize=2)(scope_of)
         self._signers = PerSecondCache(self._make_signers)
         verifier = (
             signer
@@ -403,7 +405,7 @@ class S3Backend:
         start, end = signing_time(unix_second), signing_time(_last_second(unix_second, expires_in, credentials))
         return Signers.for_period(
             bucket=self._bucket,
-            scope=scope_of(keys, start.date, self._region),
+            scope=self._scope_of(keys, start.date, self._region),
             start=start,
             end=end,
             session_token=keys.session_token,

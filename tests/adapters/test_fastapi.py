@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import sys
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, MutableMapping
 from functools import wraps
 from typing import Annotated, Any
 
@@ -584,6 +586,51 @@ def test_a_limit_of_nothing_is_refused(presigner: Presigner, options: Any) -> No
 def test_a_list_of_no_files_as_a_limit_is_refused(presigner: Presigner) -> None:
     with pytest.raises(ConfigurationError, match="max_files"):
         create_router(presigner, authorize=_alice, max_files=0)
+
+
+def test_the_last_of_many_kinds_is_found_without_looking_through_the_others(s3_reference: Store) -> None:
+    body = b'{"type": "image/png", "size": 1}'
+
+    async def nobody() -> None:
+        return None
+
+    def calls_for_a_ticket(count: int) -> int:
+        kinds = [_kind(s3_reference, f"kind-{number:02d}", "image/png") for number in range(count)]
+        app, calls, statuses = FastAPI(), 0, []
+        app.include_router(create_router(kinds, authorize=nobody), prefix="/files")
+
+        async def receive() -> dict[str, Any]:
+            return {"type": "http.request", "body": body, "more_body": False}
+
+        async def send(message: MutableMapping[str, Any]) -> None:
+            statuses.append(message.get("status"))
+
+        def count_call(frame: Any, event: str, argument: Any) -> None:
+            nonlocal calls
+            calls += event in {"call", "c_call"}
+
+        async def ask() -> None:
+            path = f"/files/{kinds[-1].name}/upload"
+            scope = {"type": "http", "method": "POST", "path": path, "query_string": b"", "root_path": ""}
+            scope["headers"] = [(b"content-type", b"application/json")]
+            await app(scope, receive, send)
+
+        async def ask_twice() -> None:
+            # FastAPI builds its routes for the first request.
+            await ask()
+            sys.setprofile(count_call)
+            try:
+                await ask()
+            finally:
+                sys.setprofile(None)
+
+        asyncio.run(ask_twice())
+        assert statuses == [200, None, 200, None]
+        return calls
+
+    one, many = calls_for_a_ticket(1), calls_for_a_ticket(50)
+    # In one router, each kind adds 420 calls; in a router of its own, 48.
+    assert (many - one) / 49 < 150
 
 
 def test_kinds_need_names_of_their_own(s3_reference: Store) -> None:

@@ -30,6 +30,7 @@ from presign import (
 )
 from presign.http.async_endpoints import MAX_THREADS, AsyncEndpoints
 from presign.http.request_body import MAX_BODY_BYTES
+from presign.presigner import MAX_OWNER_BYTES
 from tests.adapters.serving import ADAPTERS
 from tests.conftest import PNG, TOKEN_SECRET, Store
 from tests.small_parts import PART_BYTES, POLICY, SmallPartsBackend
@@ -364,10 +365,11 @@ def test_the_longest_token_fits_into_a_body_together_with_the_digests_of_100_par
     request = UploadRequest(
         content_type="image/png", size=10**12, name="\U0001f408" * 255, sha256=None, hashes_parts=True
     )
-    ticket = presigner.issue(request, owner="o" * 255, options=options)
+    owner = "o" * MAX_OWNER_BYTES
+    ticket = presigner.issue(request, owner=owner, options=options)
     digests = ["f" * 64] * 100
     body = json.dumps({"token": ticket.token, "numbers": list(range(9901, 10_001)), "sha256": digests})
     assert ticket.parts is not None
     assert ticket.parts.plan.count > 9900
     assert 16 * 1024 < len(body) <= MAX_BODY_BYTES
-    presigner.abort(ticket.token, owner="o" * 255)
+    presigner.abort(ticket.token, owner=owner)

@@ -1,0 +1,248 @@
+"""What uploads cost: requests, prices, limits of the storages, and CPU time, each with its source. Pure arithmetic."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.parts import PARTS
+from bench.results import DIRECTORY, Report
+from bench.serve import case_name
+from bench.ticket_servers import PRESIGN
+from bench.wrk import RATE
+
+HOUR_SECONDS = 3600
+THREADS = 20
+"""``max_threads`` of every adapter on an event loop (presign.http.async_endpoints.MAX_THREADS)."""
+
+PLANNED_SHARE = 0.7
+"""How much of a limit is planned for. Above it, a queue grows fast (see the table of waiting times)."""
+
+WORKERS_OF_A_MACHINE = 8
+
+PART_BYTES = 8 * 2**20
+LARGE_FILE_BYTES = 2**30
+_LISTED_AT_ONCE = 1000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Requests:
+    """How many requests the storage gets: those that write, read, list and delete. A list has the price of a write."""
+
+    writes: int
+    reads: int
+    lists: int = 0
+    deletes: int = 0
+
+    @property
+    def counted_as_writes(self) -> int:
+        """S3 and Google count a deletion as a write in their limits, though not in their prices."""
+        return self.writes + self.deletes
+
+    @property
+    def all(self) -> int:
+        """All of them."""
+        return self.writes + self.reads + self.lists + self.deletes
+
+    def __add__(self, other: Requests) -> Requests:
+        return Requests(
+            writes=self.writes + other.writes,
+            reads=self.reads + other.reads,
+            lists=self.lists + other.lists,
+            deletes=self.deletes + other.deletes,
+        )
+
+    def __str__(self) -> str:
+        named = [(self.writes, "write"), (self.reads, "read"), (self.lists, "list"), (self.deletes, "delete")]
+        return ", ".join(f"{count:,} {name}{'s' if count > 1 else ''}" for count, name in named if count)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cloud:
+    """A storage. Prices are US dollars for a thousand requests; deletions are free on all three.
+
+    ``completion`` and ``in_place`` are what the server sends to complete one upload, with and without publishing. What
+    the browser sends is one write more. Limits are requests per second; ``limit_of`` says what they belong to, and None
+    means that there is no such limit. ``parts_are_blocks``: an upload in parts has no begin, and its list is a read.
+    """
+
+    name: str
+    completion: Requests
+    in_place: Requests
+    write_price: float
+    read_price: float
+    limit_of: str
+    write_limit: int | None = None
+    read_limit: int | None = None
+    all_limit: int | None = None
+    parts_are_blocks: bool = False
+
+    def requests_of_an_upload(self, *, published: bool) -> Requests:
+        """Return the requests of browser and server together, for a file that comes in one request."""
+        return self.done(published=published) + Requests(writes=1, reads=0)
+
+    def requests_of_parts(self, size: int, *, published: bool) -> Requests:
+        """Return the same for a file in parts: begin, one for each part, list, commit; then as for any other."""
+        count = math.ceil(size / PART_BYTES)
+        # Azure lists all blocks at once, as a read.
+        lists = 0 if self.parts_are_blocks else math.ceil(count / _LISTED_AT_ONCE)
+        begin_and_commit = 1 if self.parts_are_blocks else 2
+        parts = Requests(writes=count + begin_and_commit, reads=1 if self.parts_are_blocks else 0, lists=lists)
+        return self.done(published=published) + parts
+
+    def done(self, *, published: bool) -> Requests:
+        """Return the requests of one completion."""
+        return self.completion if published else self.in_place
+
+    def price(self, requests: Requests) -> float:
+        """Return the price of the requests in US dollars."""
+        return ((requests.writes + requests.lists) * self.write_price + requests.reads * self.read_price) / 1000
+
+    def uploads_per_second(self, *, published: bool) -> float:
+        """Return how many uploads in one request reach the first of the limits."""
+        requests = self.requests_of_an_upload(published=published)
+        limits = (
+            (self.write_limit, requests.counted_as_writes),
+            (self.read_limit, requests.reads + requests.lists),
+            (self.all_limit, requests.all),
+        )
+        return min(limit / used for limit, used in limits if limit is not None and used)
+
+
+S3 = Cloud(
+    name="S3",
+    # GET of the first bytes, which also describes the object; COPY; DELETE of the pending object.
+    completion=Requests(writes=1, reads=1, deletes=1),
+    in_place=Requests(writes=0, reads=1),
+    write_price=0.005,
+    read_price=0.0004,
+    limit_of="one partition of one bucket's keys",
+    write_limit=3500,
+    read_limit=5500,
+)
+AZURE = Cloud(
+    name="Azure",
+    # Get Blob Properties, a list that shows snapshots and the access tier, Get Blob of the first bytes, Put Blob From
+    # URL, Delete Blob.
+    completion=Requests(writes=1, reads=2, lists=1, deletes=1),
+    in_place=Requests(writes=0, reads=2, lists=1),
+    write_price=0.0055,
+    read_price=0.00044,
+    limit_of="one storage account",
+    all_limit=20_000,
+    parts_are_blocks=True,
+)
+GOOGLE = Cloud(
+    name="Google",
+    # objects.get of the description and of the first bytes, objects.rewrite, objects.delete.
+    completion=Requests(writes=1, reads=2, deletes=1),
+    in_place=Requests(writes=0, reads=2),
+    write_price=0.005,
+    read_price=0.0004,
+    limit_of="one bucket, before it has grown",
+    write_limit=1000,
+    read_limit=5000,
+)
+CLOUDS = (S3, AZURE, GOOGLE)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Costs:
+    """CPU seconds of one worker, and where each figure comes from.
+
+    ``completion`` and ``in_place`` are by cloud. ``large_file`` is one of LARGE_FILE_BYTES, in parts, all of it.
+    """
+
+    ticket: float
+    tickets_per_second: float
+    completion: Mapping[str, float]
+    in_place: Mapping[str, float]
+    large_file: float
+    sources: Mapping[str, str]
+
+
+COMPLETION_SECONDS = "cpu_seconds_per_completion"
+# The cases of bench/results/complete.json.
+_COMPLETION_CASES = {
+    (cloud.name, published): f"{cloud.name}, {'published' if published else 'in place'}"
+    for cloud in CLOUDS
+    for published in (True, False)
+}
+# docs/performance.md, "A complete upload": 1.2 to 2.1 ms on S3, of three requests. A call of Azure's or Google's SDK
+# takes three times as long as a request of presign's own (presign/s3/requests.py).
+_REQUEST_SECONDS = {"S3": 0.0007, "Azure": 0.0021, "Google": 0.0021}
+
+
+def read_costs(directory: Path = DIRECTORY) -> Costs:
+    """Return the costs that the results in ``directory`` show; what was not measured has a constant of this module."""
+    serve, parts = Report.read("serve", directory), Report.read("parts", directory)
+    one_worker = serve.result(case_name(1), PRESIGN.name)
+    large = next(each for each in parts.results if each.by == PARTS and each.case == "1,024 MiB")
+    seconds, source = _completions(directory)
+    return Costs(
+        ticket=one_worker.median("cpu_seconds_per_request"),
+        tickets_per_second=one_worker.median(RATE),
+        completion={cloud.name: seconds[cloud.name, True] for cloud in CLOUDS},
+        in_place={cloud.name: seconds[cloud.name, False] for cloud in CLOUDS},
+        large_file=large.median("api_cpu_seconds"),
+        sources={
+            "ticket": "measured: bench/results/serve.json, 1 worker",
+            "completion": source,
+            "large_file": "measured: bench/results/parts.json, 1,024 MiB in parts of 8 MiB",
+        },
+    )
+
+
+def _completions(directory: Path) -> tuple[Mapping[tuple[str, bool], float], str]:
+    fallback = {
+        (cloud.name, published): cloud.done(published=published).all * _REQUEST_SECONDS[cloud.name]
+        for cloud in CLOUDS
+        for published in (True, False)
+    }
+    if not (directory / "complete.json").exists():
+        return fallback, "estimated: a constant for each request of a completion (docs/performance.md)"
+    measured = {
+        each.case: each.median(COMPLETION_SECONDS)
+        for each in Report.read("complete", directory).results
+        if each.by == PRESIGN.name and COMPLETION_SECONDS in each.figures
+    }
+    found = {key: measured[case] for key, case in _COMPLETION_CASES.items() if case in measured}
+    missing = [_COMPLETION_CASES[key] for key in fallback if key not in found]
+    source = "measured: bench/results/complete.json"
+    if missing:
+        source += f"; estimated: {', '.join(missing)}"
+    return {**fallback, **found}, source
+
+
+def completions_per_second(cpu_seconds: float, latency_seconds: float, *, threads: int = THREADS) -> float:
+    """Return how many completions one worker can do: its core or its threads are busy all the time.
+
+    ``latency_seconds`` is how long the storage's answers to one completion take together. A thread waits for them, and
+    then for the core.
+    """
+    return min(1 / cpu_seconds, threads / (latency_seconds + cpu_seconds))
+
+
+def cores(uploads_per_hour: float, ticket_seconds: float, completion_seconds: float) -> float:
+    """Return how many cores are busy with these uploads."""
+    return uploads_per_hour * (ticket_seconds + completion_seconds) / HOUR_SECONDS
+
+
+def minutes_to_grow(uploads_per_second: float, cloud: Cloud, *, published: bool, doubling_minutes: float = 20) -> float:
+    """Return how long a rate must grow before the storage takes this one, if its limit doubles all the time."""
+    start = cloud.uploads_per_second(published=published)
+    return max(0.0, doubling_minutes * math.log2(uploads_per_second / start))
+
+
+def erlang_c(servers: int, offered: float) -> float:
+    """Return the probability that an arrival waits, for Poisson arrivals, exponential service and ``offered`` erlangs.
+
+    Source: Erlang's delay formula, in the form that needs no factorials (by the recursion of Erlang's loss formula).
+    """
+    loss = 1.0
+    for count in range(1, servers + 1):
+        loss = offered * loss / (count + offered * loss)
+    utilization = offered / servers
+    return loss / (1 - utilization * (1 - loss))
