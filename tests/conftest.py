@@ -8,11 +8,14 @@ import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
+from functools import cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlencode, urlsplit
 
 import boto3
+import botocore.loaders
+import botocore.session
 import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError
@@ -36,10 +39,29 @@ from presign.s3 import S3Backend
 # thread draws random numbers, and Hypothesis then fails tests of other modules, because it cannot repeat them.
 os.environ["DISABLE_GCS_PYTHON_CLIENT_OTEL_BUCKET_METADATA"] = "true"
 
+# Each session of boto3 would read the descriptions of the services anew, which takes 0.1 s of the processor.
+botocore.session.create_loader = cache(botocore.loaders.create_loader)
+
+# Long files that pytest would begin late. The other workers would then have nothing to do while one runs such a file.
+BEGUN_FIRST = (
+    "tests/test_demo.py",
+    "tests/test_client.py",
+    "tests/uploading/test_command.py",
+    "tests/test_site.py",
+    "tests/test_demo_lifecycle.py",
+)
+
 PAGE_ORIGIN = "http://localhost:8080"
 TOKEN_SECRET = "the secret of the tests' tokens"
 PNG = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\x01\0\0\0\x01\x08\x02\0\0\0\x90wS\xde"
 PNG_SHA256 = hashlib.sha256(PNG).hexdigest()
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files of BEGUN_FIRST; all others keep their order."""
+    order = {name: place for place, name in enumerate(BEGUN_FIRST)}
+    items.sort(key=lambda item: order.get(item.nodeid.partition("::")[0], len(order)))
 
 
 @dataclass(frozen=True, kw_only=True)
