@@ -27,6 +27,7 @@ from presign.errors import ConfigurationError, InvalidRequest
 from presign.http import companion as uppy
 from presign.http.async_endpoints import MAX_THREADS, TIMEOUT_SECONDS, Answer, AsyncEndpoints
 from presign.http.endpoints import SUCCESS_HEADERS, presigners_by_path
+from presign.http.lists import LIST_PATHS, MAX_FILES
 from presign.http.openapi import openapi
 from presign.http.problems import (
     ProblemResponse,
@@ -34,10 +35,16 @@ from presign.http.problems import (
     problem_response,
     problem_response_for_status,
 )
-from presign.http.request_body import MAX_BODY_BYTES, BodyTooLarge, check_declared_length, check_media_type
+from presign.http.request_body import (
+    MAX_BODY_BYTES,
+    check_declared_length,
+    check_media_type,
+    declares_more_than,
+    limit_of_larger_body,
+)
 from presign.presigner import Presigner
 
-__all__ = ["MAX_BODY_BYTES", "MAX_THREADS", "TIMEOUT_SECONDS", "Authorize", "create_app", "openapi"]
+__all__ = ["MAX_BODY_BYTES", "MAX_FILES", "MAX_THREADS", "TIMEOUT_SECONDS", "Authorize", "create_app", "openapi"]
 
 Authorize = Callable[[Request], str | Awaitable[str | None] | None]
 """Return the owner of a request, or None for no owner; or raise Unauthenticated, Forbidden or TooManyRequests.
@@ -60,6 +67,7 @@ def create_app(
     companion: bool = False,
     max_threads: int = MAX_THREADS,
     timeout_seconds: float = TIMEOUT_SECONDS,
+    max_files: int = MAX_FILES,
 ) -> ASGIApp:
     """Return the application that serves the contract; it calls ``authorize`` before it reads any of the body.
 
@@ -83,6 +91,7 @@ def create_app(
       and Retry-After, and the call goes on in its thread. Set a longer time if completions read large objects to verify
       their SHA-256, as they do on Azure and Google Cloud Storage. For the completion of a file that came in parts, the
       status is 202: the client asks again, and waits for the same completion.
+    - ``max_files``: how many files one request may have, if its body is a list. Such a body may have 32 KiB for each.
 
     Raises ConfigurationError for ``"*"`` as an origin or a header, for headers or credentials without an origin, for a
     limit of 0 or less, for two presigners with the same name, and for one whose prefix lies in another's pending place.
@@ -98,7 +107,7 @@ def create_app(
         raise ConfigurationError(
             "allowed_headers and allow_credentials have no effect without allowed_origins", field="allowed_origins"
         )
-    answers = AsyncEndpoints(max_threads=max_threads, timeout_seconds=timeout_seconds)
+    answers = AsyncEndpoints(max_threads=max_threads, timeout_seconds=timeout_seconds, max_files=max_files)
     endpoint = partial(
         _Endpoint,
         authorize=_awaitable(authorize),
@@ -107,8 +116,9 @@ def create_app(
     endpoints: dict[str, ASGIApp] = {}
     routes: list[Route] = []
     for path, each in presigners_by_path(presigner).items():
-        answers_by_path = answers.answers(each)
-        endpoints |= {f"{path}{end}": endpoint(answer) for end, answer in answers_by_path.items()}
+        for end, answer in answers.answers(each).items():
+            list_limit = answers.lists.max_body_bytes if end in LIST_PATHS else 0
+            endpoints[f"{path}{end}"] = endpoint(answer, list_limit=list_limit)
         routes.append(Route(f"{path}/openapi.json", _document(each, companion), methods=["GET"]))
         if companion:
             app = _Companion(answers.answers_for_uppy(each), presigner=each, authorize=_awaitable(authorize))
@@ -154,7 +164,8 @@ class _Application:
 class _Endpoint:
     """One POST of the contract: it authorizes, reads the body, and sends the answer or the problem.
 
-    ``answer`` gets the body and the owner. ``cors_headers`` holds the headers for each allowed origin.
+    ``answer`` gets the body and the owner. ``cors_headers`` holds the headers for each allowed origin. A body that is a
+    list may have ``list_limit`` bytes, if that is more than others may have.
     """
 
     def __init__(
@@ -163,8 +174,10 @@ class _Endpoint:
         *,
         authorize: Callable[[Request], Awaitable[str | None]],
         cors_headers: Mapping[bytes, _RawHeaders],
+        list_limit: int = 0,
     ) -> None:
         self._answer = answer
+        self._list_limit = list_limit
         self._authorize = authorize
         self._cors_headers = cors_headers
 
@@ -188,7 +201,7 @@ class _Endpoint:
         await send({"type": "http.response.body", "body": content})
 
     async def _body(self, scope: Scope, headers: Mapping[bytes, bytes], receive: Receive) -> bytes:
-        return await _read_json(headers, receive, MAX_BODY_BYTES)
+        return await _read_json(headers, receive, MAX_BODY_BYTES, self._list_limit)
 
     def _problem(self, error: Exception) -> ProblemResponse:
         return problem_response(error)
@@ -245,10 +258,9 @@ class _CompanionCall(_Endpoint):
         return uppy.with_message(problem_response(error))
 
 
-async def _read_json(headers: Mapping[bytes, bytes], receive: Receive, limit: int) -> bytes:
+async def _read_json(headers: Mapping[bytes, bytes], receive: Receive, limit: int, list_limit: int = 0) -> bytes:
     check_media_type(headers.get(b"content-type", b"").decode("latin-1"))
-    check_declared_length(headers.get(b"content-length"), limit)
-    return await read_body(receive, limit)
+    return await read_body(receive, limit, list_limit=list_limit, content_length=headers.get(b"content-length"))
 
 
 def _awaitable(authorize: Authorize) -> Callable[[Request], Awaitable[str | None]]:
@@ -268,16 +280,29 @@ def _awaitable(authorize: Authorize) -> Callable[[Request], Awaitable[str | None
     return in_thread
 
 
-async def read_body(receive: Receive, limit: int = MAX_BODY_BYTES) -> bytes:
-    """Return the body of a request; raises BodyTooLarge after ``limit`` bytes, and InvalidRequest if it breaks off."""
+async def read_body(
+    receive: Receive,
+    limit: int = MAX_BODY_BYTES,
+    *,
+    list_limit: int = 0,
+    content_length: str | bytes | None = None,
+) -> bytes:
+    """Return the body of a request; raises BodyTooLarge after ``limit`` bytes, and InvalidRequest if it breaks off.
+
+    A list may have ``list_limit`` bytes, if that is more. ``content_length`` is the header: a body that it says is too
+    large is not read. Of one that only a list may have, no more is read than what shows that it is no list.
+    """
+    is_larger = declares_more_than(limit, content_length)
+    if is_larger:
+        check_declared_length(content_length, max(limit, list_limit))
     body: bytes = b""
     while True:
         message = await receive()
         if message["type"] == "http.disconnect":
             raise InvalidRequest("the body ended too early")
         body += message.get("body", b"")
-        if len(body) > limit:
-            raise BodyTooLarge(limit)
+        if len(body) > limit or (is_larger and body):
+            limit, is_larger = limit_of_larger_body(body, limit, list_limit), False
         if not message.get("more_body", False):
             return body
 

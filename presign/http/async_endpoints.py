@@ -12,6 +12,7 @@ from presign.backends.expiring_credentials import CredentialsExpired
 from presign.errors import ConfigurationError, CredentialsUnavailable, PresignError, StorageUnavailable
 from presign.http.bounded_threads import BoundedThreads
 from presign.http.endpoints import answer_abort, answer_list_parts, answer_parts, answer_parts_for_uppy
+from presign.http.lists import MAX_FILES, Explain, ListAnswer, Lists, explain_and_log, is_list
 from presign.http.long_completions import LongCompletions
 from presign.messages import CompletionRequest, StoredObject, UploadRequest
 from presign.presigner import Presigner, awaiter_of_running_loop
@@ -24,6 +25,8 @@ Answer = Callable[[bytes, str | None], Awaitable[bytes]]
 """Returns the body of the answer for the body of a request and its owner; raises a PresignError."""
 
 _Call = Callable[[Presigner, bytes, str | None], bytes]
+# About a millisecond, in which the event loop serves no other request.
+_TICKETS_AT_A_TIME = 20
 
 
 class AsyncEndpoints:
@@ -33,11 +36,20 @@ class AsyncEndpoints:
       calls to a service that signs run in as many further threads each.
     - ``timeout_seconds``: how long a request waits for such a call. The call goes on in its thread. The request raises
       CompletionPending if it completes a large file, and CredentialsUnavailable or StorageUnavailable otherwise.
+    - ``max_files``: how many files one request may have, if its body is a list (see ``presign.http.lists``).
+    - ``explain``: makes the problem of one item of a list.
 
     Raises ConfigurationError for a limit of 0 or less.
     """
 
-    def __init__(self, *, max_threads: int = MAX_THREADS, timeout_seconds: float = TIMEOUT_SECONDS) -> None:
+    def __init__(
+        self,
+        *,
+        max_threads: int = MAX_THREADS,
+        timeout_seconds: float = TIMEOUT_SECONDS,
+        max_files: int = MAX_FILES,
+        explain: Explain = explain_and_log,
+    ) -> None:
         if max_threads < 1:
             raise ConfigurationError("max_threads must be at least 1", field="max_threads", value=max_threads)
         if timeout_seconds <= 0:
@@ -47,6 +59,16 @@ class AsyncEndpoints:
         self._storage_threads = BoundedThreads(max_threads=max_threads, name="presign parts")
         self._complete_threads = BoundedThreads(max_threads=max_threads, name="presign complete")
         self._long_completions = LongCompletions(max_threads=max_threads)
+        self._explain = explain
+        self.lists = Lists(
+            max_files=max_files,
+            max_threads=max_threads,
+            timeout_seconds=timeout_seconds,
+            signing_threads=self._upload_threads,
+            storage_threads=self._storage_threads,
+            completion_threads=self._complete_threads,
+            long_completions=self._long_completions,
+        )
 
     def answers(self, presigner: Presigner) -> Mapping[str, Answer]:
         """Return what answers each endpoint, by its path, as ``presign.http.endpoints.ANSWERS`` does for threads."""
@@ -69,6 +91,13 @@ class AsyncEndpoints:
         if presigner.is_in_parts(token):
             return await self.in_long_completion_thread(presigner, token, owner, call)
         return await self.in_completion_thread(call)
+
+    def _completion_caller(
+        self, presigner: Presigner, owner: str | None
+    ) -> Callable[[str, bool], Callable[[], StoredObject]]:
+        # As in `complete`.
+        await_result = awaiter_of_running_loop()
+        return lambda token, _: partial(presigner.complete, token, owner=owner, await_result=await_result)
 
     async def in_upload_thread(self, call: Callable[[], T]) -> T:
         """Return the result of a call that signs, within the limits; raises CredentialsUnavailable if it is late."""
@@ -104,10 +133,25 @@ class AsyncEndpoints:
         progress = partial(presigner.completion_progress, token)
         return self._long_completions.deliver(key, completion, progress=progress)
 
+    async def finished(self, answer: ListAnswer, *, explain: Explain | None = None) -> bytes:
+        """Return the answer to a list as JSON after all of its items are made, within the limits."""
+        all_ended = asyncio.wrap_future(answer.all_ended())
+        try:
+            await asyncio.wait([all_ended], timeout=answer.timeout_seconds)
+            return answer.to_json(explain or self._explain)
+        finally:
+            all_ended.cancel()
+            answer.give_up()
+
     def _uploader(self, presigner: Presigner) -> Answer:
         """Return what answers ``POST /upload``; it needs no thread, unless the ticket needs I/O."""
 
         async def upload(body: bytes, owner: str | None) -> bytes:
+            if is_list(body):
+                answer = self.lists.uploads(presigner, body, owner)
+                while answer.issue(_TICKETS_AT_A_TIME):
+                    await asyncio.sleep(0)
+                return await self.finished(answer)
             request = UploadRequest.from_json(body)
             if not presigner.issuing_does_io(request):
                 try:
@@ -143,6 +187,11 @@ class AsyncEndpoints:
 
     def _completer(self, presigner: Presigner) -> Answer:
         async def complete(body: bytes, owner: str | None) -> bytes:
+            if is_list(body):
+                call_for = self._completion_caller(presigner, owner)
+                lists = self.lists
+                answer = lists.completions(presigner, body, owner, call_for=call_for, to_json=StoredObject.to_json)
+                return await self.finished(answer)
             token = CompletionRequest.from_json(body).token
             return (await self.complete(presigner, token, owner)).to_json()
 

@@ -49,6 +49,12 @@ class BoundedThreads:
                 raise
         return future
 
+    @property
+    def are_all_taken(self) -> bool:
+        """Whether calls wait for a free thread."""
+        with self._lock:
+            return bool(self._waiting)
+
     def _run_calls(self) -> None:
         while True:
             with self._lock:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from presign.errors import PresignError
 
 MAX_BODY_BYTES = 32 * 1024
-"""The largest request body that is read. The longest token and the digests of 100 parts fit."""
+"""The largest request body that is read, unless it is a list. The longest token and the digests of 100 parts fit."""
 
 _JSON = "application/json"
 _MAX_DIGITS = 20
@@ -43,18 +43,50 @@ def check_declared_length(content_length: str | bytes | None, limit: int = MAX_B
 
     A header that is absent or no number passes: the body is then limited while it is read.
     """
-    # isdigit, because int also accepts signs, spaces and underscores; and int refuses a text of 4,300 digits.
-    if not content_length or not content_length.isascii() or not content_length.isdigit():
-        return
-    if len(content_length) > _MAX_DIGITS or int(content_length) > limit:
+    if declares_more_than(limit, content_length):
         raise BodyTooLarge(limit)
 
 
-def read_limited(read: Callable[[int], bytes], limit: int = MAX_BODY_BYTES) -> bytes:
-    """Return a body from ``read(size)``, which returns ``b""`` at its end; raises BodyTooLarge above ``limit``."""
+def declares_more_than(limit: int, content_length: str | bytes | None) -> bool:
+    """Say whether the header ``Content-Length`` announces more than ``limit`` bytes."""
+    # isdigit, because int also accepts signs, spaces and underscores; and int refuses a text of 4,300 digits.
+    if not content_length or not content_length.isascii() or not content_length.isdigit():
+        return False
+    return len(content_length) > _MAX_DIGITS or int(content_length) > limit
+
+
+def limit_of_larger_body(start: bytes, limit: int, list_limit: int) -> int:
+    """Return the limit of a body with more than ``limit`` bytes, of which ``start`` was read: its first byte decides.
+
+    It is ``list_limit`` for a list, which begins with ``[``. Raises BodyTooLarge for any other body, and for a list of
+    which more than ``list_limit`` bytes were read.
+    """
+    if list_limit <= limit or not start.startswith(b"["):
+        raise BodyTooLarge(limit)
+    if len(start) > list_limit:
+        raise BodyTooLarge(list_limit)
+    return list_limit
+
+
+def read_limited(
+    read: Callable[[int], bytes],
+    limit: int = MAX_BODY_BYTES,
+    *,
+    list_limit: int = 0,
+    content_length: str | bytes | None = None,
+) -> bytes:
+    """Return a body from ``read(size)``, which returns ``b""`` at its end; raises BodyTooLarge above ``limit``.
+
+    A list may have ``list_limit`` bytes, if that is more. ``content_length`` is the header: a body that it says is too
+    large is not read. Of one that only a list may have, one byte is read to see whether it is a list.
+    """
     body = b""
+    if declares_more_than(limit, content_length):
+        check_declared_length(content_length, max(limit, list_limit))
+        body = read(1)
+        limit = limit_of_larger_body(body, limit, list_limit)
     while chunk := read(limit + 1 - len(body)):
         body += chunk
         if len(body) > limit:
-            raise BodyTooLarge(limit)
+            limit = limit_of_larger_body(body, limit, list_limit)
     return body
