@@ -10,6 +10,7 @@ import { UploadError } from "./errors.js";
  * @typedef {object} Waiter one file's request
  * @property {object} content
  * @property {AbortSignal | undefined} signal
+ * @property {boolean} isAhead
  * @property {(answer: Answer | Promise<Answer>) => void} resolve
  * @property {(error: unknown) => void} reject
  */
@@ -24,6 +25,8 @@ const SLOW_MS = 1000;
 /** What an older server never says about the list itself. */
 const NOT_ABOUT_LISTS = [401, 403, 429];
 const FIRST_GATEWAY_STATUS = 502;
+
+const NOT_ASKED = { status: 0, body: null, retryAfter: null };
 
 /** Requests to one path of one server, with the same headers, credentials and function. */
 export class Lists {
@@ -45,13 +48,14 @@ export class Lists {
    * Return the answer for one file, as a request of its own gets it.
    * @param {object} content
    * @param {AbortSignal} [signal] gives up this file alone
+   * @param {boolean} [isAhead] the answer is not needed yet, and not worth a request of its own
    * @returns {Promise<Answer>}
    */
-  ask(content, signal) {
-    if (this.#maxFiles === 1) return this.#askServer(content, signal);
+  async ask(content, signal, isAhead = false) {
+    if (this.#maxFiles === 1) return isAhead ? NOT_ASKED : this.#askServer(content, signal);
     return new Promise((resolve, reject) => {
       signal?.throwIfAborted();
-      this.#waiting.push({ content, signal, resolve, reject });
+      this.#waiting.push({ content, signal, isAhead, resolve, reject });
       signal?.addEventListener("abort", () => reject(signal.reason), { once: true });
       // What other files ask for at this moment goes with it.
       queueMicrotask(() => this.#send());
@@ -61,7 +65,9 @@ export class Lists {
   #send() {
     this.#waiting = this.#waiting.filter(({ signal }) => !signal?.aborted);
     while (this.#waiting.length > 0 && this.#underWay < MAX_UNDER_WAY) {
-      this.#exchange(this.#waiting.splice(0, this.#maxFiles));
+      const next = this.#waiting.splice(0, this.#maxFiles);
+      if (next.length === 1 && next[0].isAhead) next[0].resolve(NOT_ASKED);
+      else this.#exchange(next);
     }
   }
 
@@ -105,7 +111,9 @@ export class Lists {
     } else {
       this.areTaken = false;
       this.#maxFiles = (body?.code === "too_many_files" && body.limit) || 1;
-      for (const { content, signal, resolve } of waiters) resolve(this.ask(content, signal));
+      for (const { content, signal, isAhead, resolve } of waiters) {
+        if (!signal?.aborted) resolve(this.ask(content, signal, isAhead));
+      }
     }
   }
 

@@ -53,7 +53,8 @@ export class TicketsAhead {
   async take(upload) {
     const ahead = this.#byUpload.get(upload);
     const answer = await ahead?.answer;
-    this.#byUpload.delete(upload);
+    // It may have been dropped, and asked for again.
+    if (this.#byUpload.get(upload) === ahead) this.#byUpload.delete(upload);
     if (!ahead || !answer?.body) return null;
     const ageMs = performance.now() - ahead.askedAtMs;
     const { now, expires_at } = answer.body;

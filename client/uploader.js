@@ -107,6 +107,7 @@ export function createUploader({ concurrency, check, ...uploadOptions }) {
   let items = null;
   let lastId = 0;
   let isBusy = false;
+  let finishes = 0;
   /** @type {(() => void)[]} */
   const announcements = [];
   /** @type {Lists[]} */
@@ -282,7 +283,7 @@ export function createUploader({ concurrency, check, ...uploadOptions }) {
     askAhead(waiting);
     const wasBusy = isBusy;
     isBusy = all.some(({ item, controller }) => controller || item.state === "waiting");
-    if (wasBusy && !isBusy) emit("finish", uploader.items);
+    if (wasBusy && !isBusy) emit("finish", uploader.items, (finishes += 1));
   }
 
   /** @param {Entry[]} waiting */
@@ -295,7 +296,7 @@ export function createUploader({ concurrency, check, ...uploadOptions }) {
     });
     ahead.fill(next, async (upload, signal) => {
       await unlessAborted(checked(/** @type {Entry} */ (byUpload.get(upload))), signal);
-      return listsFor("/upload", upload.options).ask(ticketContent(upload.file), signal);
+      return listsFor("/upload", upload.options).ask(ticketContent(upload.file), signal, true);
     });
   }
 
@@ -378,14 +379,15 @@ export function createUploader({ concurrency, check, ...uploadOptions }) {
    * @template {keyof UploaderEvents} E
    * @param {E} event
    * @param {UploaderEvents[E]} value
+   * @param {number} [finish]
    */
-  function emit(event, value) {
+  function emit(event, value, finish = finishes) {
     announcements.push(() => {
-      // A file that was added meanwhile begins what has not finished.
-      if (event === "finish" && isBusy) return;
+      // A file that was added meanwhile begins what has not finished, or finishes later.
+      if (event === "finish" && (isBusy || finish < finishes)) return;
       for (const listener of [...(listenersByEvent.get(event) ?? [])]) {
         try {
-          listener(value);
+          listener(event === "finish" ? uploader.items : value);
         } catch (error) {
           // A mistake in the page must not end an upload, and must not be lost.
           queueMicrotask(() => {
