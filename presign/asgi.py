@@ -119,7 +119,7 @@ def create_app(
         for end, answer in answers.answers(each).items():
             list_limit = answers.lists.max_body_bytes if end in LIST_PATHS else 0
             endpoints[f"{path}{end}"] = endpoint(answer, list_limit=list_limit)
-        routes.append(Route(f"{path}/openapi.json", _document(each, companion), methods=["GET"]))
+        routes.append(Route(f"{path}/openapi.json", _document(each, companion, max_files), methods=["GET"]))
         if companion:
             app = _Companion(answers.answers_for_uppy(each), presigner=each, authorize=_awaitable(authorize))
             routes.append(Route(f"{path}{uppy.PREFIX}{{name:path}}", app))
@@ -137,8 +137,8 @@ def create_app(
     return _Application(endpoints=endpoints, others=others)
 
 
-def _document(presigner: Presigner, companion: bool) -> Callable[[Request], Awaitable[Response]]:
-    document = orjson.dumps(openapi(presigner, companion=companion))
+def _document(presigner: Presigner, companion: bool, max_files: int) -> Callable[[Request], Awaitable[Response]]:
+    document = orjson.dumps(openapi(presigner, companion=companion, max_files=max_files))
 
     async def describe(request: Request) -> Response:
         return Response(document, media_type="application/json")

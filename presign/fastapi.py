@@ -19,7 +19,7 @@ from typing import Any, Literal
 from fastapi import APIRouter, Body, Depends, Form, HTTPException, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict
 from starlette.exceptions import HTTPException as StarletteHTTPException
 from starlette.types import Receive, Scope, Send
 
@@ -28,6 +28,7 @@ from presign.errors import ConfigurationError, InvalidRequest, PresignError, san
 from presign.http import companion as uppy
 from presign.http.async_endpoints import MAX_THREADS, TIMEOUT_SECONDS, Answer, AsyncEndpoints
 from presign.http.endpoints import SUCCESS_HEADERS, presigners_by_path
+from presign.http.lists import LIST_PATHS, MAX_FILES, explain_and_log
 from presign.http.openapi import (
     ABORT,
     ABORTED_UPLOAD,
@@ -46,21 +47,26 @@ from presign.http.openapi import (
     UPPY_SCHEMAS,
     Operation,
     companion_parameters,
+    listed_answer,
+    one_or_list,
     schemas,
 )
 from presign.http.problems import ProblemResponse, is_server_fault, problem_response, problem_response_for_status
-from presign.http.request_body import MAX_BODY_BYTES, check_declared_length, check_media_type
+from presign.http.request_body import MAX_BODY_BYTES, check_media_type
 from presign.messages import StoredObject
 from presign.presigner import Presigner
 
 __all__ = [
     "AbortedUpload",
+    "ListedTicket",
+    "ListedUpload",
     "StoredParts",
     "StoredUpload",
     "UploadInParts",
     "UploadPart",
     "UploadParts",
     "UploadPlan",
+    "UploadProblem",
     "UploadTicket",
     "completed_upload",
     "create_router",
@@ -137,6 +143,46 @@ class StoredUpload(BaseModel):
         return _titled(cls, STORED_OBJECT)
 
 
+class UploadProblem(BaseModel):
+    """The problem with one file of a list; some problems have more members."""
+
+    model_config = ConfigDict(extra="allow")
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    code: str
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core_schema: Any, handler: Any) -> dict[str, Any]:
+        return _titled(cls, PROBLEM)
+
+
+class ListedTicket(BaseModel):
+    """One item of the answer of ``/upload`` to a list."""
+
+    status: int
+    body: UploadTicket | UploadProblem
+    retry_after: int | None = None
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core_schema: Any, handler: Any) -> dict[str, Any]:
+        return _listed(cls, core_schema, handler)
+
+
+class ListedUpload(BaseModel):
+    """One item of the answer of ``/complete`` to a list."""
+
+    status: int
+    body: StoredUpload | UploadProblem
+    retry_after: int | None = None
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core_schema: Any, handler: Any) -> dict[str, Any]:
+        return _listed(cls, core_schema, handler)
+
+
 class UploadParts(BaseModel):
     """The answer of ``/parts``."""
 
@@ -169,9 +215,9 @@ class AbortedUpload(BaseModel):
         return _titled(cls, ABORTED_UPLOAD)
 
 
-_MODELS: dict[str, type[BaseModel]] = {
-    UPLOAD.path: UploadTicket,
-    COMPLETE.path: StoredUpload,
+_MODELS: dict[str, Any] = {
+    UPLOAD.path: UploadTicket | list[ListedTicket],
+    COMPLETE.path: StoredUpload | list[ListedUpload],
     PARTS.path: UploadParts,
     LIST_PARTS.path: StoredParts,
     ABORT.path: AbortedUpload,
@@ -185,6 +231,7 @@ def create_router(
     companion: bool = False,
     max_threads: int = MAX_THREADS,
     timeout_seconds: float = TIMEOUT_SECONDS,
+    max_files: int = MAX_FILES,
 ) -> APIRouter:
     """Return a router with ``POST /upload`` and ``POST /complete``; ``authorize`` decides before any body is read.
 
@@ -194,20 +241,26 @@ def create_router(
     each presigner.
 
     ``companion`` also serves what Uppy 5 and 6 ask for in their Companion mode, under ``/s3/`` (see docs/uppy.md).
-    ``max_threads`` and ``timeout_seconds`` limit the completions, as in ``presign.asgi.create_app``. For pages of other
-    origins, add FastAPI's CORSMiddleware to the application, with ``expose_headers=["Retry-After"]``.
+    ``max_threads``, ``timeout_seconds`` and ``max_files`` are limits, as in ``presign.asgi.create_app``. For pages of
+    other origins, add FastAPI's CORSMiddleware to the application, with ``expose_headers=["Retry-After"]``.
 
     Raises ConfigurationError if ``authorize`` or one of its dependencies declares a body or a form, because FastAPI
     would read it first; for a limit of 0 or less; and for two presigners with the same name.
     """
-    answers = AsyncEndpoints(max_threads=max_threads, timeout_seconds=timeout_seconds)
+    answers = AsyncEndpoints(
+        max_threads=max_threads, timeout_seconds=timeout_seconds, max_files=max_files, explain=_explain
+    )
     router = APIRouter(route_class=_ProblemRoute, tags=["uploads"])
     for path, each in presigners_by_path(presigner).items():
         described, answers_by_path = schemas(each), answers.answers(each)
         for operation in OPERATIONS:
             router.add_api_route(
                 f"{path}{operation.path}",
-                _endpoint(answers_by_path[operation.path], authorize),
+                _endpoint(
+                    answers_by_path[operation.path],
+                    authorize,
+                    list_limit=answers.lists.max_body_bytes if operation.path in LIST_PATHS else 0,
+                ),
                 methods=["POST"],
                 # Without it, FastAPI derives the name of every operation from the name of the inner function.
                 name="_".join(filter(None, [path[1:], operation.name])),
@@ -215,7 +268,7 @@ def create_router(
                 response_model=_MODELS[operation.path],
                 response_description=operation.answer,
                 responses=_responses(operation),
-                openapi_extra={"requestBody": _request_body(operation, described)},
+                openapi_extra={"requestBody": _request_body(operation, described, max_files)},
             )
             router.add_api_route(
                 f"{path}{operation.path}", _refuse_method, methods=_OTHER_METHODS, include_in_schema=False
@@ -270,20 +323,21 @@ def completed_upload(
     return complete
 
 
-def _endpoint(answer: Answer, authorize: Authorize) -> Callable[..., Awaitable[Response]]:
+def _endpoint(answer: Answer, authorize: Authorize, *, list_limit: int) -> Callable[..., Awaitable[Response]]:
     owner_of_request: Any = Depends(authorize)
 
     # No parameter declares the body, because FastAPI would read it before it calls `authorize`.
     async def endpoint(request: Request, owner: Any = owner_of_request) -> Response:
-        return Response(await answer(await _read_json(request, MAX_BODY_BYTES), owner), headers=SUCCESS_HEADERS)
+        body = await _read_json(request, MAX_BODY_BYTES, list_limit)
+        return Response(await answer(body, owner), headers=SUCCESS_HEADERS)
 
     return endpoint
 
 
-async def _read_json(request: Request, limit: int) -> bytes:
+async def _read_json(request: Request, limit: int, list_limit: int = 0) -> bytes:
     check_media_type(request.headers.get("content-type"))
-    check_declared_length(request.headers.get("content-length"), limit)
-    return await read_body(request.receive, limit)
+    content_length = request.headers.get("content-length")
+    return await read_body(request.receive, limit, list_limit=list_limit, content_length=content_length)
 
 
 def _add_companion(
@@ -299,7 +353,7 @@ def _add_companion(
     for operation in COMPANION_OPERATIONS:
         extra: dict[str, Any] = {"parameters": companion_parameters(operation, presigner)}
         if operation.method == "post":
-            extra["requestBody"] = _request_body(operation, described)
+            extra["requestBody"] = _request_body(operation, described, MAX_FILES)
         responses = _responses(operation)
         if operation is not COMPANION:
             schema = {"title": operation.answer, **described[operation.answer]}
@@ -352,9 +406,7 @@ class _ProblemRoute(APIRoute):
             try:
                 return await handle(request)
             except StarletteHTTPException as error:
-                title = error.detail if isinstance(error.detail, str) else "The request was refused"
-                problem = problem_response_for_status(error.status_code, title=title, headers=error.headers)
-                return as_response(self.explained(problem))
+                return as_response(self.explained(_http_problem(error)))
             except RequestValidationError as error:
                 return as_response(self.explained(problem_response(_invalid_parameter(error))))
             except Exception as error:
@@ -365,6 +417,16 @@ class _ProblemRoute(APIRoute):
 
     def explained(self, problem: ProblemResponse) -> ProblemResponse:
         return problem
+
+
+def _http_problem(error: StarletteHTTPException) -> ProblemResponse:
+    title = error.detail if isinstance(error.detail, str) else "The request was refused"
+    return problem_response_for_status(error.status_code, title=title, headers=error.headers)
+
+
+def _explain(error: Exception) -> ProblemResponse:
+    """Return the problem of one item of a list, of which an ``on_complete`` may raise FastAPI's HTTPException."""
+    return _http_problem(error) if isinstance(error, StarletteHTTPException) else explain_and_log(error)
 
 
 class _CompanionRoute(_ProblemRoute):
@@ -400,10 +462,18 @@ def _responses(operation: Operation) -> dict[int | str, dict[str, Any]]:
     return {status: {"description": text, "content": content} for status, text in described.items()}
 
 
-def _request_body(operation: Operation, described: dict[str, dict[str, Any]]) -> dict[str, Any]:
+def _request_body(operation: Operation, described: dict[str, dict[str, Any]], max_files: int) -> dict[str, Any]:
     schema = {"title": operation.request, **described[operation.request]}
+    if operation.takes_lists:
+        schema = one_or_list(schema, max_files=max_files)
     return {"required": True, "content": {"application/json": {"schema": schema}}}
 
 
 def _titled(model: type[BaseModel], schema: dict[str, Any]) -> dict[str, Any]:
     return {"title": model.__name__, **schema}
+
+
+def _listed(model: type[BaseModel], core_schema: Any, handler: Any) -> dict[str, Any]:
+    generated = handler.resolve_ref_schema(handler(core_schema))
+    answer, problem = generated["properties"]["body"]["anyOf"]
+    return _titled(model, listed_answer(answer, problem))

@@ -10,21 +10,35 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from contextvars import Context
 from functools import partial
+from io import BytesIO
+from types import TracebackType
+from typing import IO, cast
 
 import click
 import orjson
-from flask import Blueprint, Flask, Request, Response, current_app, request
+from flask import (
+    Blueprint,
+    Flask,
+    Request,
+    Response,
+    copy_current_request_context,
+    current_app,
+    got_request_exception,
+    request,
+)
 from werkzeug.exceptions import HTTPException
 
 from presign.errors import ConfigurationError, InvalidRequest
 from presign.http import companion as uppy
 from presign.http.async_endpoints import MAX_THREADS, TIMEOUT_SECONDS
-from presign.http.endpoints import ANSWERS, ANSWERS_FOR_UPPY, SUCCESS_HEADERS, presigners_by_path
+from presign.http.bounded_threads import BoundedThreads
+from presign.http.endpoints import ANSWERS, ANSWERS_FOR_UPPY, SUCCESS_HEADERS, answer_upload, presigners_by_path
+from presign.http.lists import LIST_PATHS, MAX_FILES, Lists, is_list
 from presign.http.long_completions import LongCompletions
 from presign.http.openapi import openapi
 from presign.http.problems import ProblemResponse, is_server_fault, problem_response, problem_response_for_status
-from presign.http.request_body import MAX_BODY_BYTES, check_declared_length, check_media_type, read_limited
-from presign.messages import CompletionRequest
+from presign.http.request_body import MAX_BODY_BYTES, check_media_type, read_limited
+from presign.messages import CompletionRequest, StoredObject
 from presign.presigner import Presigner
 
 __all__ = ["MAX_THREADS", "TIMEOUT_SECONDS", "Authorize", "create_blueprint"]
@@ -48,6 +62,7 @@ def create_blueprint(
     name: str = "presign",
     companion: bool = False,
     timeout_seconds: float = TIMEOUT_SECONDS,
+    max_files: int = MAX_FILES,
 ) -> Blueprint:
     """Return a blueprint with ``POST /upload`` and ``POST /complete``; ``authorize`` decides before any body is read.
 
@@ -67,16 +82,23 @@ def create_blueprint(
     ``on_complete`` have an application context, and no request. After ``timeout_seconds``, the answer has the status
     202: the client asks again, and waits for the same completion.
 
+    ``max_files`` is how many files one request may have, if its body is a list. Such a body may have 32 KiB for each.
+    The completions of a list run side by side in other threads, each with a copy of the request's context. A request
+    waits ``timeout_seconds`` for all of them.
+
     Raises ConfigurationError for two presigners with the same name, and for a limit of 0 or less.
     """
     if timeout_seconds <= 0:
         raise ConfigurationError("timeout_seconds must be more than 0", field="timeout_seconds")
     blueprint = Blueprint(name, __name__)
     completions = LongCompletions(max_threads=MAX_THREADS)
+    lists = _lists(completions, timeout_seconds, max_files)
+    answers = {**ANSWERS, "/upload": _uploader(lists), "/complete": _completer(lists, completions, timeout_seconds)}
     for path, each in presigners_by_path(presigner).items():
         prefix = f"{path[1:]}_" if path else ""
-        for end, answer in {**ANSWERS, "/complete": _completer(completions, timeout_seconds)}.items():
-            view, endpoint = _view(each, authorize, answer, _body), f"{prefix}{end[1:].replace('/', '_')}"
+        for end, answer in answers.items():
+            body = partial(_body, lists.max_body_bytes if end in LIST_PATHS else 0)
+            view, endpoint = _view(each, authorize, answer, body), f"{prefix}{end[1:].replace('/', '_')}"
             blueprint.add_url_rule(f"{path}{end}", endpoint, view, methods=["POST"], provide_automatic_options=False)
             # Flask answers other methods outside of the blueprint, where no problem document can be made.
             blueprint.add_url_rule(
@@ -86,7 +108,8 @@ def create_blueprint(
                 methods=_OTHER_METHODS,
                 provide_automatic_options=False,
             )
-        blueprint.add_url_rule(f"{path}/openapi.json", f"{prefix}openapi", _document(each, companion), methods=["GET"])
+        document = _document(each, companion, max_files)
+        blueprint.add_url_rule(f"{path}/openapi.json", f"{prefix}openapi", document, methods=["GET"])
         if companion:
             blueprint.add_url_rule(
                 f"{path}{uppy.PREFIX}<path:name>",
@@ -140,28 +163,79 @@ def _view(presigner: Presigner, authorize: Authorize, answer: _Answer, body_for:
     return view
 
 
-def _completer(completions: LongCompletions, timeout_seconds: float) -> _Answer:
+def _lists(completions: LongCompletions, timeout_seconds: float, max_files: int) -> Lists:
+    threads = BoundedThreads(max_threads=MAX_THREADS, name="presign list")
+    return Lists(
+        max_files=max_files,
+        max_threads=MAX_THREADS,
+        timeout_seconds=timeout_seconds,
+        signing_threads=threads,
+        storage_threads=threads,
+        completion_threads=threads,
+        long_completions=completions,
+    )
+
+
+def _uploader(lists: Lists) -> _Answer:
+    """Return what answers ``POST /upload``."""
+
+    def answer(presigner: Presigner, body: bytes, owner: str | None) -> bytes:
+        if not is_list(body):
+            return answer_upload(presigner, body, owner)
+        tickets = lists.uploads(presigner, body, owner)
+        tickets.issue()
+        return tickets.wait(_explain)
+
+    return answer
+
+
+def _completer(lists: Lists, completions: LongCompletions, timeout_seconds: float) -> _Answer:
     """Return what answers ``POST /complete``; a large file is completed in another thread than the request's."""
 
     def answer(presigner: Presigner, body: bytes, owner: str | None) -> bytes:
+        if is_list(body):
+            call_for = partial(_completion_call, presigner, owner)
+            stored = lists.completions(presigner, body, owner, call_for=call_for, to_json=StoredObject.to_json)
+            return stored.wait(_explain)
         token = CompletionRequest.from_json(body).token
         if not presigner.is_in_parts(token):
             return presigner.complete(token, owner=owner).to_json()
-        # Flask documents this as the way to the application behind the proxy.
-        app: Flask = current_app._get_current_object()  # type: ignore[attr-defined]  # noqa: SLF001
-
-        def complete() -> bytes:
-            # The request's own context ends with the request, and the completion may go on.
-            with app.app_context():
-                return presigner.complete(token, owner=owner).to_json()
-
         key = (presigner, token, owner)
-        # In an empty context, where `flask.request` is not the request of a client that has gone.
-        alone = partial(Context().run, complete)
+        complete = _completion_call(presigner, owner, token, True)
         progress = partial(presigner.completion_progress, token)
-        return completions.result(key, alone, timeout_seconds=timeout_seconds, progress=progress)
+        return completions.result(key, complete, timeout_seconds=timeout_seconds, progress=progress).to_json()
 
     return answer
+
+
+def _completion_call(
+    presigner: Presigner, owner: str | None, token: str, outlasts_request: bool
+) -> Callable[[], StoredObject]:
+    """Return the call that completes an upload in another thread than the request's."""
+    # Each call has an empty context, so that it pushes contexts of the application and the request of its own. With the
+    # request's own, several threads would share `flask.g` and the database session, or use them after the request.
+    if not outlasts_request:
+        return partial(Context().run, copy_current_request_context(partial(presigner.complete, token, owner=owner)))
+    # Flask documents this as the way to the application behind the proxy.
+    app: Flask = current_app._get_current_object()  # type: ignore[attr-defined]  # noqa: SLF001
+
+    def complete() -> StoredObject:
+        with app.app_context():
+            return presigner.complete(token, owner=owner)
+
+    return partial(Context().run, complete)
+
+
+def _explain(error: Exception) -> ProblemResponse:
+    """Return the problem of one item of a list; report an error that is the server's fault as Flask does."""
+    if isinstance(error, HTTPException) and error.response is None and error.code is not None:
+        return _problem_of(error, error.code)
+    if is_server_fault(error):
+        app: Flask = current_app._get_current_object()  # type: ignore[attr-defined]  # noqa: SLF001
+        traceback = cast("TracebackType", error.__traceback__)
+        app.log_exception((type(error), error, traceback))
+        got_request_exception.send(app, _async_wrapper=app.ensure_sync, exception=error)
+    return problem_response(error)
 
 
 def _companion_view(presigner: Presigner, authorize: Authorize) -> Callable[[str], Response]:
@@ -185,23 +259,39 @@ def _companion_view(presigner: Presigner, authorize: Authorize) -> Callable[[str
     return view
 
 
-def _body(presigner: Presigner) -> bytes:
-    return _read_json(MAX_BODY_BYTES)
+def _body(list_limit: int, presigner: Presigner) -> bytes:
+    return _read_json(MAX_BODY_BYTES, list_limit)
 
 
-def _read_json(limit: int) -> bytes:
+def _read_json(limit: int, list_limit: int = 0) -> bytes:
     check_media_type(request.headers.get("Content-Type"))
-    check_declared_length(request.headers.get("Content-Length"), limit)
-    # After a function that ran before the request and read the body, the stream is empty, and Flask keeps the body.
-    body = read_limited(request.stream.read, limit) or request.get_data()
-    check_declared_length(str(len(body)), limit)
+    content_length = request.headers.get("Content-Length")
+    body = read_limited(_reader(), limit, list_limit=list_limit, content_length=content_length)
     if len(body) < (request.content_length or 0):
         raise InvalidRequest("the body ended too early")
     return body
 
 
-def _document(presigner: Presigner, companion: bool) -> _View:
-    document = orjson.dumps(openapi(presigner, companion=companion))
+def _reader() -> Callable[[int], bytes]:
+    stream: IO[bytes] | None = None
+
+    def read(size: int) -> bytes:
+        nonlocal stream
+        if stream is not None:
+            return stream.read(size)
+        stream = request.stream
+        start = stream.read(size)
+        if not start:
+            # A function that ran before the request has read the body, and Flask keeps it.
+            stream = BytesIO(request.get_data())
+            start = stream.read(size)
+        return start
+
+    return read
+
+
+def _document(presigner: Presigner, companion: bool, max_files: int) -> _View:
+    document = orjson.dumps(openapi(presigner, companion=companion, max_files=max_files))
     return lambda: Response(document, mimetype="application/json")
 
 
@@ -222,8 +312,12 @@ def _internal_problem(error: Exception) -> Response:
 
 
 def _http_problem(error: HTTPException, status: int) -> Response:
+    return _response(_problem_of(error, status))
+
+
+def _problem_of(error: HTTPException, status: int) -> ProblemResponse:
     kept = {name: value for name, value in error.get_headers() if name not in {"Content-Type", "Content-Length"}}
-    return _response(problem_response_for_status(status, title=error.name, headers=kept))
+    return problem_response_for_status(status, title=error.name, headers=kept)
 
 
 def _response(problem: ProblemResponse) -> Response:

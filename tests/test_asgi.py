@@ -488,7 +488,8 @@ def _bodies() -> st.SearchStrategy[Any]:
         changes,
     )
     without_type = requests.map(lambda body: {name: value for name, value in body.items() if name != "type"})
-    return requests | without_type | st.sampled_from([None, True, 1, "x", [], [valid]])
+    lists = st.lists(requests | without_type | st.sampled_from([None, 1, "x", [], [valid]]), max_size=3)
+    return requests | without_type | lists | st.sampled_from([None, True, 1, "x"])
 
 
 def _validator(schema: dict[str, Any]) -> Draft202012Validator:
@@ -509,7 +510,11 @@ def test_a_request_is_accepted_exactly_if_it_matches_the_schema(s3_reference: St
         def check(body: Any) -> None:
             answer = client.post("/upload", content=json.dumps(body), headers=JSON)
             assert answer.status_code in {200, 400, 413, 415, 422}
-            assert (answer.status_code == 200) is validator.is_valid(body), (body, answer.text)
+            verdicts = [(body, answer.status_code)]
+            if isinstance(body, list) and answer.status_code == 200:
+                verdicts = list(zip(body, [each["status"] for each in answer.json()], strict=True))
+            for request, status in verdicts:
+                assert (status == 200) is validator.is_valid(request), (body, answer.text)
 
         check()
 
@@ -570,6 +575,43 @@ def test_every_answer_matches_its_schema(api: httpx.Client, presigner: Presigner
     _validator(schemas["StoredObject"]).validate(api.post("/complete", json={"token": ticket["token"]}).json())
     for body in ({"type": "text/html"}, {"type": "image/png", "size": 101}, {"size": 1}, {"type": "image/png", "x": 1}):
         _validator(schemas["Problem"]).validate(api.post("/upload", json=body).json())
+
+
+def test_lists_and_their_answers_match_the_schemas_of_the_document(presigner: Presigner) -> None:
+    document = openapi(presigner, max_files=3)
+    requests, answers = {}, {}
+    for path in ("/upload", "/complete"):
+        operation = document["paths"][path]["post"]
+        schemas = {"components": document["components"]}
+        requests[path] = _validator({**operation["requestBody"]["content"]["application/json"]["schema"], **schemas})
+        answers[path] = _validator(
+            {**operation["responses"]["200"]["content"]["application/json"]["schema"], **schemas}
+        )
+    picture = {"type": "image/png"}
+    with (
+        serve(create_app(presigner, authorize=nobody_in_particular, max_files=3)) as url,
+        httpx.Client(base_url=url) as api,
+    ):
+        assert api.get("/openapi.json").json() == json.loads(json.dumps(document))
+        for items, is_valid in (([], False), ([picture], True), ([picture] * 3, True), ([picture] * 4, False)):
+            assert requests["/upload"].is_valid(items) is is_valid
+            assert (api.post("/upload", json=items).status_code == 200) is is_valid
+        listed = api.post("/upload", json=[picture, {"type": "text/html"}, {}]).json()
+        assert [each["status"] for each in listed] == [200, 415, 400]
+        answers["/upload"].validate(listed)
+        answers["/upload"].validate(listed[0]["body"])
+        ticket = listed[0]["body"]
+        httpx.post(ticket["url"], data=ticket["fields"], files={"file": ("cat.png", PNG)})
+        tokens = [{"token": ticket["token"]}, {"token": "x"}]
+        requests["/complete"].validate(tokens)
+        stored = api.post("/complete", json=tokens).json()
+        assert [each["status"] for each in stored] == [200, 403]
+        answers["/complete"].validate(stored)
+        for wrong in ([{"status": 200}], [{"status": "200", "body": ticket}], [{**listed[1], "retry_after": "5"}]):
+            assert not answers["/upload"].is_valid(wrong)
+        for path in ("/parts", "/parts/list", "/abort"):
+            described = document["paths"][path]["post"]["requestBody"]["content"]["application/json"]["schema"]
+            assert list(described) == ["$ref"]
 
 
 @pytest.mark.parametrize("companion", [False, True])

@@ -3,8 +3,8 @@
 All are coroutine functions. Under ASGI, they wait for the storage in threads of their own, so a storage that hangs
 blocks no other view, and a request waits for a limited time (see ``presign.http.async_endpoints``). Under WSGI, they
 wait in the thread of the request. Under both, everything else happens in that thread, whose database connection is the
-request's. Only the completion of a file that came in parts, which can take minutes, always has another thread and a
-database connection of its own.
+request's. Two kinds of completions always have other threads and database connections of their own: those of files that
+came in parts, which can take minutes, and those of a list, which run side by side.
 
 The order is: authorise, then the media type, then the CSRF token, and then the body or the query. Under ASGI, Django
 itself has received the body before it calls any view.
@@ -40,6 +40,7 @@ from presign.http.endpoints import (
     answer_parts,
     answer_parts_for_uppy,
 )
+from presign.http.lists import ListAnswer, is_list
 from presign.http.problems import (
     ProblemResponse,
     is_server_fault,
@@ -64,7 +65,14 @@ class _Work(NamedTuple):
     outlasts_request: bool = False
 
 
+class _ListWork(NamedTuple):
+    """What starts the threads that make the answer to a list."""
+
+    start: Callable[[AwaitResult | None], ListAnswer]
+
+
 _Prepare = Callable[[str, bytes, str | None], _Work]
+_PrepareAny = Callable[[str, bytes, str | None], _Work | _ListWork]
 _Body = Callable[[HttpRequest, str], bytes]
 _Refusal = Callable[[HttpRequest, str], ProblemResponse | None]
 
@@ -73,13 +81,13 @@ _endpoints = AsyncEndpoints()
 
 
 async def upload(request: HttpRequest, alias: str) -> HttpResponse:
-    """Answer with a ticket."""
-    return _response(await _outcome(request, alias, _upload, _refusal_of_other_methods, _body))
+    """Answer with a ticket, or with the tickets of a list."""
+    return _response(await _outcome(request, alias, _upload_or_uploads, _refusal_of_other_methods, _body_or_list))
 
 
 async def complete(request: HttpRequest, alias: str) -> HttpResponse:
-    """Answer with the stored object."""
-    return _response(await _outcome(request, alias, _complete, _refusal_of_other_methods, _body))
+    """Answer with the stored object, or with the objects of a list."""
+    return _response(await _outcome(request, alias, _complete_or_completions, _refusal_of_other_methods, _body_or_list))
 
 
 async def sign_parts(request: HttpRequest, alias: str) -> HttpResponse:
@@ -154,6 +162,37 @@ def _complete(alias: str, body: bytes, owner: str | None) -> _Work:
     return _Work(call, wait, outlasts_request=True)
 
 
+def _upload_or_uploads(alias: str, body: bytes, owner: str | None) -> _Work | _ListWork:
+    if not is_list(body):
+        return _upload(alias, body, owner)
+
+    def start(_: AwaitResult | None) -> ListAnswer:
+        def around(call: Callable[[], bytes]) -> Callable[[], bytes]:
+            return partial(_with_own_connections, call)
+
+        answer = _endpoints.lists.uploads(get_presigner(alias), body, owner, around=around)
+        answer.issue()
+        return answer
+
+    return _ListWork(start)
+
+
+def _complete_or_completions(alias: str, body: bytes, owner: str | None) -> _Work | _ListWork:
+    if not is_list(body):
+        return _complete(alias, body, owner)
+
+    def start(await_result: AwaitResult | None) -> ListAnswer:
+        def call_for(token: str, _: bool) -> Callable[[], bytes]:
+            def complete() -> bytes:
+                return complete_upload(alias, token, owner=owner, await_result=await_result).to_json()
+
+            return partial(_with_own_connections, complete)
+
+        return _endpoints.lists.completions(get_presigner(alias), body, owner, call_for=call_for, to_json=bytes)
+
+    return _ListWork(start)
+
+
 def _sign_parts(alias: str, body: bytes, owner: str | None) -> _Work:
     return _Work(lambda _: answer_parts(get_presigner(alias), body, owner), _endpoints.in_upload_thread)
 
@@ -180,7 +219,7 @@ _PREPARE_FOR_UPPY: Mapping[str, _Prepare] = {**_PREPARE, "/parts": _sign_parts_f
 
 
 async def _outcome(
-    request: HttpRequest, alias: str, prepare: _Prepare, refusal_of: _Refusal, body_of: _Body
+    request: HttpRequest, alias: str, prepare: _PrepareAny, refusal_of: _Refusal, body_of: _Body
 ) -> HttpResponse | ProblemResponse:
     try:
         refusal = refusal_of(request, alias) if alias in aliases() else _not_found()
@@ -193,9 +232,12 @@ async def _outcome(
             verdict = await verdict
         work = await sync_to_async(lambda: prepare(alias, *_receive(request, alias, verdict, body_of)))()
         is_asgi = isinstance(request, ASGIRequest)
-        if is_asgi or work.outlasts_request:
-            # Under WSGI, the event loop of the request ends with it.
-            await_result = awaiter_of_running_loop() if is_asgi else None
+        # Under WSGI, the event loop of the request ends with it, and a call in another thread may go on.
+        await_result = awaiter_of_running_loop() if is_asgi else None
+        if isinstance(work, _ListWork):
+            answer = await sync_to_async(work.start)(await_result)
+            content = await _endpoints.finished(answer, explain=partial(_problem_of_item, request))
+        elif is_asgi or work.outlasts_request:
             content = await work.wait(partial(_with_own_connections, partial(work.call, await_result)))
         else:
             content = await sync_to_async(work.call)(awaiter_of_running_loop())
@@ -247,16 +289,21 @@ def _body(request: HttpRequest, alias: str) -> bytes:
     return _read_json(request, MAX_BODY_BYTES)
 
 
-def _read_json(request: HttpRequest, limit: int) -> bytes:
+def _body_or_list(request: HttpRequest, alias: str) -> bytes:
+    return _read_json(request, MAX_BODY_BYTES, _endpoints.lists.max_body_bytes)
+
+
+def _read_json(request: HttpRequest, limit: int, list_limit: int = 0) -> bytes:
+    content_length = request.META.get("CONTENT_LENGTH")
     check_media_type(request.META.get("CONTENT_TYPE"))
-    check_declared_length(request.META.get("CONTENT_LENGTH"), limit)
+    check_declared_length(content_length, max(limit, list_limit))
     _check_csrf(request)
     read = request.read
-    if isinstance(request, WSGIRequest) and not request.META.get("CONTENT_LENGTH"):
+    if isinstance(request, WSGIRequest) and not content_length:
         # Django takes a body without a length for an empty one. Servers that know its end say so.
         read = request.META["wsgi.input"].read if request.META.get("wsgi.input_terminated") else read
     try:
-        return read_limited(read, limit)
+        return read_limited(read, limit, list_limit=list_limit, content_length=content_length)
     except OSError:
         raise InvalidRequest("the body ended too early") from None
 
@@ -267,6 +314,10 @@ def _problem(request: HttpRequest, error: Exception) -> ProblemResponse:
         # Reporters of errors, such as Sentry's, listen to this signal.
         got_request_exception.send(sender=None, request=request)
     return problem_response(error)
+
+
+def _problem_of_item(request: HttpRequest, error: Exception) -> ProblemResponse:
+    return _problem(request, as_presign_error(error))
 
 
 def _response(outcome: HttpResponse | ProblemResponse) -> HttpResponse:

@@ -26,6 +26,7 @@ from presign.errors import (
     UploadEnded,
 )
 from presign.http import companion as companion_mode
+from presign.http.lists import LIST_PATHS, MAX_FILES, TooManyFiles
 from presign.http.request_body import BodyTooLarge, UnsupportedMediaType
 from presign.messages import MAX_NAME_CHARACTERS, MAX_SIZE_BYTES, Rule
 from presign.parts import MAX_PARTS_AT_ONCE
@@ -58,6 +59,11 @@ class Operation:
     method: Literal["delete", "get", "post"] = "post"
 
     @property
+    def takes_lists(self) -> bool:
+        """Whether one request may have a list of the objects that single requests have."""
+        return self.path in LIST_PATHS
+
+    @property
     def codes(self) -> dict[int, list[str]]:
         """The codes of the problems, by HTTP status."""
         codes: dict[int, list[str]] = {}
@@ -69,19 +75,28 @@ class Operation:
 UPLOAD = Operation(
     path="/upload",
     name="upload",
-    summary="Ask for a ticket for one file.",
+    summary="Ask for a ticket for one file, or for the tickets of several files.",
     request="UploadRequest",
     answer="Ticket",
-    errors=(*_ERRORS_OF_ALL, TooLarge, TypeNotAllowed, TooSmall, CredentialsUnavailable, StorageUnavailable),
+    errors=(
+        *_ERRORS_OF_ALL,
+        TooLarge,
+        TooManyFiles,
+        TypeNotAllowed,
+        TooSmall,
+        CredentialsUnavailable,
+        StorageUnavailable,
+    ),
 )
 COMPLETE = Operation(
     path="/complete",
     name="complete",
-    summary="Ask the server to verify an upload after the file is stored.",
+    summary="Ask the server to verify an upload after the file is stored, or several uploads.",
     request="CompletionRequest",
     answer="StoredObject",
     errors=(
         *_ERRORS_OF_ALL,
+        TooManyFiles,
         CompletionPending,
         InvalidToken,
         TokenExpired,
@@ -120,8 +135,12 @@ ABORT = Operation(
 OPERATIONS = (UPLOAD, COMPLETE, PARTS, LIST_PARTS, ABORT)
 
 
+def _of_one_file(operation: Operation) -> tuple[type[PresignError], ...]:
+    return tuple(error for error in operation.errors if error is not TooManyFiles)
+
+
 def _without_body(operation: Operation) -> tuple[type[PresignError], ...]:
-    return tuple(error for error in operation.errors if error not in {BodyTooLarge, UnsupportedMediaType})
+    return tuple(error for error in _of_one_file(operation) if error not in {BodyTooLarge, UnsupportedMediaType})
 
 
 _MULTIPART = f"{companion_mode.PREFIX}{companion_mode.MULTIPART}"
@@ -142,7 +161,7 @@ COMPANION_OPERATIONS = (
         summary="Begin the upload of a large file in parts, as Uppy does in its Companion mode.",
         request="UppyUpload",
         answer="UppyUploadInParts",
-        errors=UPLOAD.errors,
+        errors=_of_one_file(UPLOAD),
     ),
     Operation(
         path=f"{_MULTIPART}/{{upload_id}}",
@@ -212,19 +231,21 @@ _OBJECT_URL = {
 }
 
 
-def openapi(presigner: Presigner, *, companion: bool = False) -> dict[str, Any]:
+def openapi(presigner: Presigner, *, companion: bool = False, max_files: int = MAX_FILES) -> dict[str, Any]:
     """Return the OpenAPI 3.1 document of the contract, with this presigner's content types and size limits.
 
-    With ``companion``, it has the addresses for Uppy's Companion mode too.
+    With ``companion``, it has the addresses for Uppy's Companion mode too. A list has ``max_files`` items at most.
     """
-    paths: dict[str, dict[str, Any]] = {operation.path: {"post": _described(operation)} for operation in OPERATIONS}
+    paths: dict[str, dict[str, Any]] = {
+        operation.path: {"post": _described(operation, max_files)} for operation in OPERATIONS
+    }
     described = schemas(presigner)
     if companion:
         described |= UPPY_SCHEMAS
         for operation in COMPANION_OPERATIONS:
             parameters = companion_parameters(operation, presigner)
             paths.setdefault(operation.path, {})[operation.method] = {
-                **_described(operation),
+                **_described(operation, max_files),
                 **({"parameters": parameters} if parameters else {}),
             }
     return {
@@ -250,16 +271,43 @@ def schemas(presigner: Presigner) -> dict[str, dict[str, Any]]:
     }
 
 
-def _described(operation: Operation) -> dict[str, Any]:
-    responses = {"200": {"description": operation.answer, "content": _content("application/json", operation.answer)}}
+def one_or_list(schema: dict[str, Any], *, max_files: int) -> dict[str, Any]:
+    """Return the schema of one request, or of a list of such requests."""
+    return {"anyOf": [schema, {"type": "array", "items": schema, "minItems": 1, "maxItems": max_files}]}
+
+
+def listed_answer(answer: dict[str, Any], problem: dict[str, Any]) -> dict[str, Any]:
+    """Return the schema of one item of the answer to a list, for the schemas of a single answer and of a problem."""
+    return {
+        "type": "object",
+        "description": "The answer to one item of a list: what a request for this file alone would be answered.",
+        "required": ["status", "body"],
+        "properties": {
+            "status": {"type": "integer", "description": "The HTTP status."},
+            "body": {"anyOf": [answer, problem]},
+            "retry_after": {
+                "type": "integer",
+                "description": "After how many seconds to ask again for this file, where the single answer has the "
+                "header Retry-After.",
+            },
+        },
+    }
+
+
+def _described(operation: Operation, max_files: int) -> dict[str, Any]:
+    answer, request = _reference(operation.answer), _reference(operation.request)
+    if operation.takes_lists:
+        answer = {"anyOf": [answer, {"type": "array", "items": listed_answer(answer, _reference("Problem"))}]}
+        request = one_or_list(request, max_files=max_files)
+    responses = {"200": {"description": operation.answer, "content": {"application/json": {"schema": answer}}}}
     for status, codes in operation.codes.items():
         responses[str(status)] = {
             "description": ", ".join(codes),
-            "content": _content("application/problem+json", "Problem"),
+            "content": {"application/problem+json": {"schema": _reference("Problem")}},
         }
     described = {"operationId": operation.name, "summary": operation.summary, "responses": responses}
     if operation.method == "post":
-        described["requestBody"] = {"required": True, "content": _content("application/json", operation.request)}
+        described["requestBody"] = {"required": True, "content": {"application/json": {"schema": request}}}
     return described
 
 
@@ -286,8 +334,8 @@ def companion_parameters(operation: Operation, presigner: Presigner) -> list[dic
     return in_path
 
 
-def _content(media_type: str, schema: str) -> dict[str, Any]:
-    return {media_type: {"schema": {"$ref": f"#/components/schemas/{schema}"}}}
+def _reference(schema: str) -> dict[str, Any]:
+    return {"$ref": f"#/components/schemas/{schema}"}
 
 
 def _upload_request(presigner: Presigner) -> dict[str, Any]:

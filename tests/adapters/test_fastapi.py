@@ -17,6 +17,7 @@ from openapi_spec_validator import validate as validate_openapi
 from emulators.serving import serve
 from presign import (
     Accept,
+    Completion,
     ConfigurationError,
     InspectedObject,
     NotYet,
@@ -28,11 +29,14 @@ from presign import (
 )
 from presign.fastapi import (
     AbortedUpload,
+    ListedTicket,
+    ListedUpload,
     StoredParts,
     StoredUpload,
     UploadInParts,
     UploadPart,
     UploadParts,
+    UploadProblem,
     UploadTicket,
     completed_upload,
     create_router,
@@ -44,8 +48,10 @@ from presign.http.openapi import (
     COMPLETE,
     LIST_PARTS,
     PARTS,
+    PROBLEM,
     UPLOAD,
     companion_parameters,
+    listed_answer,
     schemas,
 )
 from tests.adapters.conftest import store_png
@@ -98,10 +104,17 @@ def test_the_applications_document_describes_each_kind_with_its_own_limits(s3_re
             path = document["paths"][f"/files/{kind.name}{operation.path}"]
             assert list(path) == ["post"], "the refusal of other methods is not described"
             body = path["post"]["requestBody"]["content"]["application/json"]["schema"]
-            assert body == {"title": operation.request, **json.loads(json.dumps(schemas(kind)[operation.request]))}
+            request = {"title": operation.request, **json.loads(json.dumps(schemas(kind)[operation.request]))}
             answers = path["post"]["responses"]
             described = answers["200"]["content"]["application/json"]["schema"]
-            assert described == {"$ref": f"#/components/schemas/{model}"}
+            answer = {"$ref": f"#/components/schemas/{model}"}
+            if operation in {UPLOAD, COMPLETE}:
+                item = "ListedTicket" if operation is UPLOAD else "ListedUpload"
+                listed = {"type": "array", "items": {"$ref": f"#/components/schemas/{item}"}}
+                assert body == {"anyOf": [request, {"type": "array", "items": request, "minItems": 1, "maxItems": 100}]}
+                assert described["anyOf"] == [answer, listed]
+            else:
+                assert (body, described) == (request, answer)
             assert answers.pop("4XX")["content"].keys() == {"application/problem+json"}
             codes = {int(status): answer["description"] for status, answer in answers.items() if status != "200"}
             assert codes == {status: ", ".join(codes) for status, codes in operation.codes.items()}
@@ -150,6 +163,54 @@ def test_the_models_of_what_a_ticket_has_inside_have_the_members_of_the_contract
     parts = schemas(presigner)["Ticket"]["properties"]["parts"]
     assert list(UploadInParts.model_fields) == list(parts["properties"])
     assert list(UploadPart.model_fields) == list(parts["properties"]["requests"]["items"]["properties"])
+
+
+@pytest.mark.parametrize(("model", "answer"), [(ListedTicket, UploadTicket), (ListedUpload, StoredUpload)])
+def test_the_models_of_a_lists_items_have_the_members_of_the_contract(model: Any, answer: Any) -> None:
+    described = model.model_json_schema()
+    references = [{"$ref": f"#/$defs/{each.__name__}"} for each in (answer, UploadProblem)]
+    assert {name: described[name] for name in ("type", "required", "properties", "description")} == listed_answer(
+        *references
+    )
+    assert list(model.model_fields) == list(described["properties"])
+    assert described["$defs"]["UploadProblem"] == {"title": "UploadProblem", **PROBLEM}
+
+
+def test_the_models_read_the_answers_to_lists(presigner: Presigner) -> None:
+    with serve(_app(presigner, _alice)) as url:
+        answer = httpx.post(f"{url}/files/upload", json=[REQUEST, {}], headers=ALICE)
+        ticket, problem = map(ListedTicket.model_validate, answer.json())
+        assert isinstance(ticket.body, UploadTicket)
+        assert isinstance(problem.body, UploadProblem)
+        assert (problem.status, problem.body.code, problem.body.model_extra) == (
+            400,
+            "invalid_request",
+            {"field": "type"},
+        )
+        tokens = [{"token": store_png(answer.json()[0]["body"])}, {"token": "x"}]
+        stored, refused = map(
+            ListedUpload.model_validate, httpx.post(f"{url}/files/complete", json=tokens, headers=ALICE).json()
+        )
+        assert isinstance(stored.body, StoredUpload)
+        assert stored.body.size == len(PNG)
+        assert isinstance(refused.body, UploadProblem)
+
+
+def test_a_refusal_of_fastapi_in_on_complete_is_the_answer_to_its_file_alone(s3_reference: Store) -> None:
+    async def on_complete(completion: Completion) -> None:
+        if completion.name == "twice.png":
+            raise HTTPException(409, "there is such a picture already", headers={"Retry-After": "3"})
+
+    presigner = _kind(s3_reference, "avatars", "image/png", on_complete=on_complete)
+    with serve(_app(presigner, _alice)) as url:
+        requests = [{**REQUEST, "name": name} for name in ("twice.png", "once.png")]
+        tickets = [each["body"] for each in httpx.post(f"{url}/files/upload", json=requests, headers=ALICE).json()]
+        tokens = [{"token": store_png(ticket)} for ticket in tickets]
+        answers = httpx.post(f"{url}/files/complete", json=tokens, headers=ALICE).json()
+        assert [each["status"] for each in answers] == [409, 200]
+        assert (answers[0]["body"]["title"], answers[0]["retry_after"]) == ("there is such a picture already", 3)
+        alone = httpx.post(f"{url}/files/complete", json=tokens[0], headers=ALICE)
+        assert (alone.status_code, alone.json()) == (409, answers[0]["body"])
 
 
 def test_the_models_read_the_answers(presigner: Presigner) -> None:
@@ -343,6 +404,11 @@ def test_a_limit_of_nothing_is_refused(presigner: Presigner, options: Any) -> No
         create_router(presigner, authorize=_alice, **options)
     with pytest.raises(ConfigurationError, match=next(iter(options))):
         completed_upload(presigner, authorize=_alice, **options)
+
+
+def test_a_list_of_no_files_as_a_limit_is_refused(presigner: Presigner) -> None:
+    with pytest.raises(ConfigurationError, match="max_files"):
+        create_router(presigner, authorize=_alice, max_files=0)
 
 
 def test_kinds_need_names_of_their_own(s3_reference: Store) -> None:

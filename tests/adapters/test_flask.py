@@ -30,6 +30,7 @@ from werkzeug.exceptions import Unauthorized
 
 from presign import Completion, ConfigurationError, Forbidden, Presigner, UploadPolicy
 from presign.flask import create_blueprint
+from presign.http.lists import MAX_FILES
 from presign.http.openapi import openapi
 from presign.http.request_body import MAX_BODY_BYTES
 from tests.adapters.conftest import store_png
@@ -176,8 +177,11 @@ def test_a_function_before_the_request_may_read_the_body(presigner: Presigner, r
         read()
 
     assert _post(app).status_code == 200
-    large = b"[" + b" " * MAX_BODY_BYTES + b"]"
-    _is_problem(_post(app, json=None, data=large, content_type="application/json"), 413, "body_too_large")
+    for large in (b"{" + b" " * MAX_BODY_BYTES + b"}", b"[" + b" " * MAX_BODY_BYTES * MAX_FILES + b"]"):
+        _is_problem(_post(app, json=None, data=large, content_type="application/json"), 413, "body_too_large")
+    listed = json.dumps([REQUEST]).encode().replace(b"]", b" " * MAX_BODY_BYTES + b"]")
+    answer = _post(app, json=None, data=listed, content_type="application/json")
+    assert [each["status"] for each in answer.get_json()] == [200]
 
 
 def test_a_lower_limit_of_the_application_is_kept(presigner: Presigner) -> None:
@@ -241,6 +245,64 @@ def test_a_refusal_is_no_failure(presigner: Presigner, reported: list[BaseExcept
 def test_a_failure_inside_is_raised_in_tests_of_the_application(presigner: Presigner) -> None:
     with pytest.raises(RuntimeError, match="the cause"):
         _post(_app(presigner, _fails, TESTING=True))
+
+
+# lists
+
+
+def test_the_completions_of_a_list_have_contexts_of_their_own_with_the_request_in_them(s3_reference: Store) -> None:
+    seen, ended = list[Any](), list[Any]()
+    together = threading.Barrier(2)
+
+    def on_complete(completion: Completion) -> None:
+        assert completion.name
+        g.name = completion.name
+        together.wait(30)
+        seen.append((completion.name, g.name, g.get("of_the_request"), request.headers["X-Who"], current_app.name))
+
+    app = Flask("the_application")
+    app.register_blueprint(
+        create_blueprint(_in_parts(s3_reference, on_complete), authorize=_alice), url_prefix="/files"
+    )
+
+    @app.before_request
+    def mark() -> None:
+        g.of_the_request = True
+
+    @app.teardown_appcontext
+    def end(error: BaseException | None) -> None:
+        if "name" in g:
+            ended.append(g.name)
+
+    names = ["a.png", "b.png"]
+    tickets = _post(app, json=[{**REQUEST, "name": name} for name in names]).get_json()
+    tokens = [{"token": store_png(each["body"])} for each in tickets]
+    answer = _post(app, "/files/complete", json=tokens, headers={"X-Who": "alice"})
+    assert [each["status"] for each in answer.get_json()] == [200, 200]
+    assert sorted(seen) == [(name, name, None, "alice", "the_application") for name in names]
+    assert sorted(ended) == names
+
+
+def test_a_failure_and_a_refusal_in_on_complete_are_the_answers_to_their_files_and_the_failure_is_reported(
+    s3_reference: Store, reported: list[BaseException], caplog: pytest.LogCaptureFixture
+) -> None:
+    def on_complete(completion: Completion) -> None:
+        if completion.name == "fails.png":
+            raise RuntimeError("the cause")
+        if completion.name == "twice.png":
+            abort(409)
+
+    app = _app(_in_parts(s3_reference, on_complete))
+    names = ("fails.png", "twice.png", "once.png")
+    tickets = _post(app, json=[{**REQUEST, "name": name} for name in names]).get_json()
+    tokens = [{"token": store_png(each["body"])} for each in tickets]
+    answer = _post(app, "/files/complete", json=tokens)
+    assert [each["status"] for each in answer.get_json()] == [500, 409, 200]
+    assert "the cause" not in answer.text
+    assert [str(error) for error in reported] == ["the cause"]
+    assert caplog.text.count("RuntimeError: the cause") == 1
+    alone = _post(app, "/files/complete", json=tokens[1])
+    assert (alone.status_code, alone.get_json()) == (409, answer.get_json()[1]["body"])
 
 
 # large files
@@ -313,3 +375,5 @@ def test_a_failure_of_the_application_after_a_large_file_is_reported(
 def test_a_limit_of_nothing_is_refused(presigner: Presigner) -> None:
     with pytest.raises(ConfigurationError, match="timeout_seconds"):
         create_blueprint(presigner, authorize=_alice, timeout_seconds=0)
+    with pytest.raises(ConfigurationError, match="max_files"):
+        create_blueprint(presigner, authorize=_alice, max_files=0)

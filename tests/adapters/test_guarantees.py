@@ -29,6 +29,7 @@ from presign import (
     UploadRequest,
 )
 from presign.http.companion import MAX_PARTS_BODY_BYTES
+from presign.http.lists import LIST_PATHS, MAX_FILES
 from presign.http.openapi import schemas
 from presign.http.request_body import MAX_BODY_BYTES
 from tests.adapters.serving import ADAPTERS, serve_naively
@@ -39,6 +40,7 @@ from tests.small_parts import SmallPartsBackend
 JSON = {"Content-Type": "application/json"}
 ALICE = {"X-User": "alice"}
 PATHS = tuple(f"/avatars{path}" for path in ("/upload", "/complete", "/parts", "/parts/list", "/abort"))
+LIST_BYTES = MAX_FILES * MAX_BODY_BYTES
 PARAMS = "/avatars/s3/params"
 MULTIPART = "/avatars/s3/multipart"
 PART_BYTES = 20
@@ -248,9 +250,19 @@ def authorises_before_it_judges_the_request(api: Api, path: str) -> None:
 
 
 def refuses_a_body_that_is_declared_too_large_before_it_comes(api: Api, path: str) -> None:
-    headers = {**JSON, **ALICE, "Content-Length": str(MAX_BODY_BYTES + 1)}
-    problem = _is_problem(api.unfinished(path, headers), 413, "body_too_large")
-    assert problem["limit"] == MAX_BODY_BYTES
+    limit = LIST_BYTES if path.removeprefix("/avatars") in LIST_PATHS else MAX_BODY_BYTES
+    for length in (limit + 1, 10**19, 10**30):
+        problem = _is_problem(
+            api.unfinished(path, {**JSON, **ALICE, "Content-Length": str(length)}), 413, "body_too_large"
+        )
+        assert problem["limit"] == limit
+
+
+def refuses_a_body_that_is_declared_too_large_and_is_no_list_at_its_first_byte(api: Api, path: str) -> None:
+    for start in (b"{", b" ", b"\xff"):
+        headers = {**JSON, **ALICE, "Content-Length": str(MAX_BODY_BYTES + 1)}
+        problem = _is_problem(api.unfinished(path, headers, start), 413, "body_too_large")
+        assert problem["limit"] == MAX_BODY_BYTES
 
 
 def refuses_a_chunked_body_as_soon_as_it_is_too_large(api: Api, path: str) -> None:
@@ -617,6 +629,7 @@ GUARANTEES_OF_EACH_PATH: tuple[Callable[[Api, str], None], ...] = (
     authorises_before_it_reads_the_body,
     authorises_before_it_judges_the_request,
     refuses_a_body_that_is_declared_too_large_before_it_comes,
+    refuses_a_body_that_is_declared_too_large_and_is_no_list_at_its_first_byte,
     refuses_a_chunked_body_as_soon_as_it_is_too_large,
     refuses_another_media_type_before_the_body_comes,
     refuses_a_malformed_body,

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 import httpx
 
-ANSWER_SECONDS = 3.0
+ANSWER_SECONDS = 15.0
 
 
 def answer_to_unfinished(
