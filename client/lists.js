@@ -15,9 +15,8 @@ import { UploadError } from "./errors.js";
  * @property {(error: unknown) => void} reject
  */
 
-/** Two, so that the server need not wait for the client between two lists. */
-const MAX_UNDER_WAY = 2;
-const MAX_FILES = 100;
+/** How many files a list has at most. */
+export const MAX_FILES = 100;
 
 /** A list is as slow as its slowest file. After this time, the next list does not wait for it any more. */
 const SLOW_MS = 1000;
@@ -32,7 +31,8 @@ const NOT_ASKED = { status: 0, body: null, retryAfter: null };
 export class Lists {
   /** How many files a list may have; 1 if the server takes no lists. */
   #maxFiles = MAX_FILES;
-  #underWay = 0;
+  /** Whether the next list waits for one that is under way. */
+  #isBusy = false;
   /** @type {Waiter[]} */
   #waiting = [];
   /** Whether the server has answered a list. */
@@ -64,7 +64,7 @@ export class Lists {
 
   #send() {
     this.#waiting = this.#waiting.filter(({ signal }) => !signal?.aborted);
-    while (this.#waiting.length > 0 && this.#underWay < MAX_UNDER_WAY) {
+    while (this.#waiting.length > 0 && !this.#isBusy) {
       const next = this.#waiting.splice(0, this.#maxFiles);
       if (next.length === 1 && next[0].isAhead) next[0].resolve(NOT_ASKED);
       else this.#exchange(next);
@@ -73,11 +73,11 @@ export class Lists {
 
   /** @param {Waiter[]} waiters */
   async #exchange(waiters) {
-    this.#underWay += 1;
-    let isCounted = true;
+    this.#isBusy = true;
+    let isAwaited = true;
     const release = () => {
-      this.#underWay -= Number(isCounted);
-      isCounted = false;
+      if (!isAwaited) return;
+      isAwaited = this.#isBusy = false;
       this.#send();
     };
     const timer = setTimeout(release, SLOW_MS);

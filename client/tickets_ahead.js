@@ -1,5 +1,7 @@
 /** Tickets of files that wait for their turn: asked for together, shortly before they are needed. */
 
+import { MAX_FILES } from "./lists.js";
+
 /**
  * @typedef {import("./api.js").Answer} Answer
  * @typedef {import("./upload.js").Upload} Upload
@@ -11,7 +13,6 @@
  */
 
 const MIN_FILES = 8;
-const MAX_FILES = 100;
 
 /** Within this time, the tickets of one request should be used: later they are old, and earlier they are too few. */
 const USE_MS = 2000;
@@ -23,21 +24,24 @@ export class TicketsAhead {
   /** @type {Map<Upload, TicketAhead>} */
   #byUpload = new Map();
 
+  /** Whether it is time to ask for more. */
+  get isLow() {
+    return this.#byUpload.size < this.#files / 2;
+  }
+
   /**
-   * Ask for the tickets of the next files, if less than half of them have been asked for.
-   * @param {Upload[]} waiting in the order of their turn
+   * Ask for the tickets of the next files.
+   * @param {Upload[]} waiting in the order of their turn, and as many as one request may have
    * @param {(upload: Upload, signal: AbortSignal) => Promise<Answer>} ask
    */
   fill(waiting, ask) {
-    const next = waiting.slice(0, this.#files);
-    const missing = next.filter((upload) => !this.#byUpload.has(upload));
-    if (missing.length === 0 || missing.length < next.length / 2) return;
+    const missing = waiting.filter((upload) => !this.#byUpload.has(upload));
+    if (missing.length === 0) return;
     const askedAtMs = performance.now();
     const isFast = askedAtMs - this.#lastAskedAtMs < USE_MS;
     this.#files = Math.min(MAX_FILES, Math.max(MIN_FILES, isFast ? 2 * this.#files : this.#files / 2));
     this.#lastAskedAtMs = askedAtMs;
-    for (const upload of waiting.slice(0, this.#files)) {
-      if (this.#byUpload.has(upload)) continue;
+    for (const upload of missing.slice(0, this.#files - this.#byUpload.size)) {
       const controller = new AbortController();
       const answer = ask(upload, controller.signal).catch(() => null);
       this.#byUpload.set(upload, { answer, askedAtMs, controller });

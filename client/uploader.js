@@ -3,7 +3,7 @@
 import { MIN_BYTES_IN_PARTS, ticketContent, unlessAborted } from "./api.js";
 import { withUploadErrors } from "./completion.js";
 import { UploadError } from "./errors.js";
-import { Lists } from "./lists.js";
+import { Lists, MAX_FILES } from "./lists.js";
 import { TicketsAhead } from "./tickets_ahead.js";
 import { Upload } from "./upload.js";
 
@@ -70,7 +70,7 @@ const MAX_SENDING = 6;
 /** Of files that may come in parts, several of which are sent at once. */
 const MAX_SENDING_LARGE = 3;
 /** Files that are sent or completed. */
-const MAX_RUNNING = 24;
+const MAX_RUNNING = 40;
 
 /** @type {("api" | keyof import("./api.js").ServerOptions)[]} */
 const REQUEST_OPTIONS = ["api", "headers", "credentials", "fetch"];
@@ -288,14 +288,18 @@ export function createUploader({ concurrency, check, ...uploadOptions }) {
 
   /** @param {Entry[]} waiting */
   function askAhead(waiting) {
-    const byUpload = new Map(waiting.map((entry) => [entry.upload, entry]));
-    const next = [...byUpload.keys()].filter((upload) => {
-      const { options, ticket } = upload;
+    if (!ahead.isLow) return;
+    /** @type {Map<Upload, Entry>} */
+    const next = new Map();
+    for (const entry of waiting) {
+      if (next.size >= MAX_FILES) break;
+      const { options, ticket } = entry.upload;
       const needsHash = options.sha256 || options.digest;
-      return !ticket && !needsHash && !isLarge(upload) && listsFor("/upload", options).areTaken;
-    });
-    ahead.fill(next, async (upload, signal) => {
-      await unlessAborted(checked(/** @type {Entry} */ (byUpload.get(upload))), signal);
+      const isMeant = !ticket && !needsHash && !isLarge(entry.upload) && listsFor("/upload", options).areTaken;
+      if (isMeant) next.set(entry.upload, entry);
+    }
+    ahead.fill([...next.keys()], async (upload, signal) => {
+      await unlessAborted(checked(/** @type {Entry} */ (next.get(upload))), signal);
       return listsFor("/upload", upload.options).ask(ticketContent(upload.file), signal, true);
     });
   }
