@@ -15,28 +15,25 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import urlsplit
 
-import boto3
-import httpx
 import psutil
 from playwright.sync_api import Page, sync_playwright
 
 from bench.delayed_line import ONE_WAY_SECONDS, WINDOW_BYTES
 from bench.results import Benchmark, Column, Result, Target, number, say
 from bench.rounds import Implementation, Sample, alternate
-from bench.server_processes import RunningServer, cpu_seconds, running
+from bench.server_processes import RunningServer, running
 from bench.ticket_servers import Server, uvicorn
+from bench.upload_setting import browser_processes, complete_once, cpu_seconds_used, running_storage
 from bench.upload_site import API
-from demo_server.storages.folder import read_state
-from demo_server.storages.local_storage import BUCKET, PUBLIC_PREFIX, REGION
-from demo_server.storages.run import run_local_storage
+from demo_server.storages.local_storage import BUCKET, PUBLIC_PREFIX
 from emulators.chromium import launch_chromium
 from emulators.page_bundles import UPPY_5, UPPY_6, bundle
 
@@ -92,20 +89,6 @@ class InBrowser:
 
     script: str
     in_parts: bool = True
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Storage:
-    """A running storage: the demo's environment for it, and a client that may do everything."""
-
-    process: psutil.Process
-    environment: Mapping[str, str]
-    client: Any
-
-    @property
-    def url(self) -> str:
-        url: str = self.client.meta.endpoint_url
-        return url
 
 
 BROWSER_CLIENTS = {
@@ -196,31 +179,10 @@ def _write_file(path: Path, mib: int) -> Mapping[str, Any]:
     return {"file": path, "sha256": digest.hexdigest()}
 
 
-@contextmanager
-def _storage(setting: Setting) -> Iterator[_Storage]:
-    """Run an empty storage, as soon as everything that earlier uploads wrote is on the disk."""
-    os.sync()
-    with (
-        tempfile.TemporaryDirectory(prefix="storage-", dir=setting.directory) as name,
-        run_local_storage(Path(name), origins=["*"], report=lambda line: None) as running_storage,
-    ):
-        directory, environment = Path(name) / "s3", running_storage.environment
-        admin = read_state(directory)["admin"]
-        client = boto3.client(
-            "s3",
-            endpoint_url=parse_qs(urlsplit(environment["PRESIGN_BUCKET"]).query)["endpoint_url"][0],
-            region_name=REGION,
-            aws_access_key_id=admin["access_key_id"],
-            aws_secret_access_key=admin["secret_access_key"],
-        )
-        process = psutil.Process(int((directory / "weed.pid").read_text()))
-        yield _Storage(process=process, environment=environment, client=client)
-
-
 def _in_browser(setting: Setting, *, client: str, is_long: bool) -> Sample:
     chosen, size = BROWSER_CLIENTS[client], setting.file.stat().st_size
     with ExitStack() as stack:
-        storage = stack.enter_context(_storage(setting))
+        storage = stack.enter_context(running_storage(setting.directory))
         policy = {"PRESIGN_TYPES": _TYPE, "PRESIGN_MAX_BYTES": str(2 * size), "PRESIGN_SECRET": os.urandom(16).hex()}
         policy |= {"PRESIGN_PARTS_FROM_BYTES": str(size if chosen.in_parts else size + 1)}
         site = Server(
@@ -229,7 +191,7 @@ def _in_browser(setting: Setting, *, client: str, is_long: bool) -> Sample:
             environment={**storage.environment, **policy, "PAGES": str(setting.pages)},
         )
         api = stack.enter_context(running(site))
-        _complete_once(api.url)
+        complete_once(api.url, _TYPE)
         flags = [_redirect(stack, [api.url, storage.url])] if is_long else []
         browser = launch_chromium(stack.enter_context(sync_playwright()), flags=flags)
         stack.callback(browser.close)
@@ -240,19 +202,10 @@ def _in_browser(setting: Setting, *, client: str, is_long: bool) -> Sample:
         page.set_input_files("input", setting.file)
         if is_long and (taken := page.evaluate(_ROUND_TRIP)) < 2 * ONE_WAY_SECONDS:
             raise AssertionError(f"the line is not long: a request took {number(taken)} s")
-        with _cpu_seconds(client=_browser_processes, storage=lambda: [storage.process], api=api.processes) as used:
+        with cpu_seconds_used(client=browser_processes, storage=lambda: [storage.process], api=api.processes) as used:
             answer = _send(page)
         verify(setting, storage.client, answer["key"])
         return _sample(client, size, answer["seconds"], answer["sentSeconds"], used)
-
-
-def _complete_once(url: str) -> None:
-    """Upload a small file, because a process makes more requests at its first publication."""
-    with httpx.Client(base_url=url + API, timeout=60) as client:
-        ticket = client.post("/upload", json={"type": _TYPE, "size": 1}).raise_for_status().json()
-        files = {"file": ("file.bin", b"-", _TYPE)}
-        httpx.post(ticket["url"], data=ticket["fields"], files=files, timeout=60).raise_for_status()
-        client.post("/complete", json={"token": ticket["token"]}).raise_for_status()
 
 
 def _send(page: Page) -> dict[str, Any]:
@@ -262,9 +215,9 @@ def _send(page: Page) -> dict[str, Any]:
 
 
 def _with_boto3(setting: Setting) -> Sample:
-    with _storage(setting) as storage:
+    with running_storage(setting.directory) as storage:
         key = f"{PUBLIC_PREFIX}by-boto3"
-        with _cpu_seconds(client=lambda: [psutil.Process()], storage=lambda: [storage.process], api=list) as used:
+        with cpu_seconds_used(client=lambda: [psutil.Process()], storage=lambda: [storage.process], api=list) as used:
             started = time.perf_counter()
             storage.client.upload_file(str(setting.file), BUCKET, key)
             seconds = time.perf_counter() - started
@@ -295,20 +248,6 @@ def _redirect(stack: ExitStack, urls: Sequence[str]) -> str:
         line: RunningServer = stack.enter_context(running(Server(name=LONG_LINE, command=command, environment={})))
         rules.append(f"MAP {at.netloc} {urlsplit(line.url).netloc}")
     return f"--host-resolver-rules={', '.join(rules)}"
-
-
-def _browser_processes() -> list[psutil.Process]:
-    started = psutil.Process().children(recursive=True)
-    return [each for each in started if "chrom" in each.name()]
-
-
-@contextmanager
-def _cpu_seconds(**processes: Callable[[], Sequence[psutil.Process]]) -> Iterator[dict[str, float]]:
-    """Yield a mapping that gets, at the end of the block, the CPU time in seconds that the processes used in it."""
-    before = {who: sum(map(cpu_seconds, found())) for who, found in processes.items()}
-    used: dict[str, float] = {}
-    yield used
-    used.update({who: sum(map(cpu_seconds, found())) - before[who] for who, found in processes.items()})
 
 
 def verify(setting: Setting, s3: Any, key: str) -> None:

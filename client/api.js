@@ -18,11 +18,19 @@ import { parseRetryAfter } from "./retry.js";
  * @property {RequestCredentials} [credentials] "include" sends cookies to a server on another origin
  * @property {typeof fetch} [fetch] instead of the browser's; the file goes to the storage without it
  *
- * @typedef {ServerOptions & {api: string, signal?: AbortSignal}} RequestOptions `api` is the URL of the server
+ * @typedef {ServerOptions & {api: string, signal?: AbortSignal, ask?: Ask}} RequestOptions `api` is the URL of the
+ *   server, and `ask` replaces the request of one file's ticket or completion
+ *
+ * @typedef {object} Answer of the server
+ * @property {number} status
+ * @property {any} body null when it is no JSON object or array
+ * @property {number | null} retryAfter seconds
+ *
+ * @typedef {(path: string, content: object, options: RequestOptions) => Promise<Answer>} Ask
  */
 
 /** No smaller file comes in parts. */
-const MIN_BYTES_IN_PARTS = 5 * 1024 * 1024;
+export const MIN_BYTES_IN_PARTS = 5 * 1024 * 1024;
 
 const TIMEOUT_MS = 30_000;
 
@@ -38,16 +46,25 @@ const STATUS_ACCEPTED = 202;
  * @returns {Promise<Ticket>}
  */
 export async function requestTicket(file, sha256, options, parts) {
-  const { type, size } = file;
-  // Half of a surrogate pair can be in a file's name, but not in JSON.
-  const name = file.name.toWellFormed();
-  const hashes_parts = (size >= MIN_BYTES_IN_PARTS && canHash()) || undefined;
-  const content = { type, size, ...(name && { name }), ...(sha256 && { sha256 }), hashes_parts, ...parts };
-  const ticket = await post("/upload", content, file, options);
+  const ticket = await post("/upload", ticketContent(file, sha256, parts), file, options);
   if (!["POST", "PUT"].includes(ticket.method) || !URL.canParse(ticket.url)) {
     throw invalidResponse("the ticket has no valid method or no valid URL");
   }
   return ticket;
+}
+
+/**
+ * Return what the request for a ticket says.
+ * @param {FileInfo} file
+ * @param {string | null} [sha256]
+ * @param {object} [parts]
+ */
+export function ticketContent(file, sha256, parts) {
+  const { type, size } = file;
+  // Half of a surrogate pair can be in a file's name, but not in JSON.
+  const name = file.name.toWellFormed();
+  const hashes_parts = (size >= MIN_BYTES_IN_PARTS && canHash()) || undefined;
+  return { type, size, ...(name && { name }), ...(sha256 && { sha256 }), hashes_parts, ...parts };
 }
 
 /**
@@ -71,22 +88,21 @@ export async function completeUpload(token, file, options) {
  * @returns {Promise<any>}
  */
 export async function post(path, content, file, options) {
-  const url = new URL(options.api.replace(/\/+$/, "") + path, pageAddress());
-  const { response, body } = await exchange(url, content, options);
-  if (!response.ok || response.status === STATUS_ACCEPTED) {
-    throw fromProblem(response.status, body ?? {}, file, parseRetryAfter(response.headers.get("Retry-After")));
+  const { status, body, retryAfter } = await (options.ask ?? askServer)(path, content, options);
+  if (status < 200 || status > 299 || status === STATUS_ACCEPTED) {
+    throw fromProblem(status, body ?? {}, file, retryAfter);
   }
   if (body === null) throw invalidResponse("it is not a JSON object");
   return body;
 }
 
 /**
- * @param {URL} url
- * @param {object} content
- * @param {RequestOptions} options
- * @returns {Promise<{response: Response, body: any}>} `body` is null when it is not a JSON object
+ * Send one request and return its answer; throw an UploadError if there is none.
+ * @type {Ask}
  */
-async function exchange(url, content, { signal, headers, credentials = "same-origin", fetch = globalThis.fetch }) {
+export async function askServer(path, content, options) {
+  const { signal, headers, credentials = "same-origin", fetch = globalThis.fetch } = options;
+  const url = new URL(options.api.replace(/\/+$/, "") + path, pageAddress());
   const own = typeof headers === "function" ? await unlessAborted(headers(), signal) : headers;
   const timeout = AbortSignal.timeout(TIMEOUT_MS);
   try {
@@ -98,7 +114,8 @@ async function exchange(url, content, { signal, headers, credentials = "same-ori
       signal: signal ? AbortSignal.any([signal, timeout]) : timeout,
     });
     originsWithCors.add(url.origin);
-    return { response, body: parseObject(await response.text()) };
+    const retryAfter = parseRetryAfter(response.headers.get("Retry-After"));
+    return { status: response.status, body: parseObject(await response.text()), retryAfter };
   } catch (error) {
     if (signal?.aborted) throw error;
     const explained = timeout.aborted ? null : await explainNoAnswer("server", url);

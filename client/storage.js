@@ -14,6 +14,9 @@ import { parseRetryAfter } from "./retry.js";
 const SEND_IDLE_TIMEOUT_MS = 60_000;
 const RESPONSE_TIMEOUT_MS = 300_000;
 
+/** Browsers ask the storage before a POST whose progress they report, which costs more than the progress is worth. */
+const MAX_BYTES_WITHOUT_PROGRESS = 256 * 1024;
+
 /** The browser sets these itself, and reports an error when a page sets them. */
 const HEADERS_SET_BY_BROWSER = new Set(["content-length", "host"]);
 
@@ -52,14 +55,18 @@ function transmit(ticket, blob, { signal, onProgress }) {
     const abort = () => xhr.abort();
     const timeout = createTimeout(abort);
     let sentFraction = 0;
-    xhr.upload.onprogress = ({ loaded, total }) => {
-      sentFraction = total ? loaded / total : 0;
-      timeout.restart(sentFraction < 1 ? SEND_IDLE_TIMEOUT_MS : RESPONSE_TIMEOUT_MS);
+    const report = (/** @type {number} */ fraction) => {
+      sentFraction = fraction;
+      timeout.restart(fraction < 1 ? SEND_IDLE_TIMEOUT_MS : RESPONSE_TIMEOUT_MS);
       // A form is longer than its file, so the file's own count can only be derived from the fraction.
       const size = blob instanceof ArrayBuffer ? blob.byteLength : blob.size;
-      onProgress?.(Math.round(sentFraction * size), size);
+      onProgress?.(Math.round(fraction * size), size);
     };
+    const reportsProgress = needsProgress(ticket, blob);
+    if (reportsProgress) xhr.upload.onprogress = ({ loaded, total }) => report(total ? loaded / total : 0);
     xhr.onloadend = () => {
+      // Without a response, the storage may have the whole file.
+      if (!reportsProgress) report(1);
       timeout.stop();
       signal?.removeEventListener("abort", abort);
       resolve({ xhr, sentFraction });
@@ -67,9 +74,21 @@ function transmit(ticket, blob, { signal, onProgress }) {
     signal?.addEventListener("abort", abort);
     xhr.open(ticket.method, ticket.url);
     setHeaders(xhr, ticket.headers ?? {});
-    timeout.restart(SEND_IDLE_TIMEOUT_MS);
+    timeout.restart(reportsProgress ? SEND_IDLE_TIMEOUT_MS : RESPONSE_TIMEOUT_MS);
     xhr.send(requestBody(ticket, blob));
   });
+}
+
+/**
+ * Say whether the progress is worth a preflight request. It is if the storage has not answered this page yet, because
+ * that request shows whether the storage allows the page's origin.
+ * @param {StorageRequest} ticket
+ * @param {Blob | ArrayBuffer} blob
+ */
+function needsProgress({ method, url }, blob) {
+  // A part is no Blob, and comes with PUT.
+  const { size } = /** @type {Blob} */ (blob);
+  return method !== "POST" || size > MAX_BYTES_WITHOUT_PROGRESS || !originsWithCors.has(new URL(url).origin);
 }
 
 /** @param {StorageRequest} ticket @param {Blob | ArrayBuffer} blob */

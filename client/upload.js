@@ -106,7 +106,7 @@ export class Upload {
 
   /**
    * @param {Blob & {name?: string}} blob
-   * @param {UploadOptions} options
+   * @param {UploadOptions & {ask?: import("./api.js").Ask}} options
    */
   constructor(blob, options) {
     this.blob = blob;

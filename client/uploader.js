@@ -1,8 +1,10 @@
 /** Many files: a queue whose files can be paused, cancelled and tried again, and which says how all of them stand. */
 
-import { unlessAborted } from "./api.js";
+import { MIN_BYTES_IN_PARTS, ticketContent, unlessAborted } from "./api.js";
 import { withUploadErrors } from "./completion.js";
 import { UploadError } from "./errors.js";
+import { Lists, MAX_FILES } from "./lists.js";
+import { TicketsAhead } from "./tickets_ahead.js";
 import { Upload } from "./upload.js";
 
 /**
@@ -15,7 +17,8 @@ import { Upload } from "./upload.js";
  * @typedef {Blob & {name?: string}} UploadableFile
  *
  * @typedef {object} QueueOptions
- * @property {number} [concurrency] how many files are uploaded at the same time, 3 by default
+ * @property {number} [concurrency] how many files are uploaded at the same time; without it, up to six files are sent
+ *   and others completed, three of those from 5 MiB on, and fewer after failures
  * @property {(file: FileInfo) => void | Promise<void>} [check] throws an UploadError for a file that the server would
  *   refuse; this saves a request
  *
@@ -57,9 +60,23 @@ import { Upload } from "./upload.js";
  * @property {Upload} upload
  * @property {AbortController | null} controller of the run that goes on
  * @property {Promise<void>} lastRun settled when the last run ended
+ * @property {Promise<void> | null} checked the result of `check`, if it was called before the file's turn
  *
  * @typedef {ReturnType<typeof createUploader>} Uploader
  */
+
+/** A browser has six connections to one server over HTTP/1.1, and cannot tell a page whether a storage has HTTP/2. */
+const MAX_SENDING = 6;
+/** Of files that may come in parts, several of which are sent at once. */
+const MAX_SENDING_LARGE = 3;
+/** Files that are sent or completed. */
+const MAX_RUNNING = 40;
+
+/** @type {("api" | keyof import("./api.js").ServerOptions)[]} */
+const REQUEST_OPTIONS = ["api", "headers", "credentials", "fetch"];
+
+/** @param {Upload} upload */
+const isLarge = ({ file }) => file.size >= MIN_BYTES_IN_PARTS;
 
 /** @param {UploadItem} item */
 const hasEnded = ({ state }) => state === "done" || state === "failed" || state === "cancelled";
@@ -76,8 +93,8 @@ const hasEnded = ({ state }) => state === "done" || state === "failed" || state 
  * alone whose state does not fit.
  * @param {UploaderOptions} options those of `upload` for every file, and those of the queue
  */
-export function createUploader({ concurrency = 3, check, ...uploadOptions }) {
-  for (const count of [concurrency, uploadOptions.attempts ?? 1]) {
+export function createUploader({ concurrency, check, ...uploadOptions }) {
+  for (const count of [concurrency === undefined ? 1 : concurrency, uploadOptions.attempts ?? 1]) {
     if (!Number.isInteger(count) || count < 1) {
       throw new RangeError(`concurrency and attempts must be whole numbers from 1, not ${count}`);
     }
@@ -90,8 +107,15 @@ export function createUploader({ concurrency = 3, check, ...uploadOptions }) {
   let items = null;
   let lastId = 0;
   let isBusy = false;
+  let finishes = 0;
   /** @type {(() => void)[]} */
   const announcements = [];
+  /** @type {Lists[]} */
+  const allLists = [];
+  const ahead = new TicketsAhead();
+  /** How many files may be sent at the same time: fewer after failures, and more again after successes. */
+  let maxSending = MAX_SENDING;
+  let successes = 0;
 
   const uploader = {
     /** All files in the order in which they were added. The array stays the same until something changes. */
@@ -208,10 +232,20 @@ export function createUploader({ concurrency = 3, check, ...uploadOptions }) {
   /** @param {UploadableFile} file @param {FileOptions} options @returns {Entry} */
   function enter(file, options) {
     const report = (/** @type {Partial<UploadItem>} */ changes) => entry.controller && change(entry, changes);
+    /** @type {import("./api.js").Ask} */
+    const ask = async (path, content, run) =>
+      (path === "/upload" && (await ahead.take(upload))) || listsFor(path, run).ask(content, run.signal);
     const upload = new Upload(file, {
       ...options,
-      // A new attempt begins at zero, so what an earlier one sent is not shown any more.
-      onState: (state, wait) => report({ state, wait: wait ?? null, loaded: upload.storedBytes }),
+      // The answer for a large file may take seconds, in which small ones must not wait.
+      ask: file.size < MIN_BYTES_IN_PARTS ? ask : undefined,
+      onState: (state, wait) => {
+        if (wait) changePace(Math.floor(maxSending / 2));
+        // A new attempt begins at zero, so what an earlier one sent is not shown any more.
+        report({ state, wait: wait ?? null, loaded: upload.storedBytes });
+        // Another file can be sent now.
+        if (state === "verifying") startNext();
+      },
       onProgress: ({ loaded, sent }) => report({ loaded, sent }),
       onTicket: (ticket) => report({ ticket }),
     });
@@ -222,7 +256,7 @@ export function createUploader({ concurrency = 3, check, ...uploadOptions }) {
       ...{ wait: null, ticket: null, result: null, error: null },
     };
     /** @type {Entry} */
-    const entry = { item, upload, controller: null, lastRun: Promise.resolve() };
+    const entry = { item, upload, controller: null, lastRun: Promise.resolve(), checked: null };
     entries.set(id, entry);
     change(entry, {});
     startNext();
@@ -231,16 +265,66 @@ export function createUploader({ concurrency = 3, check, ...uploadOptions }) {
 
   function startNext() {
     const all = [...entries.values()];
-    let free = concurrency - all.filter(({ controller }) => controller).length;
-    for (const entry of all) {
-      if (free > 0 && entry.item.state === "waiting" && !entry.controller) {
-        run(entry);
-        free -= 1;
-      }
-    }
+    const runs = all.filter(({ controller }) => controller);
+    const sends = runs.filter(({ upload }) => upload.stored !== "yes");
+    let [running, sending, large] = [runs.length, sends.length, sends.filter(({ upload }) => isLarge(upload)).length];
+    const waiting = all.filter((entry) => {
+      if (entry.item.state !== "waiting" || entry.controller) return false;
+      const mayStart = concurrency
+        ? running < concurrency
+        : running < MAX_RUNNING && sending < maxSending && (large < MAX_SENDING_LARGE || !isLarge(entry.upload));
+      if (!mayStart) return true;
+      run(entry);
+      running += 1;
+      sending += 1;
+      large += Number(isLarge(entry.upload));
+      return false;
+    });
+    askAhead(waiting);
     const wasBusy = isBusy;
     isBusy = all.some(({ item, controller }) => controller || item.state === "waiting");
-    if (wasBusy && !isBusy) emit("finish", uploader.items);
+    if (wasBusy && !isBusy) emit("finish", uploader.items, (finishes += 1));
+  }
+
+  /** @param {Entry[]} waiting */
+  function askAhead(waiting) {
+    if (!ahead.isLow) return;
+    /** @type {Map<Upload, Entry>} */
+    const next = new Map();
+    for (const entry of waiting) {
+      if (next.size >= MAX_FILES) break;
+      const { options, ticket } = entry.upload;
+      const needsHash = options.sha256 || options.digest;
+      const isMeant = !ticket && !needsHash && !isLarge(entry.upload) && listsFor("/upload", options).areTaken;
+      if (isMeant) next.set(entry.upload, entry);
+    }
+    ahead.fill([...next.keys()], async (upload, signal) => {
+      await unlessAborted(checked(/** @type {Entry} */ (next.get(upload))), signal);
+      return listsFor("/upload", upload.options).ask(ticketContent(upload.file), signal, true);
+    });
+  }
+
+  /**
+   * @param {string} path
+   * @param {import("./api.js").RequestOptions} options
+   */
+  function listsFor(path, options) {
+    const isSame = (/** @type {Lists} */ lists) =>
+      lists.path === path && REQUEST_OPTIONS.every((name) => lists.options[name] === options[name]);
+    const found = allLists.find(isSame) ?? new Lists(path, options);
+    if (!allLists.includes(found)) allLists.push(found);
+    return found;
+  }
+
+  /** @param {Entry} entry */
+  function checked(entry) {
+    return (entry.checked ??= (async () => check?.(entry.upload.file))());
+  }
+
+  /** @param {number} count */
+  function changePace(count) {
+    maxSending = Math.min(MAX_SENDING, Math.max(1, count));
+    successes = 0;
   }
 
   /** @param {Entry} entry */
@@ -257,11 +341,14 @@ export function createUploader({ concurrency = 3, check, ...uploadOptions }) {
     // A run that was stopped may still end its last request.
     entry.lastRun = entry.lastRun.then(async () => {
       try {
-        await withUploadErrors(signal, () => unlessAborted(check?.(entry.upload.file), signal));
+        await withUploadErrors(signal, () => unlessAborted(checked(entry), signal));
+        entry.checked = null;
         const result = await entry.upload.run(signal);
+        if ((successes += 1) >= maxSending) changePace(maxSending + 1);
         end({ state: "done", result, loaded: entry.item.file.size });
       } catch (thrown) {
         const error = /** @type {UploadError} */ (thrown);
+        entry.checked = null;
         error.token ??= entry.upload.token;
         // Only a run that has ended knows whether the storage may have the file.
         if (entry.item.error?.code === error.code) change(entry, { error });
@@ -275,6 +362,8 @@ export function createUploader({ concurrency = 3, check, ...uploadOptions }) {
     if (changes.error) changes.error.token = entry.upload.token;
     entry.controller?.abort();
     entry.controller = null;
+    entry.checked = null;
+    ahead.drop(entry.upload);
     if (changes.state === "cancelled") entry.upload.close(true);
     change(entry, { wait: null, loaded: entry.upload.storedBytes, ...changes });
   }
@@ -294,14 +383,15 @@ export function createUploader({ concurrency = 3, check, ...uploadOptions }) {
    * @template {keyof UploaderEvents} E
    * @param {E} event
    * @param {UploaderEvents[E]} value
+   * @param {number} [finish]
    */
-  function emit(event, value) {
+  function emit(event, value, finish = finishes) {
     announcements.push(() => {
-      // A file that was added meanwhile begins what has not finished.
-      if (event === "finish" && isBusy) return;
+      // A file that was added meanwhile begins what has not finished, or finishes later.
+      if (event === "finish" && (isBusy || finish < finishes)) return;
       for (const listener of [...(listenersByEvent.get(event) ?? [])]) {
         try {
-          listener(value);
+          listener(event === "finish" ? uploader.items : value);
         } catch (error) {
           // A mistake in the page must not end an upload, and must not be lost.
           queueMicrotask(() => {

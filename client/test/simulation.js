@@ -1,7 +1,8 @@
 /**
  * A server, a storage, a network and a clock in memory, which fail at random, and the same way for the same seed. Hours
  * of waiting take no time. They also check what the client sends: never two requests of one file at once, never those
- * of more files than allowed, and never a file again that the client knows to be stored, or that may be stored.
+ * of more files than allowed, and never a file again that the client knows to be stored, or that may be stored. A file in
+ * a list can be given up while the list goes on, so requests with lists are not counted for each file.
  */
 
 import assert from "node:assert/strict";
@@ -75,14 +76,22 @@ export class Simulation {
   #page = new EventTarget();
   /** @type {Set<() => void>} */
   #breakable = new Set();
+  #listsInFlight = 0;
+  #sending = 0;
+  /** What was wrong with requests. The client would take an error that is thrown in one for a lost connection. */
+  violations = /** @type {Error[]} */ ([]);
 
   /**
    * @param {number} seed
-   * @param {{concurrency: number}} limits
+   * @param {{concurrency: number, maxSending?: number}} limits how many files may have requests, and how many may be sent
    */
-  constructor(seed, { concurrency }) {
+  constructor(seed, { concurrency, maxSending = concurrency }) {
     this.random = seeded(seed);
     this.concurrency = concurrency;
+    this.maxSending = maxSending;
+    /** What the server says to a list; null if it takes lists. @type {PlannedAnswer | null} */
+    this.refusal = this.chance(0.6) ? null : this.pick(REFUSALS);
+    this.maxFiles = this.pick([2, 5, 100]);
     this.isCreateOnly = this.chance(0.5);
     // A name of its own, because the client remembers storages.
     this.storage = `https://storage-${seed}.example`;
@@ -107,7 +116,7 @@ export class Simulation {
   }
 
   get requestsInFlight() {
-    return [...this.#known.values()].reduce((sum, { requests }) => sum + requests.size, 0);
+    return [...this.#known.values()].reduce((sum, { requests }) => sum + requests.size, this.#listsInFlight);
   }
 
   /** Put this world in the place of the real one. @param {import("node:test").TestContext} t */
@@ -192,6 +201,21 @@ export class Simulation {
     for (const breakNow of [...this.#breakable]) breakNow();
   }
 
+  /** Check that the client does not know the file to be stored. @param {string} name @param {string} event */
+  checkUnknown(name, event) {
+    const { storage } = this.known(name);
+    this.#check(() => assert.equal(storage, "nothing", `${name} ${event}, and the client knows: ${storage}`));
+  }
+
+  /** @param {() => void} check */
+  #check(check) {
+    try {
+      check();
+    } catch (error) {
+      this.violations.push(/** @type {Error} */ (error));
+    }
+  }
+
   /**
    * Begin a request of one file; check that it may be sent.
    * @param {string} name
@@ -201,13 +225,38 @@ export class Simulation {
     const known = this.known(name);
     const request = {};
     known.requests.add(request);
-    assert.equal(known.requests.size, 1, `two requests of ${name} at once`);
+    this.#check(() => assert.equal(known.requests.size, 1, `two requests of ${name} at once`));
     const running = [...this.#known.values()].filter(({ requests }) => requests.size).length;
-    assert.ok(running <= this.concurrency, `${running} files at once`);
+    this.#check(() => assert.ok(running <= this.concurrency, `${running} files at once`));
     this.#breakable.add(breakNow);
     return () => {
       known.requests.delete(request);
       this.#breakable.delete(breakNow);
+    };
+  }
+
+  /** Begin a request of several files. @param {() => void} breakNow */
+  #beginList(breakNow) {
+    this.#listsInFlight += 1;
+    this.#breakable.add(breakNow);
+    return () => {
+      this.#listsInFlight -= 1;
+      this.#breakable.delete(breakNow);
+    };
+  }
+
+  /**
+   * Begin to send a file.
+   * @param {string} name
+   * @param {() => void} breakNow
+   */
+  beginToSend(name, breakNow) {
+    this.#sending += 1;
+    this.#check(() => assert.ok(this.#sending <= this.maxSending, `${this.#sending} files are sent at once`));
+    const end = this.begin(name, breakNow);
+    return () => {
+      this.#sending -= 1;
+      end();
     };
   }
 
@@ -216,7 +265,8 @@ export class Simulation {
     const { method, body, signal } = options;
     const path = new URL(String(url)).pathname;
     const content = method === "POST" ? JSON.parse(String(body)) : {};
-    const name = content.name ?? (content.token && this.files.get(content.token)?.name);
+    const items = Array.isArray(content) ? content : [content];
+    const names = items.map(({ name, token }) => name ?? (token && this.files.get(token)?.name));
     return new Promise((resolve, reject) => {
       if (signal?.aborted) return reject(signal.reason);
       let hasEnded = false;
@@ -227,7 +277,8 @@ export class Simulation {
         how();
       };
       const fail = () => settle(() => reject(new TypeError("Failed to fetch")));
-      const finish = name ? this.begin(name, fail) : () => {};
+      const isList = Array.isArray(content);
+      const finish = isList ? this.#beginList(fail) : names[0] ? this.begin(names[0], fail) : () => {};
       signal?.addEventListener("abort", () => settle(() => reject(signal.reason)));
       if (!this.hasNetwork) return void this.soon(fail);
       // A client that looks for the cause of a failure does not notice an abort.
@@ -239,7 +290,8 @@ export class Simulation {
         if (this.fails && this.chance(0.08)) return fail();
         this.soon(() => {
           settle(() => {
-            if (path === "/complete") this.#tellVerdict(name, answer);
+            const told = isList ? (Array.isArray(answer.body) ? answer.body : []) : [answer];
+            if (path === "/complete") told.forEach((each, index) => this.#tellVerdict(names[index], each));
             resolve(/** @type {any} */ (toResponse(answer)));
           });
         });
@@ -251,12 +303,25 @@ export class Simulation {
   #answer(path, content) {
     if (this.fails && this.chance(0.1)) return this.pick(TRANSIENT);
     if (this.fails && this.chance(0.03)) return { status: 401, body: { code: "unauthenticated" } };
+    if (Array.isArray(content)) return this.#listAnswer(path, content);
     return path === "/upload" ? this.#ticket(content) : this.#complete(content.token);
+  }
+
+  /** @param {string} path @param {any[]} items @returns {PlannedAnswer} */
+  #listAnswer(path, items) {
+    assert.ok(items.length > 1, "a list of one file");
+    if (this.refusal) return this.refusal;
+    if (items.length > this.maxFiles) return { status: 413, body: { code: "too_many_files", limit: this.maxFiles } };
+    const body = items.map((item) => {
+      const { headers, ...answer } = this.#answer(path, item);
+      return headers ? { ...answer, retry_after: Number(headers["Retry-After"]) } : answer;
+    });
+    return { status: ACCEPTED, body: /** @type {any} */ (body) };
   }
 
   /** @param {{name: string}} content @returns {PlannedAnswer} */
   #ticket({ name }) {
-    assert.equal(this.known(name).storage, "nothing", `a ticket for ${name}, which is stored`);
+    this.checkUnknown(name, "gets a ticket");
     const token = `${name}-${this.files.size}`;
     const lifetimeMs = this.pick([20_000, 120_000, 3_600_000]);
     const expiresAtMs = this.nowMs + lifetimeMs;
@@ -300,6 +365,14 @@ const TRANSIENT = [
   { status: 503, headers: { "Retry-After": "7" } },
   { status: 503, headers: { "Retry-After": "2000" } },
   { status: 429, body: { code: "too_many_requests" } },
+];
+
+/** What servers say that know no lists. @type {PlannedAnswer[]} */
+const REFUSALS = [
+  { status: 400, body: { code: "invalid_request" } },
+  { status: 422, body: { detail: "Input should be a valid dictionary" } },
+  { status: 500 },
+  { status: ACCEPTED, body: { error: "type is missing" } },
 ];
 
 /** @param {PlannedAnswer} answer */
@@ -346,9 +419,9 @@ class SimulatedXMLHttpRequest {
     const { simulation } = this;
     const file = /** @type {StoredFile} */ (simulation.files.get(this.#token));
     const known = simulation.known(file.name);
-    assert.equal(known.storage, "nothing", `${file.name} is sent again, and the client knows: ${known.storage}`);
+    simulation.checkUnknown(file.name, "is sent again");
     const lose = () => this.#settle(0);
-    this.#end = simulation.begin(file.name, lose);
+    this.#end = simulation.beginToSend(file.name, lose);
     if (!simulation.hasNetwork) return void simulation.soon(lose);
     const steps = [0.3, 0.7, 1];
     const next = () => {

