@@ -13,7 +13,7 @@ from datetime import datetime, timedelta, timezone
 from email.utils import formatdate
 from urllib.parse import urlsplit
 
-from azure.core.credentials import AccessToken, TokenCredential
+from azure.core.credentials import AccessToken, AzureNamedKeyCredential, TokenCredential
 from azure.core.exceptions import (
     ClientAuthenticationError,
     HttpResponseError,
@@ -78,7 +78,7 @@ class BlobRequests:
             connect_seconds=client.CONNECT_TIMEOUT_SECONDS,
             read_seconds=client.READ_TIMEOUT_SECONDS,
         )
-        self._tokens = LazyClient(lambda: _Tokens(account.identity))
+        self._tokens = LazyClient(lambda: _Tokens(account.credential))
 
     def prepare(self) -> None:
         """Load what the first request needs, without a request to the storage. Raises AzureError if there is no token.
@@ -167,10 +167,10 @@ class BlobRequests:
 class _Tokens:
     """The tokens of an identity, which are renewed in the background."""
 
-    def __init__(self, identity: TokenCredential | None) -> None:
-        if identity is None:
-            raise ClientAuthenticationError("neither an account key nor an identity")
-        self._identity = identity
+    def __init__(self, credential: AzureNamedKeyCredential | TokenCredential) -> None:
+        if isinstance(credential, AzureNamedKeyCredential):
+            raise TypeError("an account key needs no tokens")
+        self._identity = credential
         self._tenant: str | None = None
         self._renewer = self._new_renewer()
 

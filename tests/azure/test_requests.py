@@ -60,7 +60,7 @@ def _retries_come_soon(monkeypatch: pytest.MonkeyPatch) -> None:
 def requests_of(server: StubServer, identity: Identity | RefusedIdentity | None = None) -> BlobRequests:
     account: Account = server.backend()._account
     if identity is not None:
-        account = replace(account, key=None, account_key=None, identity=identity)
+        account = replace(account, key=None, key_or_identity=identity)
     return BlobRequests(account, api_version=client.CALLS_VERSION)
 
 
