@@ -44,9 +44,9 @@ def summary() -> str:
     for case in map(case_name, (1, 2)):
         measured = {result.by: result for result in serve.results if result.case == case}
         # Results of an earlier version lack some of the servers.
-        for ours, theirs in ((PRESIGN, EXPRESS), (PRESIGN, GO), (RECIPE, GO)):
-            if {ours.name, theirs.name} <= measured.keys():
-                rows.append(_serve_row(case, measured[ours.name], measured[theirs.name]))
+        for mine, compared in ((PRESIGN, EXPRESS), (PRESIGN, GO), (RECIPE, GO)):
+            if {mine.name, compared.name} <= measured.keys():
+                rows.append(_serve_row(case, measured[mine.name], measured[compared.name]))
     case = transfer.results[0].case
     ours, theirs = transfer.result(case, TICKETS), transfer.result(case, FORWARDING)
     times = [f"{number(each.median(CPU))} s" for each in (ours, theirs)]

@@ -476,7 +476,7 @@ def _direct_endpoint(endpoint: Callable[..., Any], handle: Callable[..., Any]) -
     Nothing public says what is resolved for a route of an included router. The function that FastAPI makes for each
     inclusion refers to it as ``dependant``; if another version does not, FastAPI serves the request.
     """
-    dependant = inspect.getclosurevars(handle).nonlocals.get("dependant") if inspect.isfunction(handle) else None
+    dependant: Any = inspect.getclosurevars(handle).nonlocals.get("dependant") if inspect.isfunction(handle) else None
     answer = getattr(endpoint, _ANSWER, None)
     if answer is None or getattr(dependant, "call", None) is not endpoint or len(dependant.dependencies) != 1:
         return None
@@ -488,7 +488,7 @@ def _direct_endpoint(endpoint: Callable[..., Any], handle: Callable[..., Any]) -
     needs = {field.name for field in fields(resolved) if getattr(resolved, field.name)}
     if not is_plain or is_generator or needs - _NEEDS_OF_PLAIN_DEPENDENCY:
         return None
-    call = authorize if inspect.iscoroutinefunction(authorize) else partial(run_in_threadpool, authorize)
+    call: Any = authorize if inspect.iscoroutinefunction(authorize) else partial[Any](run_in_threadpool, authorize)
     name = resolved.request_param_name
 
     async def owner_of(request: Request) -> Any:
