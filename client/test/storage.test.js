@@ -47,6 +47,41 @@ test("progress is told in bytes of the file, though a form is longer", async (t)
   assert.deepEqual(progress.at(-1), [5, 5]);
 });
 
+test("the progress of a small form is not asked for once the storage has answered the page", async (t) => {
+  const { origin } = await startServer(t, () => ({}));
+  /** @type {boolean[]} */
+  const listened = [];
+  const { send } = NodeXMLHttpRequest.prototype;
+  /** @this {NodeXMLHttpRequest} @param {Blob | FormData} body */
+  const listenedSend = function (body) {
+    listened.push(Boolean(this.upload.onprogress));
+    return send.call(this, body);
+  };
+  t.mock.method(NodeXMLHttpRequest.prototype, "send", listenedSend);
+  const form = ticketFor({ method: "POST", url: origin });
+  /** @type {number[][]} */
+  const progress = [];
+  const onProgress = (/** @type {number} */ loaded, /** @type {number} */ total) => progress.push([loaded, total]);
+  const larger = new File([new Uint8Array(256 * 1024 + 1)], "large.png");
+  await sendFile(form, BLOB, FILE, { onProgress });
+  await sendFile(form, BLOB, FILE, { onProgress });
+  await sendFile(form, larger, FILE);
+  await sendFile(ticketFor({ url: origin }), BLOB, FILE);
+  assert.deepEqual(listened, [true, false, true, true]);
+  assert.deepEqual(progress, [[5, 5], [5, 5]]);
+});
+
+test("a small form without a response may be stored", async (t) => {
+  const { origin } = await startServer(t, (_, number) => ({ disconnect: number > 1 }));
+  const form = ticketFor({ method: "POST", url: origin });
+  await sendFile(form, BLOB, FILE);
+  /** @type {number[]} */
+  const loads = [];
+  const onProgress = (/** @type {number} */ loaded) => loads.push(loaded);
+  await assert.rejects(sendFile(form, BLOB, FILE, { onProgress }), { code: "response_lost" });
+  assert.deepEqual(loads, [5]);
+});
+
 test("a refusal becomes its error, with the Retry-After", async (t) => {
   const body = "<Error><Code>SlowDown</Code><Message>Please reduce your request rate.</Message></Error>";
   const { origin } = await startServer(t, () => ({ status: 503, headers: { "Retry-After": "3" }, body }));
