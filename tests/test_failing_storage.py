@@ -15,13 +15,13 @@ from urllib.parse import urlencode
 
 import pytest
 
+import presign.azure.blocks
 import presign.azure.client
-import presign.azure.parts
 import presign.gcs.json_api
 import presign.gcs.objects
 import presign.gcs.parts
 import presign.gcs.rewriting
-import presign.s3.backend
+import presign.s3.identity
 import presign.s3.session
 from emulators.azurite import ACCOUNT_KEY, ACCOUNT_NAME, Azurite
 from emulators.gcs_accounts import generate_credentials, trusted_account
@@ -245,9 +245,9 @@ def _short_time_outs() -> Iterator[None]:
         patch.setattr(presign.gcs.json_api, "TIMEOUTS", both)
         patch.setattr(presign.gcs.objects, "TIMEOUTS", both)
         patch.setattr(presign.gcs.rewriting, "_REWRITE_TIMEOUTS", both)
-        patch.setattr(presign.s3.backend, "COPY_READ_TIMEOUT_SECONDS", SHORT_SECONDS)
-        patch.setattr(presign.gcs.parts, "_COMMIT_TIMEOUTS", both)
-        patch.setattr(presign.azure.parts, "_COMMIT_SECONDS", SHORT_SECONDS)
+        patch.setattr(presign.s3.identity, "COPY_READ_TIMEOUT_SECONDS", SHORT_SECONDS)
+        patch.setattr(presign.gcs.parts, "_COMMIT_SECONDS", SHORT_SECONDS)
+        patch.setattr(presign.azure.blocks, "_COMMIT_SECONDS", SHORT_SECONDS)
         yield
 
 
