@@ -16,7 +16,7 @@ from types import SimpleNamespace
 import pytest
 from botocore.response import StreamingBody
 
-from bench import cold, growth, parts, serve, sign, transfer
+from bench import cold, complete, growth, parts, serve, sign, transfer
 from bench.delayed_line import ONE_WAY_SECONDS, WINDOW_BYTES
 from bench.results import Benchmark, Report, Result, Target, number
 from bench.rounds import Implementation, Sample, alternate
@@ -30,6 +30,7 @@ BENCHMARKS = [
     sign.BENCHMARK,
     cold.BENCHMARK,
     serve.BENCHMARK,
+    complete.BENCHMARK,
     transfer.BENCHMARK,
     growth.BENCHMARK,
     parts.BENCHMARK,
