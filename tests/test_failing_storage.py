@@ -15,8 +15,8 @@ from urllib.parse import urlencode
 
 import pytest
 
+import presign.azure.blocks
 import presign.azure.client
-import presign.azure.parts
 import presign.gcs.json_api
 import presign.gcs.objects
 import presign.gcs.parts
@@ -246,8 +246,8 @@ def _short_time_outs() -> Iterator[None]:
         patch.setattr(presign.gcs.objects, "TIMEOUTS", both)
         patch.setattr(presign.gcs.rewriting, "_REWRITE_READ_SECONDS", SHORT_SECONDS)
         patch.setattr(presign.s3.identity, "COPY_READ_TIMEOUT_SECONDS", SHORT_SECONDS)
-        patch.setattr(presign.gcs.parts, "_COMMIT_TIMEOUTS", both)
-        patch.setattr(presign.azure.parts, "_COMMIT_SECONDS", SHORT_SECONDS)
+        patch.setattr(presign.gcs.parts, "_COMMIT_SECONDS", SHORT_SECONDS)
+        patch.setattr(presign.azure.blocks, "_COMMIT_SECONDS", SHORT_SECONDS)
         yield
 
 

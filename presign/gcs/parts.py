@@ -218,7 +218,7 @@ def _send(
                 url,
                 headers=dict(headers),
                 data=body,
-                timeout=(json_api.CONNECT_TIMEOUT_SECONDS, read_seconds or json_api.READ_TIMEOUT_SECONDS),
+                timeout=json_api.TIMEOUTS if read_seconds is None else (json_api.CONNECT_TIMEOUT_SECONDS, read_seconds),
                 allow_redirects=False,
             )
         except requests.ConnectionError as error:
