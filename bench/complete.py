@@ -79,13 +79,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
             mock.patch.dict(os.environ, {**storage.environment, "AWS_EC2_METADATA_DISABLED": "true"}),
         ):
             ways = {PRESIGN.name: "presign", SDKS[cloud]: "sdk"}
+            notes = {"sdk": "four calls, without any check", "presign": ""}
             implementations = [
-                Implementation(name=name, measure=partial(_measure, cloud, way, options.completions))
+                Implementation(name=name, measure=partial(_measure, cloud, way, options.completions), note=notes[way])
                 for name, way in ways.items()
             ]
             results += alternate(CASES[cloud], implementations, rounds=options.rounds)
             targets += [
-                Target(case=CASES[cloud], by=PRESIGN.name, than=SDKS[cloud], figure=CPU, relation="at most", bound=0.5),
+                Target(
+                    case=CASES[cloud],
+                    by=PRESIGN.name,
+                    than=SDKS[cloud],
+                    figure=CPU,
+                    relation="at most",
+                    # On Azurite, presign sends six requests and the SDK four: it has no Put Blob From URL.
+                    bound=0.75 if cloud == "azure" else 0.5,
+                ),
                 Target(case=CASES[cloud], by=PRESIGN.name, figure=FIRST, relation="at most", bound=MAX_FIRST_SECONDS),
             ]
             if cloud == "s3":
