@@ -15,7 +15,8 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-without-browser test-browsers test-engine test-pythons test-faults test-stores test-large lint \
-	docs format bench bench-sign bench-serve bench-transfer bench-growth bench-parts bench-cold bench-scale infra-preview infra-up lock clean \
+	docs format bench bench-sign bench-serve bench-transfer bench-growth bench-parts bench-cold bench-complete bench-scale \
+	infra-preview infra-up lock clean \
 	azurite chromium browsers wrk
 
 help: ## List these targets
@@ -92,6 +93,9 @@ bench-growth: $(VENV)/.dev wrk ## Measure many clients, tickets, tenants and kin
 
 bench-parts: $(VENV)/.dev chromium ## Measure a large file in parts, beside Uppy and boto3
 	$(BIN)/python -m bench.parts $(ARGS)
+
+bench-complete: azurite ## Measure completions on each cloud, beside the SDKs, and on a storage that is slow
+	$(BIN)/python -m bench.complete $(ARGS)
 
 bench-cold: $(VENV)/.dev ## Measure how long a fresh process takes until its first ticket, beside the SDKs
 	$(BIN)/python -m bench.cold $(ARGS)

@@ -28,7 +28,7 @@ import httpx
 
 from bench import slow_storage
 from bench.completing import PENDING_PREFIX, TYPE, new_presigner
-from bench.results import Benchmark, Column, Result, Target, number, say
+from bench.results import Benchmark, Column, Report, Result, Target, number, say, table
 from bench.rounds import Implementation, Sample, alternate
 from bench.server_processes import running
 from bench.ticket_servers import ORIGIN, PRESIGN, Server
@@ -38,7 +38,7 @@ from presign import UploadRequest
 
 CPU, P50, P99, FIRST = "cpu_seconds", "p50_seconds", "p99_seconds", "first_above_later_seconds"
 SDKS: dict[StorageName, str] = {"s3": "boto3", "azure": "azure-storage-blob", "gcs": "google-cloud-storage"}
-CASES = {"s3": "S3, SeaweedFS", "azure": "Azure, Azurite", "gcs": "Google, reference server"}
+CASES: dict[StorageName, str] = {"s3": "S3, SeaweedFS", "azure": "Azure, Azurite", "gcs": "Google, reference server"}
 SLOW_CASE = "S3, storage slow"
 COMPLETIONS, TICKETS = "completions", "tickets"
 SHARES = {0.0: "no request waits", 0.1: "10 % of requests wait 1 s", 1.0: "every request waits 1 s"}
@@ -79,13 +79,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
             mock.patch.dict(os.environ, {**storage.environment, "AWS_EC2_METADATA_DISABLED": "true"}),
         ):
             ways = {PRESIGN.name: "presign", SDKS[cloud]: "sdk"}
+            notes = {"sdk": "four calls, without any check", "presign": ""}
             implementations = [
-                Implementation(name=name, measure=partial(_measure, cloud, way, options.completions))
+                Implementation(name=name, measure=partial(_measure, cloud, way, options.completions), note=notes[way])
                 for name, way in ways.items()
             ]
             results += alternate(CASES[cloud], implementations, rounds=options.rounds)
             targets += [
-                Target(case=CASES[cloud], by=PRESIGN.name, than=SDKS[cloud], figure=CPU, relation="at most", bound=0.5),
+                Target(
+                    case=CASES[cloud],
+                    by=PRESIGN.name,
+                    than=SDKS[cloud],
+                    figure=CPU,
+                    relation="at most",
+                    # On Azurite, presign sends six requests and the SDK four: it has no Put Blob From URL.
+                    bound=0.75 if cloud == "azure" else 0.5,
+                ),
                 Target(case=CASES[cloud], by=PRESIGN.name, figure=FIRST, relation="at most", bound=MAX_FIRST_SECONDS),
             ]
             if cloud == "s3":
@@ -100,6 +109,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
         f"{options.seconds:g} s, one worker. Clients, application and storage on the same machine."
     )
     return BENCHMARK.finish(options, results, targets, conditions=conditions)
+
+
+def summary(report: Report) -> str:
+    """Return the table of docs/performance.md that compares presign with the SDKs, in Markdown."""
+    rows = []
+    for cloud, case in CASES.items():
+        ours, theirs = report.result(case, PRESIGN.name), report.result(case, SDKS[cloud])
+        times = [f"{number(each.median(CPU) * 1e3)} ms" for each in (ours, theirs)]
+        later = f"{number(ours.median(FIRST) * 1e3)} ms"
+        rows.append((case, times[0], theirs.by, times[1], number(theirs.ratio(ours, CPU)), later))
+    headings = ("case", "presign, CPU", "compared with", "its CPU", "times presign", "presign's first takes longer by")
+    return table(headings, rows)
+
+
+def summary_of_slow_storage(report: Report) -> str:
+    """Return the table of docs/performance.md about a slow storage, in Markdown."""
+    rows = []
+    for name in SHARES.values():
+        results = [report.result(f"{SLOW_CASE}: {what}", name) for what in (COMPLETIONS, TICKETS)]
+        rows.append((name, *(f"{number(each.median(figure) * 1e3)} ms" for each in results for figure in (P50, P99))))
+    headings = (SLOW_CASE, *(f"{what}, {figure}" for what in (COMPLETIONS, TICKETS) for figure in ("p50", "p99")))
+    return table(headings, rows)
 
 
 def _measure(cloud: str, way: str, completions: int) -> Sample:

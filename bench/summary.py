@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from bench import cold
+from bench import cold, complete
 from bench.parts import BOTO3, LONG_LINE, ONE_REQUEST, PARTS, UPPY_5_PARTS, UPPY_6_PARTS
 from bench.parts import RATE as PARTS_RATE
 from bench.results import Report, Result, number, say, table
@@ -99,3 +99,5 @@ def _duration(seconds: float) -> str:
 if __name__ == "__main__":
     say(summary())
     say(cold.summary(Report.read("cold")))
+    say(complete.summary(Report.read("complete")))
+    say(complete.summary_of_slow_storage(Report.read("complete")))

@@ -12,15 +12,17 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
 from types import SimpleNamespace
 
+import httpx
 import pytest
 from botocore.response import StreamingBody
 
-from bench import cold, growth, growth_in_process, parts, serve, sign, transfer
+from bench import cold, complete, growth, growth_in_process, parts, serve, sign, slow_storage, transfer
 from bench.delayed_line import ONE_WAY_SECONDS, WINDOW_BYTES
 from bench.results import Benchmark, Column, Report, Result, Target, number
 from bench.rounds import Implementation, Sample, alternate
@@ -35,6 +37,7 @@ BENCHMARKS = [
     sign.BENCHMARK,
     cold.BENCHMARK,
     serve.BENCHMARK,
+    complete.BENCHMARK,
     transfer.BENCHMARK,
     growth.BENCHMARK,
     parts.BENCHMARK,
@@ -278,3 +281,31 @@ def test_a_number_is_shown_with_three_digits_or_as_a_whole(value: float, shown: 
 
 def _result(by: str, *seconds: float) -> Result:
     return Result(case="a", by=by, figures={SECONDS_PER_CALL: seconds})
+
+
+def test_a_slow_storage_answers_everything_and_delays_the_chosen_share() -> None:
+    answer = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+
+    def answer_all(connection: socket.socket) -> None:
+        with connection:
+            while connection.recv(1000):
+                connection.sendall(answer)
+
+    def serve(listener: socket.socket) -> None:
+        with suppress(OSError):
+            while True:
+                threading.Thread(target=answer_all, args=listener.accept()[:1], daemon=True).start()
+
+    for share, is_slow in ((0.0, False), (1.0, True)):
+        with socket.create_server((HOST, 0)) as listener:
+            threading.Thread(target=serve, args=(listener,), daemon=True).start()
+            relay = Server(
+                name="the slow line",
+                command=[sys.executable, "-m", "bench.slow_storage", str(listener.getsockname()[1]), str(share)],
+                environment={},
+            )
+            with running(relay) as line, httpx.Client(trust_env=False, timeout=60) as client:
+                begun = time.monotonic()
+                assert [client.get(line.url).text for _ in range(2)] == ["ok", "ok"]
+                taken = time.monotonic() - begun
+        assert (taken >= 2 * slow_storage.SECONDS) or not is_slow

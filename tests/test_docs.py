@@ -18,7 +18,7 @@ import pytest
 from click.testing import CliRunner
 from google.auth.credentials import AnonymousCredentials
 
-from bench import cold
+from bench import cold, complete
 from bench.results import Report
 from bench.summary import summary
 from emulators.azurite import Azurite
@@ -447,6 +447,12 @@ def test_the_table_of_figures_shows_the_committed_results() -> None:
 
 def test_the_table_of_cold_starts_shows_the_committed_results() -> None:
     assert f"<!-- table: cold start -->\n{cold.summary(Report.read('cold'))}\n<!-- end" in PAGES["performance.md"]
+
+
+def test_the_tables_of_completions_show_the_committed_results() -> None:
+    report, page = Report.read("complete"), PAGES["performance.md"]
+    assert f"<!-- table: completions -->\n{complete.summary(report)}\n<!-- end" in page
+    assert f"<!-- table: slow storage -->\n{complete.summary_of_slow_storage(report)}\n<!-- end" in page
 
 
 def test_the_make_targets_that_the_docs_name_exist() -> None:
