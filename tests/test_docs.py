@@ -26,11 +26,13 @@ from examples.clamav import Clamd
 from infra.presign_infra.s3_policies import cors_rules, signer_policy, verifier_policy
 from presign import (
     Backend,
+    CompletionPending,
     ConfigurationError,
     InvalidRequest,
     Presigner,
     Rejected,
     Rule,
+    StoredObject,
     TooLarge,
     Unauthenticated,
     UploadPolicy,
@@ -44,6 +46,7 @@ from presign.doctor import CATALOGUE
 from presign.fastapi import completed_upload, create_router
 from presign.flask import create_blueprint
 from presign.gcs import GCSBackend
+from presign.http.lists import ListAnswer
 from presign.http.openapi import OPERATIONS
 from presign.s3 import S3Backend
 from presign.testing import CHECKS, Subject
@@ -221,6 +224,22 @@ def test_the_example_of_an_error_is_the_one_that_a_file_above_the_maximum_gets()
     with pytest.raises(TooLarge) as refused:
         policy.decide(UploadRequest(content_type="image/png", size=20_000_000), object_id="0" * 32)
     assert refused.value.problem() == json.loads(_example("problem", "json"))
+
+
+def test_the_answer_to_a_list_is_as_it_is_shown() -> None:
+    shown = json.loads(_example("list", "json"))
+    stored = StoredObject(
+        key="public/4bd2c1f0.png",
+        object_url=None,
+        size=48213,
+        content_type="image/png",
+        etag='"5d41402abc4b2a76"',
+        version=None,
+    )
+    answer = ListAnswer(2, timeout_seconds=1)
+    answer.put([0], stored.to_json())
+    answer.put([1], CompletionPending("the upload is being completed", retry_after=1))
+    assert json.loads(answer.to_json()) == shown
 
 
 def test_the_examples_of_a_sweep_and_of_a_scanner_run(s3_reference: Store) -> None:

@@ -135,6 +135,8 @@ class AsyncEndpoints:
 
     async def finished(self, answer: ListAnswer, *, explain: Explain | None = None) -> bytes:
         """Return the answer to a list as JSON after all of its items are made, within the limits."""
+        if answer.is_ready:
+            return answer.to_json(explain or self._explain)
         all_ended = asyncio.wrap_future(answer.all_ended())
         try:
             await asyncio.wait([all_ended], timeout=answer.timeout_seconds)

@@ -16,6 +16,7 @@ import logging
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, wait
 from functools import partial
+from itertools import islice
 from typing import Any, TypeVar
 
 import orjson
@@ -37,7 +38,7 @@ LIST_PATHS = frozenset({"/upload", "/complete"})
 """The endpoints that take lists."""
 
 Explain = Callable[[Exception], ProblemResponse]
-"""Returns the problem of one item; it also reports an error that is the server's fault."""
+"""Returns the problem of one item, and reports an error that is the server's fault; called in an ``except`` clause."""
 
 T = TypeVar("T")
 
@@ -98,6 +99,11 @@ class ListAnswer:
         if ends_with_request:
             self._end_with_request.append(future)
 
+    @property
+    def is_ready(self) -> bool:
+        """Whether no thread makes any of the items."""
+        return not self._awaited
+
     def all_ended(self) -> Future[None]:
         """Return a future that ends when all threads have made their items."""
         return when_all_ended(future for _, future, _ in self._awaited)
@@ -131,7 +137,11 @@ class ListAnswer:
                 continue
             assert item is not None  # noqa: S101  (each item was put, or was awaited)
             if id(item) not in refusals:
-                refusals[id(item)] = _encoded_problem(explain(item))
+                try:
+                    # Reporters of errors ask for the exception that is being handled.
+                    raise item
+                except Exception as error:
+                    refusals[id(item)] = _encoded_problem(explain(error))
             encoded.append(refusals[id(item)])
         return encoded
 
@@ -160,23 +170,23 @@ class Uploads(ListAnswer):
 
         This is computation. The tickets that need I/O are issued in threads, which are started after the last one.
         """
-        left = count
-        for index, item in self._requests:
+        # What all tickets need is looked up once.
+        presigner, owner, items = self._presigner, self._owner, self._items
+        signing_does_io = presigner.backend.signing_does_io
+        for index, item in islice(self._requests, count):
             try:
                 request = UploadRequest.from_json(_as_object(item))
-                if self._presigner.issuing_does_io(request):
+                if signing_does_io or presigner.comes_in_parts(request):
                     self._needs_io[index] = request
                 else:
-                    self.put([index], self._presigner.issue(request, owner=self._owner).to_json())
+                    items[index] = presigner.issue(request, owner=owner).to_json()
             except CredentialsExpired:
                 # A thread can wait until they are renewed; an event loop must not.
                 self._needs_io[index] = request
             except Exception as error:
-                self.put([index], error)
-            if left is not None:
-                left -= 1
-                if left == 0:
-                    return True
+                items[index] = error
+        if any(item is None and index not in self._needs_io for index, item in enumerate(items)):
+            return True
         self._start(self, self._needs_io)
         return False
 
@@ -343,6 +353,7 @@ def _result(future: Future[T], late: PresignError, to_json: Callable[[T], bytes]
 
 
 def _encoded_problem(problem: ProblemResponse) -> bytes:
-    seconds = problem.headers.get("Retry-After")
-    retry_after = "" if seconds is None else f',"retry_after":{int(seconds)}'
+    # A framework's own refusal may have the header in another case, or with a date.
+    seconds = next((value for name, value in problem.headers.items() if name.lower() == "retry-after"), "")
+    retry_after = f',"retry_after":{int(seconds)}' if seconds.isascii() and seconds.isdigit() else ""
     return b'{"status":%d,"body":%b%b}' % (problem.status, problem.body, retry_after.encode())

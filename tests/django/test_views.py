@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import sys
 import threading
 from collections.abc import Callable
 from contextlib import closing
@@ -24,7 +25,7 @@ from django.test import AsyncClient, Client
 from django.test.utils import override_settings
 
 from emulators.serving import serve
-from presign import Completion, InspectedObject, NotYet, Presigner, Reject, TooManyRequests
+from presign import Accept, Completion, InspectedObject, NotYet, Presigner, Reject, TooManyRequests
 from presign.django import configuration, views
 from presign.django.signals import upload_completed, upload_rejected
 from presign.http.async_endpoints import AsyncEndpoints
@@ -182,6 +183,105 @@ def test_uppy_needs_the_csrf_token_to_begin_to_complete_and_to_end_an_upload_in_
     assert client.get(address).json() == []
     assert client.delete(address, **given).json() == {}
     assert client.get(address).json()["code"] == "upload_ended"
+
+
+def test_a_list_needs_the_csrf_token_and_is_bound_to_the_user(users: ModuleType) -> None:
+    client, token = csrf_client(users.alice)
+    for path, items in ((UPLOAD, [{"type": "image/png"}]), (COMPLETE, [{"token": "x"}])):
+        refused = _post(client, path, items)
+        assert (refused.status_code, refused.json()["code"]) == (403, "forbidden")
+    given = {"HTTP_X_CSRFTOKEN": token}
+    (listed,) = _post(client, UPLOAD, [{"type": "image/png"}], **given).json()
+    put_file(listed["body"], PNG)
+    tokens = [{"token": listed["body"]["token"]}]
+    (refused,) = _post(signed_in(users.mallory), COMPLETE, tokens).json()
+    assert (refused["status"], refused["body"]["code"]) == (403, "invalid_token")
+    assert [each["status"] for each in _post(client, COMPLETE, tokens, **given).json()] == [200]
+
+
+@pytest.mark.parametrize("is_async", [False, True], ids=["wsgi", "asgi"])
+def test_the_completions_of_a_list_use_the_database_from_threads_and_close_their_connections(
+    users: ModuleType, project: Project, is_async: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads, closed = list[str](), list[str]()
+
+    def close_all() -> None:
+        closed.append(threading.current_thread().name)
+        connections.close_all()
+
+    monkeypatch.setattr(views, "connections", SimpleNamespace(close_all=close_all))
+
+    def on_complete(completion: Completion) -> None:
+        threads.append(threading.current_thread().name)
+        found = users.alice.__class__.objects.get(pk=completion.owner)
+        assert found.username == "alice"
+
+    project(on_complete=on_complete)
+    tickets = [ticket_for(users.alice, name=f"{number}.png") for number in range(3)]
+    for ticket in tickets:
+        put_file(ticket, PNG)
+    tokens = [{"token": ticket["token"]} for ticket in tickets]
+    answer = _listed(users.alice, tokens, is_async=is_async)
+    assert [each["status"] for each in answer] == [200] * 3
+    assert threads == closed == ["presign complete"] * 3
+
+
+@pytest.mark.parametrize("is_async", [False, True], ids=["wsgi", "asgi"])
+def test_each_file_of_a_list_has_its_signals_its_refusal_and_its_failure(
+    users: ModuleType, project: Project, is_async: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    completed, rejected, reported = list[str | None](), list[Any](), list[Any]()
+
+    def inspect(found: InspectedObject) -> Accept | Reject:
+        return Reject("it is a dog") if found.name == "dog.png" else Accept()
+
+    async def on_complete(completion: Completion) -> None:
+        await asyncio.sleep(0)
+        if completion.name == "denied.png":
+            raise PermissionDenied
+        if completion.name == "fails.png":
+            raise RuntimeError("a detail for the log")
+
+    def on_completed(completion: Completion, **_: object) -> None:
+        completed.append(completion.name)
+
+    def on_rejected(error: Exception, owner: str | None, **_: object) -> None:
+        rejected.append((str(error), owner))
+
+    def on_fault(**given: Any) -> None:
+        reported.append((given["request"].path, str(sys.exc_info()[1])))
+
+    project(inspect=inspect, on_complete=on_complete)
+    names = ("cat.png", "dog.png", "denied.png", "fails.png")
+    tickets = [ticket_for(users.alice, name=name) for name in names]
+    for ticket in tickets:
+        put_file(ticket, PNG)
+    upload_completed.connect(on_completed)
+    upload_rejected.connect(on_rejected)
+    got_request_exception.connect(on_fault)
+    try:
+        with caplog.at_level(logging.ERROR, logger="presign"):
+            answers = _listed(users.alice, [{"token": ticket["token"]} for ticket in tickets], is_async=is_async)
+    finally:
+        upload_completed.disconnect(on_completed)
+        upload_rejected.disconnect(on_rejected)
+        got_request_exception.disconnect(on_fault)
+    verdicts = [(each["status"], each["body"].get("code")) for each in answers]
+    assert verdicts == [(200, None), (422, "rejected"), (403, "forbidden"), (500, "internal")]
+    assert completed == ["cat.png"]
+    assert rejected == [("it is a dog", str(users.alice.pk))]
+    assert reported == [(COMPLETE, "a detail for the log")]
+    assert caplog.text.count("RuntimeError: a detail for the log") == 1
+
+
+def _listed(user: Any, tokens: list[dict[str, str]], *, is_async: bool) -> list[Any]:
+    """Complete the uploads of a user in one request."""
+    client: Any = (AsyncClient if is_async else Client)(raise_request_exception=False)
+    client.force_login(user)
+    answer = asyncio.run(_post(client, COMPLETE, tokens)) if is_async else _post(client, COMPLETE, tokens)
+    assert answer.status_code == 200, answer.content
+    listed: list[Any] = answer.json()
+    return listed
 
 
 def test_the_csrf_token_is_checked_also_in_a_project_without_the_middleware(users: ModuleType) -> None:
