@@ -109,7 +109,7 @@ def create_app(
         )
     answers = AsyncEndpoints(max_threads=max_threads, timeout_seconds=timeout_seconds, max_files=max_files)
     endpoint = partial(
-        Endpoint,
+        _Endpoint,
         authorize=_awaitable(authorize),
         cors_headers={origin.encode("latin-1"): _cors_headers(origin, allow_credentials) for origin in allowed_origins},
     )
@@ -161,7 +161,7 @@ class _Application:
         await app(scope, receive, send)
 
 
-class Endpoint:
+class _Endpoint:
     """One POST of the contract: it authorizes, reads the body, and sends the answer or the problem.
 
     ``answer`` gets the body and the owner. ``cors_headers`` holds the headers for each allowed origin. A body that is a
@@ -192,22 +192,19 @@ class Endpoint:
             response = as_response(self._problem(error))
             response.raw_headers += cors_headers
             await response(scope, receive, send)
-            if self._is_fault(error):
+            if is_server_fault(error):
                 # The server logs it.
                 raise
             return
-        answer_headers = [*_SUCCESS_HEADERS, (b"content-length", b"%d" % len(content)), *cors_headers]
+        answer_headers = [*success_headers(content), *cors_headers]
         await send({"type": "http.response.start", "status": 200, "headers": answer_headers})
         await send({"type": "http.response.body", "body": content})
 
     async def _body(self, scope: Scope, headers: Mapping[bytes, bytes], receive: Receive) -> bytes:
-        return await _read_json(headers, receive, MAX_BODY_BYTES, self._list_limit)
+        return await read_json(headers, receive, MAX_BODY_BYTES, self._list_limit)
 
     def _problem(self, error: Exception) -> ProblemResponse:
         return problem_response(error)
-
-    def _is_fault(self, error: Exception) -> bool:
-        return is_server_fault(error)
 
 
 class _Companion:
@@ -234,7 +231,7 @@ class _Companion:
         await app(scope, receive, send)
 
 
-class _CompanionCall(Endpoint):
+class _CompanionCall(_Endpoint):
     """One request of Uppy's, which an endpoint of the contract answers."""
 
     def __init__(
@@ -254,14 +251,15 @@ class _CompanionCall(Endpoint):
 
     async def _body(self, scope: Scope, headers: Mapping[bytes, bytes], receive: Receive) -> bytes:
         limit = self._call.max_body_bytes
-        body = await _read_json(headers, receive, limit) if limit else b""
+        body = await read_json(headers, receive, limit) if limit else b""
         return self._call.body_for(self._presigner, scope["query_string"].decode("latin-1"), body)
 
     def _problem(self, error: Exception) -> ProblemResponse:
         return uppy.with_message(problem_response(error))
 
 
-async def _read_json(headers: Mapping[bytes, bytes], receive: Receive, limit: int, list_limit: int = 0) -> bytes:
+async def read_json(headers: Mapping[bytes, bytes], receive: Receive, limit: int, list_limit: int = 0) -> bytes:
+    """Return the body of a request with these headers, after a look at its media type; see ``read_body``."""
     check_media_type(headers.get(b"content-type", b"").decode("latin-1"))
     return await read_body(receive, limit, list_limit=list_limit, content_length=headers.get(b"content-length"))
 
@@ -330,3 +328,8 @@ def _cors_headers(origin: str, allow_credentials: bool) -> _RawHeaders:
 
 
 _SUCCESS_HEADERS = _raw(SUCCESS_HEADERS)
+
+
+def success_headers(content: bytes) -> _RawHeaders:
+    """Return the headers of an answer with status 200, as a server takes them."""
+    return [*_SUCCESS_HEADERS, (b"content-length", b"%d" % len(content))]

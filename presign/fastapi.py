@@ -26,13 +26,13 @@ from pydantic import BaseModel, ConfigDict
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException as StarletteHTTPException
 from starlette.routing import Match
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 
-from presign.asgi import Endpoint, as_response, read_body
+from presign.asgi import as_response, read_json, success_headers
 from presign.errors import ConfigurationError, InvalidRequest, PresignError, sanitize
 from presign.http import companion as uppy
 from presign.http.async_endpoints import MAX_THREADS, TIMEOUT_SECONDS, Answer, AsyncEndpoints
-from presign.http.endpoints import SUCCESS_HEADERS, presigners_by_path
+from presign.http.endpoints import presigners_by_path
 from presign.http.lists import LIST_PATHS, MAX_FILES, explain_and_log
 from presign.http.openapi import (
     ABORT,
@@ -57,7 +57,7 @@ from presign.http.openapi import (
     schemas,
 )
 from presign.http.problems import ProblemResponse, is_server_fault, problem_response, problem_response_for_status
-from presign.http.request_body import MAX_BODY_BYTES, check_media_type
+from presign.http.request_body import MAX_BODY_BYTES
 from presign.messages import StoredObject
 from presign.presigner import Presigner
 
@@ -84,7 +84,7 @@ It may have dependencies of its own. It refuses a request with Unauthenticated, 
 FastAPI's HTTPException.
 """
 
-_ANSWER = "presign_answer"
+_Handle = Callable[[Request], Coroutine[Any, Any, Response]]
 # What FastAPI notes of a dependency whose only parameter, if any, is the request.
 _NEEDS_OF_PLAIN_DEPENDENCY = frozenset({"name", "call", "path", "cache_key", "use_cache", "request_param_name"})
 _OTHER_METHODS = ["DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "PUT"]
@@ -338,17 +338,23 @@ def _endpoint(answer: Answer, authorize: Authorize, *, list_limit: int) -> Calla
     # No parameter declares the body, because FastAPI would read it before it calls `authorize`.
     async def endpoint(request: Request, owner: Any = owner_of_request) -> Response:
         body = await _read_json(request, MAX_BODY_BYTES, list_limit)
-        return Response(await answer(body, owner), headers=SUCCESS_HEADERS)
+        return _Answer(await answer(body, owner))
 
-    # On the function, because earlier versions of FastAPI make an included route again, from its endpoint.
-    setattr(endpoint, _ANSWER, (answer, list_limit))
     return endpoint
 
 
 async def _read_json(request: Request, limit: int, list_limit: int = 0) -> bytes:
-    check_media_type(request.headers.get("content-type"))
-    content_length = request.headers.get("content-length")
-    return await read_body(request.receive, limit, list_limit=list_limit, content_length=content_length)
+    # The server's own list: Starlette's Headers cost as much as reading the body.
+    return await read_json(dict(request.scope["headers"]), request.receive, limit, list_limit)
+
+
+class _Answer(Response):
+    def __init__(self, content: bytes) -> None:
+        self.status_code = 200
+        self.background = None
+        self.body = content
+        # Starlette would encode them again for every answer.
+        self.raw_headers = success_headers(content)
 
 
 def _add_companion(
@@ -398,7 +404,7 @@ def _companion_endpoint(
         posted = await _read_json(request, call.max_body_bytes) if call.max_body_bytes else b""
         body = call.body_for(presigner, request.scope["query_string"].decode("latin-1"), posted)
         answer = call.answer_from(presigner, await answers[call.path](body, owner))
-        return Response(answer, headers=SUCCESS_HEADERS)
+        return _Answer(answer)
 
     return endpoint
 
@@ -423,27 +429,10 @@ class _KindRouter(APIRouter):
 
 
 class _ProblemRoute(APIRoute):
-    """Answer every error of the endpoint and of its dependencies with a problem document.
-
-    A request goes straight to the endpoint's answer if ``authorize`` is all that FastAPI would call before it: what
-    FastAPI does for a request takes longer than a ticket.
-    """
-
-    _direct: ASGIApp | None = None
-    _needs_fastapi = False
-
-    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
-        direct = None if self._needs_fastapi else self._direct
-        # Tests of applications exchange dependencies.
-        if direct is None or scope["method"] != "POST" or getattr(scope.get("app"), "dependency_overrides", None):
-            direct = super().handle
-        await direct(scope, receive, send)
+    """Answer every error of the endpoint and of its dependencies with a problem document."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        handle = super().get_route_handler()
-        # Called again for each inclusion of the router, which may add dependencies.
-        self._direct = _direct_endpoint(self.endpoint, handle)
-        self._needs_fastapi = self._needs_fastapi or self._direct is None
+        handle = _without_dependencies(super().get_route_handler(), self.endpoint)
 
         async def handle_or_explain(request: Request) -> Response:
             try:
@@ -462,24 +451,16 @@ class _ProblemRoute(APIRoute):
         return problem
 
 
-class _DirectEndpoint(Endpoint):
-    def _problem(self, error: Exception) -> ProblemResponse:
-        return _http_problem(error) if isinstance(error, StarletteHTTPException) else problem_response(error)
+def _without_dependencies(handle: _Handle, endpoint: Callable[..., Any]) -> _Handle:
+    """Return what calls ``authorize`` and the endpoint directly if ``handle``, which FastAPI made, resolves no more.
 
-    def _is_fault(self, error: Exception) -> bool:
-        return not isinstance(error, StarletteHTTPException) and is_server_fault(error)
-
-
-def _direct_endpoint(endpoint: Callable[..., Any], handle: Callable[..., Any]) -> ASGIApp | None:
-    """Return what answers without FastAPI, or None if ``handle``, which FastAPI made, resolves more than ``authorize``.
-
-    Nothing public says what is resolved for a route of an included router. The function that FastAPI makes for each
-    inclusion refers to it as ``dependant``; if another version does not, FastAPI serves the request.
+    What FastAPI does to resolve dependencies takes longer than a ticket. Nothing public says what it resolves for a
+    route of an included router. The function that it makes for each inclusion refers to it as ``dependant``; if that of
+    another version does not, it is returned as it is.
     """
     dependant: Any = inspect.getclosurevars(handle).nonlocals.get("dependant") if inspect.isfunction(handle) else None
-    answer = getattr(endpoint, _ANSWER, None)
-    if answer is None or getattr(dependant, "call", None) is not endpoint or len(dependant.dependencies) != 1:
-        return None
+    if getattr(dependant, "call", None) is not endpoint or len(dependant.dependencies) != 1:
+        return handle
     resolved = dependant.dependencies[0]
     authorize: Any = resolved.call
     # FastAPI looks into what a decorator wraps.
@@ -487,14 +468,19 @@ def _direct_endpoint(endpoint: Callable[..., Any], handle: Callable[..., Any]) -
     is_generator = inspect.isgeneratorfunction(authorize) or inspect.isasyncgenfunction(authorize)
     needs = {field.name for field in fields(resolved) if getattr(resolved, field.name)}
     if not is_plain or is_generator or needs - _NEEDS_OF_PLAIN_DEPENDENCY:
-        return None
+        return handle
     call: Any = authorize if inspect.iscoroutinefunction(authorize) else partial[Any](run_in_threadpool, authorize)
     name = resolved.request_param_name
 
-    async def owner_of(request: Request) -> Any:
-        return await (call(**{name: request}) if name else call())
+    async def handle_directly(request: Request) -> Response:
+        # Tests of applications exchange dependencies.
+        if getattr(request.scope.get("app"), "dependency_overrides", None):
+            return await handle(request)
+        owner = await (call(**{name: request}) if name else call())
+        response: Response = await endpoint(request, owner)
+        return response
 
-    return _DirectEndpoint(answer[0], authorize=owner_of, cors_headers={}, list_limit=answer[1])
+    return handle_directly
 
 
 def _http_problem(error: StarletteHTTPException) -> ProblemResponse:

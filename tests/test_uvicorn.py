@@ -180,7 +180,7 @@ def _server(directory: Path, loop: str) -> Iterator[Server]:
     log = directory / "log"
     command = [
         *(sys.executable, "-m", "uvicorn", "--no-access-log", "--log-level", "warning", "--port", str(port)),
-        *("--loop", loop, "--http", "presign.uvicorn:JoinedWritesProtocol", "tests.test_joined_writes:app"),
+        *("--loop", loop, "--http", "presign.uvicorn:JoinedWritesProtocol", "tests.test_uvicorn:app"),
     ]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     with (

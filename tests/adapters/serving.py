@@ -126,7 +126,7 @@ def _fastapi_directly(
     companion: bool = False,
     timeout_seconds: float = TIMEOUT_SECONDS,
 ) -> Iterator[str]:
-    """Serve with an ``authorize`` that needs nothing of FastAPI, which then takes no part in a ticket."""
+    """Serve with an ``authorize`` that takes the request alone, so that FastAPI resolves nothing."""
 
     async def authorize(request: Request) -> str | None:
         return decide(request.headers.get("x-user"))
