@@ -32,7 +32,7 @@ test: ## Run all tests (ARGS="-k name" selects some)
 	$(PYTEST) $(ARGS)
 
 test-without-browser: azurite ## Run the tests that need no Chromium
-	$(PYTEST) -m "not browser and not large" $(ARGS)
+	$(PYTEST) -m "not browser and not large and not thorough" $(ARGS)
 
 test-browsers: ## Install Firefox and WebKit, and test the page in all three engines (`make test` tests it in those that it finds)
 	@$(SYSTEM_PACKAGES) check $(if $(wildcard $(VENV)/.python),,venv) chromium firefox webkit
@@ -44,9 +44,9 @@ test-large: ## Send a file of 5.5 GiB through the page (LARGE_GIB=8 sends 8 GiB)
 	@$(MAKE) --no-print-directory --jobs=2 chromium azurite
 	$(BIN)/python -m pytest -m large -rP $(ARGS)
 
-test-engine: $(VENV)/.dev ## Test the programs of infra/ on the real Pulumi engine, which is built once, in some minutes (`make test` tests them where it finds one)
+test-engine: $(VENV)/.dev ## Test the programs of infra/ on the real Pulumi engine, which is built once, in some minutes (`make test` runs a part of these tests where it finds one)
 	@$(BIN)/python -m tests.infra.engine.pulumi_cli
-	$(PYTEST) tests/infra/engine tests/infra/azure/test_azure_engine.py tests/infra/gcp/test_gcp_engine.py $(ARGS)
+	$(PYTEST) -m "not large" tests/infra/engine tests/infra/azure/test_azure_engine.py tests/infra/gcp/test_gcp_engine.py $(ARGS)
 
 test-faults: azurite ## Let 50 uploads of large files to each storage fail at random moments (FAULTS=100, FAULTS_SEED=2)
 	FAULTS=$(or $(FAULTS),50) $(PYTEST) tests/faults $(ARGS)

@@ -44,6 +44,7 @@ def test_a_stack_is_created_once_and_changed_and_destroyed(engine: Path, azurite
         assert (cloud.state.account, cloud.state.roles, cloud.state.assignments) == ({}, {}, [])
 
 
+@pytest.mark.thorough
 def test_the_engine_deletes_nothing_of_a_protected_stack(engine: Path, azurite: Azurite, tmp_path: Path) -> None:
     cloud = AzuriteCloud(azurite)
     with engine_stack(PROGRAM, cloud.for_engine, {}, engine=engine, directory=tmp_path) as stack:

@@ -82,6 +82,7 @@ def test_what_somebody_changed_by_hand_is_found_and_put_back(aws_stack: MakeStac
     assert stack.up() == {}
 
 
+@pytest.mark.thorough
 def test_the_first_preview_shows_both_policies(aws_stack: MakeStack) -> None:
     stack = aws_stack()
     _, text = stack.preview()
@@ -109,6 +110,7 @@ def test_an_access_key_is_replaced_while_the_previous_one_stays_valid(
     assert stack.outputs["secretAccessKey"] in stack.outputs["env"]
 
 
+@pytest.mark.thorough
 def test_an_access_key_whose_name_had_its_number_stays(aws_stack: MakeStack, moto_cloud: Boto3Cloud) -> None:
     """Stacks from before the two slots have keys such as uploads-signer-access-key-1."""
     stack = aws_stack()
@@ -134,6 +136,7 @@ def test_an_access_key_whose_name_had_its_number_stays(aws_stack: MakeStack, mot
     assert access_keys(moto_cloud) == {stack.outputs["accessKeyId"]} != {key}
 
 
+@pytest.mark.thorough
 def test_a_leaked_access_key_is_withdrawn_at_once(aws_stack: MakeStack, moto_cloud: Boto3Cloud) -> None:
     stack = aws_stack()
     stack.up()
@@ -144,6 +147,7 @@ def test_a_leaked_access_key_is_withdrawn_at_once(aws_stack: MakeStack, moto_clo
     assert leaked not in access_keys(moto_cloud)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("keep", [False, True])
 def test_a_rotation_in_which_the_new_access_key_leaks_can_go_on_or_back(
     aws_stack: MakeStack, moto_cloud: Boto3Cloud, keep: bool
@@ -167,6 +171,7 @@ def test_a_rotation_in_which_the_new_access_key_leaks_can_go_on_or_back(
     assert len(access_keys(moto_cloud)) == 2
 
 
+@pytest.mark.thorough
 def test_another_prefix_changes_the_policies_in_place(aws_stack: MakeStack, moto_cloud: Boto3Cloud) -> None:
     stack = aws_stack()
     stack.up()
@@ -181,6 +186,7 @@ def test_another_prefix_changes_the_policies_in_place(aws_stack: MakeStack, moto
     assert f"{bucket}/public/*" not in policy
 
 
+@pytest.mark.thorough
 def test_a_role_keeps_its_policy_when_a_prefix_changes(
     aws_stack: MakeStack, moto_cloud: Boto3Cloud, roles: Sequence[str]
 ) -> None:
@@ -202,6 +208,7 @@ def test_a_role_keeps_its_policy_when_a_prefix_changes(
     assert "/new/*" in json.dumps(document["Document"])
 
 
+@pytest.mark.thorough
 def test_a_policy_whose_description_was_another_one_is_not_replaced(
     aws_stack: MakeStack, moto_cloud: Boto3Cloud, roles: Sequence[str]
 ) -> None:
@@ -217,6 +224,7 @@ def test_a_policy_whose_description_was_another_one_is_not_replaced(
     assert attached_policies(moto_cloud, roles[0]) == {arn}
 
 
+@pytest.mark.thorough
 def test_a_stack_with_roles_of_its_own_is_created_and_destroyed(aws_stack: MakeStack, moto_cloud: Boto3Cloud) -> None:
     stack = aws_stack(createUser=False, separateVerifier=True, roleTrust="ec2", protect=False)
     stack.up()
@@ -230,6 +238,7 @@ def test_a_stack_with_roles_of_its_own_is_created_and_destroyed(aws_stack: MakeS
     assert not moto_cloud.iam.list_instance_profiles()["InstanceProfiles"]
 
 
+@pytest.mark.thorough
 def test_one_role_fewer_detaches_no_other_one(
     aws_stack: MakeStack, moto_cloud: Boto3Cloud, roles: Sequence[str]
 ) -> None:
@@ -240,6 +249,7 @@ def test_one_role_fewer_detaches_no_other_one(
     assert [len(attached_policies(moto_cloud, role)) for role in roles] == [0, 1]
 
 
+@pytest.mark.thorough
 def test_a_private_stack_becomes_public_and_private_again(aws_stack: MakeStack, moto_cloud: Boto3Cloud) -> None:
     stack = aws_stack(publicRead=False)
     stack.up()
@@ -253,6 +263,7 @@ def test_a_private_stack_becomes_public_and_private_again(aws_stack: MakeStack, 
     assert "PRESIGN_PUBLIC_READ=false" in stack.outputs["env"]
 
 
+@pytest.mark.thorough
 def test_versioning_is_turned_on_and_suspended_again(aws_stack: MakeStack, moto_cloud: Boto3Cloud) -> None:
     stack = aws_stack(versioning=True)
     stack.up()
@@ -265,6 +276,7 @@ def test_versioning_is_turned_on_and_suspended_again(aws_stack: MakeStack, moto_
     assert len(moto_cloud.s3.get_bucket_lifecycle_configuration(Bucket=bucket)["Rules"]) == 3
 
 
+@pytest.mark.thorough
 def test_records_of_requests_are_turned_on_and_off(aws_stack: MakeStack, moto_cloud: Boto3Cloud) -> None:
     moto_cloud.s3.create_bucket(Bucket="logs", CreateBucketConfiguration={"LocationConstraint": moto_cloud.region})
     statement = {
@@ -302,6 +314,7 @@ def test_a_protected_stack_loses_nothing_when_somebody_destroys_it_without_a_pre
     assert access_keys(moto_cloud) == {key, stack.outputs["accessKeyId"]}
 
 
+@pytest.mark.thorough
 def test_a_protected_stack_only_detaches_its_policy_from_the_roles_of_others(
     aws_stack: MakeStack, moto_cloud: Boto3Cloud, roles: Sequence[str]
 ) -> None:
@@ -316,6 +329,7 @@ def test_a_protected_stack_only_detaches_its_policy_from_the_roles_of_others(
     assert attached_policies(moto_cloud, roles[0]) == {policy}
 
 
+@pytest.mark.thorough
 def test_a_bucket_with_objects_keeps_its_protections_when_it_cannot_be_destroyed(
     aws_stack: MakeStack, moto_cloud: Boto3Cloud
 ) -> None:
@@ -338,6 +352,7 @@ def test_a_bucket_with_objects_keeps_its_protections_when_it_cannot_be_destroyed
     assert bucket not in {entry["Name"] for entry in moto_cloud.s3.list_buckets()["Buckets"]}
 
 
+@pytest.mark.thorough
 def test_an_existing_bucket_and_its_settings_outlive_the_stack(aws_stack: MakeStack, moto_cloud: Boto3Cloud) -> None:
     bucket = "media-of-somebody"
     moto_cloud.s3.create_bucket(Bucket=bucket, CreateBucketConfiguration={"LocationConstraint": moto_cloud.region})
@@ -357,6 +372,7 @@ def test_an_existing_bucket_and_its_settings_outlive_the_stack(aws_stack: MakeSt
     assert not moto_cloud.iam.list_users()["Users"]
 
 
+@pytest.mark.thorough
 def test_a_public_bucket_goes_behind_a_distribution_and_back(aws_stack: MakeStack, moto_cloud: Boto3Cloud) -> None:
     stack = aws_stack(protect=False)
     stack.up()
@@ -371,6 +387,7 @@ def test_a_public_bucket_goes_behind_a_distribution_and_back(aws_stack: MakeStac
     assert "Items" not in moto_cloud.cloudfront.list_distributions()["DistributionList"]
 
 
+@pytest.mark.thorough
 def test_a_number_that_the_command_line_stores_becomes_the_text_of_a_tag(
     aws_stack: MakeStack, moto_cloud: Boto3Cloud
 ) -> None:
@@ -391,6 +408,7 @@ def test_a_wrong_setting_stops_the_engine_before_any_resource(aws_stack: MakeSta
     assert not moto_cloud.s3.list_buckets()["Buckets"]
 
 
+@pytest.mark.thorough
 def test_the_stack_for_a_local_server_leaves_the_files_of_the_repository_as_they_are(aws_stack: MakeStack) -> None:
     stack = aws_stack()
     source = stack.program / "Pulumi.local.yaml"

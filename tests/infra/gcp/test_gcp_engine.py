@@ -38,6 +38,7 @@ def test_a_stack_is_created_once_and_changed_and_destroyed(engine: Path, tmp_pat
         assert (cloud.state.buckets, cloud.state.roles, cloud.state.accounts) == ({}, {}, {})
 
 
+@pytest.mark.thorough
 def test_another_public_prefix_is_public_and_the_old_one_no_longer(engine: Path, tmp_path: Path) -> None:
     cloud = ReferenceCloud()
     config = {"location": "EU", "protect": False}
@@ -51,6 +52,7 @@ def test_another_public_prefix_is_public_and_the_old_one_no_longer(engine: Path,
         assert set(cloud.rights(f"serviceAccount:{stack.outputs['signerEmail']}")) == {"pending/", "media/"}
 
 
+@pytest.mark.thorough
 def test_secrets_are_marked_and_encrypted_in_every_file_of_the_state(engine: Path, tmp_path: Path) -> None:
     config = {"location": "EU", "signWith": "hmacKey"}
     with engine_stack(PROGRAM, ReferenceCloud().for_engine, config, engine=engine, directory=tmp_path) as stack:
