@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import time
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -129,6 +130,15 @@ def slow_down(page: Page, bytes_per_second: int, *, offline: bool = False) -> No
 
 def expect_state(row: Locator, state: str, *, timeout_ms: float = 20_000) -> None:
     expect(row).to_have_attribute("data-state", state, timeout=timeout_ms)
+
+
+def pass_the_waits(page: Page, row: Locator, *, until: str, seconds: float = 90.0) -> None:
+    """End each wait of the page at once, until a row is in a state; ``page.clock.install()`` came before the page."""
+    deadline = time.monotonic() + seconds
+    while row.get_attribute("data-state") != until:
+        assert time.monotonic() < deadline, f"the row is {row.get_attribute('data-state')}, and not {until}"
+        page.clock.fast_forward(60_000)
+        page.wait_for_timeout(50)
 
 
 class Network:

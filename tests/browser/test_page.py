@@ -16,7 +16,7 @@ import httpx
 import pytest
 from playwright.sync_api import Page, Route, expect
 
-from tests.browser.conftest import TYPES, Storage, expect_state, open_page, pick, slow_down
+from tests.browser.conftest import TYPES, Storage, expect_state, open_page, pass_the_waits, pick, slow_down
 from tests.conftest import Store
 from tests.demo_process import Demo, running_demo
 
@@ -277,10 +277,11 @@ def test_missing_cors_rules_of_the_storage_are_named(page: Page, seaweedfs: Stor
 
 def test_a_server_that_is_down_is_named(page: Page, seaweedfs: Store, tmp_path: Path, png: Path) -> None:
     with running_demo(tmp_path, PRESIGN_TYPES=TYPES, **seaweedfs.environment) as demo:
+        page.clock.install()
         open_page(page, demo)
         page.route(f"{demo.api}/**", lambda route: route.abort("connectionrefused"))
         row = pick(page, png)
-        expect_state(row, "failed", timeout_ms=90_000)
+        pass_the_waits(page, row, until="failed")
         expect(row.get_by_test_id("message")).to_contain_text(demo.api)
 
 
