@@ -10,6 +10,8 @@ from dataclasses import dataclass, field, replace
 from urllib.parse import parse_qsl, quote, urlsplit
 
 BOUNDARY = "----reference-boundary"
+# Also on a machine that many other programs use.
+ANSWER_SECONDS = 60.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,7 +156,7 @@ def send(request: Attempt | Form) -> Answer:
     attempt = request.attempt() if isinstance(request, Form) else request
     parts = urlsplit(attempt.url)
     names = {name.lower() for name, _ in attempt.headers}
-    connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=10)
+    connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=ANSWER_SECONDS)
     try:
         target = f"{parts.path or '/'}{'?' if parts.query else ''}{parts.query}"
         connection.putrequest(attempt.method, target, skip_host="host" in names, skip_accept_encoding=True)
@@ -177,7 +179,7 @@ def send_and_hang_up(attempt: Attempt) -> None:
     parts = urlsplit(attempt.url)
     lines = [f"{attempt.method} {parts.path}?{parts.query} HTTP/1.1", f"Host: {parts.netloc}"]
     lines += [f"{name}: {value}" for name, value in attempt.headers]
-    with socket.create_connection((parts.hostname or "", parts.port or 80), timeout=10) as connection:
+    with socket.create_connection((parts.hostname or "", parts.port or 80), timeout=ANSWER_SECONDS) as connection:
         connection.sendall("\r\n".join(lines).encode() + b"\r\n\r\n" + attempt.body)
         connection.shutdown(socket.SHUT_WR)
         while connection.recv(4096):

@@ -36,10 +36,26 @@ from presign.s3 import S3Backend
 # thread draws random numbers, and Hypothesis then fails tests of other modules, because it cannot repeat them.
 os.environ["DISABLE_GCS_PYTHON_CLIENT_OTEL_BUCKET_METADATA"] = "true"
 
+# Long files that pytest would begin late. The other workers would then have nothing to do while one runs such a file.
+BEGUN_FIRST = (
+    "tests/test_demo.py",
+    "tests/test_client.py",
+    "tests/uploading/test_command.py",
+    "tests/test_site.py",
+    "tests/test_demo_lifecycle.py",
+)
+
 PAGE_ORIGIN = "http://localhost:8080"
 TOKEN_SECRET = "the secret of the tests' tokens"
 PNG = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\x01\0\0\0\x01\x08\x02\0\0\0\x90wS\xde"
 PNG_SHA256 = hashlib.sha256(PNG).hexdigest()
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files of BEGUN_FIRST; all others keep their order."""
+    order = {name: place for place, name in enumerate(BEGUN_FIRST)}
+    items.sort(key=lambda item: order.get(item.nodeid.partition("::")[0], len(order)))
 
 
 @dataclass(frozen=True, kw_only=True)

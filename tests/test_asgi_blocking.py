@@ -44,7 +44,7 @@ from tests.conftest import PNG, TOKEN_SECRET, Store, png_request
 
 ROOT = Path(__file__).resolve().parents[1]
 PNG_REQUEST = {"type": "image/png"}
-BUSY_MACHINE_SECONDS = 5.0
+BUSY_MACHINE_SECONDS = 15.0
 """How much longer an answer may take if other programs use the machine; what blocks takes longer still."""
 
 
@@ -376,8 +376,8 @@ def test_while_the_renewal_of_expired_credentials_hangs_one_request_waits_and_th
             seconds = sorted(answer.seconds for answer in refused)
             # botocore gives up after three attempts of two seconds each.
             assert seconds[-1] > 5, "one request waits for the renewal"
-            assert seconds[-2] < 5, "the others are refused"
-            assert max(answer.seconds for answer in watched) < 3
+            assert seconds[-2] < seconds[-1] - 1, "the others are refused, and those that waited would end together"
+            assert max(answer.seconds for answer in watched) < 5
             answers.set()
             _wait_for(lambda: _ask(url, [("POST", "/files/upload", PNG_REQUEST)])[0].status == 200)
 
