@@ -8,11 +8,14 @@ import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
+from functools import cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlencode, urlsplit
 
 import boto3
+import botocore.loaders
+import botocore.session
 import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError
@@ -35,6 +38,9 @@ from presign.s3 import S3Backend
 # Google's SDK asks for a bucket's metadata in a thread of its own, for up to two minutes after its server is gone. That
 # thread draws random numbers, and Hypothesis then fails tests of other modules, because it cannot repeat them.
 os.environ["DISABLE_GCS_PYTHON_CLIENT_OTEL_BUCKET_METADATA"] = "true"
+
+# Each session of boto3 would read the descriptions of the services anew, which takes 0.1 s of the processor.
+botocore.session.create_loader = cache(botocore.loaders.create_loader)
 
 # Long files that pytest would begin late. The other workers would then have nothing to do while one runs such a file.
 BEGUN_FIRST = (
