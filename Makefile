@@ -41,7 +41,7 @@ test-browsers: ## Install Firefox and WebKit, and test the page in all three eng
 	@$(MAKE) --no-print-directory browsers $(VENV)/.dev
 	$(PYTEST) -m "large or not large" -rP tests/browser/test_engines.py tests/browser/test_engines_parts.py $(ARGS)
 
-test-large: ## Send a file of 5.5 GiB through the page (LARGE_GIB=8 sends 8 GiB), and smaller ones to Azure and Google, and through each engine
+test-large: ## Send a file of 5.5 GiB through the page (LARGE_GIB=8 sends 8 GiB), and smaller ones to Azure and Google, and through each engine; be offline for 90 s
 	@$(SYSTEM_PACKAGES) check $(if $(wildcard $(VENV)/.python),,venv) chromium
 	@$(MAKE) --no-print-directory --jobs=2 chromium azurite
 	$(BIN)/python -m pytest -m large -rP $(ARGS)
@@ -50,10 +50,10 @@ test-engine: $(VENV)/.dev ## Test the programs of infra/ on the real Pulumi engi
 	@$(BIN)/python -m tests.infra.engine.pulumi_cli
 	$(PYTEST) -m "not large" tests/infra/engine tests/infra/azure/test_azure_engine.py tests/infra/gcp/test_gcp_engine.py $(ARGS)
 
-test-faults: azurite ## Let 50 uploads of large files to each storage fail at random moments (FAULTS=100, FAULTS_SEED=2)
+test-faults: azurite ## Let 50 uploads of large files to each storage fail at random moments; `make test` 6 (FAULTS=100, FAULTS_SEED=2)
 	FAULTS=$(or $(FAULTS),50) $(PYTEST) tests/faults $(ARGS)
 
-test-parity: $(VENV)/.dev ## Compare signatures with those of the SDKs on 50,000 generated inputs (PARITY=1000000)
+test-parity: $(VENV)/.dev ## Compare signatures with those of the SDKs on 50,000 generated inputs; `make test` on 2,000 (PARITY=1000000)
 	PARITY=$(or $(PARITY),50000) $(PYTEST) tests/signing $(ARGS)
 
 test-stores: $(VENV)/.dev ## Test MinIO, versitygw and Ceph, which it builds or installs, and write the tables of docs/stores.md (about 15 minutes)
