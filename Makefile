@@ -6,16 +6,18 @@ VENV := .venv
 BIN := $(VENV)/bin
 SYSTEM_PACKAGES := PYTHON="$(PYTHON)" sh .ci/system_packages.sh
 
-# Two workers share the files in the order in which pytest collects them, which begins with the long browser tests. By default
-# pytest-xdist begins with the files that hold most tests, and one worker then waits for minutes while the other ends a long file.
-PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
+# The workers share the files in the order in which tests/conftest.py puts them. By default pytest-xdist begins with the files that
+# hold most tests, and the other workers then wait for minutes while one ends a long file. There are more workers than the two
+# processors of a small machine, because half of their time is waiting: for servers that start, and for browsers.
+WORKERS ?= 3
+PYTEST := $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 # The tests start hundreds of Python processes, which are slower if each compiles again all modules that it imports.
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-without-browser test-browsers test-engine test-pythons test-faults test-stores test-large lint \
-	docs format bench bench-sign bench-serve bench-transfer bench-growth bench-parts bench-cold bench-complete bench-scale \
+.PHONY: help demo test test-without-browser test-browsers test-engine test-pythons test-faults test-parity test-stores test-large lint \
+	docs format bench bench-sign bench-serve bench-transfer bench-growth bench-parts bench-many bench-cold bench-complete bench-scale \
 	infra-preview infra-up lock clean \
 	azurite chromium browsers wrk
 
@@ -27,7 +29,7 @@ DEMO_NEEDS_gcs := $(VENV)/.dev
 demo: $(or $(DEMO_NEEDS_$(STORAGE)),$(VENV)/.demo) ## Run the demo: page on http://localhost:8080, API on port 3000 (STORAGE=s3, azure or gcs; ARGS="--help" lists the options)
 	@exec $(BIN)/python -m demo_server $(if $(STORAGE),--storage $(STORAGE)) $(ARGS)
 
-test: ## Run all tests (ARGS="-k name" selects some)
+test: ## Run all tests (ARGS="-k name" selects some; WORKERS=8 runs more of them at once)
 	@$(SYSTEM_PACKAGES) check $(if $(wildcard $(VENV)/.python),,venv) chromium
 	@$(MAKE) --no-print-directory --jobs=2 chromium azurite
 	$(PYTEST) $(ARGS)
@@ -40,7 +42,7 @@ test-browsers: ## Install Firefox and WebKit, and test the page in all three eng
 	@$(MAKE) --no-print-directory browsers $(VENV)/.dev
 	$(PYTEST) -m "large or not large" -rP tests/browser/test_engines.py tests/browser/test_engines_parts.py $(ARGS)
 
-test-large: ## Send a file of 5.5 GiB through the page (LARGE_GIB=8 sends 8 GiB), and smaller ones to Azure and Google, and through each engine
+test-large: ## Send a file of 5.5 GiB through the page (LARGE_GIB=8 sends 8 GiB), and smaller ones to Azure and Google, and through each engine; be offline for 90 s
 	@$(SYSTEM_PACKAGES) check $(if $(wildcard $(VENV)/.python),,venv) chromium
 	@$(MAKE) --no-print-directory --jobs=2 chromium azurite
 	$(BIN)/python -m pytest -m large -rP $(ARGS)
@@ -49,8 +51,11 @@ test-engine: $(VENV)/.dev ## Test the programs of infra/ on the real Pulumi engi
 	@$(BIN)/python -m tests.infra.engine.pulumi_cli
 	$(PYTEST) -m "not large" tests/infra/engine tests/infra/azure/test_azure_engine.py tests/infra/gcp/test_gcp_engine.py $(ARGS)
 
-test-faults: azurite ## Let 50 uploads of large files to each storage fail at random moments (FAULTS=100, FAULTS_SEED=2)
+test-faults: azurite ## Let 50 uploads of large files to each storage fail at random moments; `make test` 6 (FAULTS=100, FAULTS_SEED=2)
 	FAULTS=$(or $(FAULTS),50) $(PYTEST) tests/faults $(ARGS)
+
+test-parity: $(VENV)/.dev ## Compare signatures with those of the SDKs on 50,000 generated inputs; `make test` on 2,000 (PARITY=1000000)
+	PARITY=$(or $(PARITY),50000) $(PYTEST) tests/signing $(ARGS)
 
 test-stores: $(VENV)/.dev ## Test MinIO, versitygw and Ceph, which it builds or installs, and write the tables of docs/stores.md (about 15 minutes)
 	@sh .ci/test_stores.sh $(BIN)/python $(ARGS)

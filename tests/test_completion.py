@@ -79,7 +79,7 @@ def _pending_keys(store: Store) -> list[str]:
 
 def _published(store: Store, key: str) -> bytes | None:
     """Return what everybody reads under ``key``, or None if nobody can read anything."""
-    answer = send(Attempt(method="GET", url=store.backend().object_url(key)))
+    answer = send(Attempt(method="GET", url=f"{store.endpoint_url}/{store.bucket}/{key}"))
     return answer.body if answer.status == 200 else None
 
 

@@ -6,6 +6,7 @@ import ssl
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -179,11 +180,22 @@ def _cases() -> list[Any]:
     return cases
 
 
+@pytest.fixture(scope="module")
+def subject_of(request: pytest.FixtureRequest) -> Callable[[str], Subject]:
+    """Return the subject of a name, which is made once: the SDKs take long to make their clients."""
+
+    @cache
+    def made(name: str) -> Subject:
+        return SUBJECTS[name](request)
+
+    return made
+
+
 @pytest.mark.parametrize(("name", "check"), _cases())
 def test_a_backend_does_what_its_tickets_say(
-    name: str, check: Callable[[Subject], None], request: pytest.FixtureRequest
+    name: str, check: Callable[[Subject], None], subject_of: Callable[[str], Subject]
 ) -> None:
-    check(SUBJECTS[name](request))
+    check(subject_of(name))
 
 
 @pytest.mark.parametrize(

@@ -177,6 +177,9 @@ def test_twenty_files_survive_ninety_seconds_offline_and_only_broken_requests_ar
 ) -> None:
     if clock != "real":
         page.clock.install()
+    # The first requests to a server take longest, and below none of them is repeated.
+    _start(page, setting, files=CONCURRENCY, concurrency=CONCURRENCY)
+    _wait_until_finished(page)
     keys_before, files_before = setting.keys(), len(setting.relay.of("POST"))
     network = Network(page)
     network.limit_uploads(BYTES_PER_SECOND)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tests.failing_relay import Event
 from tests.faults.faults import FORGOTTEN, KINDS, draw_faults, sent_again
+from tests.faults.stores import STORES
 
 FIRST, SECOND = ("PUT /b/k?uploadId=u&partNumber=1", "PUT /b/k?uploadId=u&partNumber=2")
 OTHER = "PUT /b/k?uploadId=v&partNumber=1"
@@ -32,3 +33,8 @@ def test_the_same_seed_draws_the_same_faults_and_every_kind_comes_as_often() -> 
     assert {kind: sum(fault.kind == kind for fault in drawn) for kind in KINDS} == dict.fromkeys(KINDS, 5)
     assert {fault.at for fault in drawn} == set(range(7))
     assert {fault.who for fault in drawn} == {"page", "command"}
+
+
+def test_the_few_faults_of_make_test_have_every_kind() -> None:
+    few = [fault for store in STORES for fault in draw_faults(f"1 {store.name}", 6, parts=store.part_count)]
+    assert {fault.kind for fault in few} == set(KINDS)

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.packaging.environments import environment
+
 ROOT = Path(__file__).resolve().parents[2]
 REMEDY = 'run "pip uninstall presign", and then "pip install --force-reinstall --no-deps presign-uploads"'
 # Without the tool's own imports, which are no part of the question.
@@ -25,7 +27,7 @@ def folder(tmp_path: Path) -> Path:
 
 def _run(statement: str, folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, *options, "-c", statement]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    return subprocess.run(command, cwd=folder, env=environment(), capture_output=True, text=True, check=False)
 
 
 @pytest.mark.parametrize("options", [(), ("-OO",)])
