@@ -15,7 +15,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-without-browser test-browsers test-engine test-pythons test-faults test-stores test-large lint \
-	docs format bench bench-sign bench-serve bench-transfer bench-growth bench-parts infra-preview infra-up lock clean \
+	docs format bench bench-sign bench-serve bench-transfer bench-growth bench-parts bench-many infra-preview infra-up lock clean \
 	azurite chromium browsers wrk
 
 help: ## List these targets
@@ -92,6 +92,9 @@ bench-growth: $(VENV)/.dev wrk ## Measure many clients, many tickets and renewed
 
 bench-parts: $(VENV)/.dev chromium ## Measure a large file in parts, beside Uppy and boto3
 	$(BIN)/python -m bench.parts $(ARGS)
+
+bench-many: $(VENV)/.dev chromium ## Measure 300 small files, beside Uppy and curl
+	$(BIN)/python -m bench.many $(ARGS)
 
 infra-preview: $(VENV)/.dev ## Show what `pulumi up` would change, or what it still needs
 	@$(BIN)/python infra/preflight.py preview $(ARGS)
