@@ -353,6 +353,7 @@ def _result(future: Future[T], late: PresignError, to_json: Callable[[T], bytes]
 
 
 def _encoded_problem(problem: ProblemResponse) -> bytes:
-    seconds = problem.headers.get("Retry-After")
-    retry_after = "" if seconds is None else f',"retry_after":{int(seconds)}'
+    # A framework's own refusal may have the header in another case, or with a date.
+    seconds = next((value for name, value in problem.headers.items() if name.lower() == "retry-after"), "")
+    retry_after = f',"retry_after":{int(seconds)}' if seconds.isascii() and seconds.isdigit() else ""
     return b'{"status":%d,"body":%b%b}' % (problem.status, problem.body, retry_after.encode())

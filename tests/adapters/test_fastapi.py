@@ -199,15 +199,18 @@ def test_the_models_read_the_answers_to_lists(presigner: Presigner) -> None:
 def test_a_refusal_of_fastapi_in_on_complete_is_the_answer_to_its_file_alone(s3_reference: Store) -> None:
     async def on_complete(completion: Completion) -> None:
         if completion.name == "twice.png":
-            raise HTTPException(409, "there is such a picture already", headers={"Retry-After": "3"})
+            raise HTTPException(409, "there is such a picture already", headers={"retry-after": "3"})
+        if completion.name == "late.png":
+            raise HTTPException(503, headers={"Retry-After": "Wed, 21 Oct 2037 07:28:00 GMT"})
 
     presigner = _kind(s3_reference, "avatars", "image/png", on_complete=on_complete)
     with serve(_app(presigner, _alice)) as url:
-        requests = [{**REQUEST, "name": name} for name in ("twice.png", "once.png")]
+        requests = [{**REQUEST, "name": name} for name in ("twice.png", "once.png", "late.png")]
         tickets = [each["body"] for each in httpx.post(f"{url}/files/upload", json=requests, headers=ALICE).json()]
         tokens = [{"token": store_png(ticket)} for ticket in tickets]
         answers = httpx.post(f"{url}/files/complete", json=tokens, headers=ALICE).json()
-        assert [each["status"] for each in answers] == [409, 200]
+        assert [each["status"] for each in answers] == [409, 200, 503]
+        assert "retry_after" not in answers[2]
         assert (answers[0]["body"]["title"], answers[0]["retry_after"]) == ("there is such a picture already", 3)
         alone = httpx.post(f"{url}/files/complete", json=tokens[0], headers=ALICE)
         assert (alone.status_code, alone.json()) == (409, answers[0]["body"])

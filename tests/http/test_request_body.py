@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from io import BytesIO
+from typing import Any, cast
 
 import pytest
 
+from presign.asgi import read_body
 from presign.http.problems import problem_response
 from presign.http.request_body import MAX_BODY_BYTES, BodyTooLarge, check_declared_length, read_limited
 
@@ -36,6 +39,61 @@ def test_of_a_larger_body_one_byte_too_many_is_read_at_most(chunk_bytes: int) ->
     with pytest.raises(BodyTooLarge):
         read_limited(lambda wanted: body.read(min(wanted, chunk_bytes)))
     assert body.tell() == MAX_BODY_BYTES + 1
+
+
+LIST_BYTES = 3 * MAX_BODY_BYTES
+
+
+def _read(content: bytes, chunk_bytes: int, *, is_declared: bool, is_async: bool) -> tuple[bytes | int, int]:
+    """Return the body, or the limit that it breaks, and how many bytes were read."""
+    source = BytesIO(content)
+    limits: Any = {"list_limit": LIST_BYTES, "content_length": str(len(content)) if is_declared else None}
+
+    async def receive() -> Any:
+        chunk = source.read(chunk_bytes)
+        return {"type": "http.request", "body": chunk, "more_body": source.tell() < len(content)}
+
+    try:
+        if is_async:
+            return asyncio.run(read_body(receive, **limits)), source.tell()
+        return read_limited(lambda size: source.read(min(size, chunk_bytes)), **limits), source.tell()
+    except BodyTooLarge as refused:
+        return cast("int", refused.limit), source.tell()
+
+
+by_reader = pytest.mark.parametrize("is_async", [False, True], ids=["sync", "async"])
+by_framing = pytest.mark.parametrize("is_declared", [False, True], ids=["chunked", "declared"])
+by_chunk = pytest.mark.parametrize("chunk_bytes", [1000, 10 * LIST_BYTES])
+
+
+@by_reader
+@by_framing
+@by_chunk
+def test_a_list_may_be_larger_than_an_object(chunk_bytes: int, is_declared: bool, is_async: bool) -> None:
+    for start, limit in ((b"[", LIST_BYTES), (b"{", MAX_BODY_BYTES), (b" ", MAX_BODY_BYTES)):
+        for size in (1, MAX_BODY_BYTES, MAX_BODY_BYTES + 1, LIST_BYTES):
+            content = start.ljust(size)
+            body, _ = _read(content, chunk_bytes, is_declared=is_declared, is_async=is_async)
+            assert body == (content if size <= limit else limit)
+
+
+@by_reader
+@by_framing
+@by_chunk
+def test_of_a_list_that_is_too_large_no_more_is_read_than_shows_it(
+    chunk_bytes: int, is_declared: bool, is_async: bool
+) -> None:
+    content = b"[".ljust(5 * LIST_BYTES)
+    limit, was_read = _read(content, chunk_bytes, is_declared=is_declared, is_async=is_async)
+    assert limit == LIST_BYTES
+    # An ASGI server decides how large its chunks are.
+    assert was_read <= (0 if is_declared else LIST_BYTES + (chunk_bytes if is_async else 1))
+
+
+@by_reader
+def test_of_a_body_that_is_declared_too_large_and_is_no_list_the_first_byte_is_read(is_async: bool) -> None:
+    content = b"{".ljust(LIST_BYTES)
+    assert _read(content, 1, is_declared=True, is_async=is_async) == (MAX_BODY_BYTES, 1)
 
 
 def test_a_wsgi_application_leaves_the_connection_to_its_server() -> None:
