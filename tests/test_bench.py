@@ -168,7 +168,7 @@ def test_objects_that_are_not_exactly_the_files_fail_the_benchmark(
     if sorted(stored) == [b"one", b"two"]:
         verify()
         return
-    with pytest.raises(AssertionError, match=f"{len(stored)} objects for 2 files, {missing} are missing"):
+    with pytest.raises(AssertionError, match=f"{len(stored)} objects are stored for 2 files; {missing} are missing"):
         verify()
 
 
