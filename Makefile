@@ -108,6 +108,9 @@ bench-cold: $(VENV)/.dev ## Measure how long a fresh process takes until its fir
 bench-scale: $(VENV)/.dev ## Calculate the tables of docs/scale.md from the results (ARGS=--write writes them there)
 	$(BIN)/python -m bench.scale $(ARGS)
 
+bench-many: $(VENV)/.dev chromium ## Measure 300 small files, beside Uppy and curl
+	$(BIN)/python -m bench.many $(ARGS)
+
 infra-preview: $(VENV)/.dev ## Show what `pulumi up` would change, or what it still needs
 	@$(BIN)/python infra/preflight.py preview $(ARGS)
 

@@ -22,7 +22,7 @@ import httpx
 import pytest
 from botocore.response import StreamingBody
 
-from bench import cold, complete, growth, growth_in_process, parts, serve, sign, slow_storage, transfer
+from bench import cold, complete, growth, growth_in_process, many, parts, serve, sign, slow_storage, transfer
 from bench.delayed_line import ONE_WAY_SECONDS, WINDOW_BYTES
 from bench.results import Benchmark, Column, Report, Result, Target, number
 from bench.rounds import Implementation, Sample, alternate
@@ -33,15 +33,7 @@ from bench.ticket_servers import PRESIGN, Server
 from bench.wrk import LoadFailed
 from emulators.ports import HOST
 
-BENCHMARKS = [
-    sign.BENCHMARK,
-    cold.BENCHMARK,
-    serve.BENCHMARK,
-    complete.BENCHMARK,
-    transfer.BENCHMARK,
-    growth.BENCHMARK,
-    parts.BENCHMARK,
-]
+BENCHMARKS = [each.BENCHMARK for each in (sign, cold, serve, complete, transfer, growth, parts, many)]
 
 
 @pytest.mark.parametrize("benchmark_", BENCHMARKS, ids=lambda each: each.name)
@@ -54,6 +46,7 @@ def test_the_committed_table_shows_the_committed_samples(benchmark_: Benchmark) 
 MISSED = {
     "transfer": "an upload costs the application 2.7 % of what forwarding costs, and the target is 1 %",
     "parts": "browser and storage share two cores, where the copy to the final key and the hashes cost most",
+    "many": "browser, application and storage share two cores, and curl neither completes nor publishes",
 }
 
 
@@ -220,6 +213,37 @@ def test_a_quick_run_sends_a_file_with_both_clients_on_a_short_and_on_a_long_lin
     for each in (short, long):
         assert 0 < each.median("sent_seconds") < each.median(parts.SECONDS)
         assert all(each.median(f"{who}_cpu_seconds") > 0 for who in ("client", "storage", "api"))
+
+
+@pytest.mark.browser
+def test_a_quick_run_sends_many_files_with_lists_and_one_by_one(tmp_path: Path) -> None:
+    many.main(["--quick", "--results", str(tmp_path), "--only", "presign"])
+    lists, one_by_one = Report.read("many", tmp_path).results
+    assert (lists.by, one_by_one.by) == (many.LISTS, many.ONE_BY_ONE)
+    for each in (lists, one_by_one):
+        assert all(each.median(f"{who}_cpu_seconds") > 0 for who in ("client", "storage", "api"))
+
+
+@pytest.mark.parametrize(
+    ("stored", "missing"), [([b"one", b"two"], 0), ([b"one", b"other"], 1), ([b"one"], 1), ([b"one", b"two", b"x"], 0)]
+)
+def test_objects_that_are_not_exactly_the_files_fail_the_benchmark(
+    stored: list[bytes], missing: int, tmp_path: Path
+) -> None:
+    digests = sorted(hashlib.sha256(content).hexdigest() for content in (b"one", b"two"))
+    setting = many.Setting(directory=tmp_path, files=[], digests=digests, pages=tmp_path)
+
+    def get_object(*, Bucket: str, Key: str) -> dict[str, io.BytesIO]:  # noqa: N803  (boto3's names)
+        return {"Body": io.BytesIO(stored[int(Key)])}
+
+    def verify() -> None:
+        many.verify(setting, SimpleNamespace(get_object=get_object), [str(index) for index in range(len(stored))])
+
+    if sorted(stored) == [b"one", b"two"]:
+        verify()
+        return
+    with pytest.raises(AssertionError, match=f"{len(stored)} objects are stored for 2 files; {missing} are missing"):
+        verify()
 
 
 @pytest.mark.parametrize("stored", [b"other content", b"the conten", b""])

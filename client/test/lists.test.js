@@ -197,22 +197,26 @@ test("a list whose answer is lost is repeated, and no file is sent again", async
   assert.equal(storage.requests.length, 20);
 });
 
-test("the files of a completion that fails have a token each, and a retry completes each of them", async (t) => {
-  let isDown = true;
-  const unavailable = { status: 503, body: { code: "storage_unavailable" } };
-  const { api, storage } = await startServers(t, {
-    wholly: (path) => (isDown && path === "/complete" ? unavailable : null),
-    completion: () => (isDown ? unavailable : null),
+const UNAVAILABLE = { status: 503, body: { code: "storage_unavailable" } };
+
+for (const failure of [UNAVAILABLE, { disconnect: true }]) {
+  const how = JSON.stringify(failure);
+  test(`the files of a list of completions that fails keep their tokens for a retry: ${how}`, async (t) => {
+    let isDown = true;
+    const { api, storage } = await startServers(t, {
+      wholly: (path) => (isDown && path === "/complete" ? failure : null),
+      completion: () => (isDown ? UNAVAILABLE : null),
+    });
+    const uploader = createUploader({ api, attempts: 1 });
+    uploader.add(files(8));
+    const items = await uploader.finished();
+    assert.deepEqual(items.map(({ error }) => error?.token), items.map(({ file }) => `${file.name}#1`));
+    isDown = false;
+    uploader.retry();
+    await uploader.finished();
+    assert.deepEqual([statesOf(uploader), storage.requests.length], [Array(8).fill("done"), 8]);
   });
-  const uploader = createUploader({ api, attempts: 1 });
-  uploader.add(files(8));
-  const items = await uploader.finished();
-  assert.deepEqual(items.map(({ error }) => error?.token), items.map(({ file }) => `${file.name}#1`));
-  isDown = false;
-  uploader.retry();
-  await uploader.finished();
-  assert.deepEqual([statesOf(uploader), storage.requests.length], [Array(8).fill("done"), 8]);
-});
+}
 
 test("a file that is cancelled, paused or removed while its list goes on leaves the others alone", async (t) => {
   /** @type {() => void} */
@@ -267,6 +271,23 @@ test("a list of which every file is cancelled is given up", async (t) => {
   assert.deepEqual(signals.map(({ aborted }) => aborted), [false]);
   uploader.cancel(3);
   assert.deepEqual(signals.map(({ aborted }) => aborted), [true]);
+});
+
+test("files are sent while others are completed", async (t) => {
+  const { api, storage } = await startServers(t, {});
+  const uploader = createUploader({
+    api,
+    fetch: async (url, options) => {
+      // No completion is answered before all files are stored.
+      if (String(url).endsWith("/complete")) {
+        while (storage.requests.length < 12) await new Promise((resolve) => setTimeout(resolve, 5));
+      }
+      return fetch(url, options);
+    },
+  });
+  uploader.add(files(12));
+  await uploader.finished();
+  assert.deepEqual(statesOf(uploader), Array(12).fill("done"));
 });
 
 test("a slow list does not hold up the next one", async (t) => {

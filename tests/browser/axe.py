@@ -13,7 +13,7 @@ from emulators.npm_packages import install
 WIDTHS = (320, 375, 768, 1280)
 SCHEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
 # A list that is scrolled hides the text that axe would measure.
-_HEIGHT = 4000
+_HEIGHT = 8000
 _PACKAGE = Path(__file__).with_name("axe_package")
 # axe's own options of this check, but for pseudo-elements: with those it would measure no contrast of the text
 # beside one, such as the line that joins the items of a list.

@@ -61,7 +61,7 @@ def _photo(path: Path, width: int, height: int) -> Path:
 
 
 def _refuse_tickets(page: Page, demo: Demo, count: int) -> None:
-    """Let the API answer the first requests for a ticket as if nobody was signed in."""
+    """Let the API answer requests for the first ``count`` tickets as if nobody was signed in."""
     session = page.context.new_cdp_session(page)
     left = [count]
 
@@ -70,7 +70,8 @@ def _refuse_tickets(page: Page, demo: Demo, count: int) -> None:
         if paused["request"]["method"] != "POST" or left[0] == 0:
             session.send("Fetch.continueRequest", request_id)
             return
-        left[0] -= 1
+        content = json.loads(paused["request"]["postData"])
+        left[0] -= len(content) if isinstance(content, list) else 1
         headers = {"Access-Control-Allow-Origin": demo.page, "Content-Type": "application/problem+json"}
         answered = {
             "responseCode": 401,
@@ -147,17 +148,17 @@ def test_a_paused_upload_sends_nothing_and_starts_again_with_figures_of_its_own(
 def test_all_files_are_paused_resumed_and_cancelled_at_once(page: Page, demo: Demo, tmp_path: Path) -> None:
     open_page(page, demo)
     slow_down(page, MEGABYTE // 2)
-    rows = pick(page, *_zips(tmp_path, 5, 2 * MEGABYTE))
+    rows = pick(page, *_zips(tmp_path, 8, 2 * MEGABYTE))
     _wait_for_bytes(rows.first)
     page.get_by_test_id("pause-all").click()
-    _expect_states(page.get_by_test_id("upload-row"), ["paused"] * 5)
-    expect(page.get_by_test_id("totals")).to_have_text("0 of 5 stored5 paused")
+    _expect_states(page.get_by_test_id("upload-row"), ["paused"] * 8)
+    expect(page.get_by_test_id("totals")).to_have_text("0 of 8 stored8 paused")
     expect(page.get_by_test_id("pause-all")).to_be_hidden()
     expect(page.get_by_test_id("resume-all")).to_be_focused()
     page.get_by_test_id("resume-all").click()
-    _expect_states(page.get_by_test_id("upload-row"), ["uploading"] * 3 + ["waiting"] * 2)
+    _expect_states(page.get_by_test_id("upload-row"), ["uploading"] * 6 + ["waiting"] * 2)
     page.get_by_test_id("cancel-all").click()
-    _expect_states(page.get_by_test_id("upload-row"), ["cancelled"] * 5)
+    _expect_states(page.get_by_test_id("upload-row"), ["cancelled"] * 8)
     expect(page.get_by_test_id("cancel-all")).to_be_hidden()
     expect(page.locator("#uploads-title")).to_be_focused()
 

@@ -94,7 +94,7 @@ def _open_example(page: Page, store: Store, directory: Path, main: str) -> Itera
 
 @dataclass(kw_only=True)
 class Requests:
-    """How many requests the page has sent: for tickets, for completions, and with a file to the storage."""
+    """How many tickets and completions the page has asked for, alone or in lists, and how many files it has sent."""
 
     tickets: int = 0
     completions: int = 0
@@ -109,8 +109,10 @@ def _count_requests(page: Page, store: Store) -> Requests:
         return request.url.startswith(store.endpoint_url) and request.method in ("POST", "PUT")
 
     def on_request(request: Request) -> None:
-        requests.tickets += request.url.endswith("/files/upload")
-        requests.completions += request.url.endswith("/files/complete")
+        content = request.post_data_json if request.url.endswith(("/files/upload", "/files/complete")) else None
+        count = len(content) if isinstance(content, list) else 1
+        requests.tickets += count * request.url.endswith("/files/upload")
+        requests.completions += count * request.url.endswith("/files/complete")
         requests.files += is_file(request)
 
     def on_failure(request: Request) -> None:

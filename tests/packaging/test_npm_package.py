@@ -19,8 +19,11 @@ from emulators.npm_packages import node
 ROOT = Path(__file__).resolve().parents[2]
 CLIENT = ROOT / "client"
 MODULES = {path.name for path in CLIENT.glob("*.js")}
-MAX_BUNDLED_BYTES = {"upload, UploadError": 7_500, "createUploader, UploadError": 8_700, "*": 8_960}
-"""Gzipped, by what an application uses of the package; without what is loaded for large files alone."""
+MAX_BUNDLED_BYTES = {"upload, UploadError": 7_600, "createUploader, UploadError": 10_200, "*": 10_430}
+"""Gzipped, by what an application uses of the package; without what is loaded for large files alone.
+
+Lists of files take 1,400 bytes of `createUploader`: they save two requests for nearly every file.
+"""
 MAX_PARTS_BYTES = 4_096
 """The same of what is loaded for a large file."""
 MAX_DIGEST_BYTES = 768
