@@ -2,12 +2,14 @@
  * Large files: one upload in parts, several at a time, which goes on where it ended. Loaded only when it is needed.
  *
  * Several lanes work at the same time, each on one part after another. If the store checks the digest of a part, the
- * part is hashed first. If a part fails, only this part is sent again. The server's list says what the store has; what
- * this page remembers does not count.
+ * part is hashed first. The next parts are hashed and signed while others are sent, so that no connection waits for it.
+ * If a part fails, only this part is sent again. The server's list says what the store has; what this page remembers
+ * does not count.
  *
- * A part is sent as a slice of the file, which the browser reads while it sends. Chromium needs seconds to send 16 MiB
- * of an ArrayBuffer, and keeps what a Blob holds in memory until it collects garbage. Safari sends slices unreliably, so
- * there parts are read into memory first, and no more of them than fit into MAX_BUFFERED_BYTES.
+ * A part is sent as a slice of the file, which the browser reads while it sends. Chromium copies an ArrayBuffer several
+ * times, which costs as much as to read the slice again, and keeps what a Blob holds in memory until it collects garbage.
+ * Safari sends slices unreliably, so there parts are read into memory first, and no more of them than fit into
+ * MAX_BUFFERED_BYTES.
  */
 
 import { release } from "./digest.js";
@@ -159,6 +161,10 @@ export class PartsUpload {
   #asking = null;
   /** The numbers of the parts that no lane has taken yet. @type {number[]} */
   #queue = [];
+  /** The digests of the parts that are hashed before a lane takes them. @type {Map<number, Promise<string | null>>} */
+  #ahead = new Map();
+  /** @type {Promise<unknown>} */
+  #preparing = Promise.resolve();
   /** @type {Set<Sending>} */
   #sending = new Set();
   /** The parts that wait for another attempt. @type {Set<number>} */
@@ -223,6 +229,7 @@ export class PartsUpload {
     this.#state = "";
     this.#waiting.clear();
     this.#wanted.clear();
+    this.#ahead.clear();
     // The file may have changed since these parts were hashed.
     if (this.#plan.needs_sha256) this.#signed.clear();
     this.#announce("uploading");
@@ -236,7 +243,7 @@ export class PartsUpload {
       await Promise.all(lanes);
     } catch (error) {
       failure.abort();
-      await Promise.allSettled(lanes);
+      await Promise.allSettled([...lanes, ...this.#ahead.values(), this.#preparing]);
       throw error;
     } finally {
       this.#hasher.close();
@@ -325,11 +332,37 @@ export class PartsUpload {
   async #sendPart(number, run) {
     run.signal?.throwIfAborted();
     const part = this.#slice(number);
-    const known = this.#upload.digests[number - 1];
-    const sha256 = this.#plan.needs_sha256 ? (known ?? (await this.#hash(part))) : null;
+    const digest = this.#ahead.get(number) ?? this.#digest(number, run);
+    this.#ahead.delete(number);
+    this.#prepareNext(run);
+    const sha256 = await digest;
     await this.#retry(number, run, this.#attempts(number, part, sha256, run));
     if (sha256) await this.#record?.remember(number, sha256);
     this.#acknowledge(number);
+  }
+
+  /**
+   * Hash and sign the parts that the lanes take next. What fails here fails again when a lane takes the part.
+   * @param {Options} run
+   */
+  #prepareNext(run) {
+    // With several parts at a time, they share one question to the server.
+    if (this.#ahead.size > this.#slots.most / 2) return;
+    const next = this.#queue.slice(0, this.#slots.most).filter((number) => !this.#ahead.has(number));
+    const digests = next.map((number) => this.#digest(number, run));
+    next.forEach((number, index) => this.#ahead.set(number, digests[index]));
+    const sign = async (/** @type {number} */ number, /** @type {string | null} */ sha256) => {
+      // A lane that has taken the part meanwhile has asked for itself.
+      if (this.#queue.includes(number)) await this.#request(number, sha256, run);
+    };
+    const signed = Promise.all(digests).then((known) => Promise.all(next.map((number, index) => sign(number, known[index]))));
+    this.#preparing = Promise.allSettled([this.#preparing, signed]);
+  }
+
+  /** @param {number} number @param {Options} run @returns {Promise<string | null>} null if the store checks none */
+  async #digest(number, { signal }) {
+    if (!this.#plan.needs_sha256) return null;
+    return this.#upload.digests[number - 1] ?? this.#hash(this.#slice(number), signal);
   }
 
   /**
@@ -421,9 +454,10 @@ export class PartsUpload {
     return isSafari() ? bytes : new Blob([bytes]);
   }
 
-  /** @param {Blob} part */
-  #hash(part) {
-    return this.#hasher.digest(part).catch((error) => {
+  /** @param {Blob} part @param {AbortSignal} [signal] */
+  #hash(part, signal) {
+    return this.#hasher.digest(part, signal).catch((error) => {
+      signal?.throwIfAborted();
       throw this.#unreadable(error);
     });
   }
@@ -452,6 +486,8 @@ export class PartsUpload {
 
   /** @param {Options} run */
   async #ask(run) {
+    // All who ask at this moment share the question.
+    await null;
     const { at_once, needs_sha256 } = this.#plan;
     const wanted = [...this.#wanted].slice(0, at_once);
     const numbers = wanted.map(([number]) => number);
