@@ -14,14 +14,10 @@ export class Hasher {
 
   /**
    * @param {Blob} part
-   * @param {AbortSignal} [signal] ends the wait for this part's turn
    * @returns {Promise<string>} hexadecimal; rejected if the part cannot be read
    */
-  digest(part, signal) {
-    const result = this.#turn.then(() => {
-      signal?.throwIfAborted();
-      return this.#digest(part);
-    });
+  digest(part) {
+    const result = this.#turn.then(() => this.#digest(part));
     this.#turn = result.catch(() => {});
     return result;
   }

@@ -161,10 +161,8 @@ export class PartsUpload {
   #asking = null;
   /** The numbers of the parts that no lane has taken yet. @type {number[]} */
   #queue = [];
-  /** The digests of the parts that are hashed before a lane takes them. @type {Map<number, Promise<string | null>>} */
-  #ahead = new Map();
-  /** @type {Promise<unknown>} */
-  #preparing = Promise.resolve();
+  /** The digests of the parts that a lane has taken or takes soon, by number. @type {Promise<string | null>[]} */
+  #ahead = [];
   /** @type {Set<Sending>} */
   #sending = new Set();
   /** The parts that wait for another attempt. @type {Set<number>} */
@@ -229,21 +227,22 @@ export class PartsUpload {
     this.#state = "";
     this.#waiting.clear();
     this.#wanted.clear();
-    this.#ahead.clear();
+    this.#ahead = [];
     // The file may have changed since these parts were hashed.
     if (this.#plan.needs_sha256) this.#signed.clear();
     this.#announce("uploading");
     if (this.#hasRun) await this.#retry(0, run, () => this.#list(run));
     this.#hasRun = true;
     this.#announce("uploading");
-    this.#queue = this.#numbers().filter((number) => !this.#stored.has(number));
+    // Parts are numbered from 1.
+    this.#queue = [...Array(this.#plan.count + 1).keys()].filter((number) => number && !this.#stored.has(number));
     this.#report();
     const lanes = Array.from({ length: this.#slots.most }, () => this.#lane(run));
     try {
       await Promise.all(lanes);
     } catch (error) {
       failure.abort();
-      await Promise.allSettled([...lanes, ...this.#ahead.values(), this.#preparing]);
+      await Promise.allSettled([...lanes, ...this.#ahead, this.#asking]);
       throw error;
     } finally {
       this.#hasher.close();
@@ -322,7 +321,10 @@ export class PartsUpload {
   async #lane(run) {
     this.#lanes += 1;
     try {
-      for (let number; (number = this.#queue.shift()); ) await this.#sendPart(number, run);
+      while (this.#queue.length) {
+        for (const next of this.#queue.slice(0, MAX_PARALLEL)) this.#ahead[next] ??= this.#digest(next, run);
+        await this.#sendPart(/** @type {number} */ (this.#queue.shift()), run);
+      }
     } finally {
       this.#lanes -= 1;
     }
@@ -330,39 +332,24 @@ export class PartsUpload {
 
   /** @param {number} number @param {Options} run */
   async #sendPart(number, run) {
-    run.signal?.throwIfAborted();
     const part = this.#slice(number);
-    const digest = this.#ahead.get(number) ?? this.#digest(number, run);
-    this.#ahead.delete(number);
-    this.#prepareNext(run);
-    const sha256 = await digest;
+    const sha256 = await this.#ahead[number];
     await this.#retry(number, run, this.#attempts(number, part, sha256, run));
     if (sha256) await this.#record?.remember(number, sha256);
     this.#acknowledge(number);
   }
 
   /**
-   * Hash and sign the parts that the lanes take next. What fails here fails again when a lane takes the part.
+   * Return the digest of a part, or null if the store checks none, and ask for the part's request. If that fails, the
+   * lane that takes the part asks again.
+   * @param {number} number
    * @param {Options} run
    */
-  #prepareNext(run) {
-    // With several parts at a time, they share one question to the server.
-    if (this.#ahead.size > this.#slots.most / 2) return;
-    const next = this.#queue.slice(0, this.#slots.most).filter((number) => !this.#ahead.has(number));
-    const digests = next.map((number) => this.#digest(number, run));
-    next.forEach((number, index) => this.#ahead.set(number, digests[index]));
-    const sign = async (/** @type {number} */ number, /** @type {string | null} */ sha256) => {
-      // A lane that has taken the part meanwhile has asked for itself.
-      if (this.#queue.includes(number)) await this.#request(number, sha256, run);
-    };
-    const signed = Promise.all(digests).then((known) => Promise.all(next.map((number, index) => sign(number, known[index]))));
-    this.#preparing = Promise.allSettled([this.#preparing, signed]);
-  }
-
-  /** @param {number} number @param {Options} run @returns {Promise<string | null>} null if the store checks none */
-  async #digest(number, { signal }) {
-    if (!this.#plan.needs_sha256) return null;
-    return this.#upload.digests[number - 1] ?? this.#hash(this.#slice(number), signal);
+  async #digest(number, run) {
+    const known = this.#upload.digests[number - 1];
+    const sha256 = this.#plan.needs_sha256 ? (known ?? (await this.#hash(this.#slice(number)))) : null;
+    this.#request(number, sha256, run).catch(() => {});
+    return sha256;
   }
 
   /**
@@ -439,7 +426,7 @@ export class PartsUpload {
   /** @param {number} number */
   #slice(number) {
     const start = (number - 1) * this.#plan.part_size;
-    return this.#upload.blob.slice(start, start + this.#sizeOf(number));
+    return this.#upload.blob.slice(start, start + this.#plan.part_size);
   }
 
   /**
@@ -454,10 +441,9 @@ export class PartsUpload {
     return isSafari() ? bytes : new Blob([bytes]);
   }
 
-  /** @param {Blob} part @param {AbortSignal} [signal] */
-  #hash(part, signal) {
-    return this.#hasher.digest(part, signal).catch((error) => {
-      signal?.throwIfAborted();
+  /** @param {Blob} part */
+  #hash(part) {
+    return this.#hasher.digest(part).catch((error) => {
       throw this.#unreadable(error);
     });
   }
@@ -486,13 +472,15 @@ export class PartsUpload {
 
   /** @param {Options} run */
   async #ask(run) {
-    // All who ask at this moment share the question.
-    await null;
     const { at_once, needs_sha256 } = this.#plan;
     const wanted = [...this.#wanted].slice(0, at_once);
     const numbers = wanted.map(([number]) => number);
     const sha256 = needs_sha256 ? wanted.map(([, digest]) => digest) : undefined;
-    if (!sha256) numbers.push(...this.#unsigned().slice(0, at_once - numbers.length));
+    if (!sha256) {
+      // The parts that will need a request.
+      const others = this.#queue.filter((number) => !this.#signed.has(number) && !this.#wanted.has(number));
+      numbers.push(...others.slice(0, at_once - numbers.length));
+    }
     const content = { token: this.#ticket.token, numbers, sha256 };
     const requestedAtMs = performance.now();
     const answer = await this.#core.post("/parts", content, this.#upload.file, run);
@@ -500,15 +488,10 @@ export class PartsUpload {
     for (const number of numbers) {
       this.#wanted.delete(number);
       if (this.#signed.get(number)?.request.size !== this.#sizeOf(number)) {
-        const reason = `it has no request for part ${number} of ${this.#sizeOf(number)} bytes`;
+        const reason = `part ${number} has no request`;
         throw new this.#core.UploadError("invalid_response", { details: { reason } });
       }
     }
-  }
-
-  /** The numbers of the parts that will need a request. */
-  #unsigned() {
-    return this.#queue.filter((number) => !this.#signed.has(number));
   }
 
   /** Take over what the store has. @param {Options} run */
@@ -570,10 +553,6 @@ export class PartsUpload {
   #sizeOf(number) {
     const { part_size } = this.#plan;
     return Math.min(part_size, this.#upload.file.size - (number - 1) * part_size);
-  }
-
-  #numbers() {
-    return Array.from({ length: this.#plan.count }, (_, index) => index + 1);
   }
 }
 
