@@ -189,7 +189,7 @@ export class PartsUpload {
     this.#record = record;
     const { part_size, count } = this.#plan;
     if (!(part_size > 0) || Math.ceil(upload.file.size / part_size) !== count) {
-      const reason = "the ticket's parts do not make up the file";
+      const reason = "the parts do not make up the file";
       throw new core.UploadError("invalid_response", { details: { reason } });
     }
     const inMemory = Math.max(1, Math.floor(MAX_BUFFERED_BYTES / part_size));
@@ -332,9 +332,8 @@ export class PartsUpload {
 
   /** @param {number} number @param {Options} run */
   async #sendPart(number, run) {
-    const part = this.#slice(number);
     const sha256 = await this.#ahead[number];
-    await this.#retry(number, run, this.#attempts(number, part, sha256, run));
+    await this.#retry(number, run, this.#attempts(number, this.#slice(number), sha256, run));
     if (sha256) await this.#record?.remember(number, sha256);
     this.#acknowledge(number);
   }
@@ -478,7 +477,7 @@ export class PartsUpload {
     const sha256 = needs_sha256 ? wanted.map(([, digest]) => digest) : undefined;
     if (!sha256) {
       // The parts that will need a request.
-      const others = this.#queue.filter((number) => !this.#signed.has(number) && !this.#wanted.has(number));
+      const others = this.#queue.filter((one) => !this.#signed.has(one) && !this.#wanted.has(one));
       numbers.push(...others.slice(0, at_once - numbers.length));
     }
     const content = { token: this.#ticket.token, numbers, sha256 };
@@ -488,7 +487,7 @@ export class PartsUpload {
     for (const number of numbers) {
       this.#wanted.delete(number);
       if (this.#signed.get(number)?.request.size !== this.#sizeOf(number)) {
-        const reason = `part ${number} has no request`;
+        const reason = `no request for part ${number}`;
         throw new this.#core.UploadError("invalid_response", { details: { reason } });
       }
     }
