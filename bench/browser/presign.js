@@ -7,7 +7,9 @@ globalThis.send = async (api) => {
   const started = performance.now();
   let sent;
   const onState = (state) => {
-    if (state === "verifying") sent ??= performance.now();
+    if (state !== "verifying" || sent) return;
+    sent = performance.now();
+    allSent();
   };
   const { key } = await upload(file, { api, onState });
   return { key, sentSeconds: (sent - started) / 1000, seconds: (performance.now() - started) / 1000 };

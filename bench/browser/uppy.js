@@ -21,6 +21,7 @@ globalThis.send = async (api) => {
   const { failed } = await uppy.upload();
   if (failed.length) throw new Error(uppy.getFile(id).error);
   const sent = performance.now();
+  allSent();
   const headers = { "Content-Type": "application/json" };
   let answer;
   // The server answers 202 after some seconds, and is asked again.
