@@ -126,8 +126,8 @@ AZURE = Cloud(
     name="Azure",
     # Get Blob Properties, a list that shows snapshots and the access tier, Get Blob of the first bytes, Put Blob From
     # URL, Delete Blob.
-    completion=Requests(writes=1, reads=2, lists=1, deletes=1),
-    in_place=Requests(writes=0, reads=2, lists=1),
+    completion=Requests(writes=1, reads=1, lists=1, deletes=1),
+    in_place=Requests(writes=0, reads=1, lists=1),
     write_price=0.0055,
     read_price=0.00044,
     limit_of="one storage account",

@@ -189,7 +189,7 @@ export class PartsUpload {
     this.#record = record;
     const { part_size, count } = this.#plan;
     if (!(part_size > 0) || Math.ceil(upload.file.size / part_size) !== count) {
-      const reason = "the parts do not make up the file";
+      const reason = "the ticket's parts do not make up the file";
       throw new core.UploadError("invalid_response", { details: { reason } });
     }
     const inMemory = Math.max(1, Math.floor(MAX_BUFFERED_BYTES / part_size));
@@ -490,7 +490,7 @@ export class PartsUpload {
     for (const number of numbers) {
       this.#wanted.delete(number);
       if (this.#signed.get(number)?.request.size !== this.#sizeOf(number)) {
-        const reason = `no request for part ${number}`;
+        const reason = `it has no request for part ${number} of ${this.#sizeOf(number)} bytes`;
         throw new this.#core.UploadError("invalid_response", { details: { reason } });
       }
     }

@@ -1,13 +1,14 @@
 """The private parts of SDKs that presign uses: one of botocore's, none of Azure's and none of Google's.
 
 If a test of an SDK fails here, the SDK changed. presign still works, because each use has a public way to fall back on,
-which the tests of the cloud's package prove. Flask's proxies have one method whose name looks private, and which
-Flask's documentation tells applications to use.
+which the tests of the cloud's package prove. Flask's proxies have one method whose name looks private, and so do
+blinker's signals have one argument; the documentation of both tells applications to use them.
 """
 
 from __future__ import annotations
 
 import ast
+import inspect
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from botocore.credentials import RefreshableCredentials
 
 PACKAGE = Path(__file__).resolve().parent.parent / "presign"
 # The module that may name private attributes of an SDK, and the attributes that it names.
-ALLOWED = {"s3/session.py": {"_expiry_time"}, "flask.py": {"_get_current_object"}}
+ALLOWED = {"s3/session.py": {"_expiry_time"}, "flask.py": {"_get_current_object", "_async_wrapper"}}
 
 
 def test_botocore_credentials_still_have_their_expiry_in_a_private_attribute() -> None:
@@ -39,6 +40,12 @@ def test_flask_still_gives_the_application_behind_its_proxy() -> None:
         assert get_application() is app, (
             "flask changed current_app._get_current_object: presign.flask can complete no large file any more"
         )
+
+
+def test_flask_signals_still_take_what_calls_an_asynchronous_receiver() -> None:
+    assert "_async_wrapper" in inspect.signature(flask.got_request_exception.send).parameters, (
+        "blinker changed Signal.send: presign.flask can report no failed file of a list any more"
+    )
 
 
 def test_the_tests_can_replace_the_address_of_sign_blob() -> None:
