@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from bench.complete import CASES, CPU
 from bench.parts import PARTS
 from bench.results import DIRECTORY, Report
 from bench.serve import case_name
@@ -163,57 +164,32 @@ class Costs:
     sources: Mapping[str, str]
 
 
-COMPLETION_SECONDS = "cpu_seconds_per_completion"
-# The cases of bench/results/complete.json.
-_COMPLETION_CASES = {
-    (cloud.name, published): f"{cloud.name}, {'published' if published else 'in place'}"
-    for cloud in CLOUDS
-    for published in (True, False)
-}
-# docs/performance.md, "A complete upload": 1.2 to 2.1 ms on S3, of three requests. A call of Azure's or Google's SDK
-# takes three times as long as a request of presign's own (presign/s3/requests.py).
-_REQUEST_SECONDS = {"S3": 0.0007, "Azure": 0.0021, "Google": 0.0021}
-
-
 def read_costs(directory: Path = DIRECTORY) -> Costs:
-    """Return the costs that the results in ``directory`` show; what was not measured has a constant of this module."""
-    serve, parts = Report.read("serve", directory), Report.read("parts", directory)
+    """Return the costs that the results in ``directory`` show.
+
+    Completions were measured with publishing. Without it, they take the same time for each of their requests.
+    """
+    serve, parts, complete = (Report.read(name, directory) for name in ("serve", "parts", "complete"))
     one_worker = serve.result(case_name(1), PRESIGN.name)
     large = next(each for each in parts.results if each.by == PARTS and each.case == "1,024 MiB")
-    seconds, source = _completions(directory)
+    measured = {
+        cloud: complete.result(case, PRESIGN.name).median(CPU)
+        for cloud, case in zip((S3, AZURE, GOOGLE), CASES.values(), strict=True)
+    }
     return Costs(
         ticket=one_worker.median("cpu_seconds_per_request"),
         tickets_per_second=one_worker.median(RATE),
-        completion={cloud.name: seconds[cloud.name, True] for cloud in CLOUDS},
-        in_place={cloud.name: seconds[cloud.name, False] for cloud in CLOUDS},
+        completion={cloud.name: seconds for cloud, seconds in measured.items()},
+        in_place={
+            cloud.name: seconds * cloud.in_place.all / cloud.completion.all for cloud, seconds in measured.items()
+        },
         large_file=large.median("api_cpu_seconds"),
         sources={
             "ticket": "measured: bench/results/serve.json, 1 worker",
-            "completion": source,
+            "completion": "with publishing measured: bench/results/complete.json; without it calculated from that",
             "large_file": "measured: bench/results/parts.json, 1,024 MiB in parts of 8 MiB",
         },
     )
-
-
-def _completions(directory: Path) -> tuple[Mapping[tuple[str, bool], float], str]:
-    fallback = {
-        (cloud.name, published): cloud.done(published=published).all * _REQUEST_SECONDS[cloud.name]
-        for cloud in CLOUDS
-        for published in (True, False)
-    }
-    if not (directory / "complete.json").exists():
-        return fallback, "estimated: a constant for each request of a completion (docs/performance.md)"
-    measured = {
-        each.case: each.median(COMPLETION_SECONDS)
-        for each in Report.read("complete", directory).results
-        if each.by == PRESIGN.name and COMPLETION_SECONDS in each.figures
-    }
-    found = {key: measured[case] for key, case in _COMPLETION_CASES.items() if case in measured}
-    missing = [_COMPLETION_CASES[key] for key in fallback if key not in found]
-    source = "measured: bench/results/complete.json"
-    if missing:
-        source += f"; estimated: {', '.join(missing)}"
-    return {**fallback, **found}, source
 
 
 def completions_per_second(cpu_seconds: float, latency_seconds: float, *, threads: int = THREADS) -> float:

@@ -287,20 +287,18 @@ def test_a_completion_sends_the_requests_that_the_model_counts(
 # The costs
 
 
-def test_measured_completions_take_the_place_of_estimated_ones(tmp_path: Path) -> None:
+def test_a_completion_without_publishing_costs_its_share_of_the_measured_requests(tmp_path: Path) -> None:
     for name in ("serve", "parts"):
         (tmp_path / f"{name}.json").write_text(Report.read(name).to_json())
-    estimated = read_costs(tmp_path)
-    measured = [Result(case="S3, published", by="presign", figures={scale_model.COMPLETION_SECONDS: [0.1, 0.3, 0.2]})]
+    measured = [
+        Result(case=case, by="presign", figures={"cpu_seconds": [0.1, 0.6, 0.2]})
+        for case in ("S3, SeaweedFS", "Azure, Azurite", "Google, reference server")
+    ]
     report = Report(measured_at="", machine="", conditions="", results=measured)
     (tmp_path / "complete.json").write_text(report.to_json())
     costs = read_costs(tmp_path)
-    assert costs.completion["S3"] == 0.2
-    assert costs.completion["Azure"] == estimated.completion["Azure"] > 0
-    assert "estimated" in estimated.sources["completion"]
-    assert costs.sources["completion"].startswith("measured")
-    assert "Azure, published" in costs.sources["completion"]
-    assert "S3, published" not in costs.sources["completion"]
+    assert costs.completion == {"S3": 0.2, "Azure": 0.2, "Google": 0.2}
+    assert costs.in_place == pytest.approx({"S3": 0.2 / 3, "Azure": 0.1, "Google": 0.1})
 
 
 # The page
