@@ -43,8 +43,9 @@ BENCHMARK = Benchmark(
     packages=("boto3", "azure-storage-blob", "google-cloud-storage", "cryptography", "orjson", "itsdangerous"),
 )
 _PROGRAMS = Path(__file__).resolve().parent / "cold_starts"
-# Of the environment of this process, only what finds the programs of the machine and the modules of this checkout.
-_KEPT_VARIABLES = ("PATH", "PYTHONPATH", "SYSTEMROOT", "LD_LIBRARY_PATH")
+# Of the environment of this process, only what finds the programs of the machine.
+_KEPT_VARIABLES = ("PATH", "SYSTEMROOT", "LD_LIBRARY_PATH")
+_CHECKOUT = Path(__file__).resolve().parent.parent
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,7 +138,7 @@ def starts(folder: Path) -> list[Start]:
 def measure(start: Start, home: Path) -> Sample:
     """Run the process once, alone; raises CalledProcessError if it fails."""
     environment = {name: os.environ[name] for name in _KEPT_VARIABLES if name in os.environ}
-    environment |= {"HOME": str(home), **start.settings}
+    environment |= {"HOME": str(home), "PYTHONPATH": str(_CHECKOUT), **start.settings}
     began = time.perf_counter()
     process = subprocess.Popen([sys.executable, *start.arguments], env=environment, stdin=subprocess.DEVNULL)
     _, status, usage = os.wait4(process.pid, 0)
