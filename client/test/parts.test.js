@@ -45,6 +45,14 @@ async function run(t, { count = 5, file = largeFile(count), options = {}, start 
   return { ...servers, result, error, states, progress, file, servers };
 }
 
+/** Let the storage hold all parts until they are released. */
+function heldParts() {
+  /** @type {() => void} */
+  let release = () => {};
+  const released = new Promise((resolve) => (release = () => resolve(undefined)));
+  return { onPart: () => /** @type {Promise<void>} */ (released), release: () => release() };
+}
+
 test("all parts are sent, each with the size that was signed, and the upload is completed", async (t) => {
   const { result, error, uploads, file, asked, states, servers } = await run(t, {});
   assert.equal(error, null);
@@ -85,6 +93,53 @@ test("several parts are sent at the same time, and never more than six", async (
   const { gather } = gathering((request) => (request < 20 ? 0 : MAX_PARALLEL));
   const { servers } = await run(t, { count: 40, atOnce: 12, onPart: gather });
   assert.equal(servers.mostRunning, MAX_PARALLEL);
+});
+
+test("the next parts are hashed and signed while six are sent, each once", async (t) => {
+  const { onPart, release } = heldParts();
+  const servers = await startLargeServers(t, { needsSha256: true, onPart });
+  const file = largeFile(15);
+  const signed = () => servers.asked["/parts"].flatMap(({ numbers }) => numbers);
+  const sent = upload(file, { api: servers.api });
+  await until(() => servers.arrivals.length === MAX_PARALLEL && signed().length === 2 * MAX_PARALLEL - 1);
+  release();
+  assert.equal((await sent).key, "key-1");
+  assert.deepEqual(signed().sort((one, other) => one - other), numbersTo(15));
+  assert.equal(text(servers.uploads[0].object), await file.text());
+});
+
+test("requests for the next parts that the server could not answer are asked for again", async (t) => {
+  const { onPart, release } = heldParts();
+  const onRequest = (/** @type {string} */ path, /** @type {any} */ { numbers }) =>
+    path === "/parts" && !isReleased && Math.min(...numbers) > MAX_PARALLEL ? { status: 503, body: {} } : undefined;
+  let isReleased = false;
+  const servers = await startLargeServers(t, { needsSha256: true, onPart, onRequest });
+  const sent = upload(largeFile(12), { api: servers.api });
+  const asked = () => servers.asked["/parts"].flatMap(({ numbers }) => numbers);
+  await until(() => servers.arrivals.length === MAX_PARALLEL && asked().includes(MAX_PARALLEL + 1));
+  isReleased = true;
+  release();
+  assert.equal((await sent).key, "key-1");
+  assert.deepEqual(servers.sent, numbersTo(12));
+});
+
+test("a next part that cannot be read ends the upload when its turn comes, and not before", async (t) => {
+  const { onPart, release } = heldParts();
+  const servers = await startLargeServers(t, { needsSha256: true, onPart });
+  const file = largeFile(12);
+  const slice = file.slice.bind(file);
+  let reads = 0;
+  const gone = () => ((reads += 1), Promise.reject(new Error("gone")));
+  file.slice = (start = 0, end) =>
+    start === 9 * PART_BYTES ? Object.assign(slice(start, end), { arrayBuffer: gone }) : slice(start, end);
+  /** @type {any} */
+  let error = null;
+  const sent = upload(file, { api: servers.api }).catch((reason) => void (error = reason));
+  await until(() => servers.arrivals.length === MAX_PARALLEL && reads);
+  assert.equal(error, null);
+  release();
+  await sent;
+  assert.equal(/** @type {any} */ (error).code, "file_unreadable");
 });
 
 test("after failures fewer parts are sent at the same time, and after successes more again", async (t) => {
