@@ -64,7 +64,10 @@ const database = await ended(opening);
 const files = (mode) => database.transaction("files", mode).objectStore("files");
 if (!location.hash) {
     const bytes = await (await fetch("/kept.zip")).arrayBuffer();
-    await ended(files("readwrite").put(new File([bytes], "kept.zip", { type: "application/zip" }), "file"));
+    const store = files("readwrite");
+    store.put(new File([bytes], "kept.zip", { type: "application/zip" }), "file");
+    // Before that, a reload would abort the transaction, and the file would not be kept.
+    await new Promise((resolve) => { store.transaction.oncomplete = resolve; });
     database.close();
     location.hash = "kept";
     location.reload();
