@@ -26,7 +26,14 @@ from azure.core.exceptions import (
 
 from presign.azure import client
 from presign.azure.account import Account
-from presign.backends.connections import Answer, Connections, ConnectionTimedOut, NotConnected, ReadTimedOut
+from presign.backends.connections import (
+    REQUESTS_CA_VARIABLES,
+    Answer,
+    Connections,
+    ConnectionTimedOut,
+    NotConnected,
+    ReadTimedOut,
+)
 from presign.backends.expiring_credentials import CredentialsRenewer, ExpiringCredentials
 from presign.backends.lazy_client import LazyClient
 from presign.errors import CredentialsUnavailable
@@ -34,9 +41,6 @@ from presign.signing import shared_key
 from presign.signing.quoting import quote_path, quote_value
 
 Query = Sequence[tuple[str, str]]
-
-CA_VARIABLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
-"""The variables that the SDK's HTTP client obeys."""
 
 _SCOPE = "https://storage.azure.com/.default"
 _RENEWAL_PERIOD = timedelta(minutes=5)
@@ -74,7 +78,7 @@ class BlobRequests:
         self._path = parts.path.rstrip("/")
         self._connections = Connections(
             account.url,
-            ca_variables=CA_VARIABLES,
+            ca_variables=REQUESTS_CA_VARIABLES,
             connect_seconds=client.CONNECT_TIMEOUT_SECONDS,
             read_seconds=client.READ_TIMEOUT_SECONDS,
         )

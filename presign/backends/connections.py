@@ -28,6 +28,9 @@ MAX_IDLE_CONNECTIONS = 64
 A connection that is closed and opened again costs a TLS handshake.
 """
 
+REQUESTS_CA_VARIABLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
+"""The variables that the package requests obeys, over which the SDKs of Azure and Google send."""
+
 _NO_CONTENT = frozenset({204, 304})
 _USER_AGENT = "presign-uploads"
 

@@ -22,7 +22,7 @@ from google.auth.credentials import Credentials
 from google.auth.exceptions import GoogleAuthError, InvalidOperation, RefreshError, TransportError
 from google.auth.transport.requests import Request
 
-from presign.backends.connections import Answer, Connections
+from presign.backends.connections import REQUESTS_CA_VARIABLES, Answer, Connections
 from presign.backends.failures import missing_bucket, storage_failed, unreachable
 from presign.backends.lazy_client import LazyClient
 from presign.errors import ConfigurationError, StorageUnavailable
@@ -41,9 +41,6 @@ T = TypeVar("T")
 # The OSErrors include the errors of presign.backends.connections, of requests, and the SDK's own ConnectionError.
 FAILURES = (GoogleAPIError, GoogleAuthError, OSError)
 """What a call raises if the storage, the token service or the network fails."""
-
-CA_VARIABLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
-"""The variables that the SDK's HTTP client obeys."""
 
 _API_PATH = "/storage/v1"
 _DOWNLOAD_PATH = "/download/storage/v1"
@@ -68,7 +65,7 @@ class JsonApi:
         self._token_service = LazyClient(lambda: partial(Request(), timeout=TIMEOUTS))
         self._connections = Connections(
             endpoint_url,
-            ca_variables=CA_VARIABLES,
+            ca_variables=REQUESTS_CA_VARIABLES,
             connect_seconds=CONNECT_TIMEOUT_SECONDS,
             read_seconds=READ_TIMEOUT_SECONDS,
         )
