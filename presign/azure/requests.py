@@ -155,9 +155,7 @@ class BlobRequests:
         self, method: str, target: str, headers: Mapping[str, str], body: bytes, read_seconds: float | None
     ) -> Answer:
         try:
-            return self._connections.send(
-                method, target, headers, body=body, read_seconds=read_seconds or client.READ_TIMEOUT_SECONDS
-            )
+            return self._connections.send(method, target, headers, body=body, read_seconds=read_seconds)
         except ConnectionTimedOut:
             raise ServiceRequestTimeoutError("no connection in time") from None
         except ReadTimedOut:

@@ -63,11 +63,12 @@ class JsonApi:
         self._credentials = LazyClient(partial(verifying_credentials, credentials, endpoint_url))
         self._client = LazyClient(lambda: _build_client(endpoint_url, self._credentials.get()))
         self._token_service = LazyClient(lambda: partial(Request(), timeout=TIMEOUTS))
+        connect_seconds, read_seconds = TIMEOUTS
         self._connections = Connections(
             endpoint_url,
             ca_variables=REQUESTS_CA_VARIABLES,
-            connect_seconds=CONNECT_TIMEOUT_SECONDS,
-            read_seconds=READ_TIMEOUT_SECONDS,
+            connect_seconds=connect_seconds,
+            read_seconds=read_seconds,
         )
 
     def send(
@@ -96,7 +97,7 @@ class JsonApi:
             url = f"{self._endpoint_url}{target}"
             credentials.before_request(self._token_service.get(), method, url, authorized)
             answer = self._connections.send(
-                method, target, authorized, body=body, read_seconds=read_seconds or TIMEOUTS[1], max_bytes=max_bytes
+                method, target, authorized, body=body, read_seconds=read_seconds, max_bytes=max_bytes
             )
             if answer.status >= 300:
                 # Without a message, because the answer's own may repeat what was sent.
