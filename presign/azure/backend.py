@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta, timezone
 from functools import partial
 from typing import TYPE_CHECKING
@@ -14,7 +14,7 @@ from presign.azure.container_signer import ContainerSigner, Permission, RequestH
 from presign.azure.delegation_key import SigningKey, keep_signing_key
 from presign.azure.headers import HEADERS
 from presign.azure.parts import AzureParts
-from presign.azure.publish_options import MAX_ONE_COPY_BYTES, check_publish_options
+from presign.azure.publish_options import CALLS_VERSION, MAX_ONE_COPY_BYTES, check_publish_options
 from presign.backends.addresses import read_address
 from presign.backends.backend import ListedObject, ObjectHead, ObjectStore, PublishOption, SignedUpload
 from presign.backends.expiring_credentials import CredentialsRenewer
@@ -127,7 +127,12 @@ class AzureBackend:
         self._container = container
         self._pending_container = pending_container
         self._containers = LazyClient(
-            partial(_open_containers, verifier, container, pending_container, version=self._version)
+            partial(
+                _open_containers,
+                verifier,
+                [container, pending_container],
+                api_version=max(self._version, CALLS_VERSION),
+            )
         )
         self._pending_store = LazyStore(LazyClient(lambda: self._pending))
         self._credentials = keep_signing_key(signer, pending_container, version=self._version)
@@ -268,17 +273,8 @@ class AzureBackend:
                     value=self._pending_container,
                 )
         if self._verifier is not self._account:
-            # Imported here for the reason that _open_containers gives.
-            from presign.azure.client import build_client
-            from presign.azure.container import BlobContainer
-            from presign.azure.requests import BlobRequests
-
-            BlobContainer(
-                account=self._account,
-                container=self._pending_container,
-                client=LazyClient(lambda: build_client(self._account, api_version=self._version)),
-                requests=BlobRequests(self._account, api_version=self._version),
-            ).properties(lifetime)
+            [pending_of_signer] = _open_containers(self._account, [self._pending_container], api_version=self._version)
+            pending_of_signer.properties(lifetime)
 
     def prepare(self) -> None:
         """Load what the first completion needs; see Presigner.prepare. Raises StorageUnavailable without a token."""
@@ -415,21 +411,15 @@ def open_azure(url: str) -> tuple[AzureBackend, str]:
     return backend, prefix
 
 
-def _open_containers(
-    account: Account, container: str, pending_container: str, *, version: str
-) -> tuple[BlobContainer, BlobContainer]:
+def _open_containers(account: Account, names: Sequence[str], *, api_version: str) -> Sequence[BlobContainer]:
     # The SDK takes longer to import than everything else that a ticket needs, and an account key signs without it.
-    from presign.azure.client import CALLS_VERSION, build_client
+    from presign.azure.client import build_client
     from presign.azure.container import BlobContainer
     from presign.azure.requests import BlobRequests
 
-    api_version = max(version, CALLS_VERSION)
     client = LazyClient(lambda: build_client(account, api_version=api_version))
     requests = BlobRequests(account, api_version=api_version)
-    return (
-        BlobContainer(account=account, container=container, client=client, requests=requests),
-        BlobContainer(account=account, container=pending_container, client=client, requests=requests),
-    )
+    return [BlobContainer(account=account, container=name, client=client, requests=requests) for name in names]
 
 
 def _check_container(setting: str, container: str) -> None:

@@ -16,8 +16,6 @@ CONNECT_TIMEOUT_SECONDS = 5
 READ_TIMEOUT_SECONDS = 10
 RETRIES = 1
 RETRY_DELAY_SECONDS = 1
-CALLS_VERSION = "2021-12-02"
-"""The oldest service version in which a blob can be put into every access tier. Every region supports it."""
 
 
 def build_client(account: Account, *, api_version: str) -> BlobServiceClient:

@@ -8,6 +8,9 @@ from presign.messages import Grant, check_tags
 MAX_ONE_COPY_BYTES = 5000 * 1024 * 1024
 """The largest blob that Put Blob From URL copies. Put Blob has the same limit."""
 
+CALLS_VERSION = "2021-12-02"
+"""The oldest service version in which a blob can be put into every access tier. Every region supports it."""
+
 _TIERS = ("Hot", "Cool", "Cold", "Archive")
 
 

@@ -13,6 +13,7 @@ from azure.core.exceptions import AzureError, ClientAuthenticationError, Resourc
 
 from presign.azure import client
 from presign.azure.account import Account
+from presign.azure.publish_options import CALLS_VERSION
 from presign.azure.requests import BlobRequests, RefusedRequest
 from tests.azure.accounts import TENANT_ID, Identity, RefusedIdentity
 from tests.azure.stub_server import (
@@ -61,7 +62,7 @@ def requests_of(server: StubServer, identity: Identity | RefusedIdentity | None 
     account: Account = server.backend()._account
     if identity is not None:
         account = replace(account, key=None, key_or_identity=identity)
-    return BlobRequests(account, api_version=client.CALLS_VERSION)
+    return BlobRequests(account, api_version=CALLS_VERSION)
 
 
 def test_an_identity_is_asked_for_one_token_for_many_requests(stub: Start) -> None:
