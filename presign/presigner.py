@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 from presign import parts
 from presign.backends.backend import Backend, ObjectHead, ObjectStore
+from presign.backends.failures import warn
 from presign.backends.parts import PartsStore
 from presign.completions import ExclusiveKeys, RecentItems, Reporter
 from presign.errors import (
@@ -399,10 +400,7 @@ class Presigner:
         try:
             prepare()
         except PresignError as error:
-            # No ticket needs logging, which takes long to import.
-            import logging
-
-            logging.getLogger("presign").warning("the first completion could not be prepared: %s", error.detail)
+            warn("the first completion could not be prepared: %s", error.detail)
 
     def prepare_in_background(self) -> None:
         """Call ``prepare`` in a thread, if this is the first call. The web adapters do so with the first ticket."""

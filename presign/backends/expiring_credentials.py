@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Generic, TypeVar
 
+from presign.backends.failures import warn
 from presign.errors import CredentialsUnavailable
 
 T = TypeVar("T")
@@ -140,11 +141,8 @@ class CredentialsRenewer(Generic[T]):
         finally:
             has_ended.set()
         if failure is not None:
-            # Signing needs no logging, which takes long to import.
-            import logging
-
             # Only the kind: the message of an SDK may hold the credentials that it tried.
-            logging.getLogger("presign").warning("%s could not be renewed: %s", self._what, type(failure).__name__)
+            warn("%s could not be renewed: %s", self._what, type(failure).__name__)
 
 
 def _is_on_event_loop() -> bool:

@@ -10,6 +10,14 @@ MAX_CLOCK_SKEW = timedelta(minutes=15)
 """The largest difference between two clocks that the services accept."""
 
 
+def warn(message: str, *arguments: str) -> None:
+    """Log a warning of presign; ``arguments`` take the places of ``%s`` in ``message``."""
+    # Signing needs no logging, which takes long to import.
+    import logging
+
+    logging.getLogger("presign").warning(message, *arguments)
+
+
 def storage_failed(name: str, call: str, code: str) -> StorageUnavailable:
     """Return the error for a call that the storage ``name`` answered with an error of its own.
 

@@ -14,7 +14,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from presign.backends.backend import AlreadyPublished, ObjectChanged, ObjectHead
-from presign.backends.failures import storage_failed
+from presign.backends.failures import storage_failed, warn
 from presign.backends.lazy_client import LazyClient
 from presign.errors import ConfigurationError, PresignError, StorageUnavailable
 from presign.keys import MAX_KEY_BYTES
@@ -134,7 +134,7 @@ class Copier:
         try:
             self._objects.delete(trial.key)
         except StorageUnavailable:
-            _warn("s3://%s/%s is a copy on trial; delete it", self._requests.bucket, trial.key)
+            warn("s3://%s/%s is a copy on trial; delete it", self._requests.bucket, trial.key)
         return False
 
     def _is_unchanged(self, grant: Grant, head: ObjectHead) -> bool:
@@ -160,7 +160,7 @@ class Copier:
             # Not conclusive: the next publication tries again.
             return None
         self._never_overwrites = False
-        _warn("s3://%s overwrites on a conditional copy; every publication looks first", self._requests.bucket)
+        warn("s3://%s overwrites on a conditional copy; every publication looks first", self._requests.bucket)
         return copied
 
     def _copy(self, grant: Grant, head: ObjectHead) -> tuple[str, str | None]:
@@ -316,13 +316,6 @@ class Copier:
 
     def _changed(self, grant: Grant) -> ObjectChanged:
         return ObjectChanged(f"the object under {grant.upload_key} was replaced or deleted meanwhile")
-
-
-def _warn(message: str, *arguments: str) -> None:
-    # Signing needs no logging, which takes long to import.
-    import logging
-
-    logging.getLogger("presign").warning(message, *arguments)
 
 
 def _stored_arguments(grant: Grant) -> dict[str, Any]:
