@@ -6,7 +6,6 @@ the files in memory. No process finds another setting than those of its environm
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
@@ -17,11 +16,10 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import rsa
-
 from bench.results import Benchmark, Column, Report, Result, Target, number, say, table
 from bench.rounds import Implementation, Sample, alternate
+from bench.ticket_servers import AWS
+from emulators.gcs_accounts import GOOGLE_TOKEN_URI, generate_credentials
 
 WALL, CPU = "wall_seconds", "cpu_seconds"
 IMPORTS = "imports"
@@ -105,16 +103,9 @@ def summary(report: Report) -> str:
 def starts(folder: Path) -> list[Start]:
     """Return every process of the benchmark; ``folder`` is for the files that they read, and is their home."""
     key_file = folder / "service-account.json"
-    key_file.write_text(json.dumps(_service_account()))
+    generate_credentials(key_file, token_uri=GOOGLE_TOKEN_URI)
     key = "00112233445566778899aabbccddeeff"
-    aws = {
-        # The example key pair of the AWS documentation.
-        "AWS_ACCESS_KEY_ID": "AKIAIOSFODNN7EXAMPLE",
-        "AWS_SECRET_ACCESS_KEY": "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY",
-        "AWS_SESSION_TOKEN": "the token of a session",
-        "AWS_REGION": "eu-central-1",
-        "AWS_DEFAULT_REGION": "eu-central-1",
-    }
+    aws = {**AWS, "AWS_SESSION_TOKEN": "the token of a session"}
     azure = {"AZURE_STORAGE_CONNECTION_STRING": f"AccountName=example;AccountKey={key};EndpointSuffix=core.windows.net"}
     hmac = {"GCS_HMAC_ACCESS_ID": "GOOG1EEXAMPLE000000001", "GCS_HMAC_SECRET": key}
     return [
@@ -155,18 +146,6 @@ def _import(case: str, by: str, statement: str) -> Start:
 
 def _program(case: str, by: str, name: str, *arguments: str, settings: Mapping[str, str] = {}) -> Start:
     return Start(case=case, by=by, arguments=[str(_PROGRAMS / f"{name}.py"), *arguments], settings=settings)
-
-
-def _service_account() -> dict[str, str]:
-    key = rsa.generate_private_key(public_exponent=65537, key_size=2048).private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
-    return {
-        "type": "service_account",
-        "client_email": "bench@example.iam.gserviceaccount.com",
-        "private_key": key.decode(),
-        "token_uri": "https://oauth2.googleapis.com/token",
-    }
 
 
 if __name__ == "__main__":
