@@ -28,7 +28,7 @@ import httpx
 
 from bench import slow_storage
 from bench.completing import PENDING_PREFIX, TYPE, new_presigner
-from bench.results import Benchmark, Column, Report, Result, Target, number, say, table
+from bench.results import Benchmark, Column, Report, Result, Target, number, percentile, say, table
 from bench.rounds import Implementation, Sample, alternate
 from bench.server_processes import running
 from bench.ticket_servers import ORIGIN, PRESIGN, Server
@@ -147,7 +147,7 @@ def _measure(cloud: str, way: str, completions: int) -> Sample:
     first, *later = measured["seconds"]
     figures = {
         P50: statistics.median(later),
-        P99: _percentile(later, 0.99),
+        P99: percentile(later, 0.99),
         CPU: measured["cpu_seconds"],
         FIRST: first - statistics.median(later),
         "start_seconds": measured["start_seconds"],
@@ -185,7 +185,7 @@ def _slow_results(rate: float, seconds: float) -> list[Result]:
         of_completions, of_tickets, refused = _measure_slow(share, rate, seconds)
         note = f"{refused} of {len(of_completions)} answered 503" if refused else ""
         for results, what, taken in ((completions, COMPLETIONS, of_completions), (tickets, TICKETS, of_tickets)):
-            figures = {P50: [statistics.median(taken)], P99: [_percentile(taken, 0.99)]}
+            figures = {P50: [statistics.median(taken)], P99: [percentile(taken, 0.99)]}
             is_note = note if what == COMPLETIONS else ""
             results.append(Result(case=f"{SLOW_CASE}: {what}", by=name, figures=figures, note=is_note))
             p50, p99 = (number(figures[figure][0] * 1e3) for figure in (P50, P99))
@@ -248,10 +248,6 @@ async def _load(url: str, tokens: Sequence[str], rate: float) -> tuple[list[floa
 
 def _request() -> dict[str, object]:
     return {"type": TYPE, "size": len(_CONTENT)}
-
-
-def _percentile(values: Sequence[float], share: float) -> float:
-    return sorted(values)[min(len(values) - 1, int(len(values) * share))]
 
 
 if __name__ == "__main__":

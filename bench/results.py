@@ -206,6 +206,12 @@ def number(value: float) -> str:
     return f"{value:,.{decimals}f}"
 
 
+def percentile(values: Iterable[float], share: float) -> float:
+    """Return the value before which, in order, the ``share`` of all values comes; at most the largest one."""
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, int(len(ordered) * share))]
+
+
 def table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """Return a table in Markdown."""
     return "\n".join(f"| {' | '.join(cells)} |" for cells in (headings, ["---"] * len(headings), *rows))

@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from itertools import count
 from random import Random
 
+from bench.results import percentile
+
 TIMEOUT_SECONDS = 9.0
 """How long a request for a completion waits (presign.http.async_endpoints.TIMEOUT_SECONDS)."""
 
@@ -140,8 +142,7 @@ class Outcome:
 
     def percentile(self, share: float) -> float:
         """Return the time within which this share of the completions ended."""
-        ordered = sorted(self.took)
-        return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
+        return percentile(self.took, share)
 
 
 _AS_FAST_AS_EVER = Slowness(start=0, end=0, factor=1)
