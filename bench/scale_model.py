@@ -210,15 +210,3 @@ def minutes_to_grow(uploads_per_second: float, cloud: Cloud, *, published: bool,
     """Return how long a rate must grow before the storage takes this one, if its limit doubles all the time."""
     start = cloud.uploads_per_second(published=published)
     return max(0.0, doubling_minutes * math.log2(uploads_per_second / start))
-
-
-def erlang_c(servers: int, offered: float) -> float:
-    """Return the probability that an arrival waits, for Poisson arrivals, exponential service and ``offered`` erlangs.
-
-    Source: Erlang's delay formula, in the form that needs no factorials (by the recursion of Erlang's loss formula).
-    """
-    loss = 1.0
-    for count in range(1, servers + 1):
-        loss = offered * loss / (count + offered * loss)
-    utilization = offered / servers
-    return loss / (1 - utilization * (1 - loss))

@@ -206,27 +206,6 @@ def simulate_worker(
     return outcome
 
 
-def mean_wait(arrivals_per_second: float, service_seconds: float, servers: int, *, arrivals: int, seed: int) -> float:
-    """Return the mean wait with Poisson arrivals and exponential service, to compare with Erlang's formula."""
-    events, random, station = Events(), Random(seed), Station(servers)
-    waits: list[float] = []
-
-    def arrive(left: int) -> None:
-        if left > 1:
-            events.after(random.expovariate(arrivals_per_second), lambda: arrive(left - 1))
-        arrived = events.now
-
-        def start() -> None:
-            waits.append(events.now - arrived)
-            events.after(random.expovariate(1 / service_seconds), station.release)
-
-        station.take(start)
-
-    arrive(arrivals)
-    events.run(math.inf)
-    return sum(waits) / len(waits)
-
-
 # Partitions
 
 
