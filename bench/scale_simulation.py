@@ -251,13 +251,12 @@ def simulate_partitions(
     limit: float,
     seconds: int,
     split_after: int,
-    patience_seconds: int = PATIENCE_SECONDS,
     ascending: bool = False,
 ) -> PartitionedOutcome:
     """Send requests to keys that are spread at random, or ascend, as names with a date do.
 
     Each partition does ``limit`` requests per second and refuses the others. They come again in the next second, and
-    give up if as many wait as came in ``patience_seconds``. A partition that refused for ``split_after`` seconds
+    give up if as many wait as came in ``PATIENCE_SECONDS``. A partition that refused for ``split_after`` seconds
     becomes two. Ascending keys are always the last ones, so the last partition gets all of them, however often it was
     split.
     """
@@ -275,7 +274,7 @@ def simulate_partitions(
             done = min(new + each.again, limit)
             refused = new + each.again - done
             # Those that wait in a partition which no new request reaches were counted when they came.
-            each.again = min(refused, max(new * patience_seconds, each.again))
+            each.again = min(refused, max(new * PATIENCE_SECONDS, each.again))
             each.full_seconds = each.full_seconds + 1 if refused > 0 else 0
             most_in_one = max(most_in_one, done)
             for position, value in enumerate((new, done, each.again, refused - each.again)):
