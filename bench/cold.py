@@ -1,7 +1,7 @@
 """Measure how long a fresh process takes until its first ticket, as a serverless function does.
 
 Every sample is a process of its own, from its start to its end. The modules are compiled before, and the machine has
-the files in memory. No process finds another setting than those of its environment.
+the files in memory. The processes have no other settings than those that the benchmark gives them.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ BENCHMARK = Benchmark(
     packages=("boto3", "azure-storage-blob", "google-cloud-storage", "cryptography", "orjson", "itsdangerous"),
 )
 _PROGRAMS = Path(__file__).resolve().parent / "cold_starts"
-# Of the environment of this process, only what finds the programs of the machine.
+# The processes inherit these variables only, which say where programs and libraries are.
 _KEPT_VARIABLES = ("PATH", "SYSTEMROOT", "LD_LIBRARY_PATH")
 _CHECKOUT = Path(__file__).resolve().parent.parent
 
@@ -67,7 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             chosen = [start for start in all_starts if start.case == case]
             say(f"{case}: {', '.join(start.by for start in chosen)}")
             for start in chosen:
-                # It compiles the modules.
+                # The first run compiles the modules.
                 measure(start, Path(folder))
             implementations = [
                 Implementation(name=start.by, measure=partial(measure, start, Path(folder))) for start in chosen

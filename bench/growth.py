@@ -1,4 +1,4 @@
-"""Measure what happens as clients, tickets, tenants, kinds and tokens grow, and while credentials and secrets change.
+"""Measure many clients, tickets, tenants and kinds, long tokens, and credentials and secrets that change.
 
 1. Tickets per second from one worker, by the number of clients: on uvloop as in the demo, on asyncio's own loop, on
    uvloop with several listeners, and from every other server of ``ticket_servers.SERVERS`` whose name begins with

@@ -91,8 +91,8 @@ class Column:
 class Benchmark:
     """A benchmark's name, which its files have too, the title and columns of its table, and the packages it depends on.
 
-    ``description`` is the first line of its module's docstring. ``more_tables`` has the columns of further tables. Each
-    table has the results that have its first column's figure.
+    ``description`` is the first line of its module's docstring. ``more_tables`` has the columns of further tables. A
+    table shows the results that have the figure of its first column.
     """
 
     name: str

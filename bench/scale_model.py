@@ -1,4 +1,7 @@
-"""What uploads cost: requests, prices, limits of the storages, and CPU time, each with its source. Pure arithmetic."""
+"""Calculate what uploads cost: their requests, the price of these, and CPU time; and how many a storage takes.
+
+The CPU times come from ``bench/results``. docs/scale.md names the sources of the prices and of the storages' limits.
+"""
 
 from __future__ import annotations
 
@@ -199,7 +202,7 @@ def read_costs(directory: Path = DIRECTORY) -> Costs:
 
 
 def completions_per_second(cpu_seconds: float, latency_seconds: float, *, threads: int) -> float:
-    """Return how many completions one worker can do: its core or its threads are busy all the time.
+    """Return how many completions one worker does in a second if its core or all of its threads are always busy.
 
     ``latency_seconds`` is how long the storage's answers to one completion take together. A thread waits for them, and
     then for the core.
