@@ -51,10 +51,10 @@ test-engine: $(VENV)/.dev ## Test the programs of infra/ on the real Pulumi engi
 	@$(BIN)/python -m tests.infra.engine.pulumi_cli
 	$(PYTEST) -m "not large" tests/infra/engine tests/infra/azure/test_azure_engine.py tests/infra/gcp/test_gcp_engine.py $(ARGS)
 
-test-faults: azurite ## Let 50 uploads of large files to each storage fail at random moments; `make test` 6 (FAULTS=100, FAULTS_SEED=2)
+test-faults: azurite ## Let 50 uploads of large files to each storage fail at random moments; `make test` runs 6 (FAULTS=100, FAULTS_SEED=2)
 	FAULTS=$(or $(FAULTS),50) $(PYTEST) tests/faults $(ARGS)
 
-test-parity: $(VENV)/.dev ## Compare signatures with those of the SDKs on 50,000 generated inputs; `make test` on 2,000 (PARITY=1000000)
+test-parity: $(VENV)/.dev ## Compare signatures with those of the SDKs on 50,000 generated inputs; `make test` takes 2,000 (PARITY=1000000)
 	PARITY=$(or $(PARITY),50000) $(PYTEST) tests/signing $(ARGS)
 
 test-stores: $(VENV)/.dev ## Test MinIO, versitygw and Ceph, which it builds or installs, and write the tables of docs/stores.md (about 15 minutes)
@@ -87,7 +87,7 @@ bench: $(VENV)/.dev wrk chromium ## Measure signatures, the server and uploads, 
 bench-sign: $(VENV)/.dev ## Measure the time of a signature
 	$(BIN)/python -m bench.sign $(ARGS)
 
-bench-serve: $(VENV)/.dev wrk ## Measure POST /upload, and the same in Express and FastAPI
+bench-serve: $(VENV)/.dev wrk ## Measure POST /upload, and the same in Go, Express and FastAPI
 	$(BIN)/python -m bench.serve $(ARGS)
 
 bench-transfer: $(VENV)/.dev ## Measure how much uploads cost the application

@@ -1,4 +1,4 @@
-"""Run every benchmark, one after the other: ``python -m bench``."""
+"""Run the benchmarks that need no browser, one after the other: ``python -m bench``."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from bench import cold, complete, growth, serve, sign, transfer
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run all benchmarks with options that all of them have, and return 1 if one of them does."""
+    """Run the benchmarks with options that all of them have, and return 1 if one of them does."""
     mains = (sign.main, cold.main, serve.main, complete.main, transfer.main, growth.main)
     return max([benchmark(arguments) for benchmark in mains])
 

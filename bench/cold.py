@@ -1,12 +1,11 @@
 """Measure how long a fresh process takes until its first ticket, as a serverless function does.
 
 Every sample is a process of its own, from its start to its end. The modules are compiled before, and the machine has
-the files in memory. No process finds another setting than those of its environment.
+the files in memory. The processes have no other settings than those that the benchmark gives them.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
@@ -17,11 +16,10 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import rsa
-
 from bench.results import Benchmark, Column, Report, Result, Target, number, say, table
 from bench.rounds import Implementation, Sample, alternate
+from bench.ticket_servers import AWS
+from emulators.gcs_accounts import GOOGLE_TOKEN_URI, generate_credentials
 
 WALL, CPU = "wall_seconds", "cpu_seconds"
 IMPORTS = "imports"
@@ -43,7 +41,7 @@ BENCHMARK = Benchmark(
     packages=("boto3", "azure-storage-blob", "google-cloud-storage", "cryptography", "orjson", "itsdangerous"),
 )
 _PROGRAMS = Path(__file__).resolve().parent / "cold_starts"
-# Of the environment of this process, only what finds the programs of the machine.
+# The processes inherit these variables only, which say where programs and libraries are.
 _KEPT_VARIABLES = ("PATH", "SYSTEMROOT", "LD_LIBRARY_PATH")
 _CHECKOUT = Path(__file__).resolve().parent.parent
 
@@ -69,7 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             chosen = [start for start in all_starts if start.case == case]
             say(f"{case}: {', '.join(start.by for start in chosen)}")
             for start in chosen:
-                # It compiles the modules.
+                # The first run compiles the modules.
                 measure(start, Path(folder))
             implementations = [
                 Implementation(name=start.by, measure=partial(measure, start, Path(folder))) for start in chosen
@@ -105,16 +103,9 @@ def summary(report: Report) -> str:
 def starts(folder: Path) -> list[Start]:
     """Return every process of the benchmark; ``folder`` is for the files that they read, and is their home."""
     key_file = folder / "service-account.json"
-    key_file.write_text(json.dumps(_service_account()))
+    generate_credentials(key_file, token_uri=GOOGLE_TOKEN_URI)
     key = "00112233445566778899aabbccddeeff"
-    aws = {
-        # The example key pair of the AWS documentation.
-        "AWS_ACCESS_KEY_ID": "AKIAIOSFODNN7EXAMPLE",
-        "AWS_SECRET_ACCESS_KEY": "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY",
-        "AWS_SESSION_TOKEN": "the token of a session",
-        "AWS_REGION": "eu-central-1",
-        "AWS_DEFAULT_REGION": "eu-central-1",
-    }
+    aws = {**AWS, "AWS_SESSION_TOKEN": "the token of a session"}
     azure = {"AZURE_STORAGE_CONNECTION_STRING": f"AccountName=example;AccountKey={key};EndpointSuffix=core.windows.net"}
     hmac = {"GCS_HMAC_ACCESS_ID": "GOOG1EEXAMPLE000000001", "GCS_HMAC_SECRET": key}
     return [
@@ -155,18 +146,6 @@ def _import(case: str, by: str, statement: str) -> Start:
 
 def _program(case: str, by: str, name: str, *arguments: str, settings: Mapping[str, str] = {}) -> Start:
     return Start(case=case, by=by, arguments=[str(_PROGRAMS / f"{name}.py"), *arguments], settings=settings)
-
-
-def _service_account() -> dict[str, str]:
-    key = rsa.generate_private_key(public_exponent=65537, key_size=2048).private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
-    return {
-        "type": "service_account",
-        "client_email": "bench@example.iam.gserviceaccount.com",
-        "private_key": key.decode(),
-        "token_uri": "https://oauth2.googleapis.com/token",
-    }
 
 
 if __name__ == "__main__":

@@ -22,13 +22,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 from unittest import mock
-from urllib.parse import parse_qs, urlencode, urlsplit
+from urllib.parse import urlencode, urlsplit
 
 import httpx
 
 from bench import slow_storage
-from bench.completing import PENDING_PREFIX, TYPE, new_presigner
-from bench.results import Benchmark, Column, Report, Result, Target, number, say, table
+from bench.completing import PENDING_PREFIX, TYPE, new_presigner, storage_address
+from bench.results import Benchmark, Column, Report, Result, Target, number, percentile, say, table
 from bench.rounds import Implementation, Sample, alternate
 from bench.server_processes import running
 from bench.ticket_servers import ORIGIN, PRESIGN, Server
@@ -78,11 +78,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
             run_local_storage(Path(directory), origins=[ORIGIN], report=say, storage=cloud) as storage,
             mock.patch.dict(os.environ, {**storage.environment, "AWS_EC2_METADATA_DISABLED": "true"}),
         ):
-            ways = {PRESIGN.name: "presign", SDKS[cloud]: "sdk"}
-            notes = {"sdk": "four calls, without any check", "presign": ""}
             implementations = [
-                Implementation(name=name, measure=partial(_measure, cloud, way, options.completions), note=notes[way])
-                for name, way in ways.items()
+                Implementation(name=name, measure=partial(_measure, cloud, way, options.completions), note=note)
+                for name, way, note in (
+                    (PRESIGN.name, "presign", ""),
+                    (SDKS[cloud], "sdk", "four calls, without any check"),
+                )
             ]
             results += alternate(CASES[cloud], implementations, rounds=options.rounds)
             targets += [
@@ -147,7 +148,7 @@ def _measure(cloud: str, way: str, completions: int) -> Sample:
     first, *later = measured["seconds"]
     figures = {
         P50: statistics.median(later),
-        P99: _percentile(later, 0.99),
+        P99: percentile(later, 0.99),
         CPU: measured["cpu_seconds"],
         FIRST: first - statistics.median(later),
         "start_seconds": measured["start_seconds"],
@@ -184,19 +185,22 @@ def _slow_results(rate: float, seconds: float) -> list[Result]:
     for share, name in SHARES.items():
         of_completions, of_tickets, refused = _measure_slow(share, rate, seconds)
         note = f"{refused} of {len(of_completions)} answered 503" if refused else ""
-        for results, what, taken in ((completions, COMPLETIONS, of_completions), (tickets, TICKETS, of_tickets)):
-            figures = {P50: [statistics.median(taken)], P99: [_percentile(taken, 0.99)]}
-            is_note = note if what == COMPLETIONS else ""
-            results.append(Result(case=f"{SLOW_CASE}: {what}", by=name, figures=figures, note=is_note))
-            p50, p99 = (number(figures[figure][0] * 1e3) for figure in (P50, P99))
-            say(f"{name}: {what}, p50 {p50} ms, p99 {p99} ms {note}")
+        completions.append(_slow_result(COMPLETIONS, name, of_completions, note))
+        tickets.append(_slow_result(TICKETS, name, of_tickets))
     return completions + tickets
+
+
+def _slow_result(what: str, name: str, seconds: Sequence[float], note: str = "") -> Result:
+    figures = {P50: [statistics.median(seconds)], P99: [percentile(seconds, 0.99)]}
+    result = Result(case=f"{SLOW_CASE}: {what}", by=name, figures=figures, note=note)
+    p50, p99 = (number(result.median(figure) * 1e3) for figure in (P50, P99))
+    say(f"{name}: {what}, p50 {p50} ms, p99 {p99} ms {note}")
+    return result
 
 
 def _measure_slow(share: float, rate: float, seconds: float) -> tuple[list[float], list[float], int]:
     """Return how long completions took, how long tickets took, and how many completions were answered with 503."""
-    address = urlsplit(os.environ["PRESIGN_BUCKET"])
-    parameters = {name: values[0] for name, values in parse_qs(address.query).items()}
+    address, parameters = storage_address()
     storage_url = parameters["endpoint_url"]
     relay = Server(
         name="the slow line",
@@ -204,9 +208,8 @@ def _measure_slow(share: float, rate: float, seconds: float) -> tuple[list[float
         environment={},
     )
     with running(relay) as line:
-        bucket = address._replace(
-            query=urlencode({**parameters, "endpoint_url": line.url, "public_endpoint_url": storage_url})
-        ).geturl()
+        through_line = {**parameters, "endpoint_url": line.url, "public_endpoint_url": storage_url}
+        bucket = address._replace(query=urlencode(through_line)).geturl()
         # The environment of this process has the storage's keys.
         environment = {**PRESIGN.environment, **os.environ, "PRESIGN_BUCKET": bucket, "PRESIGN_TYPES": TYPE}
         with running(replace(PRESIGN, environment=environment)) as server:
@@ -248,10 +251,6 @@ async def _load(url: str, tokens: Sequence[str], rate: float) -> tuple[list[floa
 
 def _request() -> dict[str, object]:
     return {"type": TYPE, "size": len(_CONTENT)}
-
-
-def _percentile(values: Sequence[float], share: float) -> float:
-    return sorted(values)[min(len(values) - 1, int(len(values) * share))]
 
 
 if __name__ == "__main__":

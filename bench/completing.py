@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import SplitResult, parse_qs, urlsplit
 
 SECRET = "the secret of the benchmark's completion tokens"
 PENDING_PREFIX = "pending/"
@@ -36,6 +36,12 @@ def new_presigner() -> Any:
     return Presigner(backend=backend, policy=policy, secret=SECRET)
 
 
+def storage_address() -> tuple[SplitResult, dict[str, str]]:
+    """Return the address of the storage that the environment names, and the parameters in its query."""
+    address = urlsplit(os.environ["PRESIGN_BUCKET"])
+    return address, {name: values[0] for name, values in parse_qs(address.query).items()}
+
+
 def by_presign() -> Complete:
     """Complete with presign, which a worker prepares when it starts."""
     presigner = new_presigner()
@@ -47,7 +53,8 @@ def by_s3_sdk() -> Complete:
     """Complete with boto3."""
     import boto3
 
-    bucket, options = _address()
+    address, options = storage_address()
+    bucket = address.netloc
     client = boto3.client(
         "s3",
         region_name=options["region"],
@@ -78,11 +85,10 @@ def by_azure_sdk() -> Complete:
     from azure.core import MatchConditions
     from azure.storage.blob import BlobSasPermissions, BlobServiceClient, generate_blob_sas
 
-    place = urlsplit(os.environ["PRESIGN_BUCKET"]).path.split("/")[1]
-    _, options = _address()
+    address, options = storage_address()
     service = BlobServiceClient.from_connection_string(os.environ["AZURE_STORAGE_CONNECTION_STRING"])
     pending_container: Any = service.get_container_client(options["pending_container"])
-    container: Any = service.get_container_client(place)
+    container: Any = service.get_container_client(address.path.split("/")[1])
 
     def complete(upload: Upload) -> None:
         pending = pending_container.get_blob_client(upload["pending_key"])
@@ -111,9 +117,9 @@ def by_gcs_sdk() -> Complete:
     """Complete with google-cloud-storage."""
     from google.cloud import storage  # type: ignore[import-untyped]
 
-    name, options = _address()
+    address, options = storage_address()
     client: Any = storage.Client(client_options={"api_endpoint": options["endpoint_url"]})
-    bucket, pending_bucket = client.bucket(name), client.bucket(options["pending_bucket"])
+    bucket, pending_bucket = client.bucket(address.netloc), client.bucket(options["pending_bucket"])
 
     def complete(upload: Upload) -> None:
         pending = pending_bucket.get_blob(upload["pending_key"])
@@ -124,14 +130,7 @@ def by_gcs_sdk() -> Complete:
     return complete
 
 
-WAYS: dict[tuple[str, str], Callable[[], Complete]] = {
-    ("s3", "presign"): by_presign,
-    ("azure", "presign"): by_presign,
-    ("gcs", "presign"): by_presign,
-    ("s3", "sdk"): by_s3_sdk,
-    ("azure", "sdk"): by_azure_sdk,
-    ("gcs", "sdk"): by_gcs_sdk,
-}
+BY_SDK: dict[str, Callable[[], Complete]] = {"s3": by_s3_sdk, "azure": by_azure_sdk, "gcs": by_gcs_sdk}
 
 
 def measure(start: Callable[[], Complete], uploads: list[Upload]) -> dict[str, Any]:
@@ -152,10 +151,7 @@ def measure(start: Callable[[], Complete], uploads: list[Upload]) -> dict[str, A
     return {"start_seconds": started, "seconds": seconds, "cpu_seconds": cpu}
 
 
-def _address() -> tuple[str, dict[str, str]]:
-    parts = urlsplit(os.environ["PRESIGN_BUCKET"])
-    return parts.netloc, {name: values[0] for name, values in parse_qs(parts.query).items()}
-
-
 if __name__ == "__main__":
-    print(json.dumps(measure(WAYS[sys.argv[1], sys.argv[2]], json.load(sys.stdin))))
+    cloud, way = sys.argv[1:]
+    start = {"presign": by_presign, "sdk": BY_SDK[cloud]}[way]
+    print(json.dumps(measure(start, json.load(sys.stdin))))

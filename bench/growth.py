@@ -1,4 +1,4 @@
-"""Measure what happens as clients, tickets, tenants, kinds and tokens grow, and while credentials and secrets change.
+"""Measure many clients, tickets, tenants and kinds, long tokens, and credentials and secrets that change.
 
 1. Tickets per second from one worker, by the number of clients: on uvloop as in the demo, on asyncio's own loop, on
    uvloop with several listeners, and from every other server of ``ticket_servers.SERVERS`` whose name begins with
@@ -97,7 +97,6 @@ _OLD_SECRET, _NEW_SECRET = ("the old secret, of at least 16 bytes", "the new sec
 _LIFETIME = timedelta(seconds=5)
 _THREADS = 4
 _TICKETS_AT_ONCE = 200
-_FIRST_TICKETS = 10_000
 # A server has one file for each connection, and some others.
 _OTHER_FILES = 200
 _WARM_UP_CLIENTS = 32
@@ -123,10 +122,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         *_memory_results(options.tickets, targets),
         *_tenant_results(options.tenants, targets),
         *_kind_results(options.kinds, targets),
-        *(
-            Result(case=case, by=PRESIGN.name, figures={name: [value] for name, value in sample.items()})
-            for case, sample in in_fresh_process(in_process.tokens).items()
-        ),
+        *(_result(case, PRESIGN.name, sample) for case, sample in in_fresh_process(in_process.tokens).items()),
     ]
     rotation = Implementation(name=PRESIGN.name, measure=partial(_measure_rotation, options.rotation_seconds))
     results += alternate(ROTATION, [rotation], rounds=1)
@@ -239,18 +235,15 @@ def _tenant_results(tenants: int, targets: list[Target]) -> list[Result]:
         say(f"{case}; {by}: {number(results[-1].median(SECONDS_PER_TICKET) * 1e6)} µs")
 
     one, each = in_process.tenants_of_one_presigner, in_process.tenants_with_backends
+    by = f"{many}: {_OWNERS}"
     measure("S3", _ONE_TENANT, "all tickets in one second", partial(each, "S3", 1, tickets, in_one_second=True))
-    measure("S3", f"{many}: {_OWNERS}", "in one second", partial(one, tenants, tickets))
-    targets.append(
-        Target(
-            case="S3", by=f"{many}: {_OWNERS}", than=_ONE_TENANT, figure=SECONDS_PER_TICKET, relation="at most", bound=2
-        )
-    )
+    measure("S3", by, "in one second", partial(one, tenants, tickets))
+    targets.append(Target(case="S3", by=by, than=_ONE_TENANT, figure=SECONDS_PER_TICKET, relation="at most", bound=2))
+    by = f"{many}: {_BACKENDS}"
     for cloud in in_process.CLOUDS:
         case = f"{cloud}, a new second for each ticket"
         measure(case, _ONE_TENANT, "", partial(each, cloud, 1, tickets))
-        measure(case, f"{many}: {_BACKENDS}", "", partial(each, cloud, tenants, tickets))
-        by = f"{many}: {_BACKENDS}"
+        measure(case, by, "", partial(each, cloud, tenants, tickets))
         targets += [
             Target(case=case, by=by, than=_ONE_TENANT, figure=SECONDS_PER_TICKET, relation="at most", bound=2),
             Target(case=case, by=by, figure=BYTES_PER_TENANT, relation="at most", bound=20 * 2**10),

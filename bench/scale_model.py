@@ -1,4 +1,7 @@
-"""What uploads cost: requests, prices, limits of the storages, and CPU time, each with its source. Pure arithmetic."""
+"""Calculate what uploads cost: their requests, the price of these, and CPU time; and how many a storage takes.
+
+The CPU times come from ``bench/results``. docs/scale.md names the sources of the prices and of the storages' limits.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,9 @@ from pathlib import Path
 
 from bench.complete import CASES, CPU
 from bench.parts import PARTS
+from bench.parts import case_name as parts_case_name
 from bench.results import DIRECTORY, Report
+from bench.serve import CPU as CPU_PER_REQUEST
 from bench.serve import case_name
 from bench.ticket_servers import PRESIGN
 from bench.wrk import RATE
@@ -26,6 +31,7 @@ WORKERS_OF_A_MACHINE = 8
 PART_BYTES = 8 * 2**20
 LARGE_FILE_BYTES = 2**30
 _LISTED_AT_ONCE = 1000
+_DOUBLING_MINUTES = 20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,7 +109,10 @@ class Cloud:
 
     def uploads_per_second(self, *, published: bool) -> float:
         """Return how many uploads in one request reach the first of the limits."""
-        requests = self.requests_of_an_upload(published=published)
+        return self.times_per_second(self.requests_of_an_upload(published=published))
+
+    def times_per_second(self, requests: Requests) -> float:
+        """Return how often in a second these requests, all of them, reach the first of the limits."""
         limits = (
             (self.write_limit, requests.counted_as_writes),
             (self.read_limit, requests.reads + requests.lists),
@@ -171,19 +180,19 @@ def read_costs(directory: Path = DIRECTORY) -> Costs:
     """
     serve, parts, complete = (Report.read(name, directory) for name in ("serve", "parts", "complete"))
     one_worker = serve.result(case_name(1), PRESIGN.name)
-    large = next(each for each in parts.results if each.by == PARTS and each.case == "1,024 MiB")
+    large_file = parts.result(parts_case_name(LARGE_FILE_BYTES // 2**20, is_long=False), PARTS)
     measured = {
         cloud: complete.result(case, PRESIGN.name).median(CPU)
-        for cloud, case in zip((S3, AZURE, GOOGLE), CASES.values(), strict=True)
+        for cloud, case in zip(CLOUDS, CASES.values(), strict=True)
     }
     return Costs(
-        ticket=one_worker.median("cpu_seconds_per_request"),
+        ticket=one_worker.median(CPU_PER_REQUEST),
         tickets_per_second=one_worker.median(RATE),
         completion={cloud.name: seconds for cloud, seconds in measured.items()},
         in_place={
             cloud.name: seconds * cloud.in_place.all / cloud.completion.all for cloud, seconds in measured.items()
         },
-        large_file=large.median("api_cpu_seconds"),
+        large_file=large_file.median("api_cpu_seconds"),
         sources={
             "ticket": "measured: bench/results/serve.json, 1 worker",
             "completion": "with publishing measured: bench/results/complete.json; without it calculated from that",
@@ -192,8 +201,8 @@ def read_costs(directory: Path = DIRECTORY) -> Costs:
     )
 
 
-def completions_per_second(cpu_seconds: float, latency_seconds: float, *, threads: int = THREADS) -> float:
-    """Return how many completions one worker can do: its core or its threads are busy all the time.
+def completions_per_second(cpu_seconds: float, latency_seconds: float, *, threads: int) -> float:
+    """Return how many completions one worker does in a second if its core or all of its threads are always busy.
 
     ``latency_seconds`` is how long the storage's answers to one completion take together. A thread waits for them, and
     then for the core.
@@ -206,19 +215,7 @@ def cores(uploads_per_hour: float, ticket_seconds: float, completion_seconds: fl
     return uploads_per_hour * (ticket_seconds + completion_seconds) / HOUR_SECONDS
 
 
-def minutes_to_grow(uploads_per_second: float, cloud: Cloud, *, published: bool, doubling_minutes: float = 20) -> float:
-    """Return how long a rate must grow before the storage takes this one, if its limit doubles all the time."""
+def minutes_to_grow(uploads_per_second: float, cloud: Cloud, *, published: bool) -> float:
+    """Return in how many minutes the storage takes this rate, if its limit doubles every 20 minutes."""
     start = cloud.uploads_per_second(published=published)
-    return max(0.0, doubling_minutes * math.log2(uploads_per_second / start))
-
-
-def erlang_c(servers: int, offered: float) -> float:
-    """Return the probability that an arrival waits, for Poisson arrivals, exponential service and ``offered`` erlangs.
-
-    Source: Erlang's delay formula, in the form that needs no factorials (by the recursion of Erlang's loss formula).
-    """
-    loss = 1.0
-    for count in range(1, servers + 1):
-        loss = offered * loss / (count + offered * loss)
-    utilization = offered / servers
-    return loss / (1 - utilization * (1 - loss))
+    return max(0.0, _DOUBLING_MINUTES * math.log2(uploads_per_second / start))

@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from itertools import count
 from random import Random
 
+from bench.results import percentile
+
 TIMEOUT_SECONDS = 9.0
 """How long a request for a completion waits (presign.http.async_endpoints.TIMEOUT_SECONDS)."""
 
@@ -140,8 +142,7 @@ class Outcome:
 
     def percentile(self, share: float) -> float:
         """Return the time within which this share of the completions ended."""
-        ordered = sorted(self.took)
-        return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
+        return percentile(self.took, share)
 
 
 _AS_FAST_AS_EVER = Slowness(start=0, end=0, factor=1)
@@ -205,27 +206,6 @@ def simulate_worker(
     return outcome
 
 
-def mean_wait(arrivals_per_second: float, service_seconds: float, servers: int, *, arrivals: int, seed: int) -> float:
-    """Return the mean wait with Poisson arrivals and exponential service, to compare with Erlang's formula."""
-    events, random, station = Events(), Random(seed), Station(servers)
-    waits: list[float] = []
-
-    def arrive(left: int) -> None:
-        if left > 1:
-            events.after(random.expovariate(arrivals_per_second), lambda: arrive(left - 1))
-        arrived = events.now
-
-        def start() -> None:
-            waits.append(events.now - arrived)
-            events.after(random.expovariate(1 / service_seconds), station.release)
-
-        station.take(start)
-
-    arrive(arrivals)
-    events.run(math.inf)
-    return sum(waits) / len(waits)
-
-
 # Partitions
 
 
@@ -271,13 +251,12 @@ def simulate_partitions(
     limit: float,
     seconds: int,
     split_after: int,
-    patience_seconds: int = PATIENCE_SECONDS,
     ascending: bool = False,
 ) -> PartitionedOutcome:
     """Send requests to keys that are spread at random, or ascend, as names with a date do.
 
     Each partition does ``limit`` requests per second and refuses the others. They come again in the next second, and
-    give up if as many wait as came in ``patience_seconds``. A partition that refused for ``split_after`` seconds
+    give up if as many wait as came in ``PATIENCE_SECONDS``. A partition that refused for ``split_after`` seconds
     becomes two. Ascending keys are always the last ones, so the last partition gets all of them, however often it was
     split.
     """
@@ -295,7 +274,7 @@ def simulate_partitions(
             done = min(new + each.again, limit)
             refused = new + each.again - done
             # Those that wait in a partition which no new request reaches were counted when they came.
-            each.again = min(refused, max(new * patience_seconds, each.again))
+            each.again = min(refused, max(new * PATIENCE_SECONDS, each.again))
             each.full_seconds = each.full_seconds + 1 if refused > 0 else 0
             most_in_one = max(most_in_one, done)
             for position, value in enumerate((new, done, each.again, refused - each.again)):

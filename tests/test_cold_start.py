@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import rsa
 
 from bench import cold
+from emulators.gcs_accounts import generate_credentials
 from emulators.s3_bucket import S3Bucket
 from emulators.s3_reference import S3Reference
 from emulators.serving import serve
@@ -112,16 +110,7 @@ def _not_needed(modules: str) -> set[str]:
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a folder without settings, with the JSON of a service account."""
     folder = tmp_path_factory.mktemp("home")
-    pem = rsa.generate_private_key(public_exponent=65537, key_size=2048).private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
-    members = {
-        "type": "service_account",
-        "client_email": "signer@example.iam.gserviceaccount.com",
-        "private_key": pem.decode(),
-        "token_uri": "https://token.invalid/",
-    }
-    (folder / "key.json").write_text(json.dumps(members))
+    generate_credentials(folder / "key.json", token_uri="https://token.invalid/")
     return folder
 
 
@@ -192,7 +181,7 @@ def test_a_process_that_began_without_boto3_completes_its_upload_with_the_keys_t
     assert answers == ["100", "True"]
 
 
-@pytest.mark.parametrize("start", [f"{index}" for index in range(13)])
-def test_every_program_of_the_benchmark_ends_well(start: str, tmp_path: Path) -> None:
-    measured = cold.measure(cold.starts(tmp_path)[int(start)], tmp_path)
+@pytest.mark.parametrize("index", range(13))
+def test_every_program_of_the_benchmark_ends_well(index: int, tmp_path: Path) -> None:
+    measured = cold.measure(cold.starts(tmp_path)[index], tmp_path)
     assert measured[cold.CPU] > 0

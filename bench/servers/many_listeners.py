@@ -4,7 +4,7 @@ uvloop accepts one connection for each listening handle in one iteration of its 
 each socket that it gets, and copies of a socket share its queue of new connections. ``UVICORN_HOST`` and
 ``UVICORN_PORT`` say where, as for uvicorn itself::
 
-    python -m bench.servers.many_listeners 16 demo_server.joined_writes:JoinedWritesProtocol
+    python -m bench.servers.many_listeners 16 presign.uvicorn:JoinedWritesProtocol
 """
 
 from __future__ import annotations
