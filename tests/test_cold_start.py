@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import rsa
 
 from bench import cold
+from emulators.gcs_accounts import generate_credentials
 from emulators.s3_bucket import S3Bucket
 from emulators.s3_reference import S3Reference
 from emulators.serving import serve
 from emulators.signature_v4 import HmacKey
+from tests.fresh_process import run_fresh
 
-ROOT = Path(__file__).resolve().parent.parent
 ACCESS_KEY, SECRET_KEY = "AKIAEXAMPLE", "a secret"
 AWS = {
     "AWS_ACCESS_KEY_ID": ACCESS_KEY,
@@ -70,21 +65,6 @@ NOT_NEEDED = {
 MAX_MODULES = 250
 
 
-def _run(script: str, settings: dict[str, str], home: Path) -> list[str]:
-    """Return the lines that a fresh process writes; it has no other settings, and an empty home."""
-    kept = {name: os.environ[name] for name in ("PATH", "PYTHONPATH", "SYSTEMROOT") if name in os.environ}
-    answer = subprocess.run(
-        [sys.executable, "-c", script],
-        cwd=ROOT,
-        env={**kept, "HOME": str(home), **settings},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert answer.returncode == 0, answer.stderr
-    return answer.stdout.splitlines()
-
-
 def _first_ticket(name: str, home: Path, arguments: str = "") -> str:
     """Return a script that makes one ticket, and writes which modules it has then."""
     module, backend, _ = BACKENDS[name]
@@ -112,29 +92,20 @@ def _not_needed(modules: str) -> set[str]:
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a folder without settings, with the JSON of a service account."""
     folder = tmp_path_factory.mktemp("home")
-    pem = rsa.generate_private_key(public_exponent=65537, key_size=2048).private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
-    members = {
-        "type": "service_account",
-        "client_email": "signer@example.iam.gserviceaccount.com",
-        "private_key": pem.decode(),
-        "token_uri": "https://token.invalid/",
-    }
-    (folder / "key.json").write_text(json.dumps(members))
+    generate_credentials(folder / "key.json", token_uri="https://token.invalid/")
     return folder
 
 
 @pytest.mark.parametrize("name", BACKENDS)
 def test_the_first_ticket_imports_no_sdk_and_nothing_else_that_takes_long(name: str, home: Path) -> None:
-    [modules] = _run(_first_ticket(name, home), BACKENDS[name][2], home)
+    [modules] = run_fresh("-c", _first_ticket(name, home), settings=BACKENDS[name][2], home=home)
     assert not _not_needed(modules)
     assert len(modules.split()) < MAX_MODULES
 
 
 def test_what_the_first_ticket_does_not_need_is_noticed_when_it_is_imported(home: Path) -> None:
     for name in ("boto3", "azure.storage.blob", "google.cloud.storage", "asyncio"):
-        [modules] = _run(f"import {name}\n{_first_ticket('s3', home)}", AWS, home)
+        [modules] = run_fresh("-c", f"import {name}\n{_first_ticket('s3', home)}", settings=AWS, home=home)
         assert name in _not_needed(modules)
 
 
@@ -163,7 +134,7 @@ def test_a_call_after_the_first_ticket_finds_its_sdk(name: str, arguments: str, 
         "        print(type(error).__name__)\n"
         "print(*sorted(sys.modules))\n"
     )
-    before, *failures, after = _run(script, BACKENDS[name][2], home)
+    before, *failures, after = run_fresh("-c", script, settings=BACKENDS[name][2], home=home)
     assert not _not_needed(before)
     assert failures == ["StorageUnavailable"] * 5
     assert sdk in after.split()
@@ -187,7 +158,7 @@ def test_a_process_that_began_without_boto3_completes_its_upload_with_the_keys_t
             # This one goes through boto3's client, and not through presign's own requests.
             "print(*(found.key == ticket.key for found in backend.list_objects('')))\n"
         )
-        modules, *answers = _run(script, AWS, home)
+        modules, *answers = run_fresh("-c", script, settings=AWS, home=home)
     assert not _not_needed(modules)
     assert answers == ["100", "True"]
 

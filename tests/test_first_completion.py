@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -30,8 +28,8 @@ from tests.azure.accounts import prepare_account
 from tests.completing_in_fresh_process import new_presigner
 from tests.completing_process import PNG, PREFIX
 from tests.conftest import png_request, upload
+from tests.fresh_process import run_fresh
 
-ROOT = Path(__file__).resolve().parent.parent
 ACCESS_KEY, SECRET_KEY = "AKIAEXAMPLE", "a secret"
 # The clients of the SDKs, which take longest to import. What is left of an SDK are its exceptions and its credentials.
 CLIENTS = {"boto3", "botocore", "azure.storage.blob", "google.cloud.storage"}
@@ -100,16 +98,13 @@ def test_a_prepared_worker_imports_nothing_at_its_first_completion(
         tickets = [presigner.issue(png_request(size=len(PNG))) for _ in range(2)]
         for ticket in tickets:
             assert upload(ticket, PNG).status in {200, 201, 204}
-        process = subprocess.run(
-            [sys.executable, "-m", "tests.completing_in_fresh_process", how, storage.address],
-            cwd=ROOT,
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
-            input="\n".join(ticket.token for ticket in tickets),
-            stdout=subprocess.PIPE,
-            text=True,
-            check=True,
+        [line] = run_fresh(
+            *("-m", "tests.completing_in_fresh_process", how, storage.address),
+            settings=storage.environment,
+            home=tmp_path,
+            text="\n".join(ticket.token for ticket in tickets),
         )
-        answer: list[list[str]] = json.loads(process.stdout)
+        answer: list[list[str]] = json.loads(line)
         return answer
 
     assert imported("prepare") == [[], []]
