@@ -366,7 +366,7 @@ def test_while_the_renewal_of_expired_credentials_hangs_one_request_waits_and_th
             seconds = sorted(answer.seconds for answer in refused)
             # botocore gives up after three attempts of two seconds each.
             assert seconds[-1] > 5, "one request waits for the renewal"
-            assert seconds[-2] < seconds[-1] - 1, "the others are refused, and those that waited would end together"
+            assert seconds[-2] < seconds[-1] - 1, "the others are refused; if they waited too, all would end together"
             assert max(answer.seconds for answer in watched) < 5
             answers.set()
             wait_for(lambda: _ask(url, [("POST", "/files/upload", PNG_REQUEST)])[0].status == 200)

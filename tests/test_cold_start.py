@@ -38,7 +38,7 @@ BACKENDS = {
     ),
     "gcs with an rsa key": ("presign.gcs", "GCSBackend(bucket='example-bucket', credentials=KEY_FILE)", {}),
 }
-# An SDK, and the parts of the standard library that take longest: asyncio, HTTP, TLS, email and logging.
+# The SDKs, and the parts of the standard library that take longest: asyncio, HTTP, TLS, email and logging.
 NOT_NEEDED = {
     "boto3",
     "botocore",

@@ -31,7 +31,8 @@ from tests.conftest import png_request, upload
 from tests.fresh_process import run_fresh
 
 ACCESS_KEY, SECRET_KEY = "AKIAEXAMPLE", "a secret"
-# The clients of the SDKs, which take longest to import. What is left of an SDK are its exceptions and its credentials.
+# The clients of the SDKs, which take longest to import. A completion imports no more than an SDK's exceptions and
+# credentials.
 CLIENTS = {"boto3", "botocore", "azure.storage.blob", "google.cloud.storage"}
 
 
@@ -88,7 +89,7 @@ def test_a_prepared_worker_imports_nothing_at_its_first_completion(
         if name.startswith(("AWS_", "AZURE_", "GOOGLE_", "GCS_")):
             monkeypatch.delenv(name)
     storage: Storage = request.getfixturevalue(cloud)
-    # Files of this machine's user would need boto3 to read them.
+    # Only boto3 can read the files in which this machine's user may have settings.
     monkeypatch.setenv("HOME", str(tmp_path))
     for name, value in storage.environment.items():
         monkeypatch.setenv(name, value)
