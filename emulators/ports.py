@@ -18,7 +18,7 @@ _returned: set[int] = set()
 def free_port() -> int:
     """Return a loopback port that is free now, and whose companion for gRPC (10,000 above) is free too.
 
-    A process gets no port twice, because the first caller may listen on it later than the second caller asks.
+    No port is returned twice in one process, because the caller that got it first may not listen on it yet.
     """
     while True:
         port = random.SystemRandom().choice(_CANDIDATES)

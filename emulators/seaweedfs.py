@@ -16,8 +16,8 @@ from emulators.ports import GRPC_OFFSET, HOST, free_port
 from emulators.processes import ServerProcess, StartFailed, stop_server_of_earlier_run, writing_files
 
 START_SECONDS = 60.0
-# What was acknowledged to a client is on disk. After SIGTERM the server waits 15 s for streams of its own parts, which
-# never end by themselves; so it is killed at once.
+# What was acknowledged to a client is on disk, so the command is killed at once. After SIGTERM it would wait 15 s for
+# the streams between its own servers, which never end by themselves.
 _GRACE_SECONDS = 0.0
 _START_ATTEMPTS = 3
 _PORT_TAKEN = "address already in use"
@@ -137,8 +137,8 @@ class SeaweedFS:
             f"-ip.bind={HOST}",
             *(f"-{server}.port={port}" for server, port in ports.items()),
             *(f"-{server}.port.grpc={_grpc_port(port)}" for server, port in ports.items()),
-            # Otherwise the only master waits 1.5 to 1.9 s for an election. If its volume server asks for it within that
-            # time, it asks again only 5 s later, and no bucket takes an object until then.
+            # Without this, the only master waits 1.5 to 1.9 s for an election. A volume server that asks for the master
+            # meanwhile asks again only 5 s later, and no bucket takes an object until then.
             "-master.peers=none",
             f"-master.volumeSizeLimitMB={_VOLUME_MEGABYTES}",
             "-master.telemetry=false",

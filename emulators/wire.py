@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from urllib.parse import parse_qsl, quote, urlsplit
 
 BOUNDARY = "----reference-boundary"
-# Also on a machine that many other programs use.
+# How long a server may take to answer, also on a machine that many other programs use.
 ANSWER_SECONDS = 60.0
 
 

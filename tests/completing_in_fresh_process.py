@@ -1,4 +1,4 @@
-"""A fresh process that completes two uploads: ``python -m tests.completing_in_fresh_process prepare|not BUCKET``.
+"""A fresh process that completes two uploads: ``python -m tests.completing_in_fresh_process prepare|not ADDRESS``.
 
 The standard input has the two tokens, one a line. The standard output gets what each completion imported, in JSON.
 """

@@ -39,7 +39,7 @@ from presign.s3 import S3Backend
 # thread draws random numbers, and Hypothesis then fails tests of other modules, because it cannot repeat them.
 os.environ["DISABLE_GCS_PYTHON_CLIENT_OTEL_BUCKET_METADATA"] = "true"
 
-# Each session of boto3 would read the descriptions of the services anew, which takes 0.1 s of the processor.
+# Each session of boto3 would read the descriptions of the services anew, which takes 0.1 s of CPU time.
 botocore.session.create_loader = cache(botocore.loaders.create_loader)
 
 # Long files that pytest would begin late. The other workers would then have nothing to do while one runs such a file.

@@ -41,6 +41,7 @@ from presign import (
 from presign.asgi import MAX_THREADS, TIMEOUT_SECONDS, Authorize, create_app
 from presign.s3 import S3Backend
 from tests.conftest import PNG, TOKEN_SECRET, Store, png_request
+from tests.threads import threads_named, wait_for
 
 ROOT = Path(__file__).resolve().parents[1]
 PNG_REQUEST = {"type": "image/png"}
@@ -119,17 +120,6 @@ def _hanging_server() -> Iterator[str]:
         thread.join(5)
         for connection in accepted:
             connection.close()
-
-
-def _wait_for(condition: Callable[[], object], *, seconds: float = 30) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-
-
-def _threads_named(name: str) -> int:
-    return sum(thread.name == name for thread in threading.enumerate())
 
 
 # authorize
@@ -252,13 +242,13 @@ def test_200_completions_on_a_storage_that_hangs_are_answered_and_leave_other_en
     with _hanging_server() as storage, serve(_application(_presigner(storage, s3_reference.session))) as url:
 
         def watch() -> None:
-            _wait_for(lambda: _threads_named("presign complete") == MAX_THREADS)
+            wait_for(lambda: len(threads_named("presign complete")) == MAX_THREADS)
             for _ in range(10):
                 own.extend(_ask(url, [("GET", "/own", None)]))
-                threads.append(_threads_named("presign complete"))
+                threads.append(len(threads_named("presign complete")))
 
         answers = _ask(url, [("POST", "/files/complete", {"token": token}) for token in tokens], while_running=watch)
-        threads.append(_threads_named("presign complete"))
+        threads.append(len(threads_named("presign complete")))
     assert {answer.status for answer in answers} == {503}
     assert {answer.body["code"] for answer in answers} == {"storage_unavailable"}
     assert {answer.headers["retry-after"] for answer in answers} == {"5"}
@@ -271,7 +261,7 @@ def test_200_completions_on_a_storage_that_hangs_are_answered_and_leave_other_en
 
 def test_completions_are_served_again_when_the_storage_is_back(s3_reference: Store, tokens: list[str]) -> None:
     # Threads of the test before this one end when their connections are closed.
-    _wait_for(lambda: not _threads_named("presign complete"))
+    wait_for(lambda: not threads_named("presign complete"))
     with _hanging_server() as storage:
         presigner = _presigner(storage, s3_reference.session)
         with serve(_application(presigner, max_threads=2, timeout_seconds=0.5)) as url:
@@ -279,11 +269,11 @@ def test_completions_are_served_again_when_the_storage_is_back(s3_reference: Sto
                 answers = _ask(url, [("POST", "/files/complete", {"token": token}) for token in tokens[:20]])
                 assert {answer.status for answer in answers} == {503}
                 assert max(answer.seconds for answer in answers) < BUSY_MACHINE_SECONDS
-                assert _threads_named("presign complete") == 2
+                assert len(threads_named("presign complete")) == 2
             presigner.backend = s3_reference.backend()
-            assert _threads_named("presign complete") == 2
+            assert len(threads_named("presign complete")) == 2
     # The hanging server has closed its connections.
-    _wait_for(lambda: not _threads_named("presign complete"))
+    wait_for(lambda: not threads_named("presign complete"))
     with serve(_application(presigner)) as url:
         (answer,) = _ask(url, [("POST", "/files/complete", {"token": tokens[0]})])
     assert (answer.status, answer.body["code"]) == (409, "not_uploaded")
@@ -310,7 +300,7 @@ def test_a_server_can_be_stopped_while_the_storage_hangs(tokens: list[str], sent
         process = subprocess.Popen(command, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)})
         try:
             url = f"http://127.0.0.1:{port}"
-            _wait_for(lambda: _is_served(f"{url}/own"))
+            wait_for(lambda: _is_served(f"{url}/own"))
             answers = _ask(url, [("POST", "/files/complete", {"token": token}) for token in tokens[:30]])
             assert {answer.status for answer in answers} == {503}
             process.send_signal(sent)
@@ -376,10 +366,10 @@ def test_while_the_renewal_of_expired_credentials_hangs_one_request_waits_and_th
             seconds = sorted(answer.seconds for answer in refused)
             # botocore gives up after three attempts of two seconds each.
             assert seconds[-1] > 5, "one request waits for the renewal"
-            assert seconds[-2] < seconds[-1] - 1, "the others are refused, and those that waited would end together"
+            assert seconds[-2] < seconds[-1] - 1, "the others are refused; if they waited too, all would end together"
             assert max(answer.seconds for answer in watched) < 5
             answers.set()
-            _wait_for(lambda: _ask(url, [("POST", "/files/upload", PNG_REQUEST)])[0].status == 200)
+            wait_for(lambda: _ask(url, [("POST", "/files/upload", PNG_REQUEST)])[0].status == 200)
 
 
 def test_requests_right_after_the_expiry_are_all_served_if_the_renewal_is_quick(
@@ -419,7 +409,7 @@ def test_a_signing_service_that_hangs_leaves_other_endpoints_free(s3_reference: 
         answers = _ask(url, [*[("POST", "/files/upload", PNG_REQUEST)] * 50, ("GET", "/own", None)])
         assert {answer.body["code"] for answer in answers[:-1]} == {"credentials_unavailable"}
         assert answers[-1].seconds < BUSY_MACHINE_SECONDS
-        assert _threads_named("presign upload") == MAX_THREADS
+        assert len(threads_named("presign upload")) == MAX_THREADS
         release.set()
         (answer,) = _ask(url, [("POST", "/files/upload", PNG_REQUEST)])
         assert answer.status == 200
@@ -494,7 +484,7 @@ def test_a_large_file_that_takes_long_to_put_together_is_answered_with_202_and_c
             answers.extend(_ask(url, [("POST", "/files/complete", {"token": ticket.token})]))
             return answers[-1].status == 200
 
-        _wait_for(is_completed)
+        wait_for(is_completed)
     assert {answer.status for answer in answers} <= {200, 202}
     assert answers[-1].body["size"] == len(PNG)
 

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -15,8 +12,8 @@ from emulators.s3_bucket import S3Bucket
 from emulators.s3_reference import S3Reference
 from emulators.serving import serve
 from emulators.signature_v4 import HmacKey
+from tests.fresh_process import run_fresh
 
-ROOT = Path(__file__).resolve().parent.parent
 ACCESS_KEY, SECRET_KEY = "AKIAEXAMPLE", "a secret"
 AWS = {
     "AWS_ACCESS_KEY_ID": ACCESS_KEY,
@@ -41,7 +38,7 @@ BACKENDS = {
     ),
     "gcs with an rsa key": ("presign.gcs", "GCSBackend(bucket='example-bucket', credentials=KEY_FILE)", {}),
 }
-# An SDK, and the parts of the standard library that take longest: asyncio, HTTP, TLS, email and logging.
+# The SDKs, and the parts of the standard library that take longest: asyncio, HTTP, TLS, email and logging.
 NOT_NEEDED = {
     "boto3",
     "botocore",
@@ -66,21 +63,6 @@ NOT_NEEDED = {
 }
 # Python 3.11 has 171 modules after a ticket for S3; boto3 alone has 600. Another Python has some more or fewer.
 MAX_MODULES = 250
-
-
-def _run(script: str, settings: dict[str, str], home: Path) -> list[str]:
-    """Return the lines that a fresh process writes; it has no other settings, and an empty home."""
-    kept = {name: os.environ[name] for name in ("PATH", "PYTHONPATH", "SYSTEMROOT") if name in os.environ}
-    answer = subprocess.run(
-        [sys.executable, "-c", script],
-        cwd=ROOT,
-        env={**kept, "HOME": str(home), **settings},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert answer.returncode == 0, answer.stderr
-    return answer.stdout.splitlines()
 
 
 def _first_ticket(name: str, home: Path, arguments: str = "") -> str:
@@ -116,14 +98,14 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("name", BACKENDS)
 def test_the_first_ticket_imports_no_sdk_and_nothing_else_that_takes_long(name: str, home: Path) -> None:
-    [modules] = _run(_first_ticket(name, home), BACKENDS[name][2], home)
+    [modules] = run_fresh("-c", _first_ticket(name, home), settings=BACKENDS[name][2], home=home)
     assert not _not_needed(modules)
     assert len(modules.split()) < MAX_MODULES
 
 
 def test_what_the_first_ticket_does_not_need_is_noticed_when_it_is_imported(home: Path) -> None:
     for name in ("boto3", "azure.storage.blob", "google.cloud.storage", "asyncio"):
-        [modules] = _run(f"import {name}\n{_first_ticket('s3', home)}", AWS, home)
+        [modules] = run_fresh("-c", f"import {name}\n{_first_ticket('s3', home)}", settings=AWS, home=home)
         assert name in _not_needed(modules)
 
 
@@ -152,7 +134,7 @@ def test_a_call_after_the_first_ticket_finds_its_sdk(name: str, arguments: str, 
         "        print(type(error).__name__)\n"
         "print(*sorted(sys.modules))\n"
     )
-    before, *failures, after = _run(script, BACKENDS[name][2], home)
+    before, *failures, after = run_fresh("-c", script, settings=BACKENDS[name][2], home=home)
     assert not _not_needed(before)
     assert failures == ["StorageUnavailable"] * 5
     assert sdk in after.split()
@@ -176,12 +158,11 @@ def test_a_process_that_began_without_boto3_completes_its_upload_with_the_keys_t
             # This one goes through boto3's client, and not through presign's own requests.
             "print(*(found.key == ticket.key for found in backend.list_objects('')))\n"
         )
-        modules, *answers = _run(script, AWS, home)
+        modules, *answers = run_fresh("-c", script, settings=AWS, home=home)
     assert not _not_needed(modules)
     assert answers == ["100", "True"]
 
 
-@pytest.mark.parametrize("index", range(13))
-def test_every_program_of_the_benchmark_ends_well(index: int, tmp_path: Path) -> None:
-    measured = cold.measure(cold.starts(tmp_path)[index], tmp_path)
-    assert measured[cold.CPU] > 0
+def test_every_program_of_the_benchmark_ends_well(tmp_path: Path) -> None:
+    for start in cold.starts(tmp_path):
+        assert cold.measure(start, tmp_path)[cold.CPU] > 0, start

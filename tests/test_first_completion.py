@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -30,10 +28,11 @@ from tests.azure.accounts import prepare_account
 from tests.completing_in_fresh_process import new_presigner
 from tests.completing_process import PNG, PREFIX
 from tests.conftest import png_request, upload
+from tests.fresh_process import run_fresh
 
-ROOT = Path(__file__).resolve().parent.parent
 ACCESS_KEY, SECRET_KEY = "AKIAEXAMPLE", "a secret"
-# The clients of the SDKs, which take longest to import. What is left of an SDK are its exceptions and its credentials.
+# The clients of the SDKs, which take longest to import. A completion imports no more than an SDK's exceptions and
+# credentials.
 CLIENTS = {"boto3", "botocore", "azure.storage.blob", "google.cloud.storage"}
 
 
@@ -90,7 +89,7 @@ def test_a_prepared_worker_imports_nothing_at_its_first_completion(
         if name.startswith(("AWS_", "AZURE_", "GOOGLE_", "GCS_")):
             monkeypatch.delenv(name)
     storage: Storage = request.getfixturevalue(cloud)
-    # Files of this machine's user would need boto3 to read them.
+    # Only boto3 can read the files in which this machine's user may have settings.
     monkeypatch.setenv("HOME", str(tmp_path))
     for name, value in storage.environment.items():
         monkeypatch.setenv(name, value)
@@ -100,16 +99,13 @@ def test_a_prepared_worker_imports_nothing_at_its_first_completion(
         tickets = [presigner.issue(png_request(size=len(PNG))) for _ in range(2)]
         for ticket in tickets:
             assert upload(ticket, PNG).status in {200, 201, 204}
-        process = subprocess.run(
-            [sys.executable, "-m", "tests.completing_in_fresh_process", how, storage.address],
-            cwd=ROOT,
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
-            input="\n".join(ticket.token for ticket in tickets),
-            stdout=subprocess.PIPE,
-            text=True,
-            check=True,
+        [line] = run_fresh(
+            *("-m", "tests.completing_in_fresh_process", how, storage.address),
+            settings=storage.environment,
+            home=tmp_path,
+            text="\n".join(ticket.token for ticket in tickets),
         )
-        answer: list[list[str]] = json.loads(process.stdout)
+        answer: list[list[str]] = json.loads(line)
         return answer
 
     assert imported("prepare") == [[], []]

@@ -1,8 +1,8 @@
 """The private parts of SDKs that presign uses: one of botocore's, none of Azure's and none of Google's.
 
 If a test of an SDK fails here, the SDK changed. presign still works, because each use has a public way to fall back on,
-which the tests of the cloud's package prove. Flask's proxies have one method whose name looks private, and so do
-blinker's signals have one argument; the documentation of both tells applications to use them.
+which the tests of the cloud's package prove. A method of Flask's proxies and an argument of blinker's signals have
+names that look private; the documentation of both tells applications to use them.
 """
 
 from __future__ import annotations

@@ -9,8 +9,9 @@ import json
 import threading
 import traceback
 from asyncio import to_thread
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Annotated, Any, Protocol
 from unittest.mock import patch
@@ -81,6 +82,27 @@ def serve_wsgi(app: WSGIApplication) -> Iterator[str]:
         server.server_close()
 
 
+def _from_the_request(decide: Decide) -> Callable[..., Awaitable[str | None]]:
+    """Return an ``authorize`` that takes the request alone, so that FastAPI resolves nothing."""
+
+    async def authorize(request: Request) -> str | None:
+        return decide(request.headers.get("x-user"))
+
+    return authorize
+
+
+def _from_a_dependency(decide: Decide) -> Callable[..., Awaitable[str | None]]:
+    """Return an ``authorize`` with a dependency, which FastAPI resolves."""
+
+    def session(x_user: Annotated[str | None, Header()] = None) -> str | None:
+        return x_user
+
+    async def authorize(user: str | None = Depends(session)) -> str | None:
+        return decide(user)
+
+    return authorize
+
+
 @contextmanager
 def _asgi(
     presigners: Sequence[Presigner],
@@ -89,9 +111,7 @@ def _asgi(
     companion: bool = False,
     timeout_seconds: float = TIMEOUT_SECONDS,
 ) -> Iterator[str]:
-    async def authorize(request: Request) -> str | None:
-        return decide(request.headers.get("x-user"))
-
+    authorize = _from_the_request(decide)
     app = create_app(presigners, authorize=authorize, companion=companion, timeout_seconds=timeout_seconds)
     with serve(Starlette(routes=[Mount("/files", app)])) as url:
         yield f"{url}/files"
@@ -104,34 +124,10 @@ def _fastapi(
     *,
     companion: bool = False,
     timeout_seconds: float = TIMEOUT_SECONDS,
+    new_authorize: Callable[[Decide], Callable[..., Awaitable[str | None]]] = _from_a_dependency,
 ) -> Iterator[str]:
-    def session(x_user: Annotated[str | None, Header()] = None) -> str | None:
-        return x_user
-
-    async def authorize(user: str | None = Depends(session)) -> str | None:
-        return decide(user)
-
     app = FastAPI()
-    router = create_router(presigners, authorize=authorize, companion=companion, timeout_seconds=timeout_seconds)
-    app.include_router(router, prefix="/files")
-    with serve(app) as url:
-        yield f"{url}/files"
-
-
-@contextmanager
-def _fastapi_directly(
-    presigners: Sequence[Presigner],
-    decide: Decide,
-    *,
-    companion: bool = False,
-    timeout_seconds: float = TIMEOUT_SECONDS,
-) -> Iterator[str]:
-    """Serve with an ``authorize`` that takes the request alone, so that FastAPI resolves nothing."""
-
-    async def authorize(request: Request) -> str | None:
-        return decide(request.headers.get("x-user"))
-
-    app = FastAPI()
+    authorize = new_authorize(decide)
     router = create_router(presigners, authorize=authorize, companion=companion, timeout_seconds=timeout_seconds)
     app.include_router(router, prefix="/files")
     with serve(app) as url:
@@ -194,7 +190,7 @@ def _django(
 ADAPTERS: dict[str, Serve] = {
     "asgi": _asgi,
     "fastapi": _fastapi,
-    "fastapi_directly": _fastapi_directly,
+    "fastapi_directly": partial(_fastapi, new_authorize=_from_the_request),
     "flask": _flask,
     "django": _django,
 }

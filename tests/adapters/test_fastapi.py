@@ -333,7 +333,7 @@ def test_a_dependency_that_the_application_adds_is_called_beside_a_plain_authori
 
     app = build(presigner, Depends(refuse_crawlers))
     with serve(app) as url:
-        # The other inclusion, if there is one, is asked first and last.
+        # Some of these applications include the router at /open too, which is asked before and between.
         for _ in range(2):
             httpx.post(f"{url}/open/upload", json=REQUEST)
             for path in ("upload", "complete", "parts", "parts/list", "abort"):
@@ -629,7 +629,7 @@ def test_the_last_of_many_kinds_is_found_without_looking_through_the_others(s3_r
         return calls
 
     one, many = calls_for_a_ticket(1), calls_for_a_ticket(50)
-    # In one router, each kind adds 420 calls; in a router of its own, 48.
+    # With one router for all kinds, each kind adds 420 calls; with a router for each kind, 48.
     assert (many - one) / 49 < 150
 
 

@@ -250,6 +250,12 @@ def test_a_failure_inside_is_raised_in_tests_of_the_application(presigner: Presi
 # lists
 
 
+def _stored(app: Flask, *names: str) -> list[dict[str, str]]:
+    """Upload a picture of each name, and return the list that completes them."""
+    tickets = _post(app, json=[{**REQUEST, "name": name} for name in names]).get_json()
+    return [{"token": store_png(each["body"])} for each in tickets]
+
+
 def test_the_completions_of_a_list_have_contexts_of_their_own_with_the_request_in_them(s3_reference: Store) -> None:
     seen, ended = list[Any](), list[Any]()
     together = threading.Barrier(2)
@@ -275,9 +281,7 @@ def test_the_completions_of_a_list_have_contexts_of_their_own_with_the_request_i
             ended.append(g.name)
 
     names = ["a.png", "b.png"]
-    tickets = _post(app, json=[{**REQUEST, "name": name} for name in names]).get_json()
-    tokens = [{"token": store_png(each["body"])} for each in tickets]
-    answer = _post(app, "/files/complete", json=tokens, headers={"X-Who": "alice"})
+    answer = _post(app, "/files/complete", json=_stored(app, *names), headers={"X-Who": "alice"})
     assert [each["status"] for each in answer.get_json()] == [200, 200]
     assert sorted(seen) == [(name, name, None, "alice", "the_application") for name in names]
     assert sorted(ended) == names
@@ -293,9 +297,7 @@ def test_a_failure_and_a_refusal_in_on_complete_are_the_answers_to_their_files_a
             abort(409)
 
     app = _app(_in_parts(s3_reference, on_complete))
-    names = ("fails.png", "twice.png", "once.png")
-    tickets = _post(app, json=[{**REQUEST, "name": name} for name in names]).get_json()
-    tokens = [{"token": store_png(each["body"])} for each in tickets]
+    tokens = _stored(app, "fails.png", "twice.png", "once.png")
     answer = _post(app, "/files/complete", json=tokens)
     assert [each["status"] for each in answer.get_json()] == [500, 409, 200]
     assert "the cause" not in answer.text

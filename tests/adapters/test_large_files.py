@@ -34,6 +34,7 @@ from presign.presigner import MAX_OWNER_BYTES
 from tests.adapters.serving import ADAPTERS
 from tests.conftest import PNG, TOKEN_SECRET, Store
 from tests.small_parts import PART_BYTES, POLICY, SmallPartsBackend
+from tests.threads import threads_named, wait_for
 
 ALICE = {"X-User": "alice"}
 SMALL = 20
@@ -273,10 +274,7 @@ def test_a_storage_that_hangs_when_a_large_file_begins_or_is_listed_blocks_no_ot
     presigner = _in_small_parts(s3_reference, backend=backend)
     with _client(adapter, presigner) as client, ThreadPoolExecutor(30) as pool:
         hanging = [pool.submit(client.post, path, json=body) for path, body in calls[:2] * 10 + calls[2:]]
-        deadline = time.monotonic() + 30
-        while _threads_named("presign parts") < MAX_THREADS:
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
+        wait_for(lambda: len(threads_named("presign parts")) >= MAX_THREADS)
         for _ in range(3):
             assert _ticket(client, 30)["method"] == "POST"
             body = {**token, "numbers": [1], "sha256": ["0" * 64]}
@@ -332,10 +330,6 @@ def test_only_a_token_that_opens_here_is_one_of_a_file_in_parts(s3_reference: St
     large = presigner.issue(UploadRequest(content_type="image/png", size=len(TINY)), owner="alice").token
     small = presigner.issue(UploadRequest(content_type="image/png", size=30), owner="alice").token
     assert [presigner.is_in_parts(token) for token in (large, small, f"{large}x", "x", "")] == [True, *[False] * 4]
-
-
-def _threads_named(name: str) -> int:
-    return sum(thread.name == name for thread in threading.enumerate())
 
 
 # Lengths

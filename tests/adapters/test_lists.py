@@ -153,7 +153,7 @@ class _Server:
         return [each["body"] for each in answers]
 
     def tokens(self, *names: str) -> list[dict[str, str]]:
-        """Return what asks for the completion of files with these names, which are stored."""
+        """Upload a file of each name, and return the list that completes them."""
         tickets = self.tickets(*names)
         for ticket in tickets:
             self.backend.upload(ticket, PNG)
@@ -451,7 +451,7 @@ def test_a_completion_that_hangs_delays_the_list_for_a_limited_time_and_spoils_n
             assert time.monotonic() < deadline, verdicts
             answers = server.listed(COMPLETE, items)
             verdicts = [_verdict(each) for each in answers]
-            # Another request may be completing the upload still.
+            # Another request may still be completing the upload.
             assert verdicts[0] in {(503, "storage_unavailable", 5), (202, "completion_pending", 1)}
             assert verdicts[1] == (202, "completion_pending", 1)
         assert answers[1]["body"]["progress"]["step"]

@@ -54,7 +54,7 @@ def _attempts(ticket: Ticket) -> list[Attempt]:
 
 
 def _commit(account: RunningAccount, ticket: Ticket) -> None:
-    """Complete an upload, and end after its commit."""
+    """Complete an upload, but be interrupted after its commit."""
     backend: Any = InterruptedBackend(
         account.publishing_backend(), fail_at=2, failure=StorageUnavailable("interrupted on purpose")
     )

@@ -124,7 +124,8 @@ def test_a_blob_that_returns_no_bytes_is_described_without_them(account: Running
     assert head is not None
     assert (head.size, head.first_bytes) == (len(upload), None)
     assert head.unexpected_headers == ({"x-ms-access-tier": "Archive"} if upload else {})
-    assert store.read(PENDING_KEY, offset=20, length=5, etag=head.etag) == b"" if not upload else True
+    if not upload:
+        assert store.read(PENDING_KEY, offset=20, length=5, etag=head.etag) == b""
 
 
 def test_a_tier_that_the_client_has_chosen_is_seen_in_the_listing(account: RunningAccount) -> None:

@@ -115,7 +115,7 @@ def test_no_more_than_the_wanted_bytes_are_kept(limit: int, opened: int) -> None
         sender = connections(url)
         for _ in range(2):
             assert sender.send("GET", "/", {}, max_bytes=limit).content == b"bytes"[:limit]
-    # What is not read makes a connection useless.
+    # A connection with bytes that were not read cannot be used again.
     assert events.count("connection") == opened
 
 

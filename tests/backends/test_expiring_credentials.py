@@ -6,7 +6,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from presign.backends.expiring_credentials import (
     CredentialsRenewer,
     ExpiringCredentials,
 )
+from tests.threads import wait_for
 
 ROOT = Path(__file__).resolve().parents[2]
 START = datetime(2026, 11, 23, tzinfo=timezone.utc)
@@ -56,17 +56,10 @@ class _Caller(threading.Thread):
         self.result: int | None = None
         self._renewer = renewer
         self.start()
-        _wait_for(lambda: renewer._renewal is not None and renewer._renewal.has_waiter)
+        wait_for(lambda: renewer._renewal is not None and renewer._renewal.has_waiter, seconds=5)
 
     def run(self) -> None:
         self.result = self._renewer.current(START + 61 * MINUTE).credentials
-
-
-def _wait_for(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 5
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
 
 
 def test_valid_credentials_are_returned_without_fetching() -> None:
@@ -90,7 +83,7 @@ def test_the_old_credentials_are_returned_while_a_thread_fetches_new_ones() -> N
     for _ in range(100):
         assert renewer.current(START + 50 * MINUTE).credentials == 1
     source.release.set()
-    _wait_for(lambda: renewer.current(START + 50 * MINUTE).credentials == 2)
+    wait_for(lambda: renewer.current(START + 50 * MINUTE).credentials == 2, seconds=5)
     assert source.threads == ["MainThread", "renew it"], "one fetch, whatever the number of callers"
 
 
@@ -129,12 +122,12 @@ def test_a_failing_source_is_not_asked_at_every_call_and_its_message_is_not_logg
     source.failing = True
     with caplog.at_level(logging.WARNING, logger="presign"):
         assert renewer.current(START + 50 * MINUTE).credentials == 1
-        _wait_for(lambda: bool(caplog.records))
+        wait_for(lambda: bool(caplog.records), seconds=5)
         for _ in range(10):
             assert renewer.current(START + 50 * MINUTE).credentials == 1
         assert len(source.threads) == 2
         assert renewer.current(START + 50 * MINUTE + RETRY_INTERVAL).credentials == 1
-        _wait_for(lambda: len(source.threads) == 3)
+        wait_for(lambda: len(source.threads) == 3, seconds=5)
     assert "RuntimeError" in caplog.text
     assert "hunter2" not in caplog.text
 
@@ -174,7 +167,7 @@ def test_a_renewal_has_ended_even_while_its_log_handler_is_busy() -> None:
         renewer.current(START + 50 * MINUTE)
         assert handler.entered.wait(5)
         renewer.current(START + 50 * MINUTE + RETRY_INTERVAL)
-        _wait_for(lambda: len(source.threads) == 3)
+        wait_for(lambda: len(source.threads) == 3, seconds=5)
     finally:
         handler.let_go.set()
         logger.removeHandler(handler)

@@ -22,7 +22,7 @@ SESSION = boto3.Session("AKIDEXAMPLE", "a secret key that nobody has", region_na
 
 
 def s3(number: int) -> S3Backend:
-    # The region is a part of the key's derivation. A session of its own for each backend would take seconds.
+    # The region is a part of the key's derivation. A session of its own for each backend would take a second.
     return S3Backend(bucket="b", region=f"r-{number}", endpoint_url="http://127.0.0.1:1", session=SESSION)
 
 

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +7,8 @@ import pytest
 
 from presign import ConfigurationError, open_backend
 from presign.backends.registry import prefix_of_address
+from tests.fresh_process import run_fresh
 
-ROOT = Path(__file__).resolve().parents[2]
 ADDRESSES = {
     "s3": ("s3://bucket/public/?region=eu-central-1", {"AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "s"}),
     "azure": ("azblob://account/uploads/public/", {"AZURE_STORAGE_KEY": "a2V5"}),
@@ -31,18 +29,16 @@ def test_an_address_of_an_unknown_scheme_is_refused_with_the_schemes_that_exist(
 
 
 @pytest.mark.parametrize("cloud", ADDRESSES)
-def test_an_address_with_a_key_in_the_environment_opens_its_backend_and_imports_no_sdk(cloud: str) -> None:
+def test_an_address_with_a_key_in_the_environment_opens_its_backend_and_imports_no_sdk(
+    cloud: str, tmp_path: Path
+) -> None:
     address, settings = ADDRESSES[cloud]
     script = (
         "import sys, warnings; warnings.simplefilter('ignore'); from presign import open_backend\n"
         f"backend, prefix = open_backend({address!r})\n"
         "print(backend.name, prefix, *sorted(sys.modules), sep='\\n')"
     )
-    answer = subprocess.run(
-        [sys.executable, "-c", script], cwd=ROOT, env=settings, capture_output=True, text=True, check=False
-    )
-    assert answer.returncode == 0, answer.stderr
-    name, prefix, *modules = answer.stdout.splitlines()
+    name, prefix, *modules = run_fresh("-c", script, settings=settings, home=tmp_path)
     assert name.startswith(address.partition("://")[0])
     assert prefix == prefix_of_address(address) == "public/"
     assert not set(SDKS) & set(modules)
@@ -64,7 +60,7 @@ def test_the_prefix_of_an_address_is_known_without_opening_it(address: str, pref
 
 
 @pytest.mark.parametrize("cloud", ADDRESSES)
-def test_a_missing_sdk_is_named_with_the_extra_that_brings_it(cloud: str) -> None:
+def test_a_missing_sdk_is_named_with_the_extra_that_brings_it(cloud: str, tmp_path: Path) -> None:
     address, settings = ADDRESSES[cloud]
     hidden = {"s3": "boto3", "azure": "azure", "gcs": "google"}[cloud]
     script = (
@@ -80,7 +76,5 @@ def test_a_missing_sdk_is_named_with_the_extra_that_brings_it(cloud: str) -> Non
         "except ConfigurationError as error:\n"
         "    print(error)\n"
     )
-    answer = subprocess.run(
-        [sys.executable, "-c", script], cwd=ROOT, env=settings, capture_output=True, text=True, check=True
-    )
-    assert f'pip install "presign-uploads[{cloud}]"' in answer.stdout
+    [message] = run_fresh("-c", script, settings=settings, home=tmp_path)
+    assert f'pip install "presign-uploads[{cloud}]"' in message

@@ -133,7 +133,10 @@ def expect_state(row: Locator, state: str, *, timeout_ms: float = 20_000) -> Non
 
 
 def pass_the_waits(page: Page, row: Locator, *, until: str, seconds: float = 90.0) -> None:
-    """End each wait of the page at once, until a row is in a state; ``page.clock.install()`` came before the page."""
+    """End each wait of the page at once, until a row is in a state.
+
+    Call ``page.clock.install()`` before the page is opened.
+    """
     deadline = time.monotonic() + seconds
     while row.get_attribute("data-state") != until:
         assert time.monotonic() < deadline, f"the row is {row.get_attribute('data-state')}, and not {until}"

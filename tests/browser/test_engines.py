@@ -112,7 +112,7 @@ def test_progress_is_that_of_the_bytes_and_an_upload_that_stood_still_goes_on(
     storage.relay.hold_after(5 * MEGABYTE)
     page.choose("file-input", archive)
     # Of 24 MB; the system and the browser may hold some more, which the browser counts as sent. WebKit may leave out
-    # the last megabyte or two: an event that comes soon after another one waits, and no later one says it.
+    # the last megabyte or two: it holds back an event that comes soon after another one, and here no later one follows.
     wait_for_progress(0.1, 0.5)
     assert page.attributes("upload-row", "data-state") == ["uploading"]
     storage.relay.hold_after(12 * MEGABYTE)

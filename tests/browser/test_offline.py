@@ -168,7 +168,7 @@ def _break_connections(page: Page, setting: Setting) -> None:
 
 
 def _wait_offline(page: Page, sent: Sent, clock: str) -> None:
-    """Let the page be offline for some seconds: really, or by its own clock, which also fires its timers."""
+    """Let OFFLINE_SECONDS pass: really, or by the clock of the page, which also fires its timers."""
     if clock == "real":
         page.wait_for_timeout(OFFLINE_SECONDS * 1000)
         return
@@ -187,7 +187,7 @@ def test_twenty_files_survive_ninety_seconds_offline_and_only_broken_requests_ar
 ) -> None:
     if clock != "real":
         page.clock.install()
-    # The first requests to a server take longest, and below none of them is repeated.
+    # The first requests to a server take longest, and the requests that are counted below must not be repeated.
     _start(page, setting, files=CONCURRENCY, concurrency=CONCURRENCY)
     _wait_until_finished(page)
     keys_before, files_before = setting.keys(), len(setting.relay.of("POST"))

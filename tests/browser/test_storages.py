@@ -53,7 +53,7 @@ class Provisioned:
     _demos: dict[Arguments, Demo] = field(default_factory=dict, repr=False)
 
     def demo(self, *arguments: str) -> Demo:
-        """Return the demo on this storage with these arguments, which runs as long as the storage."""
+        """Return the demo with these arguments on this storage; it runs until the storage stops."""
         if arguments not in self._demos:
             directory = self.directory / f"demo{len(self._demos)}"
             directory.mkdir()

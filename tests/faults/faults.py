@@ -30,7 +30,7 @@ from tests.faults.stores import KillableStore
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 COUNT = int(os.environ.get("FAULTS", "6"))
-"""How many faults each storage gets. Six are the fewest with which each kind happens to some storage, with seed 1."""
+"""How many faults each storage gets. With seed 1, fewer than six would leave out a kind of fault on every storage."""
 SEED = os.environ.get("FAULTS_SEED", "1")
 """Which ones; the message of a failure names it."""
 PAGE = Path(__file__).with_name("page.mjs")

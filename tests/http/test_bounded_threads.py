@@ -4,24 +4,12 @@ from __future__ import annotations
 
 import contextvars
 import threading
-import time
-from collections.abc import Callable
 from concurrent.futures import wait
 
 import pytest
 
 from presign.http.bounded_threads import BoundedThreads
-
-
-def _wait_for(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 5
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
-
-
-def _threads_named(name: str) -> list[threading.Thread]:
-    return [thread for thread in threading.enumerate() if thread.name == name]
+from tests.threads import threads_named, wait_for
 
 
 def test_results_and_exceptions_reach_the_caller() -> None:
@@ -47,8 +35,8 @@ def test_no_more_calls_run_at_once_than_there_are_threads_and_all_run_in_the_end
             running -= 1
 
     futures = [threads.submit(call) for _ in range(20)]
-    _wait_for(lambda: running == 3)
-    assert len(_threads_named("limited")) == 3
+    wait_for(lambda: running == 3, seconds=5)
+    assert len(threads_named("limited")) == 3
     release.set()
     assert not wait(futures, timeout=5).not_done
     assert most == 3
@@ -58,12 +46,12 @@ def test_an_abandoned_call_keeps_its_thread_and_a_waiting_one_is_never_made() ->
     threads = BoundedThreads(max_threads=1, name="abandoned")
     release, made = threading.Event(), []
     hangs = threads.submit(lambda: release.wait(5))
-    _wait_for(hangs.running)
+    wait_for(hangs.running, seconds=5)
     assert not hangs.cancel()
     waiting = [threads.submit(lambda: made.append(1)) for _ in range(100)]
     assert all(future.cancel() for future in waiting)
     assert not threads._waiting, "nothing of the cancelled calls is kept"
-    assert len(_threads_named("abandoned")) == 1
+    assert len(threads_named("abandoned")) == 1
     last = threads.submit(lambda: made.append(2))
     release.set()
     last.result(5)
@@ -74,10 +62,10 @@ def test_threads_end_when_no_call_waits_and_never_keep_the_process_alive() -> No
     threads = BoundedThreads(max_threads=4, name="ending")
     release = threading.Event()
     futures = [threads.submit(lambda: release.wait(5)) for _ in range(4)]
-    assert [thread.daemon for thread in _threads_named("ending")] == [True] * 4
+    assert [thread.daemon for thread in threads_named("ending")] == [True] * 4
     release.set()
     wait(futures, timeout=5)
-    _wait_for(lambda: not _threads_named("ending"))
+    wait_for(lambda: not threads_named("ending"), seconds=5)
     assert threads.submit(lambda: "again").result(5) == "again"
 
 

@@ -25,7 +25,7 @@ SECONDS = 60
 
 
 class _Watched(MemoryBackend):
-    """Notes the thread of each signature and of each upload in parts that begins."""
+    """A backend that notes in which thread each signature is made, and each upload in parts begins."""
 
     signing_service = False
     expired = False

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable
 from concurrent.futures import Future, wait
 from functools import partial
@@ -13,19 +12,9 @@ import pytest
 
 from presign.http.bounded_threads import BoundedThreads
 from presign.http.side_by_side import run_side_by_side, when_all_ended
+from tests.threads import threads_named, wait_for
 
 SECONDS = 60
-
-
-def _wait_for(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + SECONDS
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
-
-
-def _threads_named(name: str) -> int:
-    return sum(thread.name == name for thread in threading.enumerate())
 
 
 def test_results_and_exceptions_come_in_the_order_of_the_calls() -> None:
@@ -51,8 +40,8 @@ def test_no_more_calls_run_at_once_than_the_request_and_the_threads_allow(at_onc
         assert released.wait(SECONDS)
 
     futures = run_side_by_side(threads, [call] * 20, at_once=at_once)
-    _wait_for(lambda: len(running) == most)
-    assert _threads_named(f"limited to {at_once}") == most
+    wait_for(lambda: len(running) == most, seconds=SECONDS)
+    assert len(threads_named(f"limited to {at_once}")) == most
     other = threads.submit(lambda: "another request")
     if most < 4:
         assert other.result(SECONDS) == "another request"
@@ -73,7 +62,7 @@ def test_a_call_of_another_request_that_waits_gets_the_next_turn() -> None:
         assert released.wait(SECONDS)
 
     futures = run_side_by_side(threads, [partial(call, number) for number in range(4)], at_once=2)
-    _wait_for(lambda: order == [0])
+    wait_for(lambda: order == [0], seconds=SECONDS)
     others = [threads.submit(partial(order.append, name)) for name in ("another", "and another")]
     released.set()
     when_all_ended([*futures, *others]).result(SECONDS)
@@ -92,7 +81,7 @@ def test_a_call_whose_future_is_cancelled_is_not_made() -> None:
         assert released.wait(SECONDS)
 
     futures = run_side_by_side(threads, [partial(call, number) for number in range(4)], at_once=1)
-    _wait_for(lambda: made == [0])
+    wait_for(lambda: made == [0], seconds=SECONDS)
     assert [each.cancel() for each in futures[:3]] == [False, True, True]
     released.set()
     when_all_ended(futures).result(SECONDS)

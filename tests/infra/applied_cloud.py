@@ -81,7 +81,7 @@ class AppliedCloud:
 
 
 class AppliedMocks(Mocks):
-    """The same types for the mocks of Pulumi's SDK, one resource at a time.
+    """Mocks for Pulumi's SDK that apply the same types, one resource at a time.
 
     An unknown resource type and an input that nothing uses raise NotApplied.
     """

@@ -23,7 +23,7 @@ REGIONS = [
     region
     for partition in PARTITIONS
     for region in partition["regions"]
-    # These are no regions of one place, and each call understands them in its own way.
+    # Such a name stands for no single region, and each call understands it in its own way.
     if not region.endswith("-global")
 ]
 OTHER_STORE = "http://localhost:9000"
@@ -182,7 +182,7 @@ def test_any_settings_together_are_read_as_boto3_reads_them_or_left_to_it(monkey
                 monkeypatch.setenv(name, value)
         region, endpoint_url = draw.choice((None, None, "eu-west-3")), draw.choice((None, None, OTHER_STORE))
         found = read_environment(region=region, endpoint_url=endpoint_url)
-        # Each comparison builds a client of boto3. None is no answer to compare: boto3 is then asked.
+        # Each comparison builds a client of boto3, which takes long. After None, boto3 decides, so nothing is compared.
         if found is not None and compared < 12:
             assert tuple(found) == _found_by_botocore(region, endpoint_url)
             compared += 1

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta, timezone
-from functools import cache
 from typing import Any
 
 import boto3
@@ -51,12 +50,6 @@ VERIFIER_RIGHTS = [
 ]
 
 
-@cache
-def _session(name: str) -> boto3.Session:
-    # A session reads the SDK's description of S3 once, which takes long.
-    return boto3.Session(name, KEYS[name])
-
-
 @dataclass(frozen=True, kw_only=True)
 class Running:
     """A reference server with one bucket, and the identities that it knows."""
@@ -67,9 +60,11 @@ class Running:
 
     def backend(self, **options: Any) -> S3Backend:
         values: dict[str, Any] = {"bucket": BUCKET, "region": "us-east-1", "endpoint_url": self.url}
-        verifier = _session("AKIAVERIFIER")
+        verifier = boto3.Session("AKIAVERIFIER", KEYS["AKIAVERIFIER"])
         if self.has_two_identities:
-            return S3Backend(**values, session=_session("AKIASIGNER"), verifier_session=verifier, **options)
+            return S3Backend(
+                **values, session=boto3.Session("AKIASIGNER", KEYS["AKIASIGNER"]), verifier_session=verifier, **options
+            )
         return S3Backend(**values, session=verifier, **options)
 
     def presigner(self, *, upload_method: str = "put", sign_guards: bool = False, **policy: Any) -> Presigner:

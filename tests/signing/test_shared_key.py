@@ -70,7 +70,7 @@ def test_a_request_is_signed_as_the_sdk_signs_it(url: str) -> None:
 
 
 def _call(service: BlobServiceClient, random: Random) -> None:
-    """Make one of the calls that a completion makes, with arguments of its own."""
+    """Make one of the calls that a completion makes, with random arguments."""
     name = "".join(random.choices(KEY_CHARACTERS, k=random.randint(1, 20))).strip("/. ") or "k"
     etag: dict[str, Any] = {
         "etag": f'"0x{random.randrange(16**8):X}"',

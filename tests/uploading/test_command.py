@@ -426,7 +426,7 @@ def test_of_10000_parts_only_those_are_sent_that_the_store_lacks(client: Client)
             request = UploadRequest(content_type="image/png", size=PART_BYTES, hashes_parts=True)
             presigner.abort(presigner.issue(request).token)
             with ADAPTERS["asgi"]([presigner], _decide) as url, run_relay(url) as api:
-                # One part at a time: what a killed client has begun to send beside it would be counted below.
+                # One part at a time: others that the killed client had begun to send would be counted below.
                 with client.hanging(f"{api.url}/files/videos", storage, "--parallel", "1", at=1) as process:
                     process.kill()
                     process.wait()
