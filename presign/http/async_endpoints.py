@@ -9,8 +9,9 @@ from functools import partial
 from typing import TypeVar
 
 from presign.backends.expiring_credentials import CredentialsExpired
-from presign.errors import ConfigurationError, CredentialsUnavailable, PresignError, StorageUnavailable
+from presign.errors import ConfigurationError, PresignError
 from presign.http.bounded_threads import BoundedThreads
+from presign.http.deadlines import late_completion, late_signature, late_storage
 from presign.http.endpoints import answer_abort, answer_list_parts, answer_parts, answer_parts_for_uppy
 from presign.http.lists import MAX_FILES, Explain, ListAnswer, Lists, explain_and_log, is_list
 from presign.http.long_completions import LongCompletions
@@ -101,7 +102,7 @@ class AsyncEndpoints:
 
     async def in_upload_thread(self, call: Callable[[], T]) -> T:
         """Return the result of a call that signs, within the limits; raises CredentialsUnavailable if it is late."""
-        late = CredentialsUnavailable(f"there was no signature within {self._timeout_seconds:g} seconds")
+        late = late_signature(self._timeout_seconds)
         return await _result(self._upload_threads.submit(call), self._timeout_seconds, late)
 
     async def in_storage_thread(self, call: Callable[[], T]) -> T:
@@ -109,12 +110,12 @@ class AsyncEndpoints:
 
         Such calls begin, list and abort uploads in parts.
         """
-        late = StorageUnavailable(f"the storage did not answer within {self._timeout_seconds:g} seconds")
+        late = late_storage(self._timeout_seconds)
         return await _result(self._storage_threads.submit(call), self._timeout_seconds, late)
 
     async def in_completion_thread(self, call: Callable[[], T]) -> T:
         """Return the result of a call that completes, within the limits; raises StorageUnavailable if it is late."""
-        late = StorageUnavailable(f"the completion did not end within {self._timeout_seconds:g} seconds")
+        late = late_completion(self._timeout_seconds)
         return await _result(self._complete_threads.submit(call), self._timeout_seconds, late)
 
     async def in_long_completion_thread(

@@ -22,8 +22,9 @@ from typing import Any, TypeVar
 import orjson
 
 from presign.backends.expiring_credentials import CredentialsExpired
-from presign.errors import ConfigurationError, CredentialsUnavailable, InvalidRequest, PresignError, StorageUnavailable
+from presign.errors import ConfigurationError, InvalidRequest, PresignError
 from presign.http.bounded_threads import BoundedThreads
+from presign.http.deadlines import late_completion, late_signature, late_storage
 from presign.http.long_completions import LongCompletions
 from presign.http.problems import ProblemResponse, is_server_fault, problem_response
 from presign.http.request_body import MAX_BODY_BYTES
@@ -253,11 +254,8 @@ class Lists:
             for index, request in requests.items():
                 is_begun = presigner.comes_in_parts(request) and not presigner.backend.signing_does_io
                 (begun if is_begun else signed)[(index,)] = around(partial(issue, request))
-            within = f"within {self._timeout_seconds:g} seconds"
-            unavailable = StorageUnavailable(f"the storage did not answer {within}")
-            self._run(answer, begun, self._storage_threads, unavailable, bytes)
-            unsigned = CredentialsUnavailable(f"there was no signature {within}")
-            self._run(answer, signed, self._signing_threads, unsigned, bytes)
+            self._run(answer, begun, self._storage_threads, late_storage(self._timeout_seconds), bytes)
+            self._run(answer, signed, self._signing_threads, late_signature(self._timeout_seconds), bytes)
 
         return Uploads(
             self._items(body), presigner=presigner, owner=owner, start=start, timeout_seconds=self._timeout_seconds
@@ -301,8 +299,7 @@ class Lists:
             progress = partial(presigner.completion_progress, token)
             deliver = partial(self._long_completions.deliver, key, completion, progress=progress)
             answer.put_later(indexes, completion, partial(_delivered, deliver, to_json))
-        late = StorageUnavailable(f"the completion did not end within {self._timeout_seconds:g} seconds")
-        self._run(answer, calls, self._completion_threads, late, to_json)
+        self._run(answer, calls, self._completion_threads, late_completion(self._timeout_seconds), to_json)
         return answer
 
     def _run(
