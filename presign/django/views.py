@@ -39,6 +39,7 @@ from presign.http.endpoints import (
     answer_list_parts,
     answer_parts,
     answer_parts_for_uppy,
+    begins_at_storage,
 )
 from presign.http.lists import ListAnswer, is_list
 from presign.http.problems import (
@@ -144,10 +145,10 @@ for _view in (upload, complete, sign_parts, list_parts, abort, companion):
 def _upload(alias: str, body: bytes, owner: str | None) -> _Work:
     presigner, upload_request = get_presigner(alias), UploadRequest.from_json(body)
     presigner.prepare_in_background()
-    waits_for_service = presigner.backend.signing_does_io or not presigner.issuing_does_io(upload_request)
+    waits_for_storage = begins_at_storage(presigner, upload_request)
     return _Work(
         lambda _: presigner.issue(upload_request, owner=owner).to_json(),
-        _endpoints.in_upload_thread if waits_for_service else _endpoints.in_storage_thread,
+        _endpoints.in_storage_thread if waits_for_storage else _endpoints.in_upload_thread,
     )
 
 

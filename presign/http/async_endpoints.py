@@ -12,7 +12,13 @@ from presign.backends.expiring_credentials import CredentialsExpired
 from presign.errors import ConfigurationError, PresignError
 from presign.http.bounded_threads import BoundedThreads
 from presign.http.deadlines import late_completion, late_signature, late_storage
-from presign.http.endpoints import answer_abort, answer_list_parts, answer_parts, answer_parts_for_uppy
+from presign.http.endpoints import (
+    answer_abort,
+    answer_list_parts,
+    answer_parts,
+    answer_parts_for_uppy,
+    begins_at_storage,
+)
 from presign.http.lists import MAX_FILES, Explain, ListAnswer, Lists, explain_and_log, is_list
 from presign.http.long_completions import LongCompletions
 from presign.messages import CompletionRequest, StoredObject, UploadRequest
@@ -163,8 +169,7 @@ class AsyncEndpoints:
                 except CredentialsExpired:
                     # A thread can wait until they are renewed; the event loop must not.
                     pass
-            calls_the_storage = presigner.comes_in_parts(request) and not presigner.backend.signing_does_io
-            in_thread = self.in_storage_thread if calls_the_storage else self.in_upload_thread
+            in_thread = self.in_storage_thread if begins_at_storage(presigner, request) else self.in_upload_thread
             return (await in_thread(partial(presigner.issue, request, owner=owner))).to_json()
 
         return upload

@@ -25,6 +25,7 @@ from presign.backends.expiring_credentials import CredentialsExpired
 from presign.errors import ConfigurationError, InvalidRequest, PresignError
 from presign.http.bounded_threads import BoundedThreads
 from presign.http.deadlines import late_completion, late_signature, late_storage
+from presign.http.endpoints import begins_at_storage
 from presign.http.long_completions import LongCompletions
 from presign.http.problems import ProblemResponse, is_server_fault, problem_response
 from presign.http.request_body import MAX_BODY_BYTES
@@ -252,8 +253,8 @@ class Lists:
             begun: dict[Sequence[int], Callable[[], bytes]] = {}
             signed: dict[Sequence[int], Callable[[], bytes]] = {}
             for index, request in requests.items():
-                is_begun = presigner.comes_in_parts(request) and not presigner.backend.signing_does_io
-                (begun if is_begun else signed)[(index,)] = around(partial(issue, request))
+                calls = begun if begins_at_storage(presigner, request) else signed
+                calls[(index,)] = around(partial(issue, request))
             self._run(answer, begun, self._storage_threads, late_storage(self._timeout_seconds), bytes)
             self._run(answer, signed, self._signing_threads, late_signature(self._timeout_seconds), bytes)
 
