@@ -93,18 +93,10 @@ class AsyncEndpoints:
 
     async def complete(self, presigner: Presigner, token: str, owner: str | None) -> StoredObject:
         """Do the same as ``Presigner.complete_async``, within the limits."""
-        # Coroutine functions of the application run here, on the loop that its other coroutines use.
-        call = partial(presigner.complete, token, owner=owner, await_result=awaiter_of_running_loop())
+        call = _completion_call(presigner, token, owner)
         if presigner.is_in_parts(token):
             return await self.in_long_completion_thread(presigner, token, owner, call)
         return await self.in_completion_thread(call)
-
-    def _completion_caller(
-        self, presigner: Presigner, owner: str | None
-    ) -> Callable[[str, bool], Callable[[], StoredObject]]:
-        # As in `complete`.
-        await_result = awaiter_of_running_loop()
-        return lambda token, _: partial(presigner.complete, token, owner=owner, await_result=await_result)
 
     async def in_upload_thread(self, call: Callable[[], T]) -> T:
         """Return the result of a call that signs, within the limits; raises CredentialsUnavailable if it is late."""
@@ -197,14 +189,24 @@ class AsyncEndpoints:
     def _completer(self, presigner: Presigner) -> Answer:
         async def complete(body: bytes, owner: str | None) -> bytes:
             if is_list(body):
-                call_for = self._completion_caller(presigner, owner)
-                lists = self.lists
-                answer = lists.completions(presigner, body, owner, call_for=call_for, to_json=StoredObject.to_json)
+                answer = self.lists.completions(
+                    presigner,
+                    body,
+                    owner,
+                    call_for=lambda token, _: _completion_call(presigner, token, owner),
+                    to_json=StoredObject.to_json,
+                )
                 return await self.finished(answer)
             token = CompletionRequest.from_json(body).token
             return (await self.complete(presigner, token, owner)).to_json()
 
         return complete
+
+
+def _completion_call(presigner: Presigner, token: str, owner: str | None) -> Callable[[], StoredObject]:
+    """Return the call that completes an upload in another thread, for a request on the running event loop."""
+    # Coroutine functions of the application run on the loop that its other coroutines use.
+    return partial(presigner.complete, token, owner=owner, await_result=awaiter_of_running_loop())
 
 
 async def _result(future: Future[T], seconds: float, late: PresignError) -> T:
