@@ -167,28 +167,28 @@ class UploadProblem(BaseModel):
         return _titled(cls, PROBLEM)
 
 
-class ListedTicket(BaseModel):
+class _ListedAnswer(BaseModel):
+    status: int
+    body: Any
+    retry_after: int | None = None
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core_schema: Any, handler: Any) -> dict[str, Any]:
+        generated = handler.resolve_ref_schema(handler(core_schema))
+        answer, problem = generated["properties"]["body"]["anyOf"]
+        return _titled(cls, listed_answer(answer, problem))
+
+
+class ListedTicket(_ListedAnswer):
     """One item of the answer of ``/upload`` to a list."""
 
-    status: int
     body: UploadTicket | UploadProblem
-    retry_after: int | None = None
-
-    @classmethod
-    def __get_pydantic_json_schema__(cls, core_schema: Any, handler: Any) -> dict[str, Any]:
-        return _listed(cls, core_schema, handler)
 
 
-class ListedUpload(BaseModel):
+class ListedUpload(_ListedAnswer):
     """One item of the answer of ``/complete`` to a list."""
 
-    status: int
     body: StoredUpload | UploadProblem
-    retry_after: int | None = None
-
-    @classmethod
-    def __get_pydantic_json_schema__(cls, core_schema: Any, handler: Any) -> dict[str, Any]:
-        return _listed(cls, core_schema, handler)
 
 
 class UploadParts(BaseModel):
@@ -535,9 +535,3 @@ def _request_body(operation: Operation, described: dict[str, dict[str, Any]], ma
 
 def _titled(model: type[BaseModel], schema: dict[str, Any]) -> dict[str, Any]:
     return {"title": model.__name__, **schema}
-
-
-def _listed(model: type[BaseModel], core_schema: Any, handler: Any) -> dict[str, Any]:
-    generated = handler.resolve_ref_schema(handler(core_schema))
-    answer, problem = generated["properties"]["body"]["anyOf"]
-    return _titled(model, listed_answer(answer, problem))
