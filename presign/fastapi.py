@@ -33,7 +33,7 @@ from presign.errors import ConfigurationError, InvalidRequest, PresignError, san
 from presign.http import companion as uppy
 from presign.http.async_endpoints import MAX_THREADS, TIMEOUT_SECONDS, Answer, AsyncEndpoints
 from presign.http.endpoints import presigners_by_path
-from presign.http.lists import LIST_PATHS, MAX_FILES, explain_and_log
+from presign.http.lists import MAX_FILES, explain_and_log
 from presign.http.openapi import (
     ABORT,
     ABORTED_UPLOAD,
@@ -266,9 +266,7 @@ def create_router(
             kind.add_api_route(
                 operation.path,
                 _endpoint(
-                    answers_by_path[operation.path],
-                    authorize,
-                    list_limit=answers.lists.max_body_bytes if operation.path in LIST_PATHS else 0,
+                    answers_by_path[operation.path], authorize, list_limit=answers.lists.body_limit(operation.path)
                 ),
                 methods=["POST"],
                 # Without it, FastAPI derives the name of every operation from the name of the inner function.

@@ -33,7 +33,7 @@ from presign.http import companion as uppy
 from presign.http.async_endpoints import MAX_THREADS, TIMEOUT_SECONDS
 from presign.http.bounded_threads import BoundedThreads
 from presign.http.endpoints import ANSWERS, ANSWERS_FOR_UPPY, SUCCESS_HEADERS, answer_upload, presigners_by_path
-from presign.http.lists import LIST_PATHS, MAX_FILES, Lists, is_list
+from presign.http.lists import MAX_FILES, Lists, is_list
 from presign.http.long_completions import LongCompletions
 from presign.http.openapi import openapi
 from presign.http.problems import ProblemResponse, is_server_fault, problem_response, problem_response_for_status
@@ -97,7 +97,7 @@ def create_blueprint(
     for path, each in presigners_by_path(presigner).items():
         prefix = f"{path[1:]}_" if path else ""
         for end, answer in answers.items():
-            body = partial(_body, lists.max_body_bytes if end in LIST_PATHS else 0)
+            body = partial(_body, lists.body_limit(end))
             view, endpoint = _view(each, authorize, answer, body), f"{prefix}{end[1:].replace('/', '_')}"
             blueprint.add_url_rule(f"{path}{end}", endpoint, view, methods=["POST"], provide_automatic_options=False)
             # Flask answers other methods outside of the blueprint, where no problem document can be made.

@@ -233,6 +233,10 @@ class Lists:
         """The largest body of a list: a list fits if each of its items fits into a single request."""
         return MAX_BODY_BYTES * self._max_files
 
+    def body_limit(self, path: str) -> int:
+        """Return ``max_body_bytes`` for an endpoint that takes lists, and 0 for any other."""
+        return self.max_body_bytes if path in LIST_PATHS else 0
+
     def uploads(
         self,
         presigner: Presigner,
