@@ -238,14 +238,14 @@ async def _outcome(
         await_result = awaiter_of_running_loop() if is_asgi else None
         if isinstance(work, _ListWork):
             answer = await sync_to_async(work.start)(await_result)
-            content = await _endpoints.finished(answer, explain=partial(_problem_of_item, request))
+            content = await _endpoints.finished(answer, explain=partial(_problem, request))
         elif is_asgi or work.outlasts_request:
             content = await work.wait(partial(_with_own_connections, partial(work.call, await_result)))
         else:
             content = await sync_to_async(work.call)(awaiter_of_running_loop())
         return HttpResponse(content, headers=SUCCESS_HEADERS)
     except Exception as error:
-        return _problem(request, as_presign_error(error))
+        return _problem(request, error)
 
 
 def _receive(request: HttpRequest, alias: str, verdict: object, body_of: _Body) -> tuple[bytes, str | None]:
@@ -311,15 +311,12 @@ def _read_json(request: HttpRequest, limit: int, list_limit: int = 0) -> bytes:
 
 
 def _problem(request: HttpRequest, error: Exception) -> ProblemResponse:
+    error = as_presign_error(error)
     if is_server_fault(error):
         _log.error("%s failed", request.path, exc_info=error, extra={"request": request})
         # Reporters of errors, such as Sentry's, listen to this signal.
         got_request_exception.send(sender=None, request=request)
     return problem_response(error)
-
-
-def _problem_of_item(request: HttpRequest, error: Exception) -> ProblemResponse:
-    return _problem(request, as_presign_error(error))
 
 
 def _response(outcome: HttpResponse | ProblemResponse) -> HttpResponse:
