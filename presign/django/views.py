@@ -154,14 +154,15 @@ def _upload(alias: str, body: bytes, owner: str | None) -> _Work:
 
 def _complete(alias: str, body: bytes, owner: str | None) -> _Work:
     presigner, token = get_presigner(alias), CompletionRequest.from_json(body).token
-
-    def call(await_result: AwaitResult | None) -> bytes:
-        return complete_upload(alias, token, owner=owner, await_result=await_result).to_json()
-
+    call = partial(_stored_object, alias, token, owner)
     if not presigner.is_in_parts(token):
         return _Work(call, _endpoints.in_completion_thread)
     wait = partial(_endpoints.in_long_completion_thread, presigner, token, owner)
     return _Work(call, wait, outlasts_request=True)
+
+
+def _stored_object(alias: str, token: str, owner: str | None, await_result: AwaitResult | None) -> bytes:
+    return complete_upload(alias, token, owner=owner, await_result=await_result).to_json()
 
 
 def _upload_or_uploads(alias: str, body: bytes, owner: str | None) -> _Work | _ListWork:
@@ -185,10 +186,7 @@ def _complete_or_completions(alias: str, body: bytes, owner: str | None) -> _Wor
 
     def start(await_result: AwaitResult | None) -> ListAnswer:
         def call_for(token: str, _: bool) -> Callable[[], bytes]:
-            def complete() -> bytes:
-                return complete_upload(alias, token, owner=owner, await_result=await_result).to_json()
-
-            return partial(_with_own_connections, complete)
+            return partial(_with_own_connections, partial(_stored_object, alias, token, owner, await_result))
 
         return _endpoints.lists.completions(get_presigner(alias), body, owner, call_for=call_for, to_json=bytes)
 
