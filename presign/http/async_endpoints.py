@@ -148,12 +148,12 @@ class AsyncEndpoints:
         """Return what answers ``POST /upload``; it needs no thread, unless the ticket needs I/O."""
 
         async def upload(body: bytes, owner: str | None) -> bytes:
-            presigner.prepare_in_background()
             if is_list(body):
                 answer = self.lists.uploads(presigner, body, owner)
                 while answer.issue(_TICKETS_AT_A_TIME):
                     await asyncio.sleep(0)
                 return await self.finished(answer)
+            presigner.prepare_in_background()
             request = UploadRequest.from_json(body)
             if not presigner.issuing_does_io(request):
                 try:

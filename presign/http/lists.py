@@ -262,6 +262,7 @@ class Lists:
             self._run(answer, begun, self._storage_threads, late_storage(self._timeout_seconds), bytes)
             self._run(answer, signed, self._signing_threads, late_signature(self._timeout_seconds), bytes)
 
+        presigner.prepare_in_background()
         return Uploads(
             self._items(body), presigner=presigner, owner=owner, start=start, timeout_seconds=self._timeout_seconds
         )
