@@ -216,8 +216,7 @@ def _completion_call(
     # request's own, several threads would share `flask.g` and the database session, or use them after the request.
     if not outlasts_request:
         return partial(Context().run, copy_current_request_context(partial(presigner.complete, token, owner=owner)))
-    # Flask documents this as the way to the application behind the proxy.
-    app: Flask = current_app._get_current_object()  # type: ignore[attr-defined]  # noqa: SLF001
+    app = _application()
 
     def complete() -> StoredObject:
         with app.app_context():
@@ -226,12 +225,18 @@ def _completion_call(
     return partial(Context().run, complete)
 
 
+def _application() -> Flask:
+    # Flask documents this as the way to the application behind the proxy.
+    app: Flask = current_app._get_current_object()  # type: ignore[attr-defined]  # noqa: SLF001
+    return app
+
+
 def _explain(error: Exception) -> ProblemResponse:
     """Return the problem of one item of a list; report an error that is the server's fault as Flask does."""
     if isinstance(error, HTTPException) and error.response is None and error.code is not None:
         return _problem_of(error, error.code)
     if is_server_fault(error):
-        app: Flask = current_app._get_current_object()  # type: ignore[attr-defined]  # noqa: SLF001
+        app = _application()
         traceback = cast("TracebackType", error.__traceback__)
         app.log_exception((type(error), error, traceback))
         got_request_exception.send(app, _async_wrapper=app.ensure_sync, exception=error)
