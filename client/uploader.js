@@ -311,9 +311,9 @@ export function createUploader({ concurrency, check, ...uploadOptions }) {
   function listsFor(path, options) {
     const isSame = (/** @type {Lists} */ lists) =>
       lists.path === path && REQUEST_OPTIONS.every((name) => lists.options[name] === options[name]);
-    const found = allLists.find(isSame) ?? new Lists(path, options);
-    if (!allLists.includes(found)) allLists.push(found);
-    return found;
+    let lists = allLists.find(isSame);
+    if (!lists) allLists.push((lists = new Lists(path, options)));
+    return lists;
   }
 
   /** @param {Entry} entry */
