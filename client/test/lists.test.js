@@ -3,7 +3,7 @@ import { before, test } from "node:test";
 
 import { createUploader, upload } from "../index.js";
 import { setOnline } from "./network.js";
-import { ENFORCED, STORED } from "./plan.js";
+import { ENFORCED, files, statesOf, STORED } from "./plan.js";
 import { startServer } from "./servers.js";
 import { clockToPutForward, gate } from "./timing.js";
 import { NodeXMLHttpRequest } from "./xml_http_request.js";
@@ -12,12 +12,6 @@ import { NodeXMLHttpRequest } from "./xml_http_request.js";
 /** @typedef {import("../uploader.js").UploaderOptions} UploaderOptions */
 
 before(() => Object.assign(globalThis, { XMLHttpRequest: NodeXMLHttpRequest }));
-
-const files = (/** @type {number} */ count) =>
-  Array.from({ length: count }, (_, index) => new File(["bytes"], `${index}.png`, { type: "image/png" }));
-
-/** @param {import("../uploader.js").Uploader} uploader */
-const statesOf = (uploader) => uploader.items.map(({ state }) => state);
 
 /**
  * A server that takes lists, and a storage.
