@@ -290,7 +290,7 @@ async def read_body(
     """Return the body of a request; raises BodyTooLarge after ``limit`` bytes, and InvalidRequest if it breaks off.
 
     A list may have ``list_limit`` bytes, if that is more. ``content_length`` is the header: a body that it says is too
-    large is not read. Of one that only a list may have, no more is read than what shows that it is no list.
+    large is not read. If only a list may have that length, reading ends after first bytes that begin no list.
     """
     is_larger = declares_more_than(limit, content_length)
     if is_larger:

@@ -412,11 +412,11 @@ async def _refuse_method() -> Response:
 
 
 class _KindRouter(APIRouter):
-    """The addresses of one kind, under its name, which are looked through only for a request for that kind.
+    """The addresses of one kind, under its name; only requests for this kind look through them.
 
-    FastAPI looks through all routes of a router twice for each request. With a hundred kinds in one router, the last of
-    them was found in forty times the time of a ticket. Older versions of FastAPI copy the routes into the application,
-    and never ask this router.
+    FastAPI looks through all routes of a router twice for each request. With a hundred kinds in one router, finding the
+    last one took forty times as long as making a ticket. Older versions of FastAPI copy the routes into the
+    application, and never ask this router.
     """
 
     def __init__(self, path: str) -> None:
@@ -450,11 +450,11 @@ class _ProblemRoute(APIRoute):
 
 
 def _without_dependencies(handle: _Handle, endpoint: Callable[..., Any]) -> _Handle:
-    """Return what calls ``authorize`` and the endpoint directly if ``handle``, which FastAPI made, resolves no more.
+    """Return a function that calls ``authorize`` and the endpoint directly, if FastAPI's ``handle`` does no more.
 
-    What FastAPI does to resolve dependencies takes longer than a ticket. Nothing public says what it resolves for a
-    route of an included router. The function that it makes for each inclusion refers to it as ``dependant``; if that of
-    another version does not, it is returned as it is.
+    FastAPI takes longer to resolve dependencies than presign to make a ticket. Nothing public says what FastAPI
+    resolves for a route of an included router, but ``handle`` refers to it as ``dependant``. If ``handle`` does not, as
+    in another version of FastAPI, it is returned as it is.
     """
     dependant: Any = inspect.getclosurevars(handle).nonlocals.get("dependant") if inspect.isfunction(handle) else None
     if getattr(dependant, "call", None) is not endpoint or len(dependant.dependencies) != 1:
@@ -487,7 +487,7 @@ def _http_problem(error: StarletteHTTPException) -> ProblemResponse:
 
 
 def _explain(error: Exception) -> ProblemResponse:
-    """Return the problem of one item of a list, of which an ``on_complete`` may raise FastAPI's HTTPException."""
+    """Return the problem of one item of a list; the application's ``on_complete`` may raise FastAPI's HTTPException."""
     return _http_problem(error) if isinstance(error, StarletteHTTPException) else explain_and_log(error)
 
 

@@ -212,8 +212,8 @@ def _completion_call(
     presigner: Presigner, owner: str | None, token: str, outlasts_request: bool
 ) -> Callable[[], StoredObject]:
     """Return the call that completes an upload in another thread than the request's."""
-    # Each call has an empty context, so that it pushes contexts of the application and the request of its own. With the
-    # request's own, several threads would share `flask.g` and the database session, or use them after the request.
+    # Each call begins in an empty context, and there pushes its own contexts of the application and the request. In the
+    # request's context, several threads would share `flask.g` and the database session, or use them after the request.
     if not outlasts_request:
         return partial(Context().run, copy_current_request_context(partial(presigner.complete, token, owner=owner)))
     app = _application()

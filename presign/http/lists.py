@@ -121,7 +121,10 @@ class ListAnswer:
         return self.to_json(explain)
 
     def to_json(self, explain: Explain = explain_and_log) -> bytes:
-        """Return the answer as JSON. Items that are not ready are late, and calls for them that wait are not made."""
+        """Return the answer as JSON; an item that is not ready is an error, as for a single request that is late.
+
+        Calls that still wait for a thread then are not made.
+        """
         for indexes, _, result in self._awaited:
             try:
                 self.put(indexes, result())
