@@ -1,4 +1,4 @@
-/** One request for several files: what is asked for while a request is under way goes together into the next one. */
+/** One request for several files: those that ask while a request is under way wait, and share the next request. */
 
 import { askServer } from "./api.js";
 import { UploadError } from "./errors.js";
@@ -21,7 +21,7 @@ export const MAX_FILES = 100;
 /** A list is as slow as its slowest file. After this time, the next list does not wait for it any more. */
 const SLOW_MS = 1000;
 
-/** What an older server never says about the list itself. */
+/** These say nothing about lists. With any other status, the server may be an older one, which takes no lists. */
 const NOT_ABOUT_LISTS = [401, 403, 429];
 const FIRST_GATEWAY_STATUS = 502;
 
@@ -57,7 +57,7 @@ export class Lists {
       signal?.throwIfAborted();
       this.#waiting.push({ content, signal, isAhead, resolve, reject });
       signal?.addEventListener("abort", () => reject(signal.reason), { once: true });
-      // What other files ask for at this moment goes with it.
+      // Files that ask at the same moment share one request.
       queueMicrotask(() => this.#send());
     });
   }
@@ -90,7 +90,7 @@ export class Lists {
       if (contents.length > 1) this.#deliver(answer, waiters);
       else waiters[0].resolve(answer);
     } catch (error) {
-      // Each file's error gets the token of that file.
+      // Each file needs an error of its own, because the error will hold that file's token.
       for (const { reject } of waiters) reject(error instanceof UploadError ? new UploadError(error.code, error) : error);
     } finally {
       clearTimeout(timer);

@@ -53,9 +53,6 @@ const MAX_RENEWALS = 2;
 /** How often the server may say at the completion that parts are missing. */
 const MAX_REPAIRS = 3;
 
-/** No smaller file comes in parts. */
-const MIN_BYTES_IN_PARTS = 5 * 1024 * 1024;
-
 /** A part is stalled if none of its bytes was sent for so long, while so many other parts were stored. */
 const STALL_MS = 15_000;
 const STALL_PARTS = 2 * MAX_PARALLEL;
@@ -126,7 +123,7 @@ export async function issueForDigest(core, upload) {
   });
   if (earlier) return earlier;
   await record?.remove();
-  if (upload.file.size >= MIN_BYTES_IN_PARTS && globalThis.crypto?.subtle) {
+  if (upload.file.size >= core.MIN_BYTES_IN_PARTS && globalThis.crypto?.subtle) {
     const { issueForParts } = await import("./parts_digest.js");
     const issued = await issueForParts(core, upload, { Hasher, PartsUpload });
     if (issued) return issued;

@@ -14,7 +14,7 @@ import { MAX_FILES } from "./lists.js";
 
 const MIN_FILES = 8;
 
-/** Within this time, the tickets of one request should be used: later they are old, and earlier they are too few. */
+/** How long the tickets of one request should last. If they are used sooner, the next request is for more files. */
 const USE_MS = 2000;
 
 export class TicketsAhead {
@@ -57,7 +57,7 @@ export class TicketsAhead {
   async take(upload) {
     const ahead = this.#byUpload.get(upload);
     const answer = await ahead?.answer;
-    // It may have been dropped, and asked for again.
+    // Meanwhile, the ticket may have been dropped, and another one asked for.
     if (this.#byUpload.get(upload) === ahead) this.#byUpload.delete(upload);
     if (!ahead || !answer?.body) return null;
     const ageMs = performance.now() - ahead.askedAtMs;

@@ -1,6 +1,6 @@
 /** The whole upload of one file: get a ticket, send the file to the storage, complete the upload. */
 
-import { completeUpload, post, requestTicket } from "./api.js";
+import { completeUpload, MIN_BYTES_IN_PARTS, post, requestTicket } from "./api.js";
 import { sha256 } from "./checksum.js";
 import { completeWhenInspected, isVerdict, withRetries, withUploadErrors } from "./completion.js";
 import { fileInfo } from "./content_type.js";
@@ -46,7 +46,7 @@ import { sendFile } from "./storage.js";
  */
 
 /** What parts.js needs. If it imported this itself, a bundler would cut the package into three files for all pages. */
-export const CORE = { completeWhenInspected, hasCode, post, retry, sendFile, UploadError };
+export const CORE = { completeWhenInspected, hasCode, MIN_BYTES_IN_PARTS, post, retry, sendFile, UploadError };
 
 /** A ticket that expires again at once shows a wrong clock or a connection that is too slow. */
 const MAX_TICKET_RENEWALS = 1;

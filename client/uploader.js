@@ -17,8 +17,8 @@ import { Upload } from "./upload.js";
  * @typedef {Blob & {name?: string}} UploadableFile
  *
  * @typedef {object} QueueOptions
- * @property {number} [concurrency] how many files are uploaded at the same time; without it, up to six files are sent
- *   and others completed, three of those from 5 MiB on, and fewer after failures
+ * @property {number} [concurrency] how many files are uploaded at the same time; without it, up to six files are sent,
+ *   at most three of them of 5 MiB or more, and fewer after failures, while others are completed
  * @property {(file: FileInfo) => void | Promise<void>} [check] throws an UploadError for a file that the server would
  *   refuse; this saves a request
  *
@@ -67,7 +67,7 @@ import { Upload } from "./upload.js";
 
 /** A browser has six connections to one server over HTTP/1.1, and cannot tell a page whether a storage has HTTP/2. */
 const MAX_SENDING = 6;
-/** Of files that may come in parts, several of which are sent at once. */
+/** Files that may come in parts: several parts of each are sent at the same time. */
 const MAX_SENDING_LARGE = 3;
 /** Files that are sent or completed. */
 const MAX_RUNNING = 40;
@@ -311,9 +311,9 @@ export function createUploader({ concurrency, check, ...uploadOptions }) {
   function listsFor(path, options) {
     const isSame = (/** @type {Lists} */ lists) =>
       lists.path === path && REQUEST_OPTIONS.every((name) => lists.options[name] === options[name]);
-    const found = allLists.find(isSame) ?? new Lists(path, options);
-    if (!allLists.includes(found)) allLists.push(found);
-    return found;
+    let lists = allLists.find(isSame);
+    if (!lists) allLists.push((lists = new Lists(path, options)));
+    return lists;
   }
 
   /** @param {Entry} entry */

@@ -27,7 +27,7 @@ from presign.errors import ConfigurationError, InvalidRequest
 from presign.http import companion as uppy
 from presign.http.async_endpoints import MAX_THREADS, TIMEOUT_SECONDS, Answer, AsyncEndpoints
 from presign.http.endpoints import SUCCESS_HEADERS, presigners_by_path
-from presign.http.lists import LIST_PATHS, MAX_FILES
+from presign.http.lists import MAX_FILES
 from presign.http.openapi import openapi
 from presign.http.problems import (
     ProblemResponse,
@@ -117,8 +117,7 @@ def create_app(
     routes: list[Route] = []
     for path, each in presigners_by_path(presigner).items():
         for end, answer in answers.answers(each).items():
-            list_limit = answers.lists.max_body_bytes if end in LIST_PATHS else 0
-            endpoints[f"{path}{end}"] = endpoint(answer, list_limit=list_limit)
+            endpoints[f"{path}{end}"] = endpoint(answer, list_limit=answers.lists.body_limit(end))
         routes.append(Route(f"{path}/openapi.json", _document(each, companion, max_files), methods=["GET"]))
         if companion:
             app = _Companion(answers.answers_for_uppy(each), presigner=each, authorize=_awaitable(authorize))
@@ -291,7 +290,7 @@ async def read_body(
     """Return the body of a request; raises BodyTooLarge after ``limit`` bytes, and InvalidRequest if it breaks off.
 
     A list may have ``list_limit`` bytes, if that is more. ``content_length`` is the header: a body that it says is too
-    large is not read. Of one that only a list may have, no more is read than what shows that it is no list.
+    large is not read. If only a list may have that length, reading ends after first bytes that begin no list.
     """
     is_larger = declares_more_than(limit, content_length)
     if is_larger:

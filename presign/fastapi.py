@@ -33,7 +33,7 @@ from presign.errors import ConfigurationError, InvalidRequest, PresignError, san
 from presign.http import companion as uppy
 from presign.http.async_endpoints import MAX_THREADS, TIMEOUT_SECONDS, Answer, AsyncEndpoints
 from presign.http.endpoints import presigners_by_path
-from presign.http.lists import LIST_PATHS, MAX_FILES, explain_and_log
+from presign.http.lists import MAX_FILES, explain_and_log
 from presign.http.openapi import (
     ABORT,
     ABORTED_UPLOAD,
@@ -167,28 +167,28 @@ class UploadProblem(BaseModel):
         return _titled(cls, PROBLEM)
 
 
-class ListedTicket(BaseModel):
+class _ListedAnswer(BaseModel):
+    status: int
+    body: Any
+    retry_after: int | None = None
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core_schema: Any, handler: Any) -> dict[str, Any]:
+        generated = handler.resolve_ref_schema(handler(core_schema))
+        answer, problem = generated["properties"]["body"]["anyOf"]
+        return _titled(cls, listed_answer(answer, problem))
+
+
+class ListedTicket(_ListedAnswer):
     """One item of the answer of ``/upload`` to a list."""
 
-    status: int
     body: UploadTicket | UploadProblem
-    retry_after: int | None = None
-
-    @classmethod
-    def __get_pydantic_json_schema__(cls, core_schema: Any, handler: Any) -> dict[str, Any]:
-        return _listed(cls, core_schema, handler)
 
 
-class ListedUpload(BaseModel):
+class ListedUpload(_ListedAnswer):
     """One item of the answer of ``/complete`` to a list."""
 
-    status: int
     body: StoredUpload | UploadProblem
-    retry_after: int | None = None
-
-    @classmethod
-    def __get_pydantic_json_schema__(cls, core_schema: Any, handler: Any) -> dict[str, Any]:
-        return _listed(cls, core_schema, handler)
 
 
 class UploadParts(BaseModel):
@@ -266,9 +266,7 @@ def create_router(
             kind.add_api_route(
                 operation.path,
                 _endpoint(
-                    answers_by_path[operation.path],
-                    authorize,
-                    list_limit=answers.lists.max_body_bytes if operation.path in LIST_PATHS else 0,
+                    answers_by_path[operation.path], authorize, list_limit=answers.lists.body_limit(operation.path)
                 ),
                 methods=["POST"],
                 # Without it, FastAPI derives the name of every operation from the name of the inner function.
@@ -414,11 +412,11 @@ async def _refuse_method() -> Response:
 
 
 class _KindRouter(APIRouter):
-    """The addresses of one kind, under its name, which are looked through only for a request for that kind.
+    """The addresses of one kind, under its name; only requests for this kind look through them.
 
-    FastAPI looks through all routes of a router twice for each request. With a hundred kinds in one router, the last of
-    them was found in forty times the time of a ticket. Older versions of FastAPI copy the routes into the application,
-    and never ask this router.
+    FastAPI looks through all routes of a router twice for each request. With a hundred kinds in one router, finding the
+    last one took forty times as long as making a ticket. Older versions of FastAPI copy the routes into the
+    application, and never ask this router.
     """
 
     def __init__(self, path: str) -> None:
@@ -452,11 +450,11 @@ class _ProblemRoute(APIRoute):
 
 
 def _without_dependencies(handle: _Handle, endpoint: Callable[..., Any]) -> _Handle:
-    """Return what calls ``authorize`` and the endpoint directly if ``handle``, which FastAPI made, resolves no more.
+    """Return a function that calls ``authorize`` and the endpoint directly, if FastAPI's ``handle`` does no more.
 
-    What FastAPI does to resolve dependencies takes longer than a ticket. Nothing public says what it resolves for a
-    route of an included router. The function that it makes for each inclusion refers to it as ``dependant``; if that of
-    another version does not, it is returned as it is.
+    FastAPI takes longer to resolve dependencies than presign to make a ticket. Nothing public says what FastAPI
+    resolves for a route of an included router, but ``handle`` refers to it as ``dependant``. If ``handle`` does not, as
+    in another version of FastAPI, it is returned as it is.
     """
     dependant: Any = inspect.getclosurevars(handle).nonlocals.get("dependant") if inspect.isfunction(handle) else None
     if getattr(dependant, "call", None) is not endpoint or len(dependant.dependencies) != 1:
@@ -489,7 +487,7 @@ def _http_problem(error: StarletteHTTPException) -> ProblemResponse:
 
 
 def _explain(error: Exception) -> ProblemResponse:
-    """Return the problem of one item of a list, of which an ``on_complete`` may raise FastAPI's HTTPException."""
+    """Return the problem of one item of a list; the application's ``on_complete`` may raise FastAPI's HTTPException."""
     return _http_problem(error) if isinstance(error, StarletteHTTPException) else explain_and_log(error)
 
 
@@ -535,9 +533,3 @@ def _request_body(operation: Operation, described: dict[str, dict[str, Any]], ma
 
 def _titled(model: type[BaseModel], schema: dict[str, Any]) -> dict[str, Any]:
     return {"title": model.__name__, **schema}
-
-
-def _listed(model: type[BaseModel], core_schema: Any, handler: Any) -> dict[str, Any]:
-    generated = handler.resolve_ref_schema(handler(core_schema))
-    answer, problem = generated["properties"]["body"]["anyOf"]
-    return _titled(model, listed_answer(answer, problem))

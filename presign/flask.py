@@ -33,7 +33,7 @@ from presign.http import companion as uppy
 from presign.http.async_endpoints import MAX_THREADS, TIMEOUT_SECONDS
 from presign.http.bounded_threads import BoundedThreads
 from presign.http.endpoints import ANSWERS, ANSWERS_FOR_UPPY, SUCCESS_HEADERS, answer_upload, presigners_by_path
-from presign.http.lists import LIST_PATHS, MAX_FILES, Lists, is_list
+from presign.http.lists import MAX_FILES, Lists, is_list
 from presign.http.long_completions import LongCompletions
 from presign.http.openapi import openapi
 from presign.http.problems import ProblemResponse, is_server_fault, problem_response, problem_response_for_status
@@ -97,7 +97,7 @@ def create_blueprint(
     for path, each in presigners_by_path(presigner).items():
         prefix = f"{path[1:]}_" if path else ""
         for end, answer in answers.items():
-            body = partial(_body, lists.max_body_bytes if end in LIST_PATHS else 0)
+            body = partial(_body, lists.body_limit(end))
             view, endpoint = _view(each, authorize, answer, body), f"{prefix}{end[1:].replace('/', '_')}"
             blueprint.add_url_rule(f"{path}{end}", endpoint, view, methods=["POST"], provide_automatic_options=False)
             # Flask answers other methods outside of the blueprint, where no problem document can be made.
@@ -212,12 +212,11 @@ def _completion_call(
     presigner: Presigner, owner: str | None, token: str, outlasts_request: bool
 ) -> Callable[[], StoredObject]:
     """Return the call that completes an upload in another thread than the request's."""
-    # Each call has an empty context, so that it pushes contexts of the application and the request of its own. With the
-    # request's own, several threads would share `flask.g` and the database session, or use them after the request.
+    # Each call begins in an empty context, and there pushes its own contexts of the application and the request. In the
+    # request's context, several threads would share `flask.g` and the database session, or use them after the request.
     if not outlasts_request:
         return partial(Context().run, copy_current_request_context(partial(presigner.complete, token, owner=owner)))
-    # Flask documents this as the way to the application behind the proxy.
-    app: Flask = current_app._get_current_object()  # type: ignore[attr-defined]  # noqa: SLF001
+    app = _application()
 
     def complete() -> StoredObject:
         with app.app_context():
@@ -226,12 +225,18 @@ def _completion_call(
     return partial(Context().run, complete)
 
 
+def _application() -> Flask:
+    # Flask documents this as the way to the application behind the proxy.
+    app: Flask = current_app._get_current_object()  # type: ignore[attr-defined]  # noqa: SLF001
+    return app
+
+
 def _explain(error: Exception) -> ProblemResponse:
     """Return the problem of one item of a list; report an error that is the server's fault as Flask does."""
     if isinstance(error, HTTPException) and error.response is None and error.code is not None:
         return _problem_of(error, error.code)
     if is_server_fault(error):
-        app: Flask = current_app._get_current_object()  # type: ignore[attr-defined]  # noqa: SLF001
+        app = _application()
         traceback = cast("TracebackType", error.__traceback__)
         app.log_exception((type(error), error, traceback))
         got_request_exception.send(app, _async_wrapper=app.ensure_sync, exception=error)

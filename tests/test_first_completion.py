@@ -22,6 +22,7 @@ from emulators.s3_reference import S3Reference
 from emulators.serving import serve
 from emulators.signature_v4 import HmacKey
 from presign import ConfigurationError, Presigner, UploadPolicy
+from presign.http.async_endpoints import AsyncEndpoints
 from presign.http.endpoints import answer_upload
 from presign.testing import MemoryBackend
 from tests.azure.accounts import prepare_account
@@ -142,6 +143,12 @@ def test_the_first_ticket_of_an_adapter_prepares_the_first_completion_once() -> 
         answer_upload(presigner, b'{"type": "image/png"}', None)
     assert backend.prepared.acquire(timeout=60)
     assert not backend.prepared.acquire(timeout=0.5)
+
+
+def test_the_first_list_of_tickets_prepares_the_first_completion_too() -> None:
+    backend = Prepared()
+    AsyncEndpoints().lists.uploads(presigner_of(backend), b'[{"type": "image/png"}]', None)
+    assert backend.prepared.acquire(timeout=60)
 
 
 def test_a_preparation_that_fails_is_logged_and_raises_nothing(caplog: pytest.LogCaptureFixture) -> None:

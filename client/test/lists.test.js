@@ -3,20 +3,15 @@ import { before, test } from "node:test";
 
 import { createUploader, upload } from "../index.js";
 import { setOnline } from "./network.js";
-import { ENFORCED, STORED } from "./plan.js";
+import { ENFORCED, files, statesOf, STORED } from "./plan.js";
 import { startServer } from "./servers.js";
+import { clockToPutForward, gate } from "./timing.js";
 import { NodeXMLHttpRequest } from "./xml_http_request.js";
 
 /** @typedef {import("./servers.js").PlannedResponse} PlannedResponse */
 /** @typedef {import("../uploader.js").UploaderOptions} UploaderOptions */
 
 before(() => Object.assign(globalThis, { XMLHttpRequest: NodeXMLHttpRequest }));
-
-const files = (/** @type {number} */ count) =>
-  Array.from({ length: count }, (_, index) => new File(["bytes"], `${index}.png`, { type: "image/png" }));
-
-/** @param {import("../uploader.js").Uploader} uploader */
-const statesOf = (uploader) => uploader.items.map(({ state }) => state);
 
 /**
  * A server that takes lists, and a storage.
@@ -219,26 +214,21 @@ for (const failure of [UNAVAILABLE, { disconnect: true }]) {
 }
 
 test("a file that is cancelled, paused or removed while its list goes on leaves the others alone", async (t) => {
-  /** @type {() => void} */
-  let goOn = () => {};
-  const held = new Promise((resolve) => (goOn = () => resolve(null)));
-  /** @type {() => void} */
-  let arrive = () => {};
-  const arrived = new Promise((resolve) => (arrive = () => resolve(null)));
+  const [arrival, release] = [gate(), gate()];
   const { api, storage } = await startServers(t, {
     wholly: async () => {
-      arrive();
-      await held;
+      arrival.open();
+      await release.opened;
       return null;
     },
   });
   const uploader = createUploader({ api });
   const [first, second, third] = uploader.add(files(5));
-  await arrived;
+  await arrival.opened;
   uploader.cancel(first.id);
   uploader.pause(second.id);
   uploader.remove(third.id);
-  goOn();
+  release.open();
   await uploader.finished();
   assert.deepEqual(statesOf(uploader), ["cancelled", "paused", "done", "done"]);
   assert.deepEqual(storage.requests.map(({ path }) => path).sort(), ["/3.png", "/4.png"]);
@@ -251,21 +241,19 @@ test("a file that is cancelled, paused or removed while its list goes on leaves 
 test("a list of which every file is cancelled is given up", async (t) => {
   /** @type {AbortSignal[]} */
   const signals = [];
-  /** @type {() => void} */
-  let arrive = () => {};
-  const arrived = new Promise((resolve) => (arrive = () => resolve(null)));
+  const arrival = gate();
   const uploader = createUploader({
     api: "https://server.example",
     fetch: (_, options) => {
       const signal = /** @type {AbortSignal} */ (options?.signal);
       signals.push(signal);
-      arrive();
+      arrival.open();
       return new Promise((_, reject) => signal.addEventListener("abort", () => reject(signal.reason)));
     },
   });
   t.after(() => uploader.cancel());
   uploader.add(files(3));
-  await arrived;
+  await arrival.opened;
   uploader.cancel(1);
   uploader.cancel(2);
   assert.deepEqual(signals.map(({ aborted }) => aborted), [false]);
@@ -291,32 +279,30 @@ test("files are sent while others are completed", async (t) => {
 });
 
 test("a slow list does not hold up the next one", async (t) => {
-  /** @type {() => void} */
-  let goOn = () => {};
-  const held = new Promise((resolve) => (goOn = () => resolve(null)));
+  const release = gate();
   const { api } = await startServers(t, {
     wholly: async (path, _, number) => {
-      if (path === "/complete" && number === 2) await held;
+      if (path === "/complete" && number === 2) await release.opened;
       return null;
     },
   });
   const uploader = createUploader({ api });
   const stillVerified = () => uploader.items.filter(({ state }) => state === "verifying").length;
-  uploader.on("change", () => uploader.totals.done + stillVerified() === 30 && uploader.totals.done > 15 && goOn());
+  uploader.on("change", () => {
+    if (uploader.totals.done + stillVerified() === 30 && uploader.totals.done > 15) release.open();
+  });
   uploader.add(files(30));
   await uploader.finished();
   assert.deepEqual(statesOf(uploader), Array(30).fill("done"));
 });
 
 test("a ticket that gets old before the file's turn is replaced", async (t) => {
-  const realNow = performance.now.bind(performance);
-  let skippedMs = 0;
-  t.mock.method(performance, "now", () => realNow() + skippedMs);
+  const clock = clockToPutForward(t);
   const { api, received } = await startServers(t, {
     lifetimeMs: 600_000,
     stored: (path) => {
       // The tickets of the waiting files are there by now.
-      if (path === "/6.png") skippedMs = 400_000;
+      if (path === "/6.png") clock.skippedMs = 400_000;
       return {};
     },
   });
@@ -329,13 +315,11 @@ test("a ticket that gets old before the file's turn is replaced", async (t) => {
 });
 
 test("a ticket says the server's time of the file's turn", async (t) => {
-  const realNow = performance.now.bind(performance);
-  let skippedMs = 0;
-  t.mock.method(performance, "now", () => realNow() + skippedMs);
+  const clock = clockToPutForward(t);
   const { api } = await startServers(t, {
     lifetimeMs: 600_000,
     stored: (path) => {
-      if (path === "/6.png") skippedMs = 200_000;
+      if (path === "/6.png") clock.skippedMs = 200_000;
       return {};
     },
   });

@@ -8,6 +8,7 @@ import { Upload } from "../upload.js";
 import { largeFile, memoryResume, PART_BYTES, startLargeServers } from "./large.js";
 import { setOnline } from "./network.js";
 import { ENFORCED } from "./plan.js";
+import { clockToPutForward, gate } from "./timing.js";
 import { NodeXMLHttpRequest } from "./xml_http_request.js";
 
 /** @typedef {import("./servers.js").PlannedResponse} PlannedResponse */
@@ -47,10 +48,8 @@ async function run(t, { count = 5, file = largeFile(count), options = {}, start 
 
 /** Let the storage hold all parts until they are released. */
 function heldParts() {
-  /** @type {() => void} */
-  let release = () => {};
-  const released = new Promise((resolve) => (release = () => resolve(undefined)));
-  return { onPart: () => /** @type {Promise<void>} */ (released), release: () => release() };
+  const { opened, open } = gate();
+  return { onPart: () => opened, release: open };
 }
 
 test("all parts are sent, each with the size that was signed, and the upload is completed", async (t) => {
@@ -355,16 +354,14 @@ test("after a lost answer a part that is not there is sent again", async (t) => 
 });
 
 test("a part that stopped moving is sent again when many others were stored since", async (t) => {
-  const realNow = performance.now.bind(performance);
-  let jumpMs = 0;
-  t.mock.method(performance, "now", () => realNow() + jumpMs);
+  const clock = clockToPutForward(t);
   /** @type {(value?: any) => void} */
   let release = () => {};
   let stored = 0;
   const onPart = async (/** @type {any} */ { request }) => {
     if (request === 1) return new Promise((resolve) => (release = () => resolve({ disconnect: true })));
     stored += 1;
-    if (stored === 14) jumpMs = 20_000;
+    if (stored === 14) clock.skippedMs = 20_000;
   };
   const { error, servers } = await run(t, { count: 30, atOnce: 30, onPart });
   release();

@@ -1,4 +1,4 @@
-/** A server and a storage whose responses a test plans. */
+/** A server and a storage whose responses a test plans, and the files of these tests. */
 
 import { startServer } from "./servers.js";
 
@@ -15,6 +15,16 @@ export const STORED = {
 };
 export const ENFORCED = { size: "storage", type: "storage" };
 export const UPLOADED = { ...STORED, enforced: ENFORCED };
+
+/** Return files with the names 0.png, 1.png and so on. @param {number} count */
+export function files(count) {
+  return Array.from({ length: count }, (_, index) => new File(["bytes"], `${index}.png`, { type: "image/png" }));
+}
+
+/** Return the states of all files, in their order. @param {import("../uploader.js").Uploader} uploader */
+export function statesOf(uploader) {
+  return uploader.items.map(({ state }) => state);
+}
 
 /**
  * Start a server and a storage, each of which gives its responses in turn and then repeats the last one. A function

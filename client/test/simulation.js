@@ -89,7 +89,7 @@ export class Simulation {
     this.random = seeded(seed);
     this.concurrency = concurrency;
     this.maxSending = maxSending;
-    /** What the server says to a list; null if it takes lists. @type {PlannedAnswer | null} */
+    /** How the server refuses every list; null if it takes lists. @type {PlannedAnswer | null} */
     this.refusal = this.chance(0.6) ? null : this.pick(REFUSALS);
     this.maxFiles = this.pick([2, 5, 100]);
     this.isCreateOnly = this.chance(0.5);
@@ -367,7 +367,7 @@ const TRANSIENT = [
   { status: 429, body: { code: "too_many_requests" } },
 ];
 
-/** What servers say that know no lists. @type {PlannedAnswer[]} */
+/** How servers that do not know lists answer one. @type {PlannedAnswer[]} */
 const REFUSALS = [
   { status: 400, body: { code: "invalid_request" } },
   { status: 422, body: { detail: "Input should be a valid dictionary" } },

@@ -2,18 +2,12 @@ import assert from "node:assert/strict";
 import { before, test } from "node:test";
 
 import { createUploader, UploadError } from "../index.js";
-import { startServers, STORED } from "./plan.js";
+import { files, startServers, statesOf, STORED } from "./plan.js";
 import { NodeXMLHttpRequest } from "./xml_http_request.js";
 
 /** @typedef {import("../uploader.js").Uploader} Uploader */
 
 before(() => Object.assign(globalThis, { XMLHttpRequest: NodeXMLHttpRequest }));
-
-const files = (/** @type {number} */ count) =>
-  Array.from({ length: count }, (_, index) => new File(["bytes"], `${index}.png`, { type: "image/png" }));
-
-/** @param {Uploader} uploader */
-const statesOf = (uploader) => uploader.items.map(({ state }) => state);
 
 /**
  * Call `act` once, as soon as a file is in the state.

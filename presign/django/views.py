@@ -39,6 +39,7 @@ from presign.http.endpoints import (
     answer_list_parts,
     answer_parts,
     answer_parts_for_uppy,
+    begins_at_storage,
 )
 from presign.http.lists import ListAnswer, is_list
 from presign.http.problems import (
@@ -144,23 +145,24 @@ for _view in (upload, complete, sign_parts, list_parts, abort, companion):
 def _upload(alias: str, body: bytes, owner: str | None) -> _Work:
     presigner, upload_request = get_presigner(alias), UploadRequest.from_json(body)
     presigner.prepare_in_background()
-    waits_for_service = presigner.backend.signing_does_io or not presigner.issuing_does_io(upload_request)
+    waits_for_storage = begins_at_storage(presigner, upload_request)
     return _Work(
         lambda _: presigner.issue(upload_request, owner=owner).to_json(),
-        _endpoints.in_upload_thread if waits_for_service else _endpoints.in_storage_thread,
+        _endpoints.in_storage_thread if waits_for_storage else _endpoints.in_upload_thread,
     )
 
 
 def _complete(alias: str, body: bytes, owner: str | None) -> _Work:
     presigner, token = get_presigner(alias), CompletionRequest.from_json(body).token
-
-    def call(await_result: AwaitResult | None) -> bytes:
-        return complete_upload(alias, token, owner=owner, await_result=await_result).to_json()
-
+    call = partial(_stored_object, alias, token, owner)
     if not presigner.is_in_parts(token):
         return _Work(call, _endpoints.in_completion_thread)
     wait = partial(_endpoints.in_long_completion_thread, presigner, token, owner)
     return _Work(call, wait, outlasts_request=True)
+
+
+def _stored_object(alias: str, token: str, owner: str | None, await_result: AwaitResult | None) -> bytes:
+    return complete_upload(alias, token, owner=owner, await_result=await_result).to_json()
 
 
 def _upload_or_uploads(alias: str, body: bytes, owner: str | None) -> _Work | _ListWork:
@@ -184,10 +186,7 @@ def _complete_or_completions(alias: str, body: bytes, owner: str | None) -> _Wor
 
     def start(await_result: AwaitResult | None) -> ListAnswer:
         def call_for(token: str, _: bool) -> Callable[[], bytes]:
-            def complete() -> bytes:
-                return complete_upload(alias, token, owner=owner, await_result=await_result).to_json()
-
-            return partial(_with_own_connections, complete)
+            return partial(_with_own_connections, partial(_stored_object, alias, token, owner, await_result))
 
         return _endpoints.lists.completions(get_presigner(alias), body, owner, call_for=call_for, to_json=bytes)
 
@@ -237,14 +236,14 @@ async def _outcome(
         await_result = awaiter_of_running_loop() if is_asgi else None
         if isinstance(work, _ListWork):
             answer = await sync_to_async(work.start)(await_result)
-            content = await _endpoints.finished(answer, explain=partial(_problem_of_item, request))
+            content = await _endpoints.finished(answer, explain=partial(_problem, request))
         elif is_asgi or work.outlasts_request:
             content = await work.wait(partial(_with_own_connections, partial(work.call, await_result)))
         else:
             content = await sync_to_async(work.call)(awaiter_of_running_loop())
         return HttpResponse(content, headers=SUCCESS_HEADERS)
     except Exception as error:
-        return _problem(request, as_presign_error(error))
+        return _problem(request, error)
 
 
 def _receive(request: HttpRequest, alias: str, verdict: object, body_of: _Body) -> tuple[bytes, str | None]:
@@ -310,15 +309,12 @@ def _read_json(request: HttpRequest, limit: int, list_limit: int = 0) -> bytes:
 
 
 def _problem(request: HttpRequest, error: Exception) -> ProblemResponse:
+    error = as_presign_error(error)
     if is_server_fault(error):
         _log.error("%s failed", request.path, exc_info=error, extra={"request": request})
         # Reporters of errors, such as Sentry's, listen to this signal.
         got_request_exception.send(sender=None, request=request)
     return problem_response(error)
-
-
-def _problem_of_item(request: HttpRequest, error: Exception) -> ProblemResponse:
-    return _problem(request, as_presign_error(error))
 
 
 def _response(outcome: HttpResponse | ProblemResponse) -> HttpResponse:

@@ -9,9 +9,16 @@ from functools import partial
 from typing import TypeVar
 
 from presign.backends.expiring_credentials import CredentialsExpired
-from presign.errors import ConfigurationError, CredentialsUnavailable, PresignError, StorageUnavailable
+from presign.errors import ConfigurationError, PresignError
 from presign.http.bounded_threads import BoundedThreads
-from presign.http.endpoints import answer_abort, answer_list_parts, answer_parts, answer_parts_for_uppy
+from presign.http.deadlines import late_completion, late_signature, late_storage
+from presign.http.endpoints import (
+    answer_abort,
+    answer_list_parts,
+    answer_parts,
+    answer_parts_for_uppy,
+    begins_at_storage,
+)
 from presign.http.lists import MAX_FILES, Explain, ListAnswer, Lists, explain_and_log, is_list
 from presign.http.long_completions import LongCompletions
 from presign.messages import CompletionRequest, StoredObject, UploadRequest
@@ -86,22 +93,14 @@ class AsyncEndpoints:
 
     async def complete(self, presigner: Presigner, token: str, owner: str | None) -> StoredObject:
         """Do the same as ``Presigner.complete_async``, within the limits."""
-        # Coroutine functions of the application run here, on the loop that its other coroutines use.
-        call = partial(presigner.complete, token, owner=owner, await_result=awaiter_of_running_loop())
+        call = _completion_call(presigner, token, owner)
         if presigner.is_in_parts(token):
             return await self.in_long_completion_thread(presigner, token, owner, call)
         return await self.in_completion_thread(call)
 
-    def _completion_caller(
-        self, presigner: Presigner, owner: str | None
-    ) -> Callable[[str, bool], Callable[[], StoredObject]]:
-        # As in `complete`.
-        await_result = awaiter_of_running_loop()
-        return lambda token, _: partial(presigner.complete, token, owner=owner, await_result=await_result)
-
     async def in_upload_thread(self, call: Callable[[], T]) -> T:
         """Return the result of a call that signs, within the limits; raises CredentialsUnavailable if it is late."""
-        late = CredentialsUnavailable(f"there was no signature within {self._timeout_seconds:g} seconds")
+        late = late_signature(self._timeout_seconds)
         return await _result(self._upload_threads.submit(call), self._timeout_seconds, late)
 
     async def in_storage_thread(self, call: Callable[[], T]) -> T:
@@ -109,12 +108,12 @@ class AsyncEndpoints:
 
         Such calls begin, list and abort uploads in parts.
         """
-        late = StorageUnavailable(f"the storage did not answer within {self._timeout_seconds:g} seconds")
+        late = late_storage(self._timeout_seconds)
         return await _result(self._storage_threads.submit(call), self._timeout_seconds, late)
 
     async def in_completion_thread(self, call: Callable[[], T]) -> T:
         """Return the result of a call that completes, within the limits; raises StorageUnavailable if it is late."""
-        late = StorageUnavailable(f"the completion did not end within {self._timeout_seconds:g} seconds")
+        late = late_completion(self._timeout_seconds)
         return await _result(self._complete_threads.submit(call), self._timeout_seconds, late)
 
     async def in_long_completion_thread(
@@ -149,12 +148,12 @@ class AsyncEndpoints:
         """Return what answers ``POST /upload``; it needs no thread, unless the ticket needs I/O."""
 
         async def upload(body: bytes, owner: str | None) -> bytes:
-            presigner.prepare_in_background()
             if is_list(body):
                 answer = self.lists.uploads(presigner, body, owner)
                 while answer.issue(_TICKETS_AT_A_TIME):
                     await asyncio.sleep(0)
                 return await self.finished(answer)
+            presigner.prepare_in_background()
             request = UploadRequest.from_json(body)
             if not presigner.issuing_does_io(request):
                 try:
@@ -162,8 +161,7 @@ class AsyncEndpoints:
                 except CredentialsExpired:
                     # A thread can wait until they are renewed; the event loop must not.
                     pass
-            calls_the_storage = presigner.comes_in_parts(request) and not presigner.backend.signing_does_io
-            in_thread = self.in_storage_thread if calls_the_storage else self.in_upload_thread
+            in_thread = self.in_storage_thread if begins_at_storage(presigner, request) else self.in_upload_thread
             return (await in_thread(partial(presigner.issue, request, owner=owner))).to_json()
 
         return upload
@@ -191,14 +189,24 @@ class AsyncEndpoints:
     def _completer(self, presigner: Presigner) -> Answer:
         async def complete(body: bytes, owner: str | None) -> bytes:
             if is_list(body):
-                call_for = self._completion_caller(presigner, owner)
-                lists = self.lists
-                answer = lists.completions(presigner, body, owner, call_for=call_for, to_json=StoredObject.to_json)
+                answer = self.lists.completions(
+                    presigner,
+                    body,
+                    owner,
+                    call_for=lambda token, _: _completion_call(presigner, token, owner),
+                    to_json=StoredObject.to_json,
+                )
                 return await self.finished(answer)
             token = CompletionRequest.from_json(body).token
             return (await self.complete(presigner, token, owner)).to_json()
 
         return complete
+
+
+def _completion_call(presigner: Presigner, token: str, owner: str | None) -> Callable[[], StoredObject]:
+    """Return the call that completes an upload in another thread, for a request on the running event loop."""
+    # Coroutine functions of the application run on the loop that its other coroutines use.
+    return partial(presigner.complete, token, owner=owner, await_result=awaiter_of_running_loop())
 
 
 async def _result(future: Future[T], seconds: float, late: PresignError) -> T:

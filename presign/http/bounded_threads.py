@@ -12,6 +12,22 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 
+def run_into(future: Future[T], call: Callable[[], T]) -> bool:
+    """Make the call, and end ``future`` with its result or its error; return False if ``future`` was cancelled before.
+
+    The call is then not made.
+    """
+    if not future.set_running_or_notify_cancel():
+        return False
+    try:
+        result = call()
+    except BaseException as error:
+        future.set_exception(error)
+    else:
+        future.set_result(result)
+    return True
+
+
 class BoundedThreads:
     """Run calls in ``max_threads`` threads at most; further calls wait for a free thread.
 
@@ -62,14 +78,7 @@ class BoundedThreads:
                     self._running_threads -= 1
                     return
                 future, call = self._waiting.popitem(last=False)
-            if not future.set_running_or_notify_cancel():
-                continue
-            try:
-                result = call()
-            except BaseException as error:
-                future.set_exception(error)
-            else:
-                future.set_result(result)
+            run_into(future, call)
 
     def _forget(self, future: Future[Any]) -> None:
         with self._lock:

@@ -34,6 +34,11 @@ def presigners_by_path(presigner: Presigner | Sequence[Presigner]) -> dict[str, 
     return paths
 
 
+def begins_at_storage(presigner: Presigner, request: UploadRequest) -> bool:
+    """Say whether a ticket waits for the storage, which begins an upload in parts, and for no service that signs."""
+    return presigner.comes_in_parts(request) and not presigner.backend.signing_does_io
+
+
 def answer_upload(presigner: Presigner, body: bytes, owner: str | None) -> bytes:
     """Return the ticket for ``POST /upload`` as JSON; raises what ``UploadRequest`` and ``Presigner.issue`` raise.
 

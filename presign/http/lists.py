@@ -22,8 +22,10 @@ from typing import Any, TypeVar
 import orjson
 
 from presign.backends.expiring_credentials import CredentialsExpired
-from presign.errors import ConfigurationError, CredentialsUnavailable, InvalidRequest, PresignError, StorageUnavailable
+from presign.errors import ConfigurationError, InvalidRequest, PresignError
 from presign.http.bounded_threads import BoundedThreads
+from presign.http.deadlines import late_completion, late_signature, late_storage
+from presign.http.endpoints import begins_at_storage
 from presign.http.long_completions import LongCompletions
 from presign.http.problems import ProblemResponse, is_server_fault, problem_response
 from presign.http.request_body import MAX_BODY_BYTES
@@ -119,7 +121,10 @@ class ListAnswer:
         return self.to_json(explain)
 
     def to_json(self, explain: Explain = explain_and_log) -> bytes:
-        """Return the answer as JSON. Items that are not ready are late, and calls for them that wait are not made."""
+        """Return the answer as JSON; an item that is not ready is an error, as for a single request that is late.
+
+        Calls that still wait for a thread then are not made.
+        """
         for indexes, _, result in self._awaited:
             try:
                 self.put(indexes, result())
@@ -231,6 +236,10 @@ class Lists:
         """The largest body of a list: a list fits if each of its items fits into a single request."""
         return MAX_BODY_BYTES * self._max_files
 
+    def body_limit(self, path: str) -> int:
+        """Return ``max_body_bytes`` for an endpoint that takes lists, and 0 for any other."""
+        return self.max_body_bytes if path in LIST_PATHS else 0
+
     def uploads(
         self,
         presigner: Presigner,
@@ -251,14 +260,12 @@ class Lists:
             begun: dict[Sequence[int], Callable[[], bytes]] = {}
             signed: dict[Sequence[int], Callable[[], bytes]] = {}
             for index, request in requests.items():
-                is_begun = presigner.comes_in_parts(request) and not presigner.backend.signing_does_io
-                (begun if is_begun else signed)[(index,)] = around(partial(issue, request))
-            within = f"within {self._timeout_seconds:g} seconds"
-            unavailable = StorageUnavailable(f"the storage did not answer {within}")
-            self._run(answer, begun, self._storage_threads, unavailable, bytes)
-            unsigned = CredentialsUnavailable(f"there was no signature {within}")
-            self._run(answer, signed, self._signing_threads, unsigned, bytes)
+                calls = begun if begins_at_storage(presigner, request) else signed
+                calls[(index,)] = around(partial(issue, request))
+            self._run(answer, begun, self._storage_threads, late_storage(self._timeout_seconds), bytes)
+            self._run(answer, signed, self._signing_threads, late_signature(self._timeout_seconds), bytes)
 
+        presigner.prepare_in_background()
         return Uploads(
             self._items(body), presigner=presigner, owner=owner, start=start, timeout_seconds=self._timeout_seconds
         )
@@ -301,8 +308,7 @@ class Lists:
             progress = partial(presigner.completion_progress, token)
             deliver = partial(self._long_completions.deliver, key, completion, progress=progress)
             answer.put_later(indexes, completion, partial(_delivered, deliver, to_json))
-        late = StorageUnavailable(f"the completion did not end within {self._timeout_seconds:g} seconds")
-        self._run(answer, calls, self._completion_threads, late, to_json)
+        self._run(answer, calls, self._completion_threads, late_completion(self._timeout_seconds), to_json)
         return answer
 
     def _run(

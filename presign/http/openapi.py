@@ -47,7 +47,8 @@ _ERRORS_OF_ALL: tuple[type[PresignError], ...] = (
 class Operation:
     """One operation of the contract: its path, its operation id, the names of its schemas, and the errors it answers.
 
-    The members of the request are those of a POST's body, or the parameters of a GET or DELETE.
+    The members of the request are those of a POST's body, or the parameters of a GET or DELETE. The errors are those of
+    a request for one file.
     """
 
     path: str
@@ -67,7 +68,8 @@ class Operation:
     def codes(self) -> dict[int, list[str]]:
         """The codes of the problems, by HTTP status."""
         codes: dict[int, list[str]] = {}
-        for error in self.errors:
+        of_lists: list[type[PresignError]] = [TooManyFiles] if self.takes_lists else []
+        for error in (*self.errors, *of_lists):
             codes.setdefault(error.status, []).append(error.code)
         return dict(sorted(codes.items()))
 
@@ -78,15 +80,7 @@ UPLOAD = Operation(
     summary="Ask for a ticket for one file, or for the tickets of several files.",
     request="UploadRequest",
     answer="Ticket",
-    errors=(
-        *_ERRORS_OF_ALL,
-        TooLarge,
-        TooManyFiles,
-        TypeNotAllowed,
-        TooSmall,
-        CredentialsUnavailable,
-        StorageUnavailable,
-    ),
+    errors=(*_ERRORS_OF_ALL, TooLarge, TypeNotAllowed, TooSmall, CredentialsUnavailable, StorageUnavailable),
 )
 COMPLETE = Operation(
     path="/complete",
@@ -96,7 +90,6 @@ COMPLETE = Operation(
     answer="StoredObject",
     errors=(
         *_ERRORS_OF_ALL,
-        TooManyFiles,
         CompletionPending,
         InvalidToken,
         TokenExpired,
@@ -135,12 +128,8 @@ ABORT = Operation(
 OPERATIONS = (UPLOAD, COMPLETE, PARTS, LIST_PARTS, ABORT)
 
 
-def _of_one_file(operation: Operation) -> tuple[type[PresignError], ...]:
-    return tuple(error for error in operation.errors if error is not TooManyFiles)
-
-
 def _without_body(operation: Operation) -> tuple[type[PresignError], ...]:
-    return tuple(error for error in _of_one_file(operation) if error not in {BodyTooLarge, UnsupportedMediaType})
+    return tuple(error for error in operation.errors if error not in {BodyTooLarge, UnsupportedMediaType})
 
 
 _MULTIPART = f"{companion_mode.PREFIX}{companion_mode.MULTIPART}"
@@ -161,7 +150,7 @@ COMPANION_OPERATIONS = (
         summary="Begin the upload of a large file in parts, as Uppy does in its Companion mode.",
         request="UppyUpload",
         answer="UppyUploadInParts",
-        errors=_of_one_file(UPLOAD),
+        errors=UPLOAD.errors,
     ),
     Operation(
         path=f"{_MULTIPART}/{{upload_id}}",

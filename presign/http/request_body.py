@@ -78,7 +78,7 @@ def read_limited(
     """Return a body from ``read(size)``, which returns ``b""`` at its end; raises BodyTooLarge above ``limit``.
 
     A list may have ``list_limit`` bytes, if that is more. ``content_length`` is the header: a body that it says is too
-    large is not read. Of one that only a list may have, one byte is read to see whether it is a list.
+    large is not read. If only a list may have that length, the first byte is read alone, to see whether it begins one.
     """
     body = b""
     if declares_more_than(limit, content_length):

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
-from presign.http.bounded_threads import BoundedThreads
+from presign.http.bounded_threads import BoundedThreads, run_into
 
 T = TypeVar("T")
 
@@ -29,15 +29,7 @@ def run_side_by_side(threads: BoundedThreads, calls: Sequence[Callable[[], T]], 
                 future, call = waiting.popleft()
             except IndexError:
                 return
-            if not future.set_running_or_notify_cancel():
-                continue
-            try:
-                result = call()
-            except BaseException as error:
-                future.set_exception(error)
-            else:
-                future.set_result(result)
-            if waiting and threads.are_all_taken:
+            if run_into(future, call) and waiting and threads.are_all_taken:
                 threads.submit(run)
                 return
 
