@@ -54,7 +54,7 @@ test-engine: $(VENV)/.dev ## Test the programs of infra/ on the real Pulumi engi
 test-faults: azurite ## Let 50 uploads of large files to each storage fail at random moments; `make test` runs 6 (FAULTS=100, FAULTS_SEED=2)
 	FAULTS=$(or $(FAULTS),50) $(PYTEST) tests/faults $(ARGS)
 
-test-parity: $(VENV)/.dev ## Compare signatures with those of the SDKs on 50,000 generated inputs; `make test` takes 2,000 (PARITY=1000000)
+test-parity: $(VENV)/.dev ## Compare the signatures of S3 with those of botocore on 50,000 generated inputs; `make test` takes 2,000 (PARITY=1000000)
 	PARITY=$(or $(PARITY),50000) $(PYTEST) tests/signing $(ARGS)
 
 test-stores: $(VENV)/.dev ## Test MinIO, versitygw and Ceph, which it builds or installs, and write the tables of docs/stores.md (about 15 minutes)
