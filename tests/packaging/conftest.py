@@ -26,7 +26,11 @@ def wheel(sdist: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A wheel that is built from the sdist alone, as an installer would without a wheel on the index."""
     unpacked = tmp_path_factory.mktemp("unpacked")
     with tarfile.open(sdist) as archive:
-        archive.extractall(unpacked, filter="data")
+        # Python 3.11.4 has filters, and later versions warn without one. Debian 12 has 3.11.2.
+        if hasattr(tarfile, "data_filter"):
+            archive.extractall(unpacked, filter="data")
+        else:
+            archive.extractall(unpacked)
     (source,) = unpacked.iterdir()
     return _build(source, "wheel", tmp_path_factory.mktemp("wheel"))
 
