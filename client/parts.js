@@ -380,6 +380,8 @@ export class PartsUpload {
           const { hasCode } = this.#core;
           // The browser may be unable to send slices of this file.
           isReadFirst ||= !hasCode(error, "ticket_expired", "storage_unavailable");
+          // Browsers report progress late, so all bytes may have arrived.
+          isMaybeStored ||= hasCode(error, "connection_lost");
           const isRefused = hasCode(error, "storage_refused", "signature_refused", "checksum_mismatch");
           if (!isRefused && !hasCode(error, "ticket_expired")) throw error;
           isMaybeStored = false;

@@ -346,6 +346,18 @@ test("after a lost answer the server is asked, and a part that is there is not s
   assert.deepEqual([servers.sent, asked["/parts/list"].length], [[1, 2, 3], 1]);
 });
 
+test("the server is asked too if the browser has not reported that all bytes were sent", async (t) => {
+  class LateProgress extends NodeXMLHttpRequest {
+    upload = Object.freeze({ set onprogress(/** @type {unknown} */ _) {} });
+  }
+  Object.assign(globalThis, { XMLHttpRequest: LateProgress });
+  t.after(() => Object.assign(globalThis, { XMLHttpRequest: NodeXMLHttpRequest }));
+  const afterPart = (/** @type {any} */ { number }) => (number === 2 ? { disconnect: true } : undefined);
+  const { error, servers, asked } = await run(t, { count: 3, afterPart });
+  assert.equal(error, null);
+  assert.deepEqual([servers.sent, asked["/parts/list"].length], [[1, 2, 3], 1]);
+});
+
 test("after a lost answer a part that is not there is sent again", async (t) => {
   const onPart = (/** @type {any} */ { request }) => (request === 2 ? { disconnect: true } : undefined);
   const { error, servers, asked } = await run(t, { count: 3, onPart });
