@@ -348,7 +348,7 @@ test("after a lost answer the server is asked, and a part that is there is not s
 
 test("the server is asked too if the browser has not reported that all bytes were sent", async (t) => {
   class LateProgress extends NodeXMLHttpRequest {
-    upload = Object.freeze({ set onprogress(/** @type {unknown} */ _) {} });
+    upload = Object.freeze({ set onprogress(/** @type {any} */ _) {} });
   }
   Object.assign(globalThis, { XMLHttpRequest: LateProgress });
   t.after(() => Object.assign(globalThis, { XMLHttpRequest: NodeXMLHttpRequest }));
