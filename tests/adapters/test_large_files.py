@@ -24,6 +24,7 @@ from presign import (
     Presigner,
     Reject,
     StorageUnavailable,
+    Ticket,
     UploadOptions,
     UploadPolicy,
     UploadRequest,
@@ -159,11 +160,13 @@ def adapter(request: pytest.FixtureRequest) -> str:
     return name
 
 
-def _stored(client: httpx.Client) -> Any:
-    ticket = _ticket(client, len(TINY))
-    for request in ticket["parts"]["requests"]:
-        start = (request["number"] - 1) * SMALL
-        assert _send(request, TINY[start : start + SMALL]) == 200
+def _stored(presigner: Presigner) -> Ticket:
+    """Send a file in parts. Its ticket does not come over HTTP, where a busy machine may be too late for a time-out."""
+    ticket = presigner.issue(UploadRequest(content_type="image/png", size=len(TINY)), owner="alice")
+    assert ticket.parts is not None
+    for request in ticket.parts.requests:
+        start = (request.number - 1) * SMALL
+        assert _send(request.to_dict(), TINY[start : start + SMALL]) == 200
     return ticket
 
 
@@ -179,9 +182,9 @@ def test_a_completion_that_takes_long_is_answered_with_202_and_its_result_when_a
 ) -> None:
     inspect, told = _Slow(Accept()), list[Completion]()
     presigner = _in_small_parts(s3_reference, inspect=inspect, on_complete=told.append)
+    ticket = _stored(presigner)
+    token = {"token": ticket.token}
     with _client(adapter, presigner, timeout_seconds=0.2) as client:
-        ticket = _stored(client)
-        token = {"token": ticket["token"]}
         for _ in range(3):
             answer = client.post("complete", json=token)
             assert _code(answer) == (202, "completion_pending")
@@ -195,23 +198,23 @@ def test_a_completion_that_takes_long_is_answered_with_202_and_its_result_when_a
         assert told == []
         inspect.released.set()
         answer = _asked_until_it_ends(client, token)
-        assert (answer.status_code, answer.json()["key"]) == (200, ticket["key"])
+        assert (answer.status_code, answer.json()["key"]) == (200, ticket.key)
         assert inspect.calls == 1, "who asks again waits for the same completion"
         assert [each.owner for each in told] == ["alice"]
-        assert client.post("complete", json=token).json() == answer.json()
+        assert _asked_until_it_ends(client, token).json() == answer.json()
 
 
 def test_the_reason_of_a_refusal_reaches_the_client_that_asks_again(adapter: str, s3_reference: Store) -> None:
     inspect = _Slow(Reject("the picture is too dark"))
-    with _client(adapter, _in_small_parts(s3_reference, inspect=inspect), timeout_seconds=0.2) as client:
-        ticket = _stored(client)
-        token = {"token": ticket["token"]}
+    presigner = _in_small_parts(s3_reference, inspect=inspect)
+    token = {"token": _stored(presigner).token}
+    with _client(adapter, presigner, timeout_seconds=0.2) as client:
         assert _code(client.post("complete", json=token)) == (202, "completion_pending")
         inspect.released.set()
         answer = _asked_until_it_ends(client, token)
         assert _code(answer) == (422, "rejected")
         assert answer.json()["detail"] == "the picture is too dark"
-        assert _code(client.post("complete", json=token)) == (410, "upload_ended")
+        assert _code(_asked_until_it_ends(client, token)) == (410, "upload_ended")
 
 
 def test_coroutine_functions_of_the_application_run_also_after_the_first_answer(
@@ -223,13 +226,13 @@ def test_coroutine_functions_of_the_application_run_also_after_the_first_answer(
         told.append(completion.stored.key)
 
     presigner = _in_small_parts(s3_reference, inspect=inspect, on_complete=on_complete)
+    ticket = _stored(presigner)
+    token = {"token": ticket.token}
     with _client(adapter, presigner, timeout_seconds=0.2) as client:
-        ticket = _stored(client)
-        token = {"token": ticket["token"]}
         assert _code(client.post("complete", json=token)) == (202, "completion_pending")
         inspect.released.set()
         assert _asked_until_it_ends(client, token).status_code == 200
-        assert told == [ticket["key"]]
+        assert told == [ticket.key]
 
 
 # What must not block the event loop
