@@ -155,7 +155,15 @@ export function createUploader({ concurrency, check, ...uploadOptions }) {
      * @returns {UploadItem[]}
      */
     add(files, options) {
-      return Array.from(files, (file) => enter(file, { ...uploadOptions, ...options })).map(({ item }) => item);
+      /** @type {Entry[]} */
+      const added = [];
+      try {
+        for (const file of files) added.push(enter(file, { ...uploadOptions, ...options }));
+      } finally {
+        // Only once, because it looks at every file.
+        startNext();
+      }
+      return added.map(({ item }) => item);
     },
 
     /** Resolve with all files as soon as none of them waits or runs. @returns {Promise<readonly UploadItem[]>} */
@@ -259,7 +267,6 @@ export function createUploader({ concurrency, check, ...uploadOptions }) {
     const entry = { item, upload, controller: null, lastRun: Promise.resolve(), checked: null };
     entries.set(id, entry);
     change(entry, {});
-    startNext();
     return entry;
   }
 
