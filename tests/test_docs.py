@@ -20,7 +20,7 @@ from google.auth.credentials import AnonymousCredentials
 
 from bench import cold, complete
 from bench.results import Report
-from bench.summary import summary
+from bench.summary import servers, summary
 from emulators.azurite import Azurite
 from emulators.gcs_accounts import generate_credentials
 from emulators.serving import serve
@@ -447,6 +447,10 @@ def test_the_table_of_figures_shows_the_committed_results() -> None:
 
 def test_the_table_of_cold_starts_shows_the_committed_results() -> None:
     assert f"<!-- table: cold start -->\n{cold.summary(Report.read('cold'))}\n<!-- end" in PAGES["performance.md"]
+
+
+def test_the_table_of_ticket_servers_shows_the_committed_results() -> None:
+    assert f"<!-- table: servers -->\n{servers(Report.read('serve'))}\n<!-- end" in PAGES["performance.md"]
 
 
 def test_the_tables_of_completions_show_the_committed_results() -> None:
