@@ -115,7 +115,11 @@ def _report(
         prefix=session.base_prefix,
         pending_prefix=session.base_pending_prefix,
         findings=tuple(findings),
-        learned=StoreKnowledge(storage=name, shown={way: frozenset(rules) for way, rules in session.shown.items()}),
+        learned=StoreKnowledge(
+            storage=name,
+            host="" if session.diagnosis is None else session.diagnosis.host,
+            shown={way: frozenset(rules) for way, rules in session.shown.items()},
+        ),
     )
 
 
