@@ -97,6 +97,16 @@ def test_a_wrong_setting_ends_with_2_and_one_line(arguments: list[str], message:
     assert len(result.output.splitlines()) == 1
 
 
+def test_the_longest_lifetime_of_a_ticket_is_that_of_the_option() -> None:
+    result = _run("s3://bucket/public/", "--max-expires-in", "1.5h")
+    assert result.exit_code == 2
+    assert "it must be a whole number with s, m, h or d" in result.output
+    with run_store(Set()) as running:
+        for options, seconds in (((), 3600), (("--max-expires-in", "90m"), 5400)):
+            result = _run(_url(running), *options)
+            assert f"accepts a PUT with a ticket that is valid for {seconds} seconds" in " ".join(result.output.split())
+
+
 def test_without_a_pending_prefix_uploads_go_to_the_final_one() -> None:
     with run_store(Set()) as running:
         result = _run(_url(running), "--no-pending", "--json")
