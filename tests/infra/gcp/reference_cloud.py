@@ -54,6 +54,7 @@ class GoogleState:
     """What Google Cloud would hold after one run of the program. ``grants`` has (member, role) by resource."""
 
     buckets: dict[str, dict[str, Any]] = field(default_factory=dict)
+    buckets_with_objects: set[str] = field(default_factory=set)
     folders: list[tuple[str, str]] = field(default_factory=list)
     roles: dict[str, tuple[str, ...]] = field(default_factory=dict)
     accounts: dict[str, rsa.RSAPrivateKey] = field(default_factory=dict)
@@ -81,7 +82,7 @@ class ReferenceCloud(AppliedMocks):
             token="gcp:storage/bucket:Bucket",
             apply=self._bucket,
             look_up=self._read_bucket,
-            remove=lambda inputs: _drop(state.buckets, inputs["name"]),
+            remove=self._remove_bucket,
             named_by="name",
             separator="-",
             change=self._bucket,
@@ -184,6 +185,11 @@ class ReferenceCloud(AppliedMocks):
             "labels": inputs.take("labels", default={}),
         }
         return bucket, {"name": bucket}
+
+    def _remove_bucket(self, inputs: Mapping[str, Any]) -> None:
+        if inputs["name"] in self.state.buckets_with_objects and not inputs["forceDestroy"]:
+            raise NotApplied("Google answers 409: the bucket you tried to delete is not empty")
+        _drop(self.state.buckets, inputs["name"])
 
     def _read_bucket(self, identifier: str, inputs: Mapping[str, Any]) -> Mapping[str, Any] | None:
         if identifier not in self.state.buckets:

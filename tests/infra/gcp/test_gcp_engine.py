@@ -6,6 +6,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from pulumi import automation
 
 from emulators.cors import CorsRule
 from emulators.ports import free_port
@@ -93,6 +94,32 @@ def test_another_public_prefix_is_public_and_the_old_one_no_longer(engine: Path,
         assert stack.outputs["bucket"] == bucket
         assert cloud.rights("allUsers") == {"media/": {"storage.objects.get"}}
         assert set(cloud.rights(f"serviceAccount:{stack.outputs['signerEmail']}")) == {"pending/", "media/"}
+
+
+@pytest.mark.thorough
+def test_a_bucket_with_objects_stays_and_its_accounts_come_back_with_the_same_names(
+    engine: Path, tmp_path: Path
+) -> None:
+    cloud = ReferenceCloud()
+    config = {"location": "EU", "protect": False, "signWith": "hmacKey"}
+    with engine_stack(PROGRAM, cloud.for_engine, config, engine=engine, directory=tmp_path) as stack:
+        stack.up()
+        before = stack.outputs
+        bucket = before["bucket"]
+        settings, grants = cloud.state.buckets[bucket], cloud.rights(f"serviceAccount:{before['signerEmail']}")
+        cloud.state.buckets_with_objects.add(bucket)
+        with pytest.raises(automation.CommandError, match="not empty"):
+            stack.destroy()
+        assert cloud.state.buckets == {bucket: settings}
+        # Their names contain the bucket's name, so they are made after it, and deleted before it.
+        assert (cloud.state.accounts, cloud.state.hmac_keys) == ({}, {})
+
+        stack.up()
+        names = ("bucket", "signerEmail", "presignBucket")
+        assert {name: stack.outputs[name] for name in names} == {name: before[name] for name in names}
+        assert stack.outputs["hmacAccessId"] != before["hmacAccessId"]
+        assert cloud.rights(f"serviceAccount:{before['signerEmail']}") == grants
+        assert stack.up() == {}
 
 
 @pytest.mark.thorough
