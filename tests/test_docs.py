@@ -412,7 +412,7 @@ def test_the_example_of_what_was_learned_gives_it_to_the_backend(
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIAEXAMPLE")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "a secret")
     put = frozenset({Rule.SIZE, Rule.TYPE})
-    StoreKnowledge(storage="s3://my-bucket", shown={"put": put}).write("learned.json")
+    StoreKnowledge(storage="s3://my-bucket", host="s3.example.com", shown={"put": put}).write("learned.json")
     backend = _run("learned").backend
     grant = UploadPolicy(
         content_types={"image/png"}, max_bytes=9, prefix="public/", require_size=True
