@@ -295,7 +295,8 @@ async def read_body(
     is_larger = declares_more_than(limit, content_length)
     if is_larger:
         check_declared_length(content_length, max(limit, list_limit))
-    body: bytes = b""
+    # Not bytes: each of many small messages would then cost a copy of all that came before.
+    body = bytearray()
     while True:
         message = await receive()
         if message["type"] == "http.disconnect":
@@ -304,7 +305,7 @@ async def read_body(
         if len(body) > limit or (is_larger and body):
             limit, is_larger = limit_of_larger_body(body, limit, list_limit), False
         if not message.get("more_body", False):
-            return body
+            return bytes(body)
 
 
 async def _http_problem(request: Request, error: Exception) -> Response:

@@ -55,7 +55,7 @@ def declares_more_than(limit: int, content_length: str | bytes | None) -> bool:
     return len(content_length) > _MAX_DIGITS or int(content_length) > limit
 
 
-def limit_of_larger_body(start: bytes, limit: int, list_limit: int) -> int:
+def limit_of_larger_body(start: bytes | bytearray, limit: int, list_limit: int) -> int:
     """Return the limit of a body with more than ``limit`` bytes, of which ``start`` was read: its first byte decides.
 
     It is ``list_limit`` for a list, which begins with ``[``. Raises BodyTooLarge for any other body, and for a list of
@@ -80,13 +80,14 @@ def read_limited(
     A list may have ``list_limit`` bytes, if that is more. ``content_length`` is the header: a body that it says is too
     large is not read. If only a list may have that length, the first byte is read alone, to see whether it begins one.
     """
-    body = b""
+    # Not bytes: each of many small pieces would then cost a copy of all that came before.
+    body = bytearray()
     if declares_more_than(limit, content_length):
         check_declared_length(content_length, max(limit, list_limit))
-        body = read(1)
+        body += read(1)
         limit = limit_of_larger_body(body, limit, list_limit)
     while chunk := read(limit + 1 - len(body)):
         body += chunk
         if len(body) > limit:
             limit = limit_of_larger_body(body, limit, list_limit)
-    return body
+    return bytes(body)
