@@ -30,7 +30,7 @@ from presign.http.long_completions import LongCompletions
 from presign.http.problems import ProblemResponse, is_server_fault, problem_response
 from presign.http.request_body import MAX_BODY_BYTES
 from presign.http.side_by_side import run_side_by_side, when_all_ended
-from presign.messages import CompletionRequest, UploadRequest
+from presign.messages import MAX_NAME_CHARACTERS, CompletionRequest, UploadRequest
 from presign.presigner import Presigner
 
 MAX_FILES = 100
@@ -43,6 +43,9 @@ Explain = Callable[[Exception], ProblemResponse]
 """Returns the problem of one item, and reports an error that is the server's fault; called in an ``except`` clause."""
 
 T = TypeVar("T")
+
+# A file's name may consist of commas; its other members need fewer than 20.
+_MAX_COMMAS_PER_FILE = MAX_NAME_CHARACTERS + 20
 
 _log = logging.getLogger("presign")
 
@@ -325,6 +328,12 @@ class Lists:
             answer.put_later(indexes, future, partial(_result, future, late, to_json), ends_with_request=True)
 
     def _items(self, body: bytes) -> list[Any]:
+        # A body can have a million values. To read these takes so long that other requests would notice it.
+        if body.count(b",") > self._max_files * _MAX_COMMAS_PER_FILE:
+            raise TooManyFiles(
+                f"one request may have {self._max_files} files at most, and this list has more values than they need",
+                limit=self._max_files,
+            )
         try:
             items: list[Any] = orjson.loads(body)
         except orjson.JSONDecodeError:

@@ -6,6 +6,7 @@ import asyncio
 import itertools
 import json
 import threading
+import tracemalloc
 from datetime import datetime
 from typing import Any
 
@@ -16,6 +17,7 @@ from presign.backends.expiring_credentials import CredentialsExpired
 from presign.http.async_endpoints import AsyncEndpoints
 from presign.http.lists import MAX_FILES, TooManyFiles, is_list
 from presign.http.request_body import MAX_BODY_BYTES
+from presign.messages import MAX_NAME_CHARACTERS
 from presign.testing import MemoryBackend
 from tests.conftest import PNG, TOKEN_SECRET
 
@@ -143,6 +145,28 @@ def test_the_application_chooses_how_many_files_a_request_may_have() -> None:
     with pytest.raises(TooManyFiles) as raised:
         _ask(endpoints, presigner, "/upload", [SMALL] * 3)
     assert (raised.value.value, raised.value.limit) == (3, 2)
+
+
+@pytest.mark.parametrize("value", ["[]", "{}", "1.5", '{"type":"image/png"}', '"a text"'])
+def test_a_list_with_far_more_values_than_its_files_need_is_refused_before_it_is_read(value: str) -> None:
+    body = f"[{','.join([value] * 100_000)}]".encode()
+    endpoints, presigner = AsyncEndpoints(), _presigner(MemoryBackend())
+    assert len(body) < endpoints.lists.max_body_bytes
+    tracemalloc.start()
+    try:
+        with pytest.raises(TooManyFiles) as raised:
+            asyncio.run(endpoints.answers(presigner)["/upload"](body, "alice"))
+        assert tracemalloc.get_traced_memory()[1] < 500_000, "nothing is made of the values"
+    finally:
+        tracemalloc.stop()
+    assert raised.value.limit == MAX_FILES
+
+
+def test_names_of_commas_are_not_taken_for_more_values() -> None:
+    digest = {"part_size": 5, "sha256": "0" * 64}
+    item = {"name": "," * MAX_NAME_CHARACTERS, "size": 5, "hashes_parts": True, "part_size": 5, "parts_digest": digest}
+    answers = _ask(AsyncEndpoints(), _presigner(MemoryBackend()), "/upload", [{**SMALL, **item}] * MAX_FILES)
+    assert {each["body"].get("field") for each in answers} == {"parts_digest"}, "the file is too small for parts"
 
 
 def test_a_list_that_hangs_leaves_threads_to_other_requests_and_its_waiting_calls_are_not_made() -> None:
