@@ -23,8 +23,8 @@ _MIN_DIFFERENT_BYTES = 5
 _SECOND = timedelta(seconds=1)
 _PURPOSE = b"presign.complete"
 _GRANT_MEMBERS = 16
-# A token in its only spelling. The last character of a signature has two bits that carry nothing, and decoders of base64
-# accept other values of them, and padding.
+# The last character of a signature has two bits that carry nothing. Decoders of base64 accept other values of them, and
+# padding, so that one token would have many spellings.
 _TOKEN = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]{42}[AEIMQUYcgkosw048]", re.ASCII)
 
 
