@@ -298,19 +298,17 @@ class Lists:
             except InvalidRequest as error:
                 answer.put([index], error)
         calls: dict[Sequence[int], Callable[[], T]] = {}
+        long_calls: dict[tuple[Presigner, str, str | None], Callable[[], T]] = {}
         for token, indexes in indexes_of.items():
-            if not presigner.is_in_parts(token):
+            if presigner.is_in_parts(token):
+                long_calls[(presigner, token, owner)] = call_for(token, True)
+            else:
                 calls[tuple(indexes)] = call_for(token, False)
-                continue
-            key = (presigner, token, owner)
-            try:
-                completion = self._long_completions.join(key, call_for(token, True))
-            except PresignError as error:
-                answer.put(indexes, error)
-                continue
+        for key, completion in self._long_completions.join_all(long_calls, at_once=self._at_once).items():
+            _, token, _ = key
             progress = partial(presigner.completion_progress, token)
             deliver = partial(self._long_completions.deliver, key, completion, progress=progress)
-            answer.put_later(indexes, completion, partial(_delivered, deliver, to_json))
+            answer.put_later(indexes_of[token], completion, partial(_delivered, deliver, to_json))
         self._run(answer, calls, self._completion_threads, late_completion(self._timeout_seconds), to_json)
         return answer
 
