@@ -164,14 +164,14 @@ def _view(presigner: Presigner, authorize: Authorize, answer: _Answer, body_for:
 
 
 def _lists(completions: LongCompletions, timeout_seconds: float, max_files: int) -> Lists:
-    threads = BoundedThreads(max_threads=MAX_THREADS, name="presign list")
+    # Each kind has threads of its own: completions that hang take none from tickets.
     return Lists(
         max_files=max_files,
         max_threads=MAX_THREADS,
         timeout_seconds=timeout_seconds,
-        signing_threads=threads,
-        storage_threads=threads,
-        completion_threads=threads,
+        signing_threads=BoundedThreads(max_threads=MAX_THREADS, name="presign upload"),
+        storage_threads=BoundedThreads(max_threads=MAX_THREADS, name="presign parts"),
+        completion_threads=BoundedThreads(max_threads=MAX_THREADS, name="presign complete"),
         long_completions=completions,
     )
 
