@@ -110,7 +110,9 @@ export class Lists {
       for (const { resolve } of waiters) resolve(answer);
     } else {
       this.areTaken = false;
-      this.#maxFiles = (body?.code === "too_many_files" && body.limit) || 1;
+      const limit = body?.code === "too_many_files" ? body.limit : 1;
+      // With any other limit, the same list would be refused again, without end.
+      this.#maxFiles = Number.isInteger(limit) && limit > 0 && limit < waiters.length ? limit : 1;
       for (const { content, signal, isAhead, resolve } of waiters) {
         if (!signal?.aborted) resolve(this.ask(content, signal, isAhead));
       }

@@ -167,6 +167,23 @@ test("a server that takes fewer files in a list gets shorter lists", async (t) =
   assert.ok(first > 2 && later.includes(2) && Math.max(...later) <= 2, `${first}, ${later}`);
 });
 
+for (const limit of [-1, 0.5, 0, 1000, "2", true, null]) {
+  test(`a server that refuses lists with the limit ${JSON.stringify(limit)} gets single requests`, async (t) => {
+    const { api, counts } = await startServers(t, {
+      wholly: (path, contents, number) => {
+        // A client that asks for ever must not keep this test.
+        const refused = { status: 413, body: { code: "too_many_files", limit } };
+        return number > 50 ? null : refused;
+      },
+    });
+    const uploader = createUploader({ api });
+    uploader.add(files(6));
+    await uploader.finished();
+    assert.deepEqual(statesOf(uploader), Array(6).fill("done"));
+    assert.ok(counts("/upload").length <= 8, `${counts("/upload")}`);
+  });
+}
+
 test("what concerns the whole list concerns each of its files", async (t) => {
   const { api } = await startServers(t, { wholly: () => ({ status: 401, body: { code: "unauthenticated" } }) });
   const uploader = createUploader({ api });
