@@ -134,6 +134,26 @@ test("the wait that the server asks of one file is that file's wait", async (t) 
   assert.deepEqual([waits, statesOf(uploader)], [[1, 1], ["done", "done", "done"]]);
 });
 
+test("a wait that is no number of seconds is not waited for, and does not make the client ask at once", async (t) => {
+  for (const retry_after of ["soon", -1, {}]) {
+    /** @type {number[]} */
+    const askedAtMs = [];
+    const { api } = await startServers(t, {
+      ticket: ({ name }, asked) => {
+        if (name === "1.png") askedAtMs.push(performance.now());
+        const unavailable = { status: 503, body: { code: "storage_unavailable" }, retry_after };
+        return name === "1.png" && asked === 1 ? unavailable : null;
+      },
+    });
+    const uploader = createUploader({ api });
+    uploader.add(files(3));
+    const items = await uploader.finished();
+    assert.deepEqual(items.map(({ state }) => state), ["done", "done", "done"]);
+    assert.equal(askedAtMs.length, 2);
+    assert.ok(askedAtMs[1] - askedAtMs[0] >= 490, `${askedAtMs}`);
+  }
+});
+
 for (const [what, answer] of /** @type {[string, PlannedResponse][]} */ ([
   ["400", { status: 400, body: { code: "invalid_request" } }],
   ["422", { status: 422, body: { detail: "Input should be a valid dictionary" } }],
