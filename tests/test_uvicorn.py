@@ -167,7 +167,7 @@ def test_a_client_that_closes_its_side_after_its_request_gets_the_answer() -> No
             with socket.create_connection(("127.0.0.1", int(url.rpartition(":")[2])), timeout=30) as connection:
                 connection.sendall(b"GET /5 HTTP/1.1\r\nHost: x\r\n\r\n")
                 connection.shutdown(socket.SHUT_WR)
-                answer = b"".join(iter(lambda: connection.recv(65536), b""))  # noqa: B023  (it is read here)
+                answer = b"".join(iter(lambda: connection.recv(65536), b""))
             assert answer.endswith(bytes(range(5)))
 
 
