@@ -309,7 +309,8 @@ class Lists:
                 long_calls[(presigner, token, owner)] = call_for(token, True)
             else:
                 calls[tuple(indexes)] = call_for(token, False)
-        for key, completion in self._long_completions.join_all(long_calls, at_once=self._at_once).items():
+        joined = self._long_completions.join_all(long_calls, at_once=self._at_once, owner=owner)
+        for key, completion in joined.items():
             _, token, _ = key
             progress = partial(presigner.completion_progress, token)
             deliver = partial(self._long_completions.deliver, key, completion, progress=progress)

@@ -20,6 +20,8 @@ KEPT_SECONDS = 300.0
 """How long the result of a completion is kept for a client that has not asked again."""
 
 _MAX_COMPLETIONS = 1000
+# One user must not take the places of all others.
+_MAX_OF_ONE_OWNER = 200
 _RETRY_AFTER_SECONDS = 1
 
 T = TypeVar("T")
@@ -35,6 +37,7 @@ def _unknown() -> None:
 @dataclass
 class _Started:
     completion: Future[Any]
+    owner: str | None
     ended_at: float | None = None
 
 
@@ -55,14 +58,16 @@ class LongCompletions:
         self._lock = threading.Lock()
         self._started: OrderedDict[Hashable, _Started] = OrderedDict()
 
-    def join(self, key: Hashable, complete: Callable[[], T]) -> Future[T]:
+    def join(self, key: Hashable, complete: Callable[[], T], *, owner: str | None = None) -> Future[T]:
         """Return the future result of the completion under ``key``, which is started if there is none.
 
-        If there are too many completions, it is StorageUnavailable.
+        If there are too many completions, or too many of ``owner``, it is StorageUnavailable.
         """
-        return self.join_all({key: complete}, at_once=1)[key]
+        return self.join_all({key: complete}, at_once=1, owner=owner)[key]
 
-    def join_all(self, calls: Mapping[Key, Callable[[], T]], *, at_once: int) -> dict[Key, Future[T]]:
+    def join_all(
+        self, calls: Mapping[Key, Callable[[], T]], *, at_once: int, owner: str | None = None
+    ) -> dict[Key, Future[T]]:
         """Do the same for all completions of one request; ``at_once`` threads at most make those that are started.
 
         If completions of other requests wait for a thread, they get their turn in between.
@@ -71,9 +76,9 @@ class LongCompletions:
             self._forget_old()
             joined = {key: self._started[key].completion for key in calls if key in self._started}
             new = [key for key in calls if key not in joined]
-            admitted = new[: self._make_room(len(new))]
+            admitted = new[: self._make_room(len(new), owner)]
             futures = run_side_by_side(self._threads, [calls[key] for key in admitted], at_once=at_once)
-            started = {key: _Started(future) for key, future in zip(admitted, futures, strict=True)}
+            started = {key: _Started(future, owner) for key, future in zip(admitted, futures, strict=True)}
             for key, each in started.items():
                 self._started[key] = each
         for key, each in started.items():
@@ -81,7 +86,7 @@ class LongCompletions:
             joined[key] = each.completion
         for key in new[len(admitted) :]:
             joined[key] = Future()
-            joined[key].set_exception(StorageUnavailable(f"{_MAX_COMPLETIONS} large files are being completed"))
+            joined[key].set_exception(StorageUnavailable("too many large files are being completed"))
         return joined
 
     def deliver(self, key: Hashable, completion: Future[T], *, progress: Progress = _unknown) -> T:
@@ -100,18 +105,27 @@ class LongCompletions:
         return completion.result()
 
     def result(
-        self, key: Hashable, complete: Callable[[], T], *, timeout_seconds: float, progress: Progress = _unknown
+        self,
+        key: Hashable,
+        complete: Callable[[], T],
+        *,
+        timeout_seconds: float,
+        progress: Progress = _unknown,
+        owner: str | None = None,
     ) -> T:
         """Join the completion under ``key``, wait for it, and deliver its result.
 
         Raises CompletionPending after ``timeout_seconds``, and StorageUnavailable if there are too many completions.
         """
-        completion = self.join(key, complete)
+        completion = self.join(key, complete, owner=owner)
         wait([completion], timeout_seconds)
         return self.deliver(key, completion, progress=progress)
 
-    def _make_room(self, wanted: int) -> int:
+    def _make_room(self, wanted: int, owner: str | None) -> int:
         """Return how many of the ``wanted`` completions can be started; forget the oldest results if that helps."""
+        if owner is not None:
+            running = [each for each in self._started.values() if each.owner == owner and each.ended_at is None]
+            wanted = min(wanted, max(0, _MAX_OF_ONE_OWNER - len(running)))
         surplus = len(self._started) + wanted - _MAX_COMPLETIONS
         if surplus > 0:
             ended = [key for key, each in self._started.items() if each.ended_at is not None]

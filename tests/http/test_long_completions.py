@@ -106,7 +106,7 @@ def test_no_more_completions_are_accepted_than_can_be_remembered(monkeypatch: py
     completions, slow = LongCompletions(max_threads=1), _Slow(lambda: "stored")
     for key in ("one", "two"):
         completions.join(key, slow)
-    with pytest.raises(StorageUnavailable, match="2 large files"):
+    with pytest.raises(StorageUnavailable, match="too many large files"):
         completions.join("three", slow).result(SOON)
     slow.released.set()
     for key in ("one", "two", "three"):
@@ -140,3 +140,18 @@ def test_the_completions_of_one_request_take_turns_with_those_of_others() -> Non
     assert [each.result(SOON) for each in (*joined.values(), other)] == ["stored", "two", "three", "other"]
     assert begun[0] == "other"
     assert slow.calls == 1
+
+
+def test_one_owner_does_not_take_the_places_of_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("presign.http.long_completions._MAX_OF_ONE_OWNER", 2)
+    completions, slow = LongCompletions(max_threads=1), _Slow(lambda: "stored")
+    joined = completions.join_all(dict.fromkeys(["one", "two", "three"], slow), at_once=1, owner="mallory")
+    with pytest.raises(StorageUnavailable, match="too many large files"):
+        joined["three"].result(SOON)
+    assert completions.join("one", slow, owner="mallory") is joined["one"]
+    others = [completions.join(name, slow, owner=owner) for name, owner in (("of alice", "alice"), ("of nobody", None))]
+    slow.released.set()
+    assert [each.result(SOON) for each in (joined["one"], joined["two"], *others)] == ["stored"] * 4
+    # The next call of the same thread comes after the end of the first was noted.
+    completions._threads.submit(lambda: None).result(SOON)
+    assert completions.join("three", slow, owner="mallory").result(SOON) == "stored", "the others have ended"
