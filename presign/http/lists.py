@@ -15,7 +15,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, wait
-from copy import copy
 from functools import partial
 from itertools import islice
 from typing import Any, TypeVar
@@ -225,7 +224,10 @@ class Lists:
         completion_threads: BoundedThreads,
         long_completions: LongCompletions,
     ) -> None:
-        self._max_files = _checked(max_files)
+        if max_files < 1:
+            raise ConfigurationError("max_files must be at least 1", field="max_files", value=max_files)
+        self._max_files = max_files
+        self._max_threads = max_threads
         self._at_once = max(1, max_threads // 2)
         self._timeout_seconds = timeout_seconds
         self._signing_threads = signing_threads
@@ -235,9 +237,15 @@ class Lists:
 
     def limited_to(self, max_files: int) -> Lists:
         """Return the same with another ``max_files``; both use the same threads. Raises ConfigurationError."""
-        limited = copy(self)
-        limited._max_files = _checked(max_files)  # noqa: SLF001  (the copy is of this class)
-        return limited
+        return Lists(
+            max_files=max_files,
+            max_threads=self._max_threads,
+            timeout_seconds=self._timeout_seconds,
+            signing_threads=self._signing_threads,
+            storage_threads=self._storage_threads,
+            completion_threads=self._completion_threads,
+            long_completions=self._long_completions,
+        )
 
     @property
     def max_body_bytes(self) -> int:
@@ -352,12 +360,6 @@ class Lists:
                 limit=self._max_files,
             )
         return items
-
-
-def _checked(max_files: int) -> int:
-    if max_files < 1:
-        raise ConfigurationError("max_files must be at least 1", field="max_files", value=max_files)
-    return max_files
 
 
 def _as_object(item: object) -> dict[str, Any]:

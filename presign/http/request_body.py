@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
-from presign.errors import PresignError
+from presign.errors import PresignError, TooManyRequests
 
 MAX_BODY_BYTES = 32 * 1024
 """The largest request body that is read, unless it is a list. The longest token and the digests of 100 parts fit."""
 
+MAX_LARGER_BODIES = 4
+"""How many bodies that are larger than MAX_BODY_BYTES one owner may send at the same time, on an event loop."""
+
+_RETRY_AFTER_SECONDS = 1
 _JSON = "application/json"
 _MAX_DIGITS = 20
 
@@ -30,6 +36,36 @@ class UnsupportedMediaType(PresignError):
     code = "unsupported_media_type"
     status = 415
     title = "The request's body must be JSON"
+
+
+class LargerBodies:
+    """The bodies that are larger than MAX_BODY_BYTES and on their way: an owner may send few of them at the same time.
+
+    A server on an event loop takes any number of connections. Without this limit, one user could fill its memory with
+    lists that never end. Without an owner there is no limit. For one event loop.
+    """
+
+    def __init__(self) -> None:
+        self._by_owner: Counter[str] = Counter()
+
+    @contextmanager
+    def claim(self, owner: object) -> Iterator[None]:
+        """Count one more while the block lasts; raises TooManyRequests if that is too many."""
+        if not isinstance(owner, str):
+            yield
+            return
+        if self._by_owner[owner] >= MAX_LARGER_BODIES:
+            raise TooManyRequests(
+                f"you may send {MAX_LARGER_BODIES} lists of more than {MAX_BODY_BYTES} bytes at the same time",
+                retry_after=_RETRY_AFTER_SECONDS,
+            )
+        self._by_owner[owner] += 1
+        try:
+            yield
+        finally:
+            self._by_owner[owner] -= 1
+            if not self._by_owner[owner]:
+                del self._by_owner[owner]
 
 
 def check_media_type(content_type: str | None) -> None:
