@@ -28,6 +28,7 @@ from presign.errors import (
     StorageUnavailable,
     TooLarge,
 )
+from presign.hooks import check_takes_one
 from presign.inspection import Accept, Inspect, InspectedObject, NotYet, Reject
 from presign.messages import (
     Completion,
@@ -105,7 +106,8 @@ class Presigner:
     - ``completion_window``: how long after its ticket has expired an upload can be completed.
     - ``clock`` returns an aware datetime, and ``new_id`` 32 random hexadecimal digits for the next object's key.
 
-    Raises ConfigurationError if ``backend`` cannot keep what ``policy`` promises. May be shared between threads.
+    Raises ConfigurationError if ``backend`` cannot keep what ``policy`` promises, and if ``inspect`` or ``on_complete``
+    cannot be called with one argument. May be shared between threads.
 
     ::
 
@@ -149,6 +151,12 @@ class Presigner:
             policy.require_size or policy.max_bytes > backend.max_upload_bytes or _needs_exact_size(backend, policy)
         )
         self._checks_expiry_late = backend.checks_expiry_late
+        for hook, hook_name, argument in (
+            (inspect, "inspect", "the InspectedObject"),
+            (on_complete, "on_complete", "the Completion"),
+        ):
+            if hook is not None:
+                check_takes_one(hook, hook_name, argument)
         self._tokens = CompletionTokens(secret, kind=name, storage=backend.name)
         self._inspect = inspect
         self._on_complete = on_complete
