@@ -138,7 +138,7 @@ class Presigner:
             raise ConfigurationError(
                 "name must be text of ASCII letters, digits, '-' and '_', such as 'avatars'", field="name"
             )
-        _check_place(backend, policy)
+        check_place(backend, policy)
         self._in_parts = parts.files_in_parts(backend, policy)
         # Every ticket compares with it.
         self._parts_from_bytes = self._in_parts.from_bytes
@@ -672,7 +672,7 @@ def _check_owner(owner: object) -> None:
     )
 
 
-def _check_place(backend: Backend, policy: UploadPolicy) -> None:
+def check_place(backend: Backend, policy: UploadPolicy) -> None:
     """Raise ConfigurationError if uploads would be public while they are pending, or too large for one request."""
     pending_prefix, prefix = policy.pending_prefix, policy.prefix
     largest = backend.max_upload_bytes if backend.parts is None else backend.parts.limits.max_bytes
