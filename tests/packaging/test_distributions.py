@@ -127,9 +127,13 @@ def test_an_extra_brings_all_that_its_modules_import(extra: str, wheel: Path, tm
     file = installed.run("-c", IMPORT_ALL, json.dumps(_modules(extra)))
     assert installed.directory in Path(file.strip()).parents
     if extra == "cli":
-        assert "sweep" in output(
-            [str(installed.programs / "presign"), "--help"], cwd=installed.workplace, environment=environment()
-        )
+        command = str(installed.programs / "presign")
+        said = [
+            output([command, option], cwd=installed.workplace, environment=environment())
+            for option in ("--help", "--version")
+        ]
+        assert "sweep   Delete what nobody completed.\n" in said[0]
+        assert said[1] == f"presign-uploads {_metadata(wheel)['Version']}\n"
 
 
 def test_the_oldest_versions_that_the_extras_allow_are_enough(wheel: Path, tmp_path: Path) -> None:
