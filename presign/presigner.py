@@ -142,12 +142,12 @@ class Presigner:
         self._in_parts = parts.files_in_parts(backend, policy)
         # Every ticket compares with it.
         self._parts_from_bytes = self._in_parts.from_bytes
-        self.takes_parts = self._parts_from_bytes <= policy.max_bytes
+        self.takes_parts: bool = self._parts_from_bytes <= policy.max_bytes
         _check_enforceable(backend, policy, self._in_parts)
         self.backend = backend
         self.policy = policy
         self.name = name
-        self.requires_size = (
+        self.requires_size: bool = (
             policy.require_size or policy.max_bytes > backend.max_upload_bytes or _needs_exact_size(backend, policy)
         )
         self._checks_expiry_late = backend.checks_expiry_late

@@ -124,7 +124,8 @@ def test_without_any_extra_all_other_modules_can_be_imported_and_the_rest_cannot
 @pytest.mark.parametrize("extra", ROOMS)
 def test_an_extra_brings_all_that_its_modules_import(extra: str, wheel: Path, tmp_path: Path) -> None:
     installed = install_wheel(tmp_path / "venv", wheel, extra, *locked())
-    file = installed.run("-c", IMPORT_ALL, json.dumps(_modules(extra)))
+    # What will be an error in a later Python is one here.
+    file = installed.run("-W", "error::DeprecationWarning", "-c", IMPORT_ALL, json.dumps(_modules(extra)))
     assert installed.directory in Path(file.strip()).parents
     if extra == "cli":
         command = str(installed.programs / "presign")
@@ -146,7 +147,7 @@ def test_the_oldest_versions_that_the_extras_allow_are_enough(wheel: Path, tmp_p
 def test_the_readmes_examples_run_from_the_wheel_alone(wheel: Path, tmp_path: Path) -> None:
     installed = install_wheel(tmp_path / "venv", wheel, "s3,fastapi", "uvicorn", *locked())
     for name in ("fastapi", "address", "inspect"):
-        (installed.workplace / f"{name}_example.py").write_text(_example(name))
+        (installed.workplace / f"{name}_example.py").write_text(readme_example(name))
     for name in ("address", "inspect"):
         installed.run(f"{name}_example.py", **KEYS)
     command = ["-m", "uvicorn", "fastapi_example:app", "--port", "{port}"]
@@ -168,6 +169,6 @@ def _json(answer: httpx.Response) -> Any:
     return answer.json()
 
 
-def _example(name: str) -> str:
+def readme_example(name: str) -> str:
     (example,) = re.findall(rf"<!-- example: {name} -->\n```python\n(.*?)```", README, re.DOTALL)
     return str(example)
