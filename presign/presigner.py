@@ -138,6 +138,7 @@ class Presigner:
             raise ConfigurationError(
                 "name must be text of ASCII letters, digits, '-' and '_', such as 'avatars'", field="name"
             )
+        _check_types(backend, policy, completion_window)
         check_place(backend, policy)
         self._in_parts = parts.files_in_parts(backend, policy)
         # Every ticket compares with it.
@@ -426,6 +427,11 @@ class Presigner:
         This signs any key: the application must decide who may read the object. Raises CredentialsUnavailable, and
         ConfigurationError for a lifetime that the storage does not accept.
         """
+        if not isinstance(expires_in, timedelta):
+            raise ConfigurationError(
+                f"expires_in must be a timedelta such as timedelta(minutes=5), not {expires_in!a:.40}",
+                field="expires_in",
+            )
         return self.backend.sign_download(
             key, self._clock(), expires_in=expires_in, content_disposition=content_disposition
         )
@@ -670,6 +676,23 @@ def _check_owner(owner: object) -> None:
         f"owner must be text without surrogates, such as str(user.id), not {type(owner).__name__} {owner!a:.40}",
         field="owner",
     )
+
+
+def _check_types(backend: object, policy: object, completion_window: object) -> None:
+    """Raise ConfigurationError for what a program without type checks confuses with the right arguments."""
+    if not hasattr(backend, "sign_upload"):
+        raise ConfigurationError(
+            f"backend must be a backend such as S3Backend(...), not {type(backend).__name__}; open_backend returns a "
+            "backend and a prefix",
+            field="backend",
+        )
+    if not isinstance(policy, UploadPolicy):
+        raise ConfigurationError(f"policy must be an UploadPolicy, not {type(policy).__name__}", field="policy")
+    if not isinstance(completion_window, timedelta) or completion_window < timedelta(0):
+        raise ConfigurationError(
+            f"completion_window must be a timedelta such as timedelta(hours=24), not {completion_window!a:.40}",
+            field="completion_window",
+        )
 
 
 def check_place(backend: Backend, policy: UploadPolicy) -> None:
