@@ -129,7 +129,7 @@ class UrlSigner:
         self._canonical_head = f"{head}{token}&{prefix}SignedHeaders="
         self._query_head = f"{head}&{prefix}SignedHeaders="
         self._query_tail = f"{token}&{prefix}Signature="
-        self.sign = _signing(scope.key, scope.string_to_sign(timestamp, "").encode())
+        self.sign: Callable[[bytes], str] = _signing(scope.key, scope.string_to_sign(timestamp, "").encode())
         """Return the signature, in hexadecimal digits, of the canonical request that has these: its SHA-256."""
 
     def sign_url(
