@@ -25,6 +25,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from presign.errors import ConfigurationError, InvalidRequest
+from presign.hooks import check_takes_one
 from presign.http import companion as uppy
 from presign.http.async_endpoints import MAX_THREADS, TIMEOUT_SECONDS, Answer, AsyncEndpoints
 from presign.http.endpoints import SUCCESS_HEADERS, presigners_by_path
@@ -98,7 +99,8 @@ def create_app(
     - ``max_files``: how many files one request may have, if its body is a list. Such a body may have 32 KiB for each.
 
     Raises ConfigurationError for ``"*"`` as an origin or a header, for headers or credentials without an origin, for a
-    limit of 0 or less, for two presigners with the same name, and for one whose prefix lies in another's pending place.
+    limit of 0 or less, for an ``authorize`` that cannot be called with the request alone, for two presigners with the
+    same name, and for one whose prefix lies in another's pending place.
 
     ::
 
@@ -111,6 +113,7 @@ def create_app(
         raise ConfigurationError(
             "allowed_headers and allow_credentials have no effect without allowed_origins", field="allowed_origins"
         )
+    check_takes_one(authorize, "authorize", "the request")
     answers = AsyncEndpoints(max_threads=max_threads, timeout_seconds=timeout_seconds, max_files=max_files)
     endpoint = partial(
         _Endpoint,

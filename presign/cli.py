@@ -30,6 +30,7 @@ _COMPLETABLE_FOR = DEFAULT_MAX_EXPIRES_IN + COMPLETION_WINDOW
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="presign-uploads", message="%(package)s %(version)s")
 def main() -> None:
     """Examine or sweep the storage where presign stores uploads, or upload a file as a browser does.
 
@@ -42,7 +43,7 @@ main.add_command(doctor)
 main.add_command(upload)
 
 
-@main.command()
+@main.command(short_help="Delete what nobody completed.")
 @click.argument("url")
 @click.option(
     "--older-than",

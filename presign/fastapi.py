@@ -254,8 +254,10 @@ def create_router(
     other origins, add FastAPI's CORSMiddleware to the application, with ``expose_headers=["Retry-After"]``.
 
     Raises ConfigurationError if ``authorize`` or one of its dependencies declares a body or a form, because FastAPI
-    would read it first; for a limit of 0 or less; and for two presigners with the same name.
+    would read it first; if ``authorize`` has a parameter ``request`` without a type, because FastAPI would look for it
+    in the query; for a limit of 0 or less; and for two presigners with the same name.
     """
+    _check_authorize(authorize)
     answers = AsyncEndpoints(
         max_threads=max_threads, timeout_seconds=timeout_seconds, max_files=max_files, explain=_explain
     )
@@ -315,6 +317,7 @@ def completed_upload(
     An upload that cannot be completed raises HTTPException with the problem document as its ``detail`` and the status
     of the contract, 202 if the upload is not completed *yet*. The endpoint is then not called.
     """
+    _check_authorize(authorize)
     answers = AsyncEndpoints(max_threads=max_threads, timeout_seconds=timeout_seconds)
     description = "The token of an upload's ticket, after the file is stored."
     posted: Any = (
@@ -333,6 +336,21 @@ def completed_upload(
             raise HTTPException(problem.status, detail=error.problem(), headers=headers) from None
 
     return complete
+
+
+def _check_authorize(authorize: object) -> None:
+    if not callable(authorize):
+        raise ConfigurationError(f"authorize must be a function, not {type(authorize).__name__}", field="authorize")
+    try:
+        request = inspect.signature(authorize).parameters.get("request")
+    except ValueError:
+        return
+    if request is not None and request.annotation is request.empty:
+        raise ConfigurationError(
+            "authorize has a parameter request without a type, which FastAPI takes for a query parameter; write "
+            "request: Request",
+            field="authorize",
+        )
 
 
 def _endpoint(

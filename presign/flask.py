@@ -29,6 +29,7 @@ from flask import (
 from werkzeug.exceptions import HTTPException
 
 from presign.errors import ConfigurationError, InvalidRequest
+from presign.hooks import check_takes_one
 from presign.http import companion as uppy
 from presign.http.async_endpoints import MAX_THREADS, TIMEOUT_SECONDS
 from presign.http.bounded_threads import BoundedThreads
@@ -86,10 +87,12 @@ def create_blueprint(
     The completions of a list run side by side in other threads, each with a copy of the request's context. A request
     waits ``timeout_seconds`` for all of them.
 
-    Raises ConfigurationError for two presigners with the same name, and for a limit of 0 or less.
+    Raises ConfigurationError for two presigners with the same name, for a limit of 0 or less, and for an ``authorize``
+    that cannot be called with the request alone.
     """
     if timeout_seconds <= 0:
         raise ConfigurationError("timeout_seconds must be more than 0", field="timeout_seconds")
+    check_takes_one(authorize, "authorize", "the request")
     blueprint = Blueprint(name, __name__)
     completions = LongCompletions(max_threads=MAX_THREADS)
     lists = _lists(completions, timeout_seconds, max_files)

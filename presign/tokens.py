@@ -38,7 +38,15 @@ class CompletionTokens:
     """
 
     def __init__(self, secret: str | bytes | Sequence[str | bytes], *, kind: str = "", storage: str = "") -> None:
-        secrets = [secret] if isinstance(secret, str | bytes) else list(secret)
+        secrets = secret if isinstance(secret, Sequence) and not isinstance(secret, str | bytes) else [secret]
+        for each in secrets:
+            if not isinstance(each, str | bytes):
+                # None is what os.environ.get returns.
+                raise ConfigurationError(
+                    f"secret must be text or bytes, or a list of them, and has {type(each).__name__}; if it comes from "
+                    "the environment, set its variable",
+                    field="secret",
+                )
         encoded = [each.encode() if isinstance(each, str) else each for each in secrets]
         if not encoded or any(len(each) < MIN_SECRET_BYTES for each in encoded):
             raise ConfigurationError(

@@ -27,9 +27,9 @@ class AzureDiagnosis:
         self._signer = signer
         self._container = container
         self._pending_container = pending_container
-        self.host = signer.public_host
-        self.has_two_identities = verifier is not signer
-        self.can_limit_signer = signer.key is None
+        self.host: str = signer.public_host
+        self.has_two_identities: bool = verifier is not signer
+        self.can_limit_signer: bool = signer.key is None
 
     def list_url(self, prefix: str, *, is_pending: bool) -> str:
         """Return the URL of List Blobs."""

@@ -42,6 +42,7 @@ from django.utils.module_loading import import_string
 
 from presign.backends.backend import Backend
 from presign.errors import ConfigurationError
+from presign.hooks import must_take_one, takes_one
 from presign.http.lists import MAX_FILES
 from presign.policy import UploadPolicy
 from presign.presigner import COMPLETION_WINDOW
@@ -133,9 +134,9 @@ def read_settings(alias: str) -> UploadSettings:
         backend=_backend(alias, given.get("backend")),
         storage=given.get("storage"),
         policy={name: value for name, value in given.items() if name in _POLICY_MEMBERS},
-        authorize=cast("Callable[..., Any]", _function(alias, "authorize", given["authorize"])),
-        inspect=_function(alias, "inspect", given.get("inspect")),
-        on_complete=_function(alias, "on_complete", given.get("on_complete")),
+        authorize=cast("Callable[..., Any]", _hook(alias, "authorize", given["authorize"], "the request")),
+        inspect=_hook(alias, "inspect", given.get("inspect"), "the InspectedObject"),
+        on_complete=_hook(alias, "on_complete", given.get("on_complete"), "the Completion"),
         companion=given.get("companion", False),
         completion_window=window,
         max_files=max_files,
@@ -157,6 +158,13 @@ def _backend(alias: str, value: object) -> str | Callable[[], Backend] | None:
     if isinstance(value, str) and "://" in value:
         return value
     return _function(alias, "backend", value)
+
+
+def _hook(alias: str, name: str, value: object, argument: str) -> Callable[..., Any] | None:
+    function = _function(alias, name, value)
+    if function is not None and not takes_one(function):
+        raise _wrong(alias, name, must_take_one(argument))
+    return function
 
 
 def _function(alias: str, name: str, value: object) -> Callable[..., Any] | None:

@@ -23,7 +23,7 @@ _CANNOT_RUN = 2
 _TERMINATED = 143
 
 
-@click.command()
+@click.command(short_help="Find out what is wrong with a storage.")
 @click.argument("url")
 @click.option(
     "--origin",

@@ -13,7 +13,7 @@ from presign.backends.knowledge import StoreKnowledge
 from presign.doctor.access import check_deletion, check_rights, check_strangers
 from presign.doctor.browser import check_pages
 from presign.doctor.report import Finding, Report
-from presign.doctor.session import LIFETIME, Aborted, Result, Session
+from presign.doctor.session import LIFETIME, MAX_BYTES, Aborted, Result, Session
 from presign.doctor.tampering import check_forgeries, check_rules, check_unsigned_headers
 from presign.doctor.transport import check_clock, check_settings, check_tls
 from presign.doctor.uploads import (
@@ -29,7 +29,7 @@ from presign.errors import ConfigurationError, CredentialsUnavailable, StorageUn
 from presign.keys import check_prefix
 from presign.parts import files_in_parts
 from presign.policy import DEFAULT_MAX_EXPIRES_IN, DEFAULT_PENDING_PREFIX, UploadPolicy
-from presign.presigner import Presigner
+from presign.presigner import Presigner, check_place
 
 FOLDER = ".presign-doctor"
 """The segment of the keys under which the doctor stores, below each prefix."""
@@ -67,8 +67,8 @@ def examine(
     - ``ssl_context``: how to trust the storage's certificate; by default the system's way.
     - ``report_finding``: called with each finding as soon as it is made.
 
-    An examination takes about two hundred small requests. Raises ConfigurationError for a wrong prefix or origin; what
-    is wrong with the storage is in the report.
+    An examination takes about two hundred small requests. Raises ConfigurationError for a wrong prefix, type or
+    origin, and if the two prefixes overlap in one place; what is wrong with the storage is in the report.
 
     ::
 
@@ -76,16 +76,24 @@ def examine(
         report = examine(backend, prefix=prefix, origin="https://app.example.com")
         print(report.to_text())
     """
+    policy = UploadPolicy(
+        content_types=content_types,
+        max_bytes=MAX_BYTES if max_bytes is None else max_bytes,
+        prefix=prefix,
+        pending_prefix=_checked_pending_prefix(pending_prefix),
+        allow_active_content=True,
+    )
+    check_place(backend, policy)
     session = Session(
         backend=backend,
-        base_prefix=check_prefix(prefix),
-        base_pending_prefix=_checked_pending_prefix(pending_prefix),
+        base_prefix=policy.prefix,
+        base_pending_prefix=policy.pending_prefix,
         folder=f"{FOLDER}/{secrets.token_hex(8)}/",
         origin=_checked_origin(origin),
         content_types=tuple(sorted(content_types)),
         create_only=create_only,
         public_read=public_read,
-        with_parts=_takes_parts(backend, max_bytes, prefix, pending_prefix),
+        with_parts=_takes_parts(backend, max_bytes, policy),
         max_expires_in=_checked_lifetime(max_expires_in),
         ssl_context=ssl_context,
     )
@@ -226,13 +234,8 @@ def _run_canary(canary: _Canary, session: Session, add: Callable[[Result], None]
     return True
 
 
-def _takes_parts(backend: Backend, max_bytes: int | None, prefix: str, pending_prefix: str | None) -> bool:
-    if max_bytes is None:
-        return True
-    policy = UploadPolicy(
-        content_types={DEFAULT_CONTENT_TYPE}, max_bytes=max_bytes, prefix=prefix, pending_prefix=pending_prefix
-    )
-    return files_in_parts(backend, policy).from_bytes <= max_bytes
+def _takes_parts(backend: Backend, max_bytes: int | None, policy: UploadPolicy) -> bool:
+    return max_bytes is None or files_in_parts(backend, policy).from_bytes <= max_bytes
 
 
 def _checked_pending_prefix(pending_prefix: str | None) -> str | None:

@@ -100,7 +100,7 @@ class Session:
     sent_methods: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
-        self.sender = Sender(ssl_context=self.ssl_context)
+        self.sender: Sender = Sender(ssl_context=self.ssl_context)
         self.diagnosis: Diagnosis | None = self.backend.diagnosis() if isinstance(self.backend, Diagnosable) else None
 
     @property

@@ -27,7 +27,7 @@ _MAX_AGE_SECONDS = 600
 class GcsDiagnosis:
     """The Diagnosis of one bucket and its pending bucket; see presign.backends.diagnosis."""
 
-    exposed_headers = ("etag",)
+    exposed_headers: tuple[str, ...] = ("etag",)
     can_limit_signer = True
     versions_need_a_right = False
     guard_names: frozenset[str] = frozenset()

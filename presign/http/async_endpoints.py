@@ -67,7 +67,7 @@ class AsyncEndpoints:
         self._complete_threads = BoundedThreads(max_threads=max_threads, name="presign complete")
         self._long_completions = LongCompletions(max_threads=max_threads)
         self._explain = explain
-        self.lists = Lists(
+        self.lists: Lists = Lists(
             max_files=max_files,
             max_threads=max_threads,
             timeout_seconds=timeout_seconds,

@@ -72,7 +72,7 @@ _PENDING_EXPIRY = _Expiry(
 class S3Diagnosis:
     """The Diagnosis of one bucket; see presign.backends.diagnosis."""
 
-    exposed_headers = ("etag",)
+    exposed_headers: tuple[str, ...] = ("etag",)
     can_limit_signer = True
     versions_need_a_right = True
     hides_missing_objects = False

@@ -34,7 +34,7 @@ _RESERVED = frozenset(
 _GO_ON = "To go on, run the same command again; to end the upload, run it with --abort."
 
 
-@click.command()
+@click.command(short_help="Upload a file as a browser does.")
 @click.argument("path", metavar="FILE", type=click.Path(path_type=Path))
 @click.option("--api", metavar="URL", required=True, envvar="PRESIGN_API", help="The server; it has /upload below it.")
 @click.option(
@@ -105,7 +105,8 @@ def upload(
     wrong, and 130 if it was interrupted.
     """
     if not abort and not path.is_file():
-        raise click.BadParameter("there is no such file", param_hint="FILE")
+        reason = "it is no file, so it cannot be uploaded" if path.exists() else "there is no such file"
+        raise click.BadParameter(reason, param_hint="FILE")
     if hash_file and hash_parts:
         raise click.UsageError("give one of --sha256 and --digest")
     if name is None:

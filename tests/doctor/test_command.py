@@ -88,6 +88,8 @@ def test_a_failure_ends_with_2_and_is_told_as_json_too() -> None:
         (["s3://bucket/public/?region=nowhere-1"], "is not one of AWS's regions"),
         (["s3://bucket/public/?region=eu-central-1", "--origin", "app.example.com"], "origin must be a scheme"),
         (["s3://bucket/public/?region=eu-central-1", "--pending-prefix", ""], "pending_prefix must not be empty"),
+        (["s3://bucket/public/?region=eu-central-1", "--pending-prefix", "public/new/"], "overlap"),
+        (["s3://bucket/public/?region=eu-central-1", "--type", "png"], "must be exact media types such as image/png"),
     ],
 )
 def test_a_wrong_setting_ends_with_2_and_one_line(arguments: list[str], message: str) -> None:
