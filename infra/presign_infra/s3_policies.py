@@ -257,7 +257,8 @@ def verifier_policy(
 
     It may not set or read tags. A copy with tags also needs ``s3:PutObjectTagging`` on ``prefix``.
 
-    With ``pending_prefix=None``, it reads and deletes what is under ``prefix``, and nothing is copied.
+    With ``pending_prefix=None``, it reads and deletes what is under ``prefix``, and nothing is copied. In a bucket with
+    versions, it deletes no version there, so the bytes of a refused upload stay as one, which is not public.
 
     The two limits for signatures and ``kms_key_arn`` are as in ``signer_policy``. Raises ValueError for a prefix, two
     prefixes or an age that cannot work, and for ``publish_in_parts`` or ``sweep_parts`` without a pending prefix.
@@ -347,7 +348,8 @@ def _verification_statements(
             {
                 "Sid": "VerifyUnderPrefix",
                 "Effect": "Allow",
-                "Action": ["s3:GetObject", "s3:DeleteObject"],
+                # Of versions, it may only read: what was published and deleted by mistake can be brought back.
+                "Action": ["s3:GetObject", "s3:GetObjectVersion", "s3:DeleteObject"],
                 "Resource": published,
             }
         ]
@@ -371,7 +373,12 @@ def _verification_statements(
     ]
     if publish_in_parts:
         statements.append(
-            {"Sid": "PublishInParts", "Effect": "Allow", "Action": list(_UPLOAD_ACTIONS), "Resource": published}
+            {
+                "Sid": "PublishInParts",
+                "Effect": "Allow",
+                "Action": ["s3:PutObject", "s3:AbortMultipartUpload"],
+                "Resource": published,
+            }
         )
     else:
         # AWS compares with the header as it was sent. Its examples have no slash in front, and S3 accepts both.

@@ -192,7 +192,7 @@ def test_the_straight_way_has_the_rights_to_verify_and_delete_under_the_prefix()
         {
             "Sid": "VerifyUnderPrefix",
             "Effect": "Allow",
-            "Action": ["s3:GetObject", "s3:DeleteObject"],
+            "Action": ["s3:GetObject", "s3:GetObjectVersion", "s3:DeleteObject"],
             "Resource": f"{ARN}/public/*",
         }
     ]
@@ -202,7 +202,12 @@ def test_publishing_in_parts_allows_every_write_under_the_prefix() -> None:
     document = verifier_policy(ARN, "public/", pending_prefix="pending/", publish_in_parts=True)
     assert document["Statement"] == [
         *VERIFY_AND_PUBLISH[:2],
-        {"Sid": "PublishInParts", "Effect": "Allow", "Action": UPLOAD_ACTIONS, "Resource": f"{ARN}/public/*"},
+        {
+            "Sid": "PublishInParts",
+            "Effect": "Allow",
+            "Action": ["s3:PutObject", "s3:AbortMultipartUpload"],
+            "Resource": f"{ARN}/public/*",
+        },
     ]
 
 
@@ -260,7 +265,7 @@ def test_a_presigned_download_may_be_older_than_what_the_server_sends() -> None:
         {
             "Sid": "DenyOldVerifyUnderPrefix",
             "Effect": "Deny",
-            "Action": ["s3:DeleteObject"],
+            "Action": ["s3:GetObjectVersion", "s3:DeleteObject"],
             "Resource": f"{ARN}/public/*",
             "Condition": {"NumericGreaterThan": {"s3:signatureAge": "300000"}},
         }

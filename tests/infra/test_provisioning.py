@@ -580,7 +580,7 @@ def test_in_the_straight_way_the_signer_uploads_and_verifies_under_the_public_pr
         {
             "Sid": "VerifyUnderPrefix",
             "Effect": "Allow",
-            "Action": ["s3:GetObject", "s3:DeleteObject"],
+            "Action": ["s3:GetObject", "s3:GetObjectVersion", "s3:DeleteObject"],
             "Resource": f"{straight_stack.arn}/public/*",
         },
     ]
@@ -639,7 +639,7 @@ def test_the_rights_to_list_and_to_publish_in_parts_are_settings(moto_cloud: Bot
         {
             "Sid": "PublishInParts",
             "Effect": "Allow",
-            "Action": UPLOAD_ACTIONS,
+            "Action": ["s3:PutObject", "s3:AbortMultipartUpload"],
             "Resource": f"{stack.arn}/public/*",
         },
     ]
