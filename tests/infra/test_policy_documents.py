@@ -121,6 +121,7 @@ def test_the_iam_linter_finds_no_problem_in_the_trust_policy_of_a_service(servic
     [
         ("arn:aws:iam::123456789012:oidc-provider/a.example", "sts.amazonaws.com", []),
         ("arn:aws:iam::123456789012:oidc-provider/a.example", "sts.amazonaws.com", ["repo:example/*"]),
+        ("arn:aws:iam::123456789012:oidc-provider/a.example", "sts.amazonaws.com", ["${aws:username}"]),
         ("arn:aws:iam::123456789012:oidc-provider/a.example", "", ["web"]),
         ("arn:aws:iam::123456789012:role/a", "sts.amazonaws.com", ["web"]),
     ],
@@ -413,7 +414,7 @@ def test_cors_rules_without_an_origin_are_refused() -> None:
         ),
     ],
 )
-def test_lifecycle_rules_that_delete_before_one_day_are_refused(days: dict[str, int], name: str) -> None:
+def test_lifecycle_rules_that_delete_before_one_day_are_refused(days: dict[str, Any], name: str) -> None:
     with pytest.raises(ValueError, match=f"{name} must be at least 1; it is 0"):
         lifecycle_rules(**days, pending_prefix="pending/")
 
