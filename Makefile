@@ -87,7 +87,7 @@ bench: $(VENV)/.dev wrk chromium ## Measure signatures, the server and uploads, 
 bench-sign: $(VENV)/.dev ## Measure the time of a signature
 	$(BIN)/python -m bench.sign $(ARGS)
 
-bench-serve: $(VENV)/.dev wrk ## Measure POST /upload, and the same in Go, Express and FastAPI
+bench-serve: $(VENV)/.dev wrk ## Measure POST /upload, and the same in Go, Express and FastAPI, and in Rust if cargo is on PATH
 	$(BIN)/python -m bench.serve $(ARGS)
 
 bench-transfer: $(VENV)/.dev ## Measure how much uploads cost the application

@@ -6,7 +6,6 @@ storage is not available.
 
 from __future__ import annotations
 
-import re
 from datetime import datetime, timedelta, timezone
 
 import click
@@ -14,6 +13,7 @@ import orjson
 
 from presign.backends import open_backend
 from presign.doctor.command import doctor
+from presign.doctor.durations import UNITS, read_duration
 from presign.errors import PresignError
 from presign.policy import DEFAULT_MAX_EXPIRES_IN
 from presign.presigner import COMPLETION_WINDOW
@@ -26,21 +26,7 @@ DEFAULT_PARTS_OLDER_THAN = "8d"
 
 _SOME_FAILED = 1
 _CANNOT_RUN = 2
-_DURATION = re.compile(r"([1-9][0-9]{0,5})([smhd])", re.ASCII)
-_UNITS = {
-    "s": timedelta(seconds=1),
-    "m": timedelta(minutes=1),
-    "h": timedelta(hours=1),
-    "d": timedelta(days=1),
-}
 _COMPLETABLE_FOR = DEFAULT_MAX_EXPIRES_IN + COMPLETION_WINDOW
-
-
-def _read_duration(context: click.Context, parameter: click.Parameter, value: str) -> timedelta:
-    found = _DURATION.fullmatch(value)
-    if found is None:
-        raise click.BadParameter("it must be a whole number with s, m, h or d, such as 90m, 26h or 2d")
-    return int(found[1]) * _UNITS[found[2]]
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -60,7 +46,7 @@ main.add_command(upload)
 @click.argument("url")
 @click.option(
     "--older-than",
-    callback=_read_duration,
+    callback=read_duration,
     metavar="DURATION",
     default=DEFAULT_OLDER_THAN,
     show_default=True,
@@ -69,7 +55,7 @@ main.add_command(upload)
 )
 @click.option(
     "--parts-older-than",
-    callback=_read_duration,
+    callback=read_duration,
     metavar="DURATION",
     default=DEFAULT_PARTS_OLDER_THAN,
     show_default=True,
@@ -94,7 +80,7 @@ def sweep(url: str, older_than: timedelta, parts_older_than: timedelta, dry_run:
     if older_than < _COMPLETABLE_FOR:
         click.echo(
             "Warning: with presign's default settings an upload can be completed for up to "
-            f"{_COMPLETABLE_FOR // _UNITS['h']}h, and this sweep deletes such uploads earlier",
+            f"{_COMPLETABLE_FOR // UNITS['h']}h, and this sweep deletes such uploads earlier",
             err=True,
         )
     try:

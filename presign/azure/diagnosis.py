@@ -27,6 +27,7 @@ class AzureDiagnosis:
         self._signer = signer
         self._container = container
         self._pending_container = pending_container
+        self.host = signer.public_host
         self.has_two_identities = verifier is not signer
         self.can_limit_signer = signer.key is None
 

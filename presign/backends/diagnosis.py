@@ -43,6 +43,10 @@ class Diagnosis(Protocol):
     """The tests of one cloud. Methods that call the service raise StorageUnavailable if it does not answer."""
 
     @property
+    def host(self) -> str:
+        """The host that browsers send uploads to, with a port if it is not the usual one, in lower case."""
+
+    @property
     def exposed_headers(self) -> tuple[str, ...]:
         """The headers of the storage's answers that a page needs to read, in lower case."""
 

@@ -100,7 +100,8 @@ CATALOGUE: Mapping[str, Explanation] = MappingProxyType(
         ),
         "publish": _failure(
             "Completion copies a verified upload to its final key. Here it cannot, and no upload can be completed.",
-            "Give the identity that verifies the right to write under the final prefix, and to read there.",
+            "Give the identity that verifies the right to write under the final prefix, and to read there. A SAS "
+            "expiration policy of an Azure account must allow at least 30 minutes.",
         ),
         "headers-kept": _warning(
             "The storage did not keep a header of the ticket. Completion writes it when it publishes the upload. "
@@ -135,6 +136,13 @@ CATALOGUE: Mapping[str, Explanation] = MappingProxyType(
             "The storage refuses tickets that are older than it allows, although they have not expired. Uploads fail "
             "for users who take longer.",
             "Choose a shorter expires_in, or raise the limit (on Amazon S3, s3:signatureAge in a policy).",
+        ),
+        "signature-lifetime": _failure(
+            "The storage refuses tickets that are valid for longer than it allows, although they are new. No upload "
+            "with such a ticket succeeds.",
+            "Choose shorter lifetimes (expires_in and max_expires_in), or raise the limit. On Azure, it is the SAS "
+            "expiration policy of the account. It must allow 15 minutes more than the ticket, because a signature "
+            "begins that much earlier, and at least 30 minutes, because completion needs that.",
         ),
         # What a page in a browser may do.
         "cors-preflight": _failure(

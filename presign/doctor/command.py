@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from types import FrameType
 
@@ -12,6 +13,7 @@ import click
 import orjson
 
 from presign.backends.registry import open_backend
+from presign.doctor.durations import read_duration
 from presign.doctor.examination import DEFAULT_CONTENT_TYPE, examine
 from presign.doctor.report import Report
 from presign.errors import PresignError
@@ -49,6 +51,14 @@ _TERMINATED = 143
     help="The policy's max_bytes. If no file of this size comes in parts, parts are not tested.",
 )
 @click.option(
+    "--max-expires-in",
+    callback=read_duration,
+    metavar="DURATION",
+    default="1h",
+    show_default=True,
+    help="The policy's max_expires_in: the longest lifetime of a ticket.",
+)
+@click.option(
     "--create-only/--no-create-only",
     default=None,
     help="The policy's create_only. On S3 and Google Cloud Storage, this decides between a PUT and a POST form; by "
@@ -75,6 +85,7 @@ def doctor(
     no_pending: bool,
     content_types: tuple[str, ...],
     max_bytes: int | None,
+    max_expires_in: timedelta,
     create_only: bool | None,
     public_read: bool | None,
     as_json: bool,
@@ -103,6 +114,7 @@ def doctor(
             origin=origin,
             content_types=content_types,
             max_bytes=max_bytes,
+            max_expires_in=max_expires_in,
             create_only=create_only,
             public_read=public_read,
         )

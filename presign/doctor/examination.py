@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 import ssl
 from collections.abc import Callable, Collection, Iterator
+from datetime import timedelta
 from functools import partial
 
 from presign.backends.backend import Backend
@@ -12,11 +13,12 @@ from presign.backends.knowledge import StoreKnowledge
 from presign.doctor.access import check_deletion, check_rights, check_strangers
 from presign.doctor.browser import check_pages
 from presign.doctor.report import Finding, Report
-from presign.doctor.session import Aborted, Result, Session
+from presign.doctor.session import LIFETIME, Aborted, Result, Session
 from presign.doctor.tampering import check_forgeries, check_rules, check_unsigned_headers
 from presign.doctor.transport import check_clock, check_settings, check_tls
 from presign.doctor.uploads import (
     check_listing,
+    check_longest_tickets,
     check_parts,
     check_pending_expiry,
     check_publication,
@@ -26,7 +28,7 @@ from presign.doctor.uploads import (
 from presign.errors import ConfigurationError, CredentialsUnavailable, StorageUnavailable
 from presign.keys import check_prefix
 from presign.parts import files_in_parts
-from presign.policy import DEFAULT_PENDING_PREFIX, UploadPolicy
+from presign.policy import DEFAULT_MAX_EXPIRES_IN, DEFAULT_PENDING_PREFIX, UploadPolicy
 from presign.presigner import Presigner
 
 FOLDER = ".presign-doctor"
@@ -46,6 +48,7 @@ def examine(
     content_types: Collection[str] = (DEFAULT_CONTENT_TYPE,),
     public_read: bool | None = None,
     max_bytes: int | None = None,
+    max_expires_in: timedelta = DEFAULT_MAX_EXPIRES_IN,
     create_only: bool | None = None,
     ssl_context: ssl.SSLContext | None = None,
     report_finding: Callable[[Finding], None] = lambda _: None,
@@ -60,6 +63,7 @@ def examine(
       form and a PUT.
     - ``public_read``: whether everybody should be able to read published objects; None if either is right.
     - ``max_bytes``: the policy's; if no file of this size comes in parts, none is sent in parts. Without it, one is.
+    - ``max_expires_in``: the policy's; an upload is sent with a ticket that is valid for so long.
     - ``ssl_context``: how to trust the storage's certificate; by default the system's way.
     - ``report_finding``: called with each finding as soon as it is made.
 
@@ -82,6 +86,7 @@ def examine(
         create_only=create_only,
         public_read=public_read,
         with_parts=_takes_parts(backend, max_bytes, prefix, pending_prefix),
+        max_expires_in=_checked_lifetime(max_expires_in),
         ssl_context=ssl_context,
     )
     return _report(session, _run, report_finding)
@@ -115,7 +120,11 @@ def _report(
         prefix=session.base_prefix,
         pending_prefix=session.base_pending_prefix,
         findings=tuple(findings),
-        learned=StoreKnowledge(storage=name, shown={way: frozenset(rules) for way, rules in session.shown.items()}),
+        learned=StoreKnowledge(
+            storage=name,
+            host="" if session.diagnosis is None else session.diagnosis.host,
+            shown={way: frozenset(rules) for way, rules in session.shown.items()},
+        ),
     )
 
 
@@ -135,6 +144,7 @@ def examine_presigner(
         origin=origin,
         content_types=policy.content_types,
         max_bytes=policy.max_bytes,
+        max_expires_in=policy.max_expires_in,
         create_only=policy.create_only,
         public_read=policy.public_read,
         ssl_context=ssl_context,
@@ -166,6 +176,7 @@ def check_health(presigner: Presigner, *, ssl_context: ssl.SSLContext | None = N
         create_only=policy.create_only,
         public_read=None,
         with_parts=False,
+        max_expires_in=LIFETIME,
         ssl_context=ssl_context,
     )
     return _report(session, _run_health, lambda _: None)
@@ -184,6 +195,7 @@ def _run(session: Session, add: Callable[[Result], None]) -> None:
         return
     _run_canary(check_uploads, session, add)
     _run_canary(check_clock, session, add)
+    _run_canary(check_longest_tickets, session, add)
     for way in session.working_ways:
         _run_canary(partial(check_pages, way=way), session, add)
         _run_canary(partial(check_rules, way=way), session, add)
@@ -230,6 +242,12 @@ def _checked_pending_prefix(pending_prefix: str | None) -> str | None:
             field="pending_prefix",
         )
     return None if pending_prefix is None else check_prefix(pending_prefix, field="pending_prefix")
+
+
+def _checked_lifetime(max_expires_in: timedelta) -> timedelta:
+    if not isinstance(max_expires_in, timedelta) or max_expires_in < timedelta(seconds=1):
+        raise ConfigurationError("max_expires_in must be a timedelta of at least one second", field="max_expires_in")
+    return max_expires_in
 
 
 def _checked_origin(origin: str | None) -> str | None:

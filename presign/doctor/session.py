@@ -87,6 +87,7 @@ class Session:
     content_types: tuple[str, ...]
     public_read: bool | None
     with_parts: bool
+    max_expires_in: timedelta
     create_only: bool | None = None
     ssl_context: ssl.SSLContext | None = field(repr=False)
     cleanup: Cleanup = field(default_factory=Cleanup, repr=False)
@@ -138,6 +139,7 @@ class Session:
         size: int | None = len(BODY),
         sha256: str | None = None,
         pending: bool = True,
+        expires_in: timedelta = LIFETIME,
     ) -> Grant:
         """Return a grant for one upload of 10 to 100 bytes, or of exactly ``size``."""
         kind = content_type or self.content_types[0]
@@ -150,7 +152,8 @@ class Session:
             create_only=create_only,
             content_disposition="attachment",
             allow_active_content=True,
-            expires_in=LIFETIME,
+            expires_in=expires_in,
+            max_expires_in=expires_in,
         )
         request = UploadRequest(content_type=kind, size=size, sha256=sha256, name="canary.bin")
         return policy.decide(request, object_id=os.urandom(16).hex())

@@ -20,6 +20,8 @@ from presign.testing.requests import UploadAttempt
 
 _CODE = re.compile(rb"<Code>(\w{1,64})</Code>")
 _NO_SUCH_METHOD = frozenset({405, 501})
+# In Azure's answer to a SAS that is valid for longer than the account's expiration policy allows.
+_BREAKS_EXPIRATION_POLICY = "Policy violated"
 _WEEK = timedelta(days=7)
 
 
@@ -61,6 +63,27 @@ def check_uploads(session: Session) -> Iterator[Result]:
                 yield Result.bad("headers-kept", f"the storage lost the Content-Disposition of {way.described}")
             else:
                 yield Result.good("headers-kept", f"the storage keeps the headers of {way.described}")
+
+
+def check_longest_tickets(session: Session) -> Iterator[Result]:
+    """Send an upload in each way that works, with a ticket that is valid for as long as the policy allows."""
+    session.current = "signature-lifetime"
+    longest, usual = session.max_expires_in, f"{LIFETIME.seconds} seconds"
+    if longest <= LIFETIME:
+        return
+    lasting = f"a ticket that is valid for {longest // timedelta(seconds=1)} seconds"
+    for way in session.working_ways:
+        answer = session.send(session.sign(session.grant(create_only=way.create_only, expires_in=longest)))
+        if answer.is_accepted:
+            yield Result.good("signature-lifetime", f"the storage accepts {way.described} with {lasting}")
+        elif answer.is_refused:
+            yield Result.bad(
+                "signature-lifetime",
+                f"the storage answers {answer.status}{_named_code(answer)} to {way.described} with {lasting}, and "
+                f"accepts one for {usual}",
+            )
+        else:
+            yield Result.unknown("signature-lifetime", f"the storage answers {answer.status}")
 
 
 def check_publication(session: Session) -> Iterator[Result]:
@@ -330,6 +353,9 @@ def refusal(answer: Answer, what: str, mechanism: str) -> Result:
         return Result.bad("post", f"the storage answers {answer.status} to {what}")
     if answer.status in {400, 403} and answer.mentions("kms:"):
         return Result.bad("kms", f"the storage answers {answer.status} to {what}, and names kms")
+    if answer.mentions(_BREAKS_EXPIRATION_POLICY):
+        seen = f"the storage answers {answer.status}{_named_code(answer)} to {what}"
+        return Result.bad("signature-lifetime", f"{seen}, because its signature is valid for longer than it allows")
     code = "parts" if mechanism == "parts" else "upload"
     return Result.bad(code, f"the storage answers {answer.status}{_named_code(answer)} to {what}")
 

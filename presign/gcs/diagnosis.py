@@ -41,6 +41,7 @@ class GcsDiagnosis:
         has_two_identities: bool,
         requests: SignatureV4Requests,
         pending_requests: SignatureV4Requests,
+        host: str,
         json_api: JsonApi,
     ) -> None:
         self._bucket = bucket
@@ -48,6 +49,7 @@ class GcsDiagnosis:
         self.has_two_identities = has_two_identities
         self._requests = requests
         self._pending_requests = pending_requests
+        self.host = host
         self._json_api = json_api
 
     def list_url(self, prefix: str, *, is_pending: bool) -> str:

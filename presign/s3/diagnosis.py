@@ -88,6 +88,7 @@ class S3Diagnosis:
         verifier: S3Client,
         parts: S3Parts,
         browser_requests: SignatureV4Requests,
+        host: str,
         guard_names: frozenset[str],
         sign_unguarded: Callable[[Grant, datetime], SignedUpload],
     ) -> None:
@@ -98,6 +99,7 @@ class S3Diagnosis:
         self._verifier = verifier
         self._parts = parts
         self._browser_requests = browser_requests
+        self.host = host
         self.guard_names = guard_names
         self._sign_unguarded = sign_unguarded
         partition = "aws-cn" if region.startswith("cn-") else "aws-us-gov" if region.startswith("us-gov-") else "aws"

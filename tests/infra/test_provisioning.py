@@ -149,6 +149,14 @@ def test_all_settings_of_the_bucket_wait_for_the_bucket(stack: DeployedStack) ->
         assert stack.run.resources[f"uploads-{name}"].dependencies == {"uploads-bucket"}
 
 
+def test_the_bucket_is_deleted_before_what_the_application_signs_with(stack: DeployedStack) -> None:
+    # What a resource depends on is deleted after it.
+    assert stack.run.resources["uploads-bucket"].dependencies == {
+        "uploads-signer-user",
+        "uploads-signer-access-key-odd",
+    }
+
+
 def test_by_default_everything_but_the_access_keys_is_protected(stack: DeployedStack) -> None:
     components = {"uploads", "uploads-signer"}
     unprotected = {name for name, resource in stack.run.resources.items() if not resource.protect}

@@ -55,6 +55,8 @@ class UploadBucket(pulumi.ComponentResource):
     - ``force_destroy``: deleting the bucket also deletes its objects. Without it, AWS refuses to delete a bucket that
       has objects.
     - ``protect``: the engine refuses to delete the bucket and its settings, which can still be changed.
+    - ``deleted_before``: resources that are deleted after the bucket, such as ``UploadSigner.identities``. They stay if
+      AWS refuses to delete the bucket. A bucket that is already there is not deleted.
 
     The bucket refuses requests over plain http, and uploads that bring their own key for encryption.
 
@@ -96,6 +98,7 @@ class UploadBucket(pulumi.ComponentResource):
         existing_bucket_settings: Sequence[str] = (),
         force_destroy: bool = False,
         protect: bool = True,
+        deleted_before: Sequence[pulumi.Resource] = (),
         tags: Mapping[str, str] | None = None,
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
@@ -120,7 +123,7 @@ class UploadBucket(pulumi.ComponentResource):
         super().__init__("presign:aws:UploadBucket", name, {}, opts)
 
         if existing_bucket is None:
-            options = self._make_bucket(name, bucket_name, force_destroy, protect, tags)
+            options = self._make_bucket(name, bucket_name, force_destroy, protect, deleted_before, tags)
         else:
             found = s3.get_bucket_output(bucket=existing_bucket, opts=pulumi.InvokeOutputOptions(parent=self))
             self.bucket, self.region = found.bucket, found.bucket_region
@@ -253,7 +256,13 @@ class UploadBucket(pulumi.ComponentResource):
         self.register_outputs({"bucket": self.bucket, "arn": self.arn, "region": self.region})
 
     def _make_bucket(
-        self, name: str, bucket_name: str | None, force_destroy: bool, protect: bool, tags: Mapping[str, str] | None
+        self,
+        name: str,
+        bucket_name: str | None,
+        force_destroy: bool,
+        protect: bool,
+        deleted_before: Sequence[pulumi.Resource],
+        tags: Mapping[str, str] | None,
     ) -> pulumi.ResourceOptions:
         """Make the bucket, and return the options of its settings."""
         bucket = s3.Bucket(
@@ -261,7 +270,8 @@ class UploadBucket(pulumi.ComponentResource):
             bucket=bucket_name,
             force_destroy=force_destroy,
             tags=tags,
-            opts=pulumi.ResourceOptions(parent=self, protect=protect),
+            # What a resource depends on is deleted after it.
+            opts=pulumi.ResourceOptions(parent=self, protect=protect, depends_on=deleted_before),
         )
         self.bucket, self.region = bucket.bucket, bucket.region
         # The settings go with the bucket, and not before it. So they stay if AWS refuses to delete the bucket, which it
