@@ -78,9 +78,10 @@ class AzureDiagnosis:
         if code == "tls":
             return f"az storage account update --name {self._signer.name} --https-only true"
         if code in {"upload", "delete", "read", "publish", "parts"}:
+            container = self._container if code == "publish" else self._pending_container
             return (
                 'az role assignment create --role "Storage Blob Data Contributor" --assignee IDENTITY --scope '
                 "/subscriptions/SUBSCRIPTION/resourceGroups/GROUP/providers/Microsoft.Storage/storageAccounts/"
-                f"{self._signer.name}/blobServices/default/containers/{self._pending_container}"
+                f"{self._signer.name}/blobServices/default/containers/{container}"
             )
         return None

@@ -9,6 +9,7 @@ from datetime import timedelta
 from functools import partial
 
 from presign.backends.backend import Backend
+from presign.backends.failures import warn
 from presign.backends.knowledge import StoreKnowledge
 from presign.doctor.access import check_deletion, check_rights, check_strangers
 from presign.doctor.browser import check_pages
@@ -105,11 +106,20 @@ def _report(
         findings.append(finding)
         report_finding(finding)
 
+    left: list[tuple[str, str]] = []
+    is_interrupted = True
     try:
         run(session, add)
+        is_interrupted = False
     finally:
         try:
-            left = list(session.cleanup.clear())
+            for key, reason in session.cleanup.clear():
+                left.append((key, reason))
+                if is_interrupted:
+                    warn("%s could not be deleted: %s", key, reason)
+        except BaseException:
+            warn("what the doctor stored below %s may still be there; delete it", _folders(session))
+            raise
         finally:
             session.sender.close()
     for key, reason in left:
@@ -126,6 +136,11 @@ def _report(
             shown={way: frozenset(rules) for way, rules in session.shown.items()},
         ),
     )
+
+
+def _folders(session: Session) -> str:
+    places = (session.pending_prefix, session.prefix)
+    return " and ".join(f"{session.backend.name}/{place}" for place in places if place is not None)
 
 
 def examine_presigner(

@@ -58,6 +58,7 @@ def check_uploads(session: Session) -> Iterator[Result]:
                 yield Result.bad("read", f"the upload is stored as {head.content_type!a} with {head.size} bytes")
                 continue
             session.cleanup.can_read = True
+            session.cleanup.keeps_versions |= head.version is not None
             yield Result.good("read", f"the verifier can read {way.described}")
             if head.content_disposition != grant.content_disposition:
                 yield Result.bad("headers-kept", f"the storage lost the Content-Disposition of {way.described}")

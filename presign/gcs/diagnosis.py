@@ -113,9 +113,13 @@ class GcsDiagnosis:
             }
             return json.dumps([rule], indent=2)
         if code in _LIFECYCLE:
-            action, days = _LIFECYCLE[code]
-            rule = {"action": {"type": action}, "condition": {"age": days, "matchesPrefix": [uploads]}}
-            return json.dumps({"rule": [rule]}, indent=2)
+            # The rules of a bucket are replaced together, so what is pasted for one finding serves the other one, too.
+            codes = _LIFECYCLE if wanted.pending_prefix is not None else ("parts-expiry",)
+            rules = [
+                {"action": {"type": action}, "condition": {"age": days, "matchesPrefix": [uploads]}}
+                for action, days in (_LIFECYCLE[each] for each in codes)
+            ]
+            return json.dumps({"rule": rules}, indent=2)
         if code in {"pending-private", "pending-unlisted", "public-unlisted"}:
             bucket = self._bucket if code.startswith("public") else self._pending_bucket
             return f"gcloud storage buckets remove-iam-policy-binding gs://{bucket} --member=allUsers --role=ROLE"
@@ -125,8 +129,9 @@ class GcsDiagnosis:
                 "--member=serviceAccount:SIGNER --role=roles/storage.objectCreator"
             )
         if code in {"read", "delete", "publish"}:
+            bucket = self._bucket if code == "publish" else self._pending_bucket
             return (
-                f"gcloud storage buckets add-iam-policy-binding gs://{self._pending_bucket} "
+                f"gcloud storage buckets add-iam-policy-binding gs://{bucket} "
                 "--member=serviceAccount:VERIFIER --role=roles/storage.objectUser"
             )
         return None

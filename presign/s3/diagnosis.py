@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 
 _POLICY_VERSION = "2012-10-17"
 _NOT_A_COPY = {"Null": {"s3:x-amz-copy-source": "true"}}
-# What a finding about the lifecycle needs. Large files can be resumed for a week.
+# What the findings about the lifecycle need. Large files can be resumed for a week.
 _LIFECYCLE_ACTIONS: Mapping[str, dict[str, Any]] = {
     "parts-expiry": {"AbortIncompleteMultipartUpload": {"DaysAfterInitiation": 8}},
-    "pending-expiry": {"Expiration": {"Days": 9}},
+    "pending-expiry": {"Expiration": {"Days": 9}, "NoncurrentVersionExpiration": {"NoncurrentDays": 9}},
 }
 _EXPIRY_DATE = re.compile('expiry-date="([^"]+)"')
 _MAX_AGE_SECONDS = 600
@@ -167,9 +167,15 @@ class S3Diagnosis:
         if code.startswith("cors-"):
             return _json([_cors_rule(wanted)])
         if code in _LIFECYCLE_ACTIONS:
-            return _json({"Rules": [_lifecycle_rule(code, uploads)]})
-        if code in {"upload", "parts", "signer-writes-elsewhere", "signer-writes-final", "unsigned-copy"}:
+            # The rules of a bucket are replaced together, so what is pasted for one finding serves the other one, too.
+            codes = _LIFECYCLE_ACTIONS if wanted.pending_prefix is not None else ("parts-expiry",)
+            return _json({"Rules": [_lifecycle_rule(each, uploads) for each in codes]})
+        if code in {"upload", "parts", "unsigned-copy"}:
             return self._policy(self._allow_uploads(uploads))
+        if code in {"signer-writes-elsewhere", "signer-writes-final"}:
+            # It takes the place of a policy that allows too much. One identity also verifies with it.
+            rest = () if self.has_two_identities else self._allow_verification(wanted, uploads)
+            return self._policy(self._allow_uploads(uploads), *rest)
         if code in {"read", "delete", "publish", "versions"}:
             return self._policy(*self._allow_verification(wanted, uploads))
         if code == "tls":

@@ -111,6 +111,7 @@ FAULTS: tuple[Fault[Changed], ...] = (
         code="publish",
         severity=_FAILURE,
         sentence="answered Put Blob From URL with CannotVerifyCopySource",
+        paste="/blobServices/default/containers/public",
     ),
 )
 

@@ -105,7 +105,7 @@ FAULTS: tuple[Fault[Changed], ...] = (
         code="publish",
         severity=_FAILURE,
         sentence="the verifier cannot publish an upload: .*403",
-        paste="roles/storage.objectUser",
+        paste=f"gs://{_BUCKET} --member=serviceAccount:VERIFIER --role=roles/storage.objectUser",
     ),
     Fault(
         name="a signer that may write under the final prefix",

@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
+from types import MappingProxyType
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -19,7 +20,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from emulators.s3_rights import Right
 
-_REQUEST: ContextVar[Mapping[str, str]] = ContextVar("request")
+_REQUEST: ContextVar[Mapping[str, str]] = ContextVar("request", default=MappingProxyType({}))
 
 
 def telling_the_request(app: ASGIApp) -> Callable[[Scope, Receive, Send], Awaitable[None]]:
