@@ -21,6 +21,7 @@ class AzureDiagnosis:
     exposed_headers: tuple[str, ...] = ()
     versions_need_a_right = True
     guard_names: frozenset[str] = frozenset()
+    can_limit_signature_age = False
     hides_missing_objects = False
 
     def __init__(self, *, signer: Account, verifier: Account, container: str, pending_container: str) -> None:

@@ -63,6 +63,10 @@ class Diagnosis(Protocol):
         """Whether an identity needs another right to delete an object's version than to delete the object."""
 
     @property
+    def can_limit_signature_age(self) -> bool:
+        """Whether the storage has a setting that refuses signatures of some age, although they have not expired."""
+
+    @property
     def hides_missing_objects(self) -> bool:
         """Whether a missing object cannot be deleted without the right to list, so that a refusal shows nothing."""
 

@@ -65,6 +65,13 @@ _EXIT_OF_SIGNALS = 128
     "default, both are tested.",
 )
 @click.option(
+    "--metadata",
+    "metadata_names",
+    metavar="NAME",
+    multiple=True,
+    help="A name in the policy's metadata, whose header the storage's CORS rules must allow; repeatable.",
+)
+@click.option(
     "--public/--private",
     "public_read",
     default=None,
@@ -87,6 +94,7 @@ def doctor(
     max_bytes: int | None,
     max_expires_in: timedelta,
     create_only: bool | None,
+    metadata_names: tuple[str, ...],
     public_read: bool | None,
     as_json: bool,
     write_to: Path | None,
@@ -116,6 +124,7 @@ def doctor(
             max_bytes=max_bytes,
             max_expires_in=max_expires_in,
             create_only=create_only,
+            metadata=dict.fromkeys(metadata_names, "doctor"),
             public_read=public_read,
         )
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import secrets
 import ssl
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from datetime import timedelta
 from functools import partial
+from types import MappingProxyType
+from typing import Literal
 
 from presign.backends.backend import Backend
 from presign.backends.failures import warn
@@ -14,7 +16,7 @@ from presign.backends.knowledge import StoreKnowledge
 from presign.doctor.access import check_deletion, check_rights, check_strangers
 from presign.doctor.browser import check_pages
 from presign.doctor.report import Finding, Report
-from presign.doctor.session import LIFETIME, Aborted, Result, Session
+from presign.doctor.session import LIFETIME, Aborted, PolicyHeaders, Result, Session
 from presign.doctor.tampering import check_forgeries, check_rules, check_unsigned_headers
 from presign.doctor.transport import check_clock, check_settings, check_tls
 from presign.doctor.uploads import (
@@ -37,6 +39,8 @@ FOLDER = ".presign-doctor"
 
 DEFAULT_CONTENT_TYPE = "application/octet-stream"
 
+_NO_METADATA: Mapping[str, str] = MappingProxyType({})
+
 _Canary = Callable[[Session], Iterator[Result]]
 
 
@@ -51,6 +55,9 @@ def examine(
     max_bytes: int | None = None,
     max_expires_in: timedelta = DEFAULT_MAX_EXPIRES_IN,
     create_only: bool | None = None,
+    content_disposition: Literal["inline", "attachment"] | None = "attachment",
+    cache_control: str | None = None,
+    metadata: Mapping[str, str] = _NO_METADATA,
     ssl_context: ssl.SSLContext | None = None,
     report_finding: Callable[[Finding], None] = lambda _: None,
 ) -> Report:
@@ -65,6 +72,8 @@ def examine(
     - ``public_read``: whether everybody should be able to read published objects; None if either is right.
     - ``max_bytes``: the policy's; if no file of this size comes in parts, none is sent in parts. Without it, one is.
     - ``max_expires_in``: the policy's; an upload is sent with a ticket that is valid for so long.
+    - ``content_disposition``, ``cache_control``, ``metadata``: the policy's. They are headers of the tickets, so the
+      storage's CORS rules must allow them.
     - ``ssl_context``: how to trust the storage's certificate; by default the system's way.
     - ``report_finding``: called with each finding as soon as it is made.
 
@@ -85,6 +94,7 @@ def examine(
         origin=_checked_origin(origin),
         content_types=tuple(sorted(content_types)),
         create_only=create_only,
+        headers=PolicyHeaders(content_disposition=content_disposition, cache_control=cache_control, metadata=metadata),
         public_read=public_read,
         with_parts=_takes_parts(backend, max_bytes, prefix, pending_prefix),
         max_expires_in=_checked_lifetime(max_expires_in),
@@ -161,6 +171,9 @@ def examine_presigner(
         max_bytes=policy.max_bytes,
         max_expires_in=policy.max_expires_in,
         create_only=policy.create_only,
+        content_disposition=policy.content_disposition,
+        cache_control=policy.cache_control,
+        metadata=policy.metadata,
         public_read=policy.public_read,
         ssl_context=ssl_context,
         report_finding=report_finding,

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import ssl
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta, timezone
+from typing import Literal
 
 from presign.backends.backend import Backend, ObjectStore
 from presign.backends.diagnosis import Diagnosable, Diagnosis, Observation, Outcome, Wanted
@@ -71,6 +73,15 @@ class Way:
         return "a POST form" if self.mechanism == "post" else "a PUT"
 
 
+@dataclass(frozen=True, kw_only=True)
+class PolicyHeaders:
+    """The headers that the application's policy gives to every object, which are headers of its tickets, too."""
+
+    content_disposition: Literal["inline", "attachment"] | None = "attachment"
+    cache_control: str | None = None
+    metadata: Mapping[str, str] = field(default_factory=dict)
+
+
 @dataclass(kw_only=True)
 class Session:
     """The storage under examination.
@@ -89,6 +100,7 @@ class Session:
     with_parts: bool
     max_expires_in: timedelta
     create_only: bool | None = None
+    headers: PolicyHeaders = field(default_factory=PolicyHeaders)
     ssl_context: ssl.SSLContext | None = field(repr=False)
     cleanup: Cleanup = field(default_factory=Cleanup, repr=False)
     current: str = "settings"
@@ -150,7 +162,9 @@ class Session:
             prefix=self.prefix,
             pending_prefix=self.pending_prefix if pending else None,
             create_only=create_only,
-            content_disposition="attachment",
+            content_disposition=self.headers.content_disposition,
+            cache_control=self.headers.cache_control,
+            metadata=self.headers.metadata,
             allow_active_content=True,
             expires_in=expires_in,
             max_expires_in=expires_in,

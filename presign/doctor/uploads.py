@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
 from typing import Literal
 
-from presign.backends.backend import AlreadyPublished, ObjectChanged
+from presign.backends.backend import AlreadyPublished, ObjectChanged, ObjectHead
 from presign.backends.parts import KeyTaken, NoSuchUpload, PartsStore, PartToSign
 from presign.doctor.access import judge_published
 from presign.doctor.browser import ask_before, judge_exposed
@@ -60,10 +60,20 @@ def check_uploads(session: Session) -> Iterator[Result]:
             session.cleanup.can_read = True
             session.cleanup.keeps_versions |= head.version is not None
             yield Result.good("read", f"the verifier can read {way.described}")
-            if head.content_disposition != grant.content_disposition:
-                yield Result.bad("headers-kept", f"the storage lost the Content-Disposition of {way.described}")
+            if lost := _lost_headers(grant, head):
+                yield Result.bad("headers-kept", f"the storage lost the {' and the '.join(lost)} of {way.described}")
             else:
                 yield Result.good("headers-kept", f"the storage keeps the headers of {way.described}")
+
+
+def _lost_headers(grant: Grant, head: ObjectHead) -> list[str]:
+    """Return the names of the ticket's headers that the object does not have."""
+    kept = {
+        "Content-Disposition": head.content_disposition == grant.content_disposition,
+        "Cache-Control": grant.cache_control is None or head.cache_control == grant.cache_control,
+        "metadata": dict(head.metadata) == dict(grant.metadata),
+    }
+    return [name for name, is_kept in kept.items() if not is_kept]
 
 
 def check_longest_tickets(session: Session) -> Iterator[Result]:

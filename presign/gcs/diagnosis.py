@@ -31,6 +31,7 @@ class GcsDiagnosis:
     can_limit_signer = True
     versions_need_a_right = False
     guard_names: frozenset[str] = frozenset()
+    can_limit_signature_age = False
     hides_missing_objects = True
 
     def __init__(

@@ -75,6 +75,7 @@ class S3Diagnosis:
     exposed_headers = ("etag",)
     can_limit_signer = True
     versions_need_a_right = True
+    can_limit_signature_age = True
     hides_missing_objects = False
 
     def __init__(
