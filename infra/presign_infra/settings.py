@@ -207,6 +207,11 @@ class SettingsReader:
                     f'must map names to texts; the value of "{name[:128]}" is none. Write it with quotes into the '
                     f"stack's file, Pulumi.{pulumi.get_stack()}.yaml",
                 )
+        folded = [name.casefold() for name in values]
+        if same := [name for name in values if folded.count(name.casefold()) > 1]:
+            self.add_problem(
+                key, f"must have names that differ in more than their case, unlike {same[0]!a} and {same[1]!a}"
+            )
         return {name: value if isinstance(value, str) else json.dumps(value) for name, value in values.items()}
 
 

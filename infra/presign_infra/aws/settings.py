@@ -28,7 +28,7 @@ _KMS_KEY_ARN = re.compile(r"arn:aws[a-z-]*:kms:(?P<region>[a-z0-9-]+):[0-9]{12}:
 _POLICY_ARN = re.compile(r"arn:aws[a-z-]*:iam::([0-9]{12}|aws):policy/[A-Za-z0-9+=,.@_/-]{1,640}", re.ASCII)
 _OIDC_PROVIDER_ARN = re.compile(r"arn:aws[a-z-]*:iam::[0-9]{12}:oidc-provider/[A-Za-z0-9._/-]{1,255}", re.ASCII)
 _IAM_PATH = re.compile(r"/([A-Za-z0-9_.,+@=-][A-Za-z0-9_.,+@=/-]{0,509}/)?", re.ASCII)
-# IAM takes no others, and does not tell Team from team.
+# IAM takes no others.
 _TAG_TEXT = re.compile(r"[\w .:/=+@-]*")
 _ROLE_NAME = re.compile(r"[A-Za-z0-9+=,.@_-]{1,64}", re.ASCII)
 
@@ -425,11 +425,6 @@ def _tags(reader: SettingsReader, key: str) -> Mapping[str, str]:
                 "must have letters, digits, spaces and _.:/=+@- alone, in names and in values; the tag "
                 f'"{name}" has another character',
             )
-    folded = [name.casefold() for name in tags]
-    for name in tags:
-        if folded.count(name.casefold()) > 1:
-            reader.add_problem(key, f'must have names that differ in more than their case, unlike "{name}"')
-            break
     return tags
 
 

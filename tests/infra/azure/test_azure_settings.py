@@ -57,6 +57,12 @@ ID = "11059fcc-5514-4800-b5f8-49808b9cfab6"
             {"allowVerification": False, "publishInParts": True},
             "publishInParts must be false while pendingPrefix is empty or allowVerification is false",
         ),
+        ({"principalType": "User"}, "principalType must be ServicePrincipal while signerPrincipalId and"),
+        (
+            {"separateVerifier": True, "signerPrincipalId": ID, "verifierPrincipalId": ID.upper()},
+            "verifierPrincipalId must differ from signerPrincipalId",
+        ),
+        ({"tags": {"Team": "a", "team": "b"}}, "tags must have names that differ in more than their case"),
         ({"bindHeaders": True}, "bindHeaders must be false while uploadInParts is true"),
         ({"verifierPrincipalId": ID}, "verifierPrincipalId must be empty while separateVerifier is false"),
         (
