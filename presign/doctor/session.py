@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta, timezone
 from typing import Literal
 
-from presign.backends.backend import Backend, ObjectStore
+from presign.backends.backend import Backend, ObjectStore, SignedUpload
 from presign.backends.diagnosis import Diagnosable, Diagnosis, Observation, Outcome, Wanted
 from presign.backends.knowledge import Mechanism
 from presign.doctor.catalogue import CATALOGUE
@@ -182,11 +182,15 @@ class Session:
 
     def sign(self, grant: Grant, *, at: datetime | None = None, body: bytes = BODY) -> UploadAttempt:
         """Return the request of a ticket for ``grant``, and remember that it may store something."""
-        attempt = UploadAttempt.of(self.backend.sign_upload(grant, at or datetime.now(timezone.utc)), body)
+        signed = self.backend.sign_upload(grant, at or datetime.now(timezone.utc))
         self.cleanup.add(self.store_of(grant), grant.upload_key)
-        self.sent_methods.add(attempt.method)
-        self.sent_headers |= {name.lower() for name in attempt.headers}
-        return attempt
+        self.note_headers(signed)
+        return UploadAttempt.of(signed, body)
+
+    def note_headers(self, signed: SignedUpload) -> None:
+        """Remember what a page must be allowed to send with such a ticket, for the CORS rule to paste."""
+        self.sent_methods.add(signed.method)
+        self.sent_headers |= {name.lower() for name in signed.headers}
 
     def guards_of(self, attempt: UploadAttempt) -> list[str]:
         """Return the names of the guards that a request carries; see Diagnosis."""

@@ -61,8 +61,11 @@ def _examine_and_paste(running: Running, policies: dict[str, dict[str, Any]]) ->
         ]
         if not pasted:
             break
+        # What is pasted first must be enough, so nothing takes its place.
+        first_of_cors = [finding for finding in pasted if finding.code.startswith("cors-")][:1]
         for finding in pasted:
-            _paste(running, policies, finding)
+            if not finding.code.startswith("cors-") or finding in first_of_cors:
+                _paste(running, policies, finding)
     return reports
 
 
@@ -75,6 +78,9 @@ def test_who_pastes_what_the_doctor_prints_ends_with_a_store_in_good_order(two_i
         assert reports[0].exit_code == 2
         assert reports[-1].exit_code == 0, reports[-1].to_text()
         assert running.left() == []
+    # One paste of a CORS rule is enough, whichever finding it comes from.
+    of_cors = [[f.code for f in report.findings if f.code.startswith("cors-") and f.paste] for report in reports]
+    assert len([codes for codes in of_cors if codes]) == 1, of_cors
     seen = {finding.code for report in reports for finding in report.findings if finding.paste is not None}
     assert seen >= {"delete", "upload", "parts", "cors-preflight"}
 
