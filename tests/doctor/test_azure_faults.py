@@ -40,7 +40,7 @@ FAULTS: tuple[Fault[Changed], ...] = (
         code="cors-preflight",
         severity=_FAILURE,
         sentence=f"to the preflight request of {ORIGIN} for a PUT, and does not allow it",
-        paste=f"--origins '{ORIGIN}' --methods PUT --allowed-headers 'content-type,x-ms-blob-content-disposition,",
+        paste=f"--origins '{ORIGIN}' --methods PUT --allowed-headers 'content-type,if-none-match,x-ms-blob-",
         causes=frozenset({"cors-answer"}),
     ),
     Fault(
@@ -50,6 +50,20 @@ FAULTS: tuple[Fault[Changed], ...] = (
         severity=_FAILURE,
         sentence=f"{ORIGIN} may not send .*x-ms-blob-type with a PUT",
         paste="x-ms-blob-type",
+    ),
+    Fault(
+        name="CORS without the headers of create-only tickets",
+        setting=Changed(
+            store={
+                "cors": [
+                    CorsRule(**_RULE | {"allowed_headers": ["content-type", "x-ms-blob-content-*", "x-ms-blob-type"]})
+                ]
+            }
+        ),
+        code="cors-headers",
+        severity=_FAILURE,
+        sentence=f"{ORIGIN} may not send if-none-match, x-ms-blob-cache-control with a PUT that is create-only",
+        paste="if-none-match",
     ),
     Fault(
         name="a pending container that everybody can read",
