@@ -10,7 +10,7 @@ from typing import Any
 from google.api_core.exceptions import GoogleAPICallError
 
 from presign.backends.backend import SignedUpload
-from presign.backends.diagnosis import Observation, Wanted
+from presign.backends.diagnosis import EXPIRES_EARLY, MIN_DAYS_OF_PENDING, Observation, Wanted, expires_early
 from presign.backends.signature_v4_requests import SignatureV4Requests
 from presign.gcs.json_api import FAILURES, TIMEOUTS, JsonApi, failed
 from presign.messages import Grant
@@ -99,6 +99,8 @@ class GcsDiagnosis:
         ]
         if not days:
             return Observation(code=code, outcome="bad", detail=f"no rule deletes {what}")
+        if code == "pending-expiry" and min(days) < MIN_DAYS_OF_PENDING:
+            return expires_early(min(days))
         return Observation(code=code, outcome="good", detail=f"the storage deletes {what} after {min(days)} days")
 
     def remedy(self, code: str, wanted: Wanted) -> str | None:
@@ -113,7 +115,7 @@ class GcsDiagnosis:
                 "maxAgeSeconds": _MAX_AGE_SECONDS,
             }
             return json.dumps([rule], indent=2)
-        if code in _LIFECYCLE:
+        if code in {*_LIFECYCLE, EXPIRES_EARLY}:
             # The rules of a bucket are replaced together, so what is pasted for one finding serves the other one, too.
             codes = _LIFECYCLE if wanted.pending_prefix is not None else ("parts-expiry",)
             rules = [

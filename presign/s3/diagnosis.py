@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from presign.backends.backend import SignedUpload
-from presign.backends.diagnosis import Observation, Wanted
+from presign.backends.diagnosis import EXPIRES_EARLY, MIN_DAYS_OF_PENDING, Observation, Wanted, expires_early
 from presign.backends.signature_v4_requests import SignatureV4Requests
 from presign.messages import Grant
 from presign.s3.failures import call_errors, error_code, status_of
@@ -29,6 +29,7 @@ _LIFECYCLE_ACTIONS: Mapping[str, dict[str, Any]] = {
 }
 _EXPIRY_DATE = re.compile('expiry-date="([^"]+)"')
 _MAX_AGE_SECONDS = 600
+_DAY = timedelta(days=1)
 # For the policy of the key, where "*" is the key itself.
 _ALLOW_KEY = {
     "Effect": "Allow",
@@ -167,7 +168,7 @@ class S3Diagnosis:
         uploads = wanted.prefix if wanted.pending_prefix is None else wanted.pending_prefix
         if code.startswith("cors-"):
             return _json([_cors_rule(wanted)])
-        if code in _LIFECYCLE_ACTIONS:
+        if code in {*_LIFECYCLE_ACTIONS, EXPIRES_EARLY}:
             # The rules of a bucket are replaced together, so what is pasted for one finding serves the other one, too.
             codes = _LIFECYCLE_ACTIONS if wanted.pending_prefix is not None else ("parts-expiry",)
             return _json({"Rules": [_lifecycle_rule(each, uploads) for each in codes]})
@@ -205,7 +206,10 @@ class S3Diagnosis:
     def _expiry(self, kind: _Expiry, key: str, date: datetime | None) -> Observation:
         """Say when the storage deletes something under ``key``: at ``date``, or else as the lifecycle rules say."""
         if date is not None:
-            days = [round((date - datetime.now(timezone.utc)).total_seconds() / 86400)]
+            left = date - datetime.now(timezone.utc)
+            days = [round(left / _DAY)]
+            # The date is a midnight, so it is one to two days away if the rule has one day.
+            is_early = left <= 2 * _DAY
         else:
             rules, reason = self._lifecycle_rules()
             if reason is not None and not self._is_aws:
@@ -219,8 +223,11 @@ class S3Diagnosis:
                 for rule in rules
                 if _is_for(rule, key) and kind.days in rule.get(kind.action, {})
             ]
+            is_early = bool(days) and min(days) < MIN_DAYS_OF_PENDING
         if not days:
             return Observation(code=kind.code, outcome="bad", detail=f"no rule deletes {kind.what}")
+        if is_early and kind is _PENDING_EXPIRY:
+            return expires_early(min(days))
         return Observation(
             code=kind.code, outcome="good", detail=f"the storage deletes {kind.what} after {min(days)} days"
         )

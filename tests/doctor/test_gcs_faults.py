@@ -91,6 +91,16 @@ FAULTS: tuple[Fault[Changed], ...] = (
         paste='"matchesPrefix": [\n          "pending/"',
     ),
     Fault(
+        name="a rule that deletes pending uploads while they can be completed",
+        setting=Changed(
+            store={"lifecycle": (_ABORT, {**_EXPIRE, "condition": {"age": 1, "matchesPrefix": ["pending/"]}})}
+        ),
+        code="pending-expires-early",
+        severity=_WARNING,
+        sentence=r"the storage deletes pending uploads after 1 day\(s\)",
+        paste='"age": 9',
+    ),
+    Fault(
         name="a signer that may not create objects",
         setting=Changed(store={"signer": (_right("listParts", "abort", bucket=_PENDING),)}),
         code="upload",

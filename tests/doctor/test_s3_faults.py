@@ -327,6 +327,21 @@ FAULTS: tuple[Fault[Set], ...] = (
         paste='"x-amz-meta-owner"',
     ),
     Fault(
+        name="a rule that deletes pending uploads while they can be completed",
+        setting=Set(
+            bucket={
+                "lifecycle": (
+                    LifecycleRule(rule_id="abort", abort_after_days=8),
+                    LifecycleRule(rule_id="expire", prefix="pending/", expire_after_days=1),
+                )
+            }
+        ),
+        code="pending-expires-early",
+        severity=_WARNING,
+        sentence=r"the storage deletes pending uploads after [12] day\(s\)",
+        paste='"Days": 9',
+    ),
+    Fault(
         name="a KMS key that the signer may not use",
         setting=Set(bucket={"kms_denied_to": frozenset({"AKIASIGNER"})}),
         code="kms",
