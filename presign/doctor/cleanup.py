@@ -16,12 +16,13 @@ _MOST_VERSIONS = 4
 class Cleanup:
     """Remember what may be stored, before it is sent, and delete it. No other upload is deleted.
 
-    ``can_read`` says that the credentials have read an upload: an object that they then do not find is missing, even if
-    the storage refuses to delete it. ``keeps_versions`` says that the storage has named a version.
+    ``readable`` is the folder in which the credentials have read an upload: an object there that they then do not find
+    is missing, even if the storage refuses to delete it. ``keeps_versions`` says that the storage has named a version.
     """
 
     def __init__(self) -> None:
-        self.can_read = self.keeps_versions = False
+        self.readable: str | None = None
+        self.keeps_versions = False
         self._objects: dict[tuple[int, str], tuple[ObjectStore, bool]] = {}
         self._uploads: list[tuple[PartsStore, GrantInParts]] = []
 
@@ -73,12 +74,13 @@ class Cleanup:
 
     def _delete(self, store: ObjectStore, key: str) -> None:
         head = store.head(key)
-        if head is None and self.can_read and self.keeps_versions:
+        is_missing = head is None and self.readable is not None and key.startswith(self.readable)
+        if is_missing and self.keeps_versions:
             return
         try:
             store.delete(key, head=head)
         except PresignError:
-            if head is None and self.can_read:
+            if is_missing:
                 return
             raise
         # Below a version that is deleted, an earlier one appears: the same key was written twice.

@@ -57,7 +57,7 @@ def check_uploads(session: Session) -> Iterator[Result]:
             if read != BODY or head.content_type != content_type:
                 yield Result.bad("read", f"the upload is stored as {head.content_type!a} with {head.size} bytes")
                 continue
-            session.cleanup.can_read = True
+            session.cleanup.readable = grant.upload_key.rpartition("/")[0] + "/"
             session.cleanup.keeps_versions |= head.version is not None
             yield Result.good("read", f"the verifier can read {way.described}")
             if lost := _lost_headers(grant, head):

@@ -121,6 +121,17 @@ def test_an_interruption_of_the_cleanup_says_where_something_is_left(
         assert all(f"s3://{BUCKET}/{folder}/" in record.getMessage() for folder in folders)
 
 
+def test_what_was_stored_outside_of_the_prefixes_and_cannot_be_deleted_is_named() -> None:
+    # The store ignores the wrong MD5 that should keep it from storing anything there.
+    signs = right("PutObject", "ListMultipartUploadParts", "AbortMultipartUpload", never_copies=True)
+    with run_store(Set(lenient=frozenset({Leniency.UNCHECKED_CHECKSUMS}), signer=(signs,))) as running:
+        report = running.examine()
+        left = [finding.detail.split()[0] for finding in report.findings if finding.code == "left-over"]
+        assert [key.partition("/")[0] for key in left] == ["presign-doctor-elsewhere"]
+        assert running.left() == left
+        assert report.exit_code == 2
+
+
 def test_a_key_that_was_written_twice_leaves_no_version() -> None:
     lenient = frozenset({Leniency.UNCHECKED_IF_NONE_MATCH})
     with run_store(Set(bucket={"versioned": True}, lenient=lenient)) as running:
