@@ -75,7 +75,11 @@ class AzureDiagnosis:
             is_pending = code.startswith("pending")
             container = self._pending_container if is_pending else self._container
             access = "off" if is_pending or code == "public-read" else "blob"
-            return f"az storage container set-permission {account} --name {container} --public-access {access}"
+            # Unlike `az storage container set-permission`, this needs no account key, which can be switched off.
+            return (
+                f"az storage container-rm update --storage-account {self._signer.name} --name {container} "
+                f"--public-access {access}"
+            )
         if code == "tls":
             return f"az storage account update --name {self._signer.name} --https-only true"
         if code in {"upload", "delete", "read", "publish", "parts"}:

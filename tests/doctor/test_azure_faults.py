@@ -71,7 +71,7 @@ FAULTS: tuple[Fault[Changed], ...] = (
         code="pending-private",
         severity=_FAILURE,
         sentence="everybody may read the container pending, where uploads wait",
-        paste="--name pending --public-access off",
+        paste="container-rm update --storage-account devstoreaccount1 --name pending --public-access off",
     ),
     Fault(
         name="a public container that everybody can list",

@@ -179,7 +179,8 @@ def _check_cors(reader: SettingsReader, settings: Settings) -> None:
             max_age_seconds=settings.cors_max_age_seconds,
         )
     except ValueError as error:
-        reader.add_problem("allowedOrigins", f"cannot be used: {error}")
+        key = "metadataNames" if str(error).startswith("metadata_names") else "allowedOrigins"
+        reader.add_problem(key, f"cannot be used: {error}")
 
 
 def _container(reader: SettingsReader, key: str) -> str:
