@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import fields
 from datetime import datetime
 from functools import partial
@@ -28,7 +29,7 @@ from starlette.exceptions import HTTPException as StarletteHTTPException
 from starlette.routing import Match
 from starlette.types import Receive, Scope, Send
 
-from presign.asgi import as_response, read_json, success_headers
+from presign.asgi import ClaimLarger, as_response, read_json, success_headers
 from presign.errors import ConfigurationError, InvalidRequest, PresignError, sanitize
 from presign.http import companion as uppy
 from presign.http.async_endpoints import MAX_THREADS, TIMEOUT_SECONDS, Answer, AsyncEndpoints
@@ -57,7 +58,7 @@ from presign.http.openapi import (
     schemas,
 )
 from presign.http.problems import ProblemResponse, is_server_fault, problem_response, problem_response_for_status
-from presign.http.request_body import MAX_BODY_BYTES
+from presign.http.request_body import MAX_BODY_BYTES, LargerBodies
 from presign.messages import StoredObject
 from presign.presigner import Presigner
 
@@ -258,6 +259,7 @@ def create_router(
     answers = AsyncEndpoints(
         max_threads=max_threads, timeout_seconds=timeout_seconds, max_files=max_files, explain=_explain
     )
+    larger_bodies = LargerBodies()
     router = APIRouter(route_class=_ProblemRoute, tags=["uploads"])
     for path, each in presigners_by_path(presigner).items():
         kind = _KindRouter(path) if path else router
@@ -266,7 +268,10 @@ def create_router(
             kind.add_api_route(
                 operation.path,
                 _endpoint(
-                    answers_by_path[operation.path], authorize, list_limit=answers.lists.body_limit(operation.path)
+                    answers_by_path[operation.path],
+                    authorize,
+                    list_limit=answers.lists.body_limit(operation.path),
+                    larger_bodies=larger_bodies,
                 ),
                 methods=["POST"],
                 # Without it, FastAPI derives the name of every operation from the name of the inner function.
@@ -330,20 +335,25 @@ def completed_upload(
     return complete
 
 
-def _endpoint(answer: Answer, authorize: Authorize, *, list_limit: int) -> Callable[..., Awaitable[Response]]:
+def _endpoint(
+    answer: Answer, authorize: Authorize, *, list_limit: int, larger_bodies: LargerBodies
+) -> Callable[..., Awaitable[Response]]:
     owner_of_request: Any = Depends(authorize)
 
     # No parameter declares the body, because FastAPI would read it before it calls `authorize`.
     async def endpoint(request: Request, owner: Any = owner_of_request) -> Response:
-        body = await _read_json(request, MAX_BODY_BYTES, list_limit)
+        claim = partial(larger_bodies.claim, owner)
+        body = await _read_json(request, MAX_BODY_BYTES, list_limit, claim)
         return _Answer(await answer(body, owner))
 
     return endpoint
 
 
-async def _read_json(request: Request, limit: int, list_limit: int = 0) -> bytes:
+async def _read_json(
+    request: Request, limit: int, list_limit: int = 0, claim_larger: ClaimLarger = nullcontext
+) -> bytes:
     # The server's own list: Starlette's Headers cost as much as reading the body.
-    return await read_json(dict(request.scope["headers"]), request.receive, limit, list_limit)
+    return await read_json(dict(request.scope["headers"]), request.receive, limit, list_limit, claim_larger)
 
 
 class _Answer(Response):

@@ -164,14 +164,14 @@ def _view(presigner: Presigner, authorize: Authorize, answer: _Answer, body_for:
 
 
 def _lists(completions: LongCompletions, timeout_seconds: float, max_files: int) -> Lists:
-    threads = BoundedThreads(max_threads=MAX_THREADS, name="presign list")
+    # Each kind has threads of its own: completions that hang take none from tickets.
     return Lists(
         max_files=max_files,
         max_threads=MAX_THREADS,
         timeout_seconds=timeout_seconds,
-        signing_threads=threads,
-        storage_threads=threads,
-        completion_threads=threads,
+        signing_threads=BoundedThreads(max_threads=MAX_THREADS, name="presign upload"),
+        storage_threads=BoundedThreads(max_threads=MAX_THREADS, name="presign parts"),
+        completion_threads=BoundedThreads(max_threads=MAX_THREADS, name="presign complete"),
         long_completions=completions,
     )
 
@@ -195,15 +195,16 @@ def _completer(lists: Lists, completions: LongCompletions, timeout_seconds: floa
     def answer(presigner: Presigner, body: bytes, owner: str | None) -> bytes:
         if is_list(body):
             call_for = partial(_completion_call, presigner, owner)
-            stored = lists.completions(presigner, body, owner, call_for=call_for, to_json=StoredObject.to_json)
-            return stored.wait(_explain)
+            listed = lists.completions(presigner, body, owner, call_for=call_for, to_json=StoredObject.to_json)
+            return listed.wait(_explain)
         token = CompletionRequest.from_json(body).token
         if not presigner.is_in_parts(token):
             return presigner.complete(token, owner=owner).to_json()
         key = (presigner, token, owner)
         complete = _completion_call(presigner, owner, token, True)
         progress = partial(presigner.completion_progress, token)
-        return completions.result(key, complete, timeout_seconds=timeout_seconds, progress=progress).to_json()
+        stored = completions.result(key, complete, timeout_seconds=timeout_seconds, progress=progress, owner=owner)
+        return stored.to_json()
 
     return answer
 

@@ -124,7 +124,7 @@ class AsyncEndpoints:
         The call then goes on, and the next request with the same token and owner waits for the same call.
         """
         key = (presigner, token, owner)
-        completion = self._long_completions.join(key, call)
+        completion = self._long_completions.join(key, call, owner=owner)
         # The completion must go on if this request gives up, so the request waits for another future.
         ended: Future[None] = Future()
         completion.add_done_callback(lambda _: ended.set_result(None))

@@ -57,6 +57,10 @@ def test_good_settings_have_no_messages_and_no_network(project: Project, monkeyp
         ({"backend": "ftp://bucket/"}, "the address must begin with one of"),
         ({"secret": "short"}, "secret must have at least"),
         ({"companion": "yes"}, "PRESIGN['photos']['companion']: must be True or False"),
+        *[
+            ({"max_files": wrong}, "PRESIGN['photos']['max_files']: must be a whole number of at least 1")
+            for wrong in (0, -1, 1.5, True, "10")
+        ],
         ({"completion_window": 3}, "PRESIGN['photos']['completion_window']: must be a timedelta"),
         ({"prefix": "photos"}, "PRESIGN['photos']['prefix']"),
     ],
