@@ -120,12 +120,20 @@ CATALOGUE: Mapping[str, Explanation] = MappingProxyType(
         ),
         "parts-expiry": _warning(
             "Parts of uploads that nobody finishes stay, invisible in listings, and cost money.",
-            "Add a lifecycle rule that aborts incomplete uploads after 8 days.",
+            "Add a lifecycle rule that aborts incomplete uploads after 8 days. Keep the other rules of the bucket: "
+            "most tools replace all of them together.",
         ),
         "pending-expiry": _warning(
             "No rule of the storage deletes pending uploads that nobody completes. They stay, and cost money, unless "
             "presign sweep runs regularly.",
-            "Add a lifecycle rule that deletes what is under the pending prefix after 9 days, or run presign sweep.",
+            "Add a lifecycle rule that deletes what is under the pending prefix after 9 days, or run presign sweep. "
+            "Keep the other rules of the bucket: most tools replace all of them together.",
+        ),
+        "pending-expires-early": _warning(
+            "A rule of the storage deletes pending uploads too early. An upload can be completed for a day after its "
+            "ticket has expired, and a file in parts for a week after its ticket.",
+            "Let the rule wait for 9 days, or for 2 if no file comes in parts. Keep the other rules of the bucket: "
+            "most tools replace all of them together.",
         ),
         "versions": _warning(
             "The bucket keeps versions, and the identity that verifies may not delete them. Files that completion "

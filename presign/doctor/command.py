@@ -20,7 +20,7 @@ from presign.errors import PresignError
 from presign.policy import DEFAULT_PENDING_PREFIX
 
 _CANNOT_RUN = 2
-_TERMINATED = 143
+_EXIT_OF_SIGNALS = 128
 
 
 @click.command(short_help="Find out what is wrong with a storage.")
@@ -65,6 +65,13 @@ _TERMINATED = 143
     "default, both are tested.",
 )
 @click.option(
+    "--metadata",
+    "metadata_names",
+    metavar="NAME",
+    multiple=True,
+    help="A name in the policy's metadata, whose header the storage's CORS rules must allow; repeatable.",
+)
+@click.option(
     "--public/--private",
     "public_read",
     default=None,
@@ -87,6 +94,7 @@ def doctor(
     max_bytes: int | None,
     max_expires_in: timedelta,
     create_only: bool | None,
+    metadata_names: tuple[str, ...],
     public_read: bool | None,
     as_json: bool,
     write_to: Path | None,
@@ -116,6 +124,7 @@ def doctor(
             max_bytes=max_bytes,
             max_expires_in=max_expires_in,
             create_only=create_only,
+            metadata=dict.fromkeys(metadata_names, "doctor"),
             public_read=public_read,
         )
 
@@ -131,13 +140,13 @@ def print_reports(
 ) -> int:
     """Run each examination, print its report, and return the highest exit code.
 
-    SIGTERM ends an examination as Ctrl-C does: everything that it stored is deleted. ``write_to`` gets what was learned
-    from the last one.
+    SIGTERM and SIGHUP end an examination as Ctrl-C does: everything that it stored is deleted. ``write_to`` gets what
+    was learned from the last one.
     """
     exit_code = 0
     for run_examination in examinations:
         try:
-            with _ending_on_sigterm():
+            with _ending_on_signals():
                 report = run_examination()
             if write_to is not None:
                 report.learned.write(write_to)
@@ -153,12 +162,19 @@ def print_reports(
 
 
 @contextmanager
-def _ending_on_sigterm() -> Iterator[None]:
-    def end(_signal: int, _frame: FrameType | None) -> None:
-        raise SystemExit(_TERMINATED)
+def _ending_on_signals() -> Iterator[None]:
+    """Let SIGTERM, and SIGHUP of a terminal that is closed, end the block as an exception does."""
 
+    def end(number: int, _frame: FrameType | None) -> None:
+        raise SystemExit(_EXIT_OF_SIGNALS + number)
+
+    earlier = {}
     try:
-        earlier = signal.signal(signal.SIGTERM, end)
+        for name in ("SIGTERM", "SIGHUP"):
+            # Windows has no SIGHUP, and nohup lets a program ignore it.
+            number = getattr(signal, name, None)
+            if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
+                earlier[number] = signal.signal(number, end)
     except ValueError:
         # Only the main thread of a program may do this.
         yield
@@ -166,4 +182,5 @@ def _ending_on_sigterm() -> Iterator[None]:
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, earlier)
+        for number, handler in earlier.items():
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)

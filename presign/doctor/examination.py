@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import secrets
 import ssl
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from datetime import timedelta
 from functools import partial
+from types import MappingProxyType
+from typing import Literal
 
 from presign.backends.backend import Backend
+from presign.backends.failures import warn
 from presign.backends.knowledge import StoreKnowledge
 from presign.doctor.access import check_deletion, check_rights, check_strangers
 from presign.doctor.browser import check_pages
 from presign.doctor.report import Finding, Report
-from presign.doctor.session import LIFETIME, MAX_BYTES, Aborted, Result, Session
+from presign.doctor.session import LIFETIME, MAX_BYTES, Aborted, PolicyHeaders, Result, Session
 from presign.doctor.tampering import check_forgeries, check_rules, check_unsigned_headers
 from presign.doctor.transport import check_clock, check_settings, check_tls
 from presign.doctor.uploads import (
@@ -36,6 +39,8 @@ FOLDER = ".presign-doctor"
 
 DEFAULT_CONTENT_TYPE = "application/octet-stream"
 
+_NO_METADATA: Mapping[str, str] = MappingProxyType({})
+
 _Canary = Callable[[Session], Iterator[Result]]
 
 
@@ -50,6 +55,9 @@ def examine(
     max_bytes: int | None = None,
     max_expires_in: timedelta = DEFAULT_MAX_EXPIRES_IN,
     create_only: bool | None = None,
+    content_disposition: Literal["inline", "attachment"] | None = "attachment",
+    cache_control: str | None = None,
+    metadata: Mapping[str, str] = _NO_METADATA,
     ssl_context: ssl.SSLContext | None = None,
     report_finding: Callable[[Finding], None] = lambda _: None,
 ) -> Report:
@@ -64,6 +72,8 @@ def examine(
     - ``public_read``: whether everybody should be able to read published objects; None if either is right.
     - ``max_bytes``: the policy's; if no file of this size comes in parts, none is sent in parts. Without it, one is.
     - ``max_expires_in``: the policy's; an upload is sent with a ticket that is valid for so long.
+    - ``content_disposition``, ``cache_control``, ``metadata``: the policy's. They are headers of the tickets, so the
+      storage's CORS rules must allow them.
     - ``ssl_context``: how to trust the storage's certificate; by default the system's way.
     - ``report_finding``: called with each finding as soon as it is made.
 
@@ -92,6 +102,7 @@ def examine(
         origin=_checked_origin(origin),
         content_types=tuple(sorted(content_types)),
         create_only=create_only,
+        headers=PolicyHeaders(content_disposition=content_disposition, cache_control=cache_control, metadata=metadata),
         public_read=public_read,
         with_parts=_takes_parts(backend, max_bytes, policy),
         max_expires_in=_checked_lifetime(max_expires_in),
@@ -113,11 +124,20 @@ def _report(
         findings.append(finding)
         report_finding(finding)
 
+    left: list[tuple[str, str]] = []
+    is_interrupted = True
     try:
         run(session, add)
+        is_interrupted = False
     finally:
         try:
-            left = list(session.cleanup.clear())
+            for key, reason in session.cleanup.clear():
+                left.append((key, reason))
+                if is_interrupted:
+                    warn("%s could not be deleted: %s", key, reason)
+        except BaseException:
+            warn("what the doctor stored below %s may still be there; delete it", _folders(session))
+            raise
         finally:
             session.sender.close()
     for key, reason in left:
@@ -134,6 +154,11 @@ def _report(
             shown={way: frozenset(rules) for way, rules in session.shown.items()},
         ),
     )
+
+
+def _folders(session: Session) -> str:
+    places = (session.pending_prefix, session.prefix)
+    return " and ".join(f"{session.backend.name}/{place}" for place in places if place is not None)
 
 
 def examine_presigner(
@@ -154,6 +179,9 @@ def examine_presigner(
         max_bytes=policy.max_bytes,
         max_expires_in=policy.max_expires_in,
         create_only=policy.create_only,
+        content_disposition=policy.content_disposition,
+        cache_control=policy.cache_control,
+        metadata=policy.metadata,
         public_read=policy.public_read,
         ssl_context=ssl_context,
         report_finding=report_finding,

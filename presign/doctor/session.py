@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import ssl
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta, timezone
+from typing import Literal
 
-from presign.backends.backend import Backend, ObjectStore
+from presign.backends.backend import Backend, ObjectStore, SignedUpload
 from presign.backends.diagnosis import Diagnosable, Diagnosis, Observation, Outcome, Wanted
 from presign.backends.knowledge import Mechanism
 from presign.doctor.catalogue import CATALOGUE
@@ -71,6 +73,15 @@ class Way:
         return "a POST form" if self.mechanism == "post" else "a PUT"
 
 
+@dataclass(frozen=True, kw_only=True)
+class PolicyHeaders:
+    """The headers that the application's policy gives to every object, which are headers of its tickets, too."""
+
+    content_disposition: Literal["inline", "attachment"] | None = "attachment"
+    cache_control: str | None = None
+    metadata: Mapping[str, str] = field(default_factory=dict)
+
+
 @dataclass(kw_only=True)
 class Session:
     """The storage under examination.
@@ -89,6 +100,7 @@ class Session:
     with_parts: bool
     max_expires_in: timedelta
     create_only: bool | None = None
+    headers: PolicyHeaders = field(default_factory=PolicyHeaders)
     ssl_context: ssl.SSLContext | None = field(repr=False)
     cleanup: Cleanup = field(default_factory=Cleanup, repr=False)
     current: str = "settings"
@@ -150,7 +162,9 @@ class Session:
             prefix=self.prefix,
             pending_prefix=self.pending_prefix if pending else None,
             create_only=create_only,
-            content_disposition="attachment",
+            content_disposition=self.headers.content_disposition,
+            cache_control=self.headers.cache_control,
+            metadata=self.headers.metadata,
             allow_active_content=True,
             expires_in=expires_in,
             max_expires_in=expires_in,
@@ -168,11 +182,15 @@ class Session:
 
     def sign(self, grant: Grant, *, at: datetime | None = None, body: bytes = BODY) -> UploadAttempt:
         """Return the request of a ticket for ``grant``, and remember that it may store something."""
-        attempt = UploadAttempt.of(self.backend.sign_upload(grant, at or datetime.now(timezone.utc)), body)
+        signed = self.backend.sign_upload(grant, at or datetime.now(timezone.utc))
         self.cleanup.add(self.store_of(grant), grant.upload_key)
-        self.sent_methods.add(attempt.method)
-        self.sent_headers |= {name.lower() for name in attempt.headers}
-        return attempt
+        self.note_headers(signed)
+        return UploadAttempt.of(signed, body)
+
+    def note_headers(self, signed: SignedUpload) -> None:
+        """Remember what a page must be allowed to send with such a ticket, for the CORS rule to paste."""
+        self.sent_methods.add(signed.method)
+        self.sent_headers |= {name.lower() for name in signed.headers}
 
     def guards_of(self, attempt: UploadAttempt) -> list[str]:
         """Return the names of the guards that a request carries; see Diagnosis."""

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
 from typing import Literal
 
-from presign.backends.backend import AlreadyPublished, ObjectChanged
+from presign.backends.backend import AlreadyPublished, ObjectChanged, ObjectHead
 from presign.backends.parts import KeyTaken, NoSuchUpload, PartsStore, PartToSign
 from presign.doctor.access import judge_published
 from presign.doctor.browser import ask_before, judge_exposed
@@ -57,12 +57,23 @@ def check_uploads(session: Session) -> Iterator[Result]:
             if read != BODY or head.content_type != content_type:
                 yield Result.bad("read", f"the upload is stored as {head.content_type!a} with {head.size} bytes")
                 continue
-            session.cleanup.can_read = True
+            session.cleanup.readable = grant.upload_key.rpartition("/")[0] + "/"
+            session.cleanup.keeps_versions |= head.version is not None
             yield Result.good("read", f"the verifier can read {way.described}")
-            if head.content_disposition != grant.content_disposition:
-                yield Result.bad("headers-kept", f"the storage lost the Content-Disposition of {way.described}")
+            if lost := _lost_headers(grant, head):
+                yield Result.bad("headers-kept", f"the storage lost the {' and the '.join(lost)} of {way.described}")
             else:
                 yield Result.good("headers-kept", f"the storage keeps the headers of {way.described}")
+
+
+def _lost_headers(grant: Grant, head: ObjectHead) -> list[str]:
+    """Return the names of the ticket's headers that the object does not have."""
+    kept = {
+        "Content-Disposition": head.content_disposition == grant.content_disposition,
+        "Cache-Control": grant.cache_control is None or head.cache_control == grant.cache_control,
+        "metadata": dict(head.metadata) == dict(grant.metadata),
+    }
+    return [name for name, is_kept in kept.items() if not is_kept]
 
 
 def check_longest_tickets(session: Session) -> Iterator[Result]:
@@ -340,6 +351,10 @@ def _ways(session: Session) -> list[Way]:
     ways: dict[str, Way] = {}
     for create_only in (False, True) if session.create_only is None else (session.create_only,):
         signed = session.backend.sign_upload(session.grant(create_only=create_only), datetime.now(timezone.utc))
+        # The first CORS rule to paste must already suffice for all tickets.
+        for sha256 in (None, hashlib.sha256(BODY).hexdigest()):
+            grant = session.grant(create_only=create_only, sha256=sha256)
+            session.note_headers(session.backend.sign_upload(grant, datetime.now(timezone.utc)))
         mechanism: Literal["post", "put"] = "post" if signed.method == "POST" else "put"
         ways.setdefault(mechanism, Way(mechanism=mechanism, create_only=create_only))
     return list(ways.values())

@@ -49,6 +49,19 @@ def test_a_presigner_is_examined_as_its_policy_says(running: Running) -> None:
     assert [f for f in examine_presigner(_presigner(running, policy=large)).findings if f.code == "parts"]
 
 
+def test_the_headers_of_the_policy_and_no_others_must_be_allowed_to_the_page() -> None:
+    own = replace(POLICY, create_only=True, cache_control="max-age=60", metadata={"owner": "me"})
+    names = ("cache-control", "content-type", "if-none-match", "x-amz-checksum-sha256", "x-amz-meta-owner")
+    with run_store(Set(bucket={"cors": (replace(CORS, allowed_headers=names),)})) as running:
+        report = examine_presigner(_presigner(running, policy=own), origin=ORIGIN)
+        assert bad(report) == [], report.to_text()
+        with_a_name = replace(own, content_disposition="inline", metadata={"owner": "me", "album": "7"})
+        report = examine_presigner(_presigner(running, policy=with_a_name), origin=ORIGIN)
+    (finding,) = bad(report)
+    assert finding.code == "cors-headers"
+    assert "may not send content-disposition, x-amz-meta-album with a PUT" in finding.detail
+
+
 @pytest.mark.parametrize("wrong", [timedelta(0), 3600])
 def test_a_lifetime_that_no_ticket_has_is_refused(running: Running, wrong: Any) -> None:
     with pytest.raises(ConfigurationError, match="max_expires_in must be a timedelta of at least one second"):

@@ -40,7 +40,7 @@ FAULTS: tuple[Fault[Changed], ...] = (
         code="cors-preflight",
         severity=_FAILURE,
         sentence=f"to the preflight request of {ORIGIN} for a PUT, and does not allow it",
-        paste=f"--origins '{ORIGIN}' --methods PUT --allowed-headers 'content-type,x-ms-blob-content-disposition,",
+        paste=f"--origins '{ORIGIN}' --methods PUT --allowed-headers 'content-type,if-none-match,x-ms-blob-",
         causes=frozenset({"cors-answer"}),
     ),
     Fault(
@@ -52,12 +52,26 @@ FAULTS: tuple[Fault[Changed], ...] = (
         paste="x-ms-blob-type",
     ),
     Fault(
+        name="CORS without the headers of create-only tickets",
+        setting=Changed(
+            store={
+                "cors": [
+                    CorsRule(**_RULE | {"allowed_headers": ["content-type", "x-ms-blob-content-*", "x-ms-blob-type"]})
+                ]
+            }
+        ),
+        code="cors-headers",
+        severity=_FAILURE,
+        sentence=f"{ORIGIN} may not send if-none-match, x-ms-blob-cache-control with a PUT that is create-only",
+        paste="if-none-match",
+    ),
+    Fault(
         name="a pending container that everybody can read",
         setting=Changed(store={"pending": PublicAccess.BLOB}),
         code="pending-private",
         severity=_FAILURE,
         sentence="everybody may read the container pending, where uploads wait",
-        paste="--name pending --public-access off",
+        paste="container-rm update --storage-account devstoreaccount1 --name pending --public-access off",
     ),
     Fault(
         name="a public container that everybody can list",
@@ -111,6 +125,7 @@ FAULTS: tuple[Fault[Changed], ...] = (
         code="publish",
         severity=_FAILURE,
         sentence="answered Put Blob From URL with CannotVerifyCopySource",
+        paste="/blobServices/default/containers/public",
     ),
 )
 

@@ -190,6 +190,11 @@ signer.allow("arn:aws:s3:::b")
             "verifier_roles need separate_verifier=True",
         ),
         (
+            'UploadSigner("s", bucket_arn="arn:aws:s3:::b", prefix="up/", create_user=False, separate_verifier=True, '
+            'roles=["app"], verifier_roles=["app"])',
+            "roles and verifier_roles must have no role in common",
+        ),
+        (
             'UploadSigner("s", bucket_arn="arn:aws:s3:::b", prefix="up/", keep_previous_access_key=True)',
             "access_key_generation of at least 2",
         ),

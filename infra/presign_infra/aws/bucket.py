@@ -50,7 +50,8 @@ class UploadBucket(pulumi.ComponentResource):
     - ``bucket_name``: by default, Pulumi chooses a unique name, so a new bucket can replace this one at any time.
     - ``existing_bucket``: the name of a bucket that is already there. The program neither makes nor deletes it, and
       changes only those of its settings that ``existing_bucket_settings`` names, one of ``SETTINGS`` each. Such a
-      setting takes the place of the one that was there, and stays when it leaves the stack.
+      setting takes the place of the one that was there, and stays when it leaves the stack. The bucket's policy and
+      lifecycle rules then concern only the two prefixes.
     - ``force_destroy``: deleting the bucket also deletes its objects. Without it, AWS refuses to delete a bucket that
       has objects.
     - ``protect``: the engine refuses to delete the bucket and its settings, which can still be changed.
@@ -135,12 +136,16 @@ class UploadBucket(pulumi.ComponentResource):
         partition = get_partition_output(opts=pulumi.InvokeOutputOptions(parent=self)).partition
         self.arn = pulumi.Output.format("arn:{0}:s3:::{1}", partition, self.bucket)
 
+        # Others may keep something in a bucket that is already there. Its rules must not delete or refuse that.
+        prefixes = [public_prefix] if pending_prefix is None else [public_prefix, pending_prefix]
+        only_under = None if existing_bucket is None else prefixes
         cors = policies.cors_rules(allowed_origins, max_age_seconds=cors_max_age_seconds)
         lifecycle = policies.lifecycle_rules(
             abort_uploads_after_days,
             pending_prefix=pending_prefix,
             expire_pending_after_days=expire_pending_after_days,
             expire_old_versions_after_days=expire_old_versions_after_days,
+            only_under=only_under,
         )
         distribution = self._make_distribution(name, public_prefix, protect, tags) if cloudfront else None
         self.public_url = None if distribution is None else pulumi.Output.concat("https://", distribution.domain_name)
@@ -151,6 +156,7 @@ class UploadBucket(pulumi.ComponentResource):
                 public_read=directly_public,
                 distribution_arn=arns[1],
                 deny_customer_keys=True,
+                only_under=only_under,
             )
         )
 

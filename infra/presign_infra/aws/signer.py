@@ -115,6 +115,10 @@ class UploadSigner(pulumi.ComponentResource):
             raise ValueError("verifier_role_trust needs separate_verifier=True")
         if verifier_roles and not separate_verifier:
             raise ValueError("verifier_roles need separate_verifier=True; without it, the signer's roles also verify")
+        if both := sorted(set(roles) & set(verifier_roles)):
+            raise ValueError(
+                f'roles and verifier_roles must have no role in common, or there is one identity: "{both[0]}"'
+            )
 
         def documents(arn: str) -> Sequence[dict[str, Any]]:
             return policies.identity_policies(
