@@ -139,9 +139,17 @@ export async function askServer(path, content, options) {
  * @returns {Promise<T>}
  */
 export async function unlessAborted(value, signal) {
-  signal?.throwIfAborted();
-  const aborted = new Promise((_, reject) => signal?.addEventListener("abort", () => reject(signal.reason)));
-  return /** @type {Promise<T>} */ (Promise.race([value, aborted]));
+  if (!signal) return value;
+  signal.throwIfAborted();
+  /** @type {() => void} */
+  let abort = () => {};
+  const aborted = new Promise((_, reject) => signal.addEventListener("abort", (abort = () => reject(signal.reason))));
+  try {
+    return /** @type {T} */ (await Promise.race([value, aborted]));
+  } finally {
+    // A page may use one signal for all of its uploads.
+    signal.removeEventListener("abort", abort);
+  }
 }
 
 /** @param {RequestHeaders} [own] cannot replace those of the contract, in whatever case they are written */

@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { getEventListeners } from "node:events";
 import { before, test } from "node:test";
 import { inspect } from "node:util";
 
@@ -51,6 +52,14 @@ test("a call without an address or with something else than a file says what to 
     }
   }
   await assert.rejects(complete("token", wrong), { name: "TypeError", message: /^api must be the URL/ });
+});
+
+test("an upload leaves no listener on its signal, which may be the signal of many uploads", async (t) => {
+  const { signal } = new AbortController();
+  const headers = async () => ({ Authorization: "Bearer token" });
+  const { outcome } = await run(t, { options: { signal, headers } });
+  assert.deepEqual(outcome, UPLOADED);
+  assert.deepEqual(getEventListeners(signal, "abort"), []);
 });
 
 test("an upload asks for a ticket, sends the file, completes, and returns what is stored", async (t) => {
