@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import Future
 from functools import partial
@@ -15,13 +16,14 @@ from presign.http.deadlines import late_completion, late_signature, late_storage
 from presign.http.endpoints import (
     answer_abort,
     answer_list_parts,
-    answer_parts,
-    answer_parts_for_uppy,
     begins_at_storage,
+    sign_parts,
+    sign_parts_for_uppy,
 )
-from presign.http.lists import MAX_FILES, Explain, ListAnswer, Lists, explain_and_log, is_list
+from presign.http.lists import MAX_FILES, Explain, ListAnswer, Lists, Uploads, explain_and_log, is_list
 from presign.http.long_completions import LongCompletions
-from presign.messages import CompletionRequest, StoredObject, UploadRequest
+from presign.messages import CompletionRequest, PartsRequest, StoredObject, UploadRequest
+from presign.parts import PARTS_AT_ONCE
 from presign.presigner import Presigner, awaiter_of_running_loop
 
 MAX_THREADS = 20
@@ -32,8 +34,9 @@ Answer = Callable[[bytes, str | None], Awaitable[bytes]]
 """Returns the body of the answer for the body of a request and its owner; raises a PresignError."""
 
 _Call = Callable[[Presigner, bytes, str | None], bytes]
-# About a millisecond, in which the event loop serves no other request.
-_TICKETS_AT_A_TIME = 20
+_SignParts = Callable[[Presigner, PartsRequest, str | None], bytes]
+# How long the event loop may serve no other request. An RSA signature takes a hundred times as long as an HMAC.
+_TURN_SECONDS = 0.001
 
 
 class AsyncEndpoints:
@@ -82,14 +85,14 @@ class AsyncEndpoints:
         return {
             "/upload": self._uploader(presigner),
             "/complete": self._completer(presigner),
-            "/parts": self._part_signer(presigner, answer_parts),
+            "/parts": self._part_signer(presigner, sign_parts),
             "/parts/list": self._storage_caller(presigner, answer_list_parts),
             "/abort": self._storage_caller(presigner, answer_abort),
         }
 
     def answers_for_uppy(self, presigner: Presigner) -> Mapping[str, Answer]:
         """Return the same for what Uppy asks for in its Companion mode."""
-        return {**self.answers(presigner), "/parts": self._part_signer(presigner, answer_parts_for_uppy)}
+        return {**self.answers(presigner), "/parts": self._part_signer(presigner, sign_parts_for_uppy)}
 
     async def complete(self, presigner: Presigner, token: str, owner: str | None) -> StoredObject:
         """Do the same as ``Presigner.complete_async``, within the limits."""
@@ -150,8 +153,7 @@ class AsyncEndpoints:
         async def upload(body: bytes, owner: str | None) -> bytes:
             if is_list(body):
                 answer = self.lists.uploads(presigner, body, owner)
-                while answer.issue(_TICKETS_AT_A_TIME):
-                    await asyncio.sleep(0)
+                await _issue_in_turns(answer)
                 return await self.finished(answer)
             presigner.prepare_in_background()
             request = UploadRequest.from_json(body)
@@ -166,17 +168,19 @@ class AsyncEndpoints:
 
         return upload
 
-    def _part_signer(self, presigner: Presigner, call: _Call) -> Answer:
-        """Return what answers ``POST /parts``; it needs no thread, unless signing does I/O."""
+    def _part_signer(self, presigner: Presigner, call: _SignParts) -> Answer:
+        """Return what answers ``POST /parts``; it needs no thread for few parts, unless signing does I/O."""
 
         async def sign(body: bytes, owner: str | None) -> bytes:
-            if not presigner.backend.signing_does_io:
+            request = PartsRequest.from_json(body)
+            # No other request is served during the signatures of 100 parts, which take 20 ms with an RSA key.
+            if not presigner.backend.signing_does_io and len(request.numbers) <= PARTS_AT_ONCE:
                 try:
-                    return call(presigner, body, owner)
+                    return call(presigner, request, owner)
                 except CredentialsExpired:
                     # As for a ticket.
                     pass
-            return await self.in_upload_thread(partial(call, presigner, body, owner))
+            return await self.in_upload_thread(partial(call, presigner, request, owner))
 
         return sign
 
@@ -207,6 +211,17 @@ def _completion_call(presigner: Presigner, token: str, owner: str | None) -> Cal
     """Return the call that completes an upload in another thread, for a request on the running event loop."""
     # Coroutine functions of the application run on the loop that its other coroutines use.
     return partial(presigner.complete, token, owner=owner, await_result=awaiter_of_running_loop())
+
+
+async def _issue_in_turns(answer: Uploads) -> None:
+    """Issue the tickets of a list; other requests get a turn after about a millisecond each time."""
+    count = 1
+    began = time.perf_counter()
+    while answer.issue(count):
+        seconds = max(time.perf_counter() - began, 1e-6)
+        count = max(1, min(4 * count, int(count * _TURN_SECONDS / seconds)))
+        await asyncio.sleep(0)
+        began = time.perf_counter()
 
 
 async def _result(future: Future[T], seconds: float, late: PresignError) -> T:

@@ -61,13 +61,21 @@ def answer_complete(
 
 def answer_parts(presigner: Presigner, body: bytes, owner: str | None) -> bytes:
     """Return the requests of parts for ``POST /parts`` as JSON; raises what ``Presigner.sign_parts`` raises."""
-    request = PartsRequest.from_json(body)
-    return presigner.sign_parts(request.token, request.numbers, owner=owner, sha256=request.sha256).to_json()
+    return sign_parts(presigner, PartsRequest.from_json(body), owner)
 
 
 def answer_parts_for_uppy(presigner: Presigner, body: bytes, owner: str | None) -> bytes:
     """Do the same for Uppy's Companion mode, because Uppy 6 sends no headers with a part."""
-    request = PartsRequest.from_json(body)
+    return sign_parts_for_uppy(presigner, PartsRequest.from_json(body), owner)
+
+
+def sign_parts(presigner: Presigner, request: PartsRequest, owner: str | None) -> bytes:
+    """Return the same as ``answer_parts`` for a request that was read already."""
+    return presigner.sign_parts(request.token, request.numbers, owner=owner, sha256=request.sha256).to_json()
+
+
+def sign_parts_for_uppy(presigner: Presigner, request: PartsRequest, owner: str | None) -> bytes:
+    """Return the same as ``answer_parts_for_uppy`` for a request that was read already."""
     return presigner.sign_parts(
         request.token, request.numbers, owner=owner, sha256=request.sha256, url_alone=True
     ).to_json()
