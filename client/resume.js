@@ -39,9 +39,24 @@ const ENDED_CODES = ["upload_ended", "token_expired"];
 /** Keeps records in the browser's localStorage, for all pages of the origin. @type {ResumeStore} */
 export const localResume = {
   load: (key) => JSON.parse(localStorage.getItem(PREFIX + key) ?? "null"),
-  save: (key, record) => localStorage.setItem(PREFIX + key, JSON.stringify(record)),
+  save: (key, record) => {
+    for (const old of expiredKeys()) localStorage.removeItem(old);
+    localStorage.setItem(PREFIX + key, JSON.stringify(record));
+  },
   remove: (key) => localStorage.removeItem(PREFIX + key),
 };
+
+/** Nobody asks for an abandoned upload again, and a browser gives all pages of an origin 5 MB. */
+function expiredKeys() {
+  return Object.keys(localStorage).filter((key) => {
+    if (!key.startsWith(PREFIX)) return false;
+    try {
+      return !(JSON.parse(localStorage.getItem(key) ?? "null")?.until > Date.now());
+    } catch {
+      return true;
+    }
+  });
+}
 
 /**
  * Return the unfinished uploads that this browser remembers, so that a page can ask for their files again. An upload that

@@ -283,3 +283,17 @@ test("an upload without a store leaves nothing behind", async (t) => {
   }
   assert.deepEqual([Object.keys(items), asked["/abort"]], [[], [{ token: "token-1" }]]);
 });
+
+test("what the browser remembers of abandoned uploads goes away when another upload is remembered", async (t) => {
+  const items = browserStorage(t);
+  const abandoned = { until: Date.now() - 1 };
+  for (const key of ["one", "two"]) items.setItem(PREFIX + key, JSON.stringify(abandoned));
+  items.setItem(`${PREFIX}damaged`, "no JSON");
+  items.setItem(`${PREFIX}other`, JSON.stringify({ until: Date.now() + 60_000 }));
+  items.setItem("another script's", "no JSON");
+  await interrupted(t);
+  const keys = Object.keys(items);
+  assert.deepEqual(keys.slice(0, 2), [`${PREFIX}other`, "another script's"]);
+  assert.equal(keys.length, 3);
+  assert.ok(keys[2].startsWith(PREFIX));
+});
