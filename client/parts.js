@@ -53,6 +53,9 @@ const MAX_RENEWALS = 2;
 /** How often the server may say at the completion that parts are missing. */
 const MAX_REPAIRS = 3;
 
+/** With these, S3 and Azure say that they have not done what was asked, because too much is asked. */
+const THROTTLED_CODES = ["SlowDown", "ServerBusy"];
+
 /** A part is stalled if none of its bytes was sent for so long, while so many other parts were stored. */
 const STALL_MS = 15_000;
 const STALL_PARTS = 2 * MAX_PARALLEL;
@@ -382,6 +385,7 @@ export class PartsUpload {
           isReadFirst ||= !hasCode(error, "ticket_expired", "storage_unavailable");
           // Browsers report progress late, so all bytes may have arrived.
           isMaybeStored ||= hasCode(error, "connection_lost");
+          if (isThrottled(error)) isMaybeStored = false;
           const isRefused = hasCode(error, "storage_refused", "signature_refused", "checksum_mismatch");
           if (!isRefused && !hasCode(error, "ticket_expired")) throw error;
           isMaybeStored = false;
@@ -602,6 +606,15 @@ class Slots {
 /** @param {number[]} values */
 function sum(values) {
   return values.reduce((total, value) => total + value, 0);
+}
+
+/**
+ * Say whether the storage has answered that too much is asked. To list all parts would then ask for even more.
+ * @param {unknown} error
+ */
+function isThrottled(error) {
+  const { status, storageCode } = /** @type {import("./errors.js").UploadError} */ (error).details ?? {};
+  return status === 429 || THROTTLED_CODES.includes(storageCode ?? "");
 }
 
 /** Say whether this is Safari, which at times never finishes sending a slice of a file, or sends it without its bytes. */

@@ -238,6 +238,18 @@ test("a part that fails is repeated alone", async (t) => {
   assert.deepEqual(states, ["requesting", "uploading", "verifying"]);
 });
 
+test("a storage that is asked too much is not asked which parts it has", async (t) => {
+  const answers = [
+    { status: 503, body: "<Error><Code>SlowDown</Code></Error>" },
+    { status: 503, body: "<Error><Code>ServerBusy</Code></Error>" },
+    { status: 429 },
+  ];
+  const onPart = (/** @type {any} */ { request }) => answers[request - 1];
+  const { error, servers, asked } = await run(t, { count: 3, onPart });
+  assert.equal(error, null);
+  assert.deepEqual([servers.sent.length, asked["/parts/list"]], [6, []]);
+});
+
 test("the upload waits only while all of its parts wait", async (t) => {
   const onPart = (/** @type {any} */ { request }) => (request <= 3 ? { status: 503 } : undefined);
   const { states } = await run(t, { count: 3, onPart });

@@ -17,6 +17,9 @@ from presign.uploading.storage import headers_of, storage_code
 ATTEMPTS = 6
 """How often one part is sent before the upload fails; the waits between take half a minute."""
 
+_TOO_MANY_REQUESTS = 429
+# With these, S3 and Azure say that they have not done what was asked, because too much is asked.
+_THROTTLED_CODES = frozenset({"SlowDown", "ServerBusy"})
 _MAX_RENEWALS = 2
 _POLL_SECONDS = 0.1
 _END_SECONDS = 5.0
@@ -150,7 +153,7 @@ class PartsSender:
         for attempt in range(1, ATTEMPTS + 1):
             if time.monotonic() >= request.deadline:
                 [request] = self._sign([request.number])
-            wait_seconds = 0.0
+            wait_seconds, is_throttled = 0.0, False
             failure: UploadFailed
             try:
                 status, code, wait_seconds = self._send_once(request)
@@ -158,6 +161,7 @@ class PartsSender:
                     return
                 failure = StorageRefused(status, code)
                 is_busy = status in BUSY_STATUSES
+                is_throttled = status == _TOO_MANY_REQUESTS or code in _THROTTLED_CODES
             except NotReachable as error:
                 failure, is_busy = error, True
             if not is_busy:
@@ -170,6 +174,9 @@ class PartsSender:
                 backoff_seconds = random.uniform(0.5, 1) * 2 ** (attempt - 1)  # noqa: S311  (no secret)
                 if self._stop.wait(max(wait_seconds, backoff_seconds)):
                     raise Stopped
+            if is_throttled:
+                # It has not taken the part, and to list all parts would ask for even more.
+                continue
             # The answer may have been lost, and asking costs less than sending again. If the upload is gone, the
             # storage refuses its parts, and the server says so here.
             _, stored = self._api.list_parts(self._token, file_size=self._source.size)

@@ -29,6 +29,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+from urllib3 import HTTPHeaderDict
 
 from emulators.s3_bucket import S3Bucket, UploadedPart
 from emulators.s3_parts import PartLimits as ReferencePartLimits
@@ -49,7 +50,8 @@ from presign import (
 )
 from presign.policy import DEFAULT_PART_BYTES
 from presign.s3 import S3Backend
-from presign.uploading.upload import _PART_BYTES
+from presign.uploading.connections import Answer, Connections
+from presign.uploading.upload import _PART_BYTES, Upload
 from tests.adapters.serving import ADAPTERS
 from tests.conftest import PNG, TOKEN_SECRET, Store
 from tests.failing_relay import Failure, Relay, run_relay
@@ -630,6 +632,36 @@ def test_a_part_whose_answer_was_lost_is_not_sent_again(
     assert storage.failed == 1
     assert _parts_sent(storage) == [1, 2, 3]
     assert _stored(seaweedfs, answer) == LARGE
+
+
+@pytest.mark.parametrize(
+    ("status", "content"), [(503, b"<Code>SlowDown</Code>"), (503, b"<Code>ServerBusy</Code>"), (429, b"")]
+)
+def test_a_storage_that_is_asked_too_much_is_not_asked_which_parts_it_has(
+    api: Relay, client: Client, monkeypatch: pytest.MonkeyPatch, status: int, content: bytes
+) -> None:
+    client.write(LARGE)
+    real, answers = Connections.send, [Answer(status=status, headers=HTTPHeaderDict(), body=content)] * 2
+
+    def send(self: Connections, method: Any, url: str, **request: Any) -> Answer:
+        return answers.pop() if method == "PUT" and answers else real(self, method, url, **request)
+
+    monkeypatch.setattr(Connections, "send", send)
+    upload = Upload(
+        client.file,
+        api=api.url,
+        headers={"X-User": SECRET},
+        content_type="image/png",
+        name="large.png",
+        hash_file=False,
+        hash_parts=False,
+        parallel=2,
+        allow_http=False,
+        state_folder=client.states,
+        on_note=print,
+    )
+    assert upload.run(lambda done: None)["size"] == len(LARGE)
+    assert (answers, _paths(api)) == ([], ["upload", "parts", "complete"])
 
 
 @pytest.mark.parametrize("failure", [Failure(answer="close", times=2), Failure(answer=500)], ids=str)
