@@ -47,6 +47,9 @@ import { recordOf } from "./resume.js";
 export const MAX_PARALLEL = 6;
 const MAX_BUFFERED_BYTES = 64 * 1024 * 1024;
 
+/** The server serves no parts any more, or not for this token: tomorrow it would answer the same. */
+const NEVER_STATUSES = [400, 404];
+
 /** How often one part gets a new request after its storage refused one. */
 const MAX_RENEWALS = 2;
 
@@ -70,13 +73,14 @@ export async function openParts(core, upload, { ticket, expiresAtMs }) {
   const record = await recordOf(upload);
   const parts = new PartsUpload(core, upload, ticket, record);
   try {
+    if (!parts.isWhole) throw invalidResponse(core, "the ticket's parts do not make up the file");
     const earlier = await unfinishedOf(core, upload, record);
     if (earlier) {
       parts.abort();
       return earlier;
     }
     const until = Date.now() + Date.parse(plan.resumable_until) - Date.parse(ticket.now);
-    await record?.save({ ticket: { ...ticket, parts: { ...plan, requests: [] } }, until });
+    parts.isKept = await record?.save({ ticket: { ...ticket, parts: { ...plan, requests: [] } }, until });
     parts.sign(plan.requests, expiresAtMs);
     return { ticket, expiresAtMs: onPageClock(until), parts };
   } catch (error) {
@@ -94,10 +98,14 @@ export async function openParts(core, upload, { ticket, expiresAtMs }) {
  * @returns {Promise<IssuedTicket | null>}
  */
 async function unfinishedOf(core, upload, record) {
-  const { ticket, until } = (await record?.load()) ?? {};
-  if (!ticket || !until) return null;
+  const kept = await record?.load();
+  if (!kept?.ticket) return null;
+  const { ticket, until } = kept;
   const parts = new PartsUpload(core, upload, ticket, record);
-  if (upload.options.digest && !ticket.enforced.checksum) {
+  // Another version of this client, or another program, may have written the record.
+  if (!parts.isWhole) return null;
+  parts.isKept = true;
+  if (upload.options.digest && !ticket.enforced?.checksum) {
     parts.abort();
     return null;
   }
@@ -132,6 +140,11 @@ export async function issueForDigest(core, upload) {
   return upload.issue();
 }
 
+/** @param {Core} core @param {string} reason */
+function invalidResponse({ UploadError }, reason) {
+  return new UploadError("invalid_response", { details: { reason } });
+}
+
 /** @param {number} ms since 1970 @returns {number} on the clock of performance.now() */
 function onPageClock(ms) {
   return performance.now() + ms - Date.now();
@@ -141,6 +154,8 @@ function onPageClock(ms) {
 export class PartsUpload {
   /** Bytes of the parts that the store has. */
   loaded = 0;
+  /** Whether a later page can go on. @type {true | null | undefined} */
+  isKept;
   #core;
   #upload;
   #ticket;
@@ -182,13 +197,11 @@ export class PartsUpload {
     this.#core = core;
     this.#upload = upload;
     this.#ticket = ticket;
-    this.#plan = /** @type {TicketParts} */ (ticket.parts);
+    this.#plan = /** @type {TicketParts} */ (ticket.parts ?? {});
     this.#record = record;
     const { part_size, count } = this.#plan;
-    if (!(part_size > 0) || Math.ceil(upload.file.size / part_size) !== count) {
-      const reason = "the ticket's parts do not make up the file";
-      throw new core.UploadError("invalid_response", { details: { reason } });
-    }
+    /** Whether the ticket's parts make up the file. */
+    this.isWhole = Math.ceil(upload.file.size / part_size) === count;
     const inMemory = Math.max(1, Math.floor(MAX_BUFFERED_BYTES / part_size));
     this.#slots = new Slots(Math.min(MAX_PARALLEL, count, isSafari() ? inMemory : count));
   }
@@ -268,11 +281,11 @@ export class PartsUpload {
    * of another file, it is aborted.
    */
   async canGoOn() {
-    const { file, options } = this.#upload;
+    const { options } = this.#upload;
     try {
       await this.#retry(0, options, () => this.#list(options));
     } catch (error) {
-      if (this.hasEnded(error)) return false;
+      if (this.hasEnded(error) || NEVER_STATUSES.includes(/** @type {any} */ (error).details?.status)) return false;
       throw error;
     }
     // A file of the same name, size and time may have other bytes. The digest of one part shows most changes.
@@ -300,13 +313,11 @@ export class PartsUpload {
    * @param {boolean} [isUnwanted]
    * @returns {boolean} whether it was aborted; an upload whose parts are all stored never is
    */
-  close(isUnwanted = !this.#record) {
-    if (!isUnwanted || this.#upload.stored === "yes") {
-      this.#record?.release();
-      return false;
-    }
-    this.abort();
-    return true;
+  close(isUnwanted = !this.isKept) {
+    const isAborted = isUnwanted && this.#upload.stored !== "yes";
+    if (isAborted) this.abort();
+    else this.#record?.release();
+    return isAborted;
   }
 
   /** @param {PartRequest[]} requests @param {number} expiresAtMs on the clock of performance.now() */
@@ -489,8 +500,7 @@ export class PartsUpload {
     for (const number of numbers) {
       this.#wanted.delete(number);
       if (this.#signed.get(number)?.request.size !== this.#sizeOf(number)) {
-        const reason = `it has no request for part ${number} of ${this.#sizeOf(number)} bytes`;
-        throw new this.#core.UploadError("invalid_response", { details: { reason } });
+        throw invalidResponse(this.#core, `part ${number} has no request for ${this.#sizeOf(number)} bytes`);
       }
     }
   }

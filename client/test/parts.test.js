@@ -584,6 +584,24 @@ test("a ticket whose parts do not make up the file is not used", async (t) => {
   }
 });
 
+test("a ticket that was not used is aborted, and the next one for the same file is remembered", async (t) => {
+  const { records, store: resume } = memoryResume();
+  const servers = await startLargeServers(t, {});
+  let tickets = 0;
+  const fetch = async (/** @type {any} */ url, /** @type {RequestInit | undefined} */ init) => {
+    const answer = await globalThis.fetch(url, init);
+    if (!String(url).endsWith("/upload") || (tickets += 1) > 1) return answer;
+    const ticket = await answer.json();
+    return new Response(JSON.stringify({ ...ticket, parts: { ...ticket.parts, count: 9 } }));
+  };
+  const file = largeFile(3);
+  await assert.rejects(upload(file, { api: servers.api, resume, fetch }), { code: "invalid_response" });
+  let remembered = 0;
+  const counting = { ...resume, save: (/** @type {any[]} */ ...args) => (remembered += 1) };
+  await upload(file, { api: servers.api, resume: counting, fetch });
+  assert.deepEqual([remembered, servers.asked["/abort"], records.size], [1, [{ token: "token-1" }], 0]);
+});
+
 test("a server that signs another size, or another part, is not believed", async (t) => {
   const request = { number: 1, size: 3, method: "PUT", url: "http://127.0.0.1:1/", headers: {} };
   const times = { now: "2026-03-02T10:00:00Z", expires_at: "2026-03-02T10:15:00Z" };
