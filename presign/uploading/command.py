@@ -8,6 +8,7 @@ from __future__ import annotations
 import mimetypes
 import os
 import re
+import stat
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -104,8 +105,8 @@ def upload(
     The exit code is 0 if the file is stored and verified, 1 if it was refused or the upload failed, 2 if the command is
     wrong, and 130 if it was interrupted.
     """
-    if not abort and not path.is_file():
-        raise click.BadParameter("there is no such file", param_hint="FILE")
+    if not abort:
+        _check_file(path)
     if hash_file and hash_parts:
         raise click.UsageError("give one of --sha256 and --digest")
     if name is None:
@@ -137,6 +138,24 @@ def upload(
     click.echo(orjson.dumps(stored) if as_json else printable(str(result)))
 
 
+def _check_file(path: Path) -> None:
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError:
+        reason = "there is no such file"
+    except OSError as error:
+        reason = f"the file cannot be read: {error.strerror}"
+    else:
+        if stat.S_ISREG(mode):
+            return
+        reason = (
+            "this is a folder; upload each of its files"
+            if stat.S_ISDIR(mode)
+            else "this is no file on a disk, which could be read again; save it in one, and upload that"
+        )
+    raise click.BadParameter(reason, param_hint="FILE")
+
+
 def _run(running: Upload, shown_path: Path | None) -> dict[str, Any]:
     try:
         with ExitStack() as stack:
@@ -158,6 +177,9 @@ def _end(running: Upload, *, quiet: bool) -> None:
     except UploadFailed as error:
         click.echo(f"Error: {error}", err=True)
         raise click.exceptions.Exit(_FAILED) from None
+    except KeyboardInterrupt:
+        click.echo("Interrupted: the upload may not have ended. Run the same command again.", err=True)
+        raise click.exceptions.Exit(_INTERRUPTED) from None
     if not quiet:
         click.echo("The upload is ended", err=True)
 

@@ -301,6 +301,20 @@ def test_an_interruption_says_how_to_go_on_and_abort_ends_the_upload(
     assert "no unfinished upload" in again.stderr
 
 
+def test_an_interrupted_abort_does_not_say_that_the_upload_has_ended(
+    seaweedfs: Store, api: Relay, storage: Relay, client: Client
+) -> None:
+    client.write(LARGE)
+    with client.hanging(api.url, storage, at=2) as process:
+        process.kill()
+    with client.hanging(api.url, api, "--abort", at=0) as process:
+        process.send_signal(signal.SIGINT)
+        answer = client.end(process)
+    assert (answer.returncode, answer.stdout) == (130, "")
+    assert answer.stderr == "Interrupted: the upload may not have ended. Run the same command again.\n"
+    assert client.run(api.url, "--abort").returncode == 0
+
+
 def test_a_changed_file_is_uploaded_anew_and_what_was_stored_of_it_is_deleted(
     seaweedfs: Store, api: Relay, storage: Relay, client: Client
 ) -> None:
@@ -330,6 +344,25 @@ def test_a_file_that_changes_during_its_upload_is_not_stored(
     assert "the file was changed after its upload had begun" in answer.stderr
     assert client.saved() == []
     assert _unfinished(seaweedfs) == before
+
+
+def test_an_upload_goes_on_after_its_disk_was_taken_away_and_came_back(
+    seaweedfs: Store, api: Relay, storage: Relay, client: Client
+) -> None:
+    client.write(LARGE)
+    elsewhere = client.file.with_name("elsewhere")
+    storage.arm(Failure(answer="late", only="partNumber=3"), at=0)
+    process = client.start(api.url)
+    assert storage.reached.wait(WAIT_SECONDS)
+    client.file.rename(elsewhere)
+    storage.disarm()
+    answer = client.end(process)
+    assert (answer.returncode, answer.stdout) == (1, "")
+    assert answer.stderr.startswith("Error: the file cannot be read: No such file or directory\nTo go on,")
+    elsewhere.rename(client.file)
+    answer = client.run(api.url)
+    assert answer.stderr == "Going on: 3 of 3 parts are stored already\n"
+    assert _stored(seaweedfs, answer) == LARGE
 
 
 def test_another_type_begins_a_new_upload(seaweedfs: Store, api: Relay, storage: Relay, client: Client) -> None:
@@ -815,6 +848,37 @@ def test_a_missing_file_is_a_wrong_command(api: Relay, client: Client) -> None:
     answer = client.run(api.url)
     assert (answer.returncode, answer.stdout) == (2, "")
     assert "there is no such file" in answer.stderr
+
+
+@pytest.mark.parametrize("kind", ["folder", "pipe", "name that is too long", "file below a file"])
+def test_what_is_no_file_on_a_disk_is_a_wrong_command_with_the_reason(api: Relay, client: Client, kind: str) -> None:
+    reason = {
+        "folder": "this is a folder; upload each of its files",
+        "pipe": "this is no file on a disk, which could be read again",
+        "name that is too long": "the file cannot be read: File name too long",
+        "file below a file": "the file cannot be read: Not a directory",
+    }[kind]
+    if kind == "folder":
+        client.file.mkdir()
+    elif kind == "pipe":
+        os.mkfifo(client.file)
+    elif kind == "name that is too long":
+        client.file = client.file.with_name("a" * 300)
+    else:
+        client.write(b"")
+        client.file = client.file / "film.png"
+    answer = client.run(api.url)
+    assert answer.returncode == 2
+    assert reason in " ".join(answer.stderr.split())
+    assert _paths(api) == []
+
+
+def test_a_file_that_has_bytes_and_no_size_is_not_stored_as_an_empty_one(seaweedfs: Store, client: Client) -> None:
+    client.file = Path("/proc/self/status")
+    with ADAPTERS["asgi"]([_presigner(seaweedfs, min_bytes=0)], _decide) as url:
+        answer = client.run(f"{url}/videos", "--type", "image/png")
+    assert (answer.returncode, answer.stdout) == (1, "")
+    assert "its size is 0; upload a copy" in answer.stderr
 
 
 def test_a_file_is_not_sent_to_a_storage_without_tls_on_another_machine(s3_reference: Store, client: Client) -> None:
