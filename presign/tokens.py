@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import re
 from collections.abc import Sequence
 from datetime import datetime, timedelta, timezone
 from hashlib import sha256
@@ -22,6 +23,8 @@ _MIN_DIFFERENT_BYTES = 5
 _SECOND = timedelta(seconds=1)
 _PURPOSE = b"presign.complete"
 _GRANT_MEMBERS = 16
+# The decoder of the signature ignores other characters, so each token would have many spellings.
+_TOKEN = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]{43}", re.ASCII)
 
 
 class CompletionTokens:
@@ -96,6 +99,8 @@ class CompletionTokens:
         It is a GrantInParts if the token is one of ``issue_in_parts``.
         """
         try:
+            if not _TOKEN.fullmatch(token):
+                raise itsdangerous.BadSignature("other characters than those of a token")
             payload = self._signer.unsign(token)
             members = orjson.loads(base64.urlsafe_b64decode(payload + b"=" * (-len(payload) % 4)))
             expires_at, *rest = members

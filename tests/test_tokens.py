@@ -128,6 +128,15 @@ def test_what_is_no_token_is_refused(token: str) -> None:
         CompletionTokens(SECRET).open(token, now=NOW)
 
 
+@pytest.mark.parametrize("added", ["=", "====", "!", "\u00e9", " ", "\n", "\0"])
+def test_a_token_with_a_character_that_decoders_ignore_is_refused(added: str) -> None:
+    tokens = CompletionTokens(SECRET)
+    token = tokens.issue(GRANT, expires_at=LATER)
+    for changed in (token + added, token[:-5] + added + token[-5:], added + token):
+        with pytest.raises(InvalidToken):
+            tokens.open(changed, now=NOW)
+
+
 def test_a_token_signed_for_another_purpose_or_by_another_secret_is_refused() -> None:
     tokens = CompletionTokens(SECRET)
     token = tokens.issue(GRANT, expires_at=LATER)

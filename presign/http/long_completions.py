@@ -39,8 +39,9 @@ class LongCompletions:
     """Run completions in ``max_threads`` threads of their own; whoever asks for the same one again waits for the same.
 
     A request that waits too long is answered with CompletionPending, and the completion goes on. Its result, also an
-    error such as RuleViolated, is kept for the client's next request for ``KEPT_SECONDS``, and delivered once. Another
-    process knows nothing of it, and completes anew, which ends in the same state.
+    error such as RuleViolated, is kept for the client's next request for ``KEPT_SECONDS``, and delivered once. A result
+    that nobody fetches gives its place to a new completion if there are too many. Whoever then asks for it, or asks
+    another process, completes anew, which ends in the same state.
 
     ``clock`` counts seconds. Safe to use from several threads.
     """
@@ -61,7 +62,7 @@ class LongCompletions:
             started = self._started.get(key)
             if started is not None:
                 return started.completion
-            if len(self._started) >= _MAX_COMPLETIONS:
+            if len(self._started) >= _MAX_COMPLETIONS and not self._forget_ended():
                 raise StorageUnavailable(f"{_MAX_COMPLETIONS} large files are being completed")
             started = self._started[key] = _Started(self._threads.submit(complete))
         # Outside of the lock, because the callback is called at once if the completion has ended.
@@ -96,6 +97,17 @@ class LongCompletions:
 
     def _note_end(self, started: _Started) -> None:
         started.ended_at = self._clock()
+
+    def _forget_ended(self) -> bool:
+        """Forget the oldest completion that has ended; return False if all of them still run.
+
+        A request that was cancelled fetches no result: somebody who hangs up again and again must not take all places.
+        """
+        ended = next((key for key, each in self._started.items() if each.completion.done()), None)
+        if ended is None:
+            return False
+        del self._started[ended]
+        return True
 
     def _forget_old(self) -> None:
         oldest = self._clock() - KEPT_SECONDS

@@ -101,6 +101,19 @@ def test_a_completion_that_runs_is_never_forgotten() -> None:
     assert running.result(SOON) == "stored"
 
 
+def test_results_that_nobody_fetches_take_no_place_from_a_new_completion(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("presign.http.long_completions._MAX_COMPLETIONS", 3)
+    completions, slow = LongCompletions(max_threads=2), _Slow(lambda: "stored")
+    running = completions.join("running", slow)
+    first, second = (completions.join(key, lambda: "of nobody") for key in ("first", "second"))
+    assert (first.result(SOON), second.result(SOON)) == ("of nobody", "of nobody")
+    assert completions.result("new", lambda: "new", timeout_seconds=SOON) == "new"
+    assert completions.join("second", slow) is second
+    assert completions.join("running", slow) is running
+    slow.released.set()
+    assert completions.join("first", lambda: "again").result(SOON) == "again"
+
+
 def test_no_more_completions_are_accepted_than_can_be_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("presign.http.long_completions._MAX_COMPLETIONS", 2)
     completions, slow = LongCompletions(max_threads=1), _Slow(lambda: "stored")
