@@ -549,6 +549,25 @@ def test_of_a_part_that_is_sent_twice_the_last_one_counts_also_between_list_and_
         assert _published(store, ticket) == FILE
 
 
+def test_a_store_that_keeps_every_repetition_of_a_part_lets_nobody_make_an_endless_list(
+    seaweedfs: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("presign.s3.parts._ALWAYS_LISTED", 10)
+    presigner = _presigner(seaweedfs)
+    ticket = presigner.issue(_request())
+    first, last = (_sent(*each) for each in zip(_requests(presigner, ticket), PARTS, strict=True))
+    assert send(first).status == 200
+    for _ in range(29):
+        assert send(last).status == 200
+    assert presigner.list_parts(ticket.token).numbers == (1, 2)
+    assert send(last).status == 200
+    for call in (presigner.list_parts, presigner.complete):
+        with pytest.raises(UploadEnded):
+            call(ticket.token)
+    assert not _has_upload(seaweedfs, ticket)
+    assert _published(seaweedfs, ticket) is None
+
+
 def test_a_client_that_replaces_parts_again_and_again_is_asked_to_repeat(s3_reference: Store) -> None:
     presigner = _presigner(s3_reference)
     ticket = presigner.issue(_request())
