@@ -51,7 +51,8 @@ export const localResume = {
  * @returns {Promise<UnfinishedUpload[]>}
  */
 export async function unfinishedUploads() {
-  const { held = [] } = (await globalThis.navigator?.locks?.query()) ?? {};
+  // The browser refuses it to a page in a sandbox.
+  const { held = [] } = (await globalThis.navigator?.locks?.query().catch(() => null)) ?? {};
   const busy = new Set([...held.map(({ name }) => name), ...Array.from(claimed, (key) => PREFIX + key)]);
   const keys = withoutError(() => Object.keys(localStorage)) ?? [];
   return keys

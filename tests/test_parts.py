@@ -605,6 +605,20 @@ def test_an_upload_that_has_ended_needs_a_new_ticket(store: Store, ends: str) ->
     assert not _has_upload(store, ticket)
 
 
+def test_a_file_that_the_application_has_deleted_cannot_be_sent_again(store: Store) -> None:
+    presigner = _presigner(store)
+    ticket = presigner.issue(_request())
+    _send_file(presigner, ticket)
+    presigner.complete(ticket.token)
+    store.admin.delete_object(Bucket=store.bucket, Key=ticket.key)
+    for request, part in zip(presigner.sign_parts(ticket.token, [1, 2]).requests, PARTS, strict=True):
+        assert send(_sent(request, part)).status == 404
+    for call in (presigner.list_parts, presigner.complete):
+        with pytest.raises(UploadEnded):
+            call(ticket.token)
+    assert _published(store, ticket) is None
+
+
 def test_an_abort_ends_an_upload_to_which_a_late_part_still_arrives(s3_reference: Store) -> None:
     ticket = _presigner(s3_reference).issue(_request())
     parts = s3_reference.backend().parts

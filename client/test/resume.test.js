@@ -257,12 +257,12 @@ test("a record that cannot be read hides no other upload, and without a localSto
     items.setItem(`${PREFIX}other`, other);
     assert.deepEqual((await unfinishedUploads()).map(({ ticket }) => ticket.token), ["token-1"]);
   }
-  Object.defineProperty(globalThis, "localStorage", {
-    get() {
-      throw new DOMException("the page may not", "SecurityError");
-    },
-    configurable: true,
-  });
+  const denied = new DOMException("the page may not", "SecurityError");
+  const get = () => {
+    throw denied;
+  };
+  Object.defineProperty(globalThis, "localStorage", { get, configurable: true });
+  t.mock.method(globalThis.navigator.locks, "query", () => Promise.reject(denied));
   assert.deepEqual([await unfinishedUploads(), key.startsWith(PREFIX)], [[], true]);
 });
 
