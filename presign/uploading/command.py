@@ -75,7 +75,11 @@ _GO_ON = "To go on, run the same command again; to end the upload, run it with -
     help="Where to keep unfinished uploads; by default a folder of yours. They grant access, so keep it private.",
 )
 @click.option("--abort", is_flag=True, help="End the unfinished upload of this file.")
-@click.option("--allow-http", is_flag=True, help="Permit servers without TLS that are not on this machine.")
+@click.option(
+    "--allow-http",
+    is_flag=True,
+    help="Permit servers without TLS that are not on this machine, and servers elsewhere that name a storage on it.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the stored object as JSON.")
 @click.option("--quiet", is_flag=True, help="Show no progress and no notes.")
 def upload(

@@ -35,7 +35,8 @@ class Refused(UploadFailed):
         field: str = "",
         limit: int | None = None,
     ) -> None:
-        super().__init__(f"the server refused the request: {printable(detail)} ({status} {printable(code)})")
+        reason = f"{status} {printable(code)}".strip()
+        super().__init__(f"the server refused the request: {printable(detail)} ({reason})")
         self.status = status
         self.code = code
         self.numbers = numbers

@@ -49,6 +49,8 @@ from presign import (
 )
 from presign.policy import DEFAULT_PART_BYTES
 from presign.s3 import S3Backend
+from presign.uploading.connections import Connections
+from presign.uploading.errors import UploadFailed
 from presign.uploading.upload import _PART_BYTES
 from tests.adapters.serving import ADAPTERS
 from tests.conftest import PNG, TOKEN_SECRET, Store
@@ -953,6 +955,53 @@ def test_a_redirect_is_not_followed_so_no_header_goes_elsewhere(client: Client) 
     assert answer.returncode == 1
     assert "it redirects to another address" in answer.stderr
     assert seen == []
+
+
+def _ticket(url: str, **members: Any) -> bytes:
+    times = {"now": "2026-11-29T10:00:00Z", "expires_at": "2026-11-29T10:01:00Z"}
+    return json.dumps(
+        {**times, "method": "PUT", "url": url, "headers": {}, "fields": {}, "token": "t", **members}
+    ).encode()
+
+
+@pytest.mark.parametrize("headers", [{"X-A": "a\r\nX-B: b"}, {"": "a"}, {"X-A": "\u20ac"}, {"a\nb": "a"}])
+def test_a_ticket_with_a_header_that_no_request_can_have_ends_the_command(
+    client: Client, headers: dict[str, str]
+) -> None:
+    client.write(PNG)
+    with _server(lambda *_: (200, {}, _ticket("http://127.0.0.1:1/", headers=headers))) as url:
+        answer = client.run(url)
+    assert (answer.returncode, answer.stdout) == (1, "")
+    assert answer.stderr == "Error: the server wants a header for http://127.0.0.1:1 that no request can have\n"
+
+
+def test_an_address_of_a_ticket_does_not_change_the_terminal(client: Client) -> None:
+    client.write(PNG)
+    with _server(lambda *_: (200, {}, _ticket("http://\x1bc\u202e.example/"))) as url:
+        answer = client.run(url)
+    assert answer.stderr.startswith("Error: http://?c?.example has no TLS")
+
+
+def test_a_ticket_with_more_parts_than_any_storage_takes_is_not_used(client: Client) -> None:
+    client.write(PNG.ljust(50_001))
+    parts = {"part_size": 1, "count": 50_001, "at_once": 8, "needs_sha256": False, "requests": []}
+    with _server(lambda *_: (200, {}, _ticket("http://127.0.0.1:1/", parts=parts))) as url:
+        answer = client.run(url)
+    assert (answer.returncode, client.saved()) == (1, [])
+    assert "the parts do not make up the file" in answer.stderr
+
+
+def test_a_server_elsewhere_sends_no_file_to_a_program_on_this_machine(client: Client) -> None:
+    api, here = "https://app.example/files", "http://127.0.0.1:2375/containers/create"
+    for url in (here, here.replace("http:", "https:"), here.replace("127.0.0.1", "localhost")):
+        with pytest.raises(UploadFailed, match="a program on this machine"):
+            Connections(api=api, parallel=1, allow_http=False).check(url)
+        for allowed in (
+            Connections(api=api, parallel=1, allow_http=True),
+            Connections(api="http://localhost:8000", parallel=1, allow_http=False),
+        ):
+            allowed.check(url)
+    Connections(api=api, parallel=1, allow_http=False).check("https://bucket.s3.amazonaws.com/")
 
 
 @pytest.mark.parametrize("body", [b"<html>", b"[]", b"{}", b'{"now": "2026", "expires_at": 1}'])
