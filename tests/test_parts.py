@@ -1091,6 +1091,14 @@ def test_a_sweep_keeps_a_committed_file_whose_upload_began_days_ago(store: Store
     assert days_later.complete(ticket.token).size == len(FILE)
 
 
+def test_a_sweep_ends_what_began_before_the_policy_took_no_parts_any_more(store: Store) -> None:
+    abandoned = _presigner(store).issue(_request())
+    later = _presigner(store, parts_from_bytes=200 * 1024**2, clock=seconds_ago(-9 * 24 * 3600))
+    assert not later.takes_parts
+    assert later.sweep().aborted >= 1
+    assert not _has_upload(store, abandoned)
+
+
 def test_a_sweep_goes_on_after_an_upload_that_cannot_be_ended(s3_reference: Store) -> None:
     presigner = _presigner(s3_reference)
     tickets = [presigner.issue(_request()) for _ in range(2)]
@@ -1122,6 +1130,8 @@ def test_a_sweep_that_may_not_list_unfinished_uploads_deletes_objects_and_says_s
         swept = later.sweep()
         assert (swept.deleted, swept.aborted, bucket.objects) == (1, 0, {})
         assert swept.parts_failure == "LIST MULTIPART UPLOADS: AccessDenied"
+        without_parts = _presigner(None, backend=later.backend, parts_from_bytes=200 * 1024**2)
+        assert without_parts.sweep().parts_failure is None
 
 
 def _denied() -> Iterator[Any]:
