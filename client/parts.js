@@ -401,8 +401,9 @@ export class PartsUpload {
           // Either the bytes were damaged on the way, or the file was changed.
           const isDamaged = sha256 && hasCode(error, "checksum_mismatch");
           if (isDamaged && (await this.#hash(part)) !== sha256) throw this.#unreadable();
-          // The store refuses parts of an upload that it does not have any more. The server then says that it has ended.
-          if (isRefused) await this.#list(run);
+          // The store refuses parts of an upload that it does not have any more. The server then says that it has ended,
+          // or that somebody else has completed it: another tab, where the browser has no locks.
+          if (isRefused && (await this.#list(run)).has(number)) return;
         }
       }
     };

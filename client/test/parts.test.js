@@ -485,6 +485,20 @@ test("a file of no bytes comes in one request, and is refused as too small by mo
   assert.deepEqual([asked["/upload"], arrivals], [[{ type: "video/mp4", size: 0, name: "film.mp4" }], []]);
 });
 
+test("an upload that another tab completes meanwhile is completed here too, and nothing is sent again", async (t) => {
+  /** @type {Awaited<ReturnType<typeof startLargeServers>>} */
+  let servers;
+  const onPart = (/** @type {any} */ { request }) => {
+    if (request !== 2) return;
+    const [upload] = servers.uploads;
+    Object.assign(upload, { isOpen: false, object: Buffer.alloc(upload.size) });
+  };
+  servers = await startLargeServers(t, { onPart });
+  const result = await upload(largeFile(20), { api: servers.api });
+  assert.deepEqual([result.key, servers.uploads.length], ["key-1", 1]);
+  assert.equal(new Set(servers.sent).size, servers.sent.length);
+});
+
 test("an upload that has ended at its completion begins anew once", async (t) => {
   const ended = { status: 410, body: { code: "upload_ended" } };
   const onRequest = (/** @type {string} */ path, /** @type {any} */ { token }) =>
