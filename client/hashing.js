@@ -11,18 +11,29 @@ export class Hasher {
   /** @type {Worker | null} */
   #worker = null;
   #isBroken = typeof Worker === "undefined";
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  #timer;
 
   /**
    * @param {Blob} part
-   * @returns {Promise<string>} hexadecimal; rejected if the part cannot be read
+   * @param {AbortSignal} [signal] a disk that is gone may never answer
+   * @returns {Promise<string>} hexadecimal; rejected if the part cannot be read, and with the signal's reason
    */
-  digest(part) {
+  digest(part, signal) {
     const result = this.#turn.then(() => this.#digest(part));
     this.#turn = result.catch(() => {});
-    return result;
+    const aborted = new Promise((_, reject) => signal?.addEventListener("abort", () => reject(signal.reason)));
+    return /** @type {Promise<string>} */ (Promise.race([result, aborted]));
   }
 
+  /** Stop hashing. What has no digest yet gets none. */
   close() {
+    this.#stop();
+    this.#turn = Promise.resolve();
+  }
+
+  #stop() {
+    clearTimeout(this.#timer);
     this.#worker?.terminate();
     this.#worker = null;
   }
@@ -42,17 +53,16 @@ export class Hasher {
   #ask(part) {
     return new Promise((resolve) => {
       const giveUp = () => {
-        clearTimeout(timer);
         this.#isBroken = true;
-        this.close();
+        this.#stop();
         resolve(null);
       };
-      const timer = setTimeout(giveUp, TIMEOUT_MS);
+      this.#timer = setTimeout(giveUp, TIMEOUT_MS);
       try {
         this.#worker ??= new Worker(new URL("./hash_worker.js", import.meta.url), { type: "module" });
         this.#worker.onerror = giveUp;
         this.#worker.onmessage = ({ data }) => {
-          clearTimeout(timer);
+          clearTimeout(this.#timer);
           resolve(data);
         };
         this.#worker.postMessage(part);

@@ -291,7 +291,7 @@ export class PartsUpload {
     // A file of the same name, size and time may have other bytes. The digest of one part shows most changes.
     const [number, sha256] = this.#record?.remembered ?? [];
     if (!number || !this.#stored.has(number) || !globalThis.crypto?.subtle) return true;
-    const isSame = (await this.#hash(this.#slice(number))) === sha256;
+    const isSame = (await this.#hash(number, options)) === sha256;
     this.#hasher.close();
     if (!isSame) this.abort();
     return isSame;
@@ -357,7 +357,7 @@ export class PartsUpload {
    */
   async #digest(number, run) {
     const known = this.#upload.digests[number - 1];
-    const sha256 = this.#plan.needs_sha256 ? (known ?? (await this.#hash(this.#slice(number)))) : null;
+    const sha256 = this.#plan.needs_sha256 ? (known ?? (await this.#hash(number, run))) : null;
     this.#request(number, sha256, run).catch(() => {});
     return sha256;
   }
@@ -400,7 +400,7 @@ export class PartsUpload {
           this.#signed.delete(number);
           // Either the bytes were damaged on the way, or the file was changed.
           const isDamaged = sha256 && hasCode(error, "checksum_mismatch");
-          if (isDamaged && (await this.#hash(part)) !== sha256) throw this.#unreadable();
+          if (isDamaged && (await this.#hash(number, run)) !== sha256) throw this.#unreadable();
           // The store refuses parts of an upload that it does not have any more. The server then says that it has ended,
           // or that somebody else has completed it: another tab, where the browser has no locks.
           if (isRefused && (await this.#list(run)).has(number)) return;
@@ -454,9 +454,9 @@ export class PartsUpload {
     return isSafari() ? bytes : new Blob([bytes]);
   }
 
-  /** @param {Blob} part */
-  #hash(part) {
-    return this.#hasher.digest(part).catch((error) => {
+  /** @param {number} number @param {Options} run */
+  #hash(number, { signal }) {
+    return this.#hasher.digest(this.#slice(number), signal).catch((error) => {
       throw this.#unreadable(error);
     });
   }

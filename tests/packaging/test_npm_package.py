@@ -24,8 +24,11 @@ MAX_BUNDLED_BYTES = {"upload, UploadError": 7_600, "createUploader, UploadError"
 
 Lists of files take 1,400 bytes of `createUploader`: they save two requests for nearly every file.
 """
-MAX_PARTS_BYTES = 4_200
-"""The same of what is loaded for a large file."""
+MAX_PARTS_BYTES = 4_300
+"""The same of what is loaded for a large file.
+
+Some 100 bytes of it let a user cancel an upload whose disk never answers.
+"""
 MAX_DIGEST_BYTES = 768
 """The same of what is also loaded if the page asks for the digest of its parts."""
 
