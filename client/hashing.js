@@ -4,6 +4,18 @@ import { digestOf } from "./digest.js";
 
 const TIMEOUT_MS = 60_000;
 
+/**
+ * Wait for what is read from the disk, but not longer than until the signal: a disk that is gone may never answer.
+ * @template T
+ * @param {Promise<T>} reading
+ * @param {AbortSignal} [signal]
+ * @returns {Promise<T>} rejected with the signal's reason
+ */
+export function unlessAborted(reading, signal) {
+  const aborted = new Promise((_, reject) => signal?.addEventListener("abort", () => reject(signal.reason)));
+  return /** @type {Promise<T>} */ (Promise.race([reading, aborted]));
+}
+
 /** Hashes in a worker. Where none can start, such as with a script from another origin, it hashes on the page. */
 export class Hasher {
   /** @type {Promise<unknown>} */
@@ -16,14 +28,13 @@ export class Hasher {
 
   /**
    * @param {Blob} part
-   * @param {AbortSignal} [signal] a disk that is gone may never answer
+   * @param {AbortSignal} [signal]
    * @returns {Promise<string>} hexadecimal; rejected if the part cannot be read, and with the signal's reason
    */
   digest(part, signal) {
     const result = this.#turn.then(() => this.#digest(part));
     this.#turn = result.catch(() => {});
-    const aborted = new Promise((_, reject) => signal?.addEventListener("abort", () => reject(signal.reason)));
-    return /** @type {Promise<string>} */ (Promise.race([result, aborted]));
+    return unlessAborted(result, signal);
   }
 
   /** Stop hashing. What has no digest yet gets none. */

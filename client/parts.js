@@ -13,7 +13,7 @@
  */
 
 import { release } from "./digest.js";
-import { Hasher } from "./hashing.js";
+import { Hasher, unlessAborted } from "./hashing.js";
 import { recordOf } from "./resume.js";
 
 /**
@@ -383,7 +383,7 @@ export class PartsUpload {
             this.#waiting.delete(number);
             this.#announce("uploading");
             isMaybeStored = false;
-            const body = isReadFirst ? await this.#read(part) : part;
+            const body = isReadFirst ? await this.#read(part, run) : part;
             await this.#transmit(request, body, run, () => (isMaybeStored = true));
           });
           return;
@@ -445,9 +445,10 @@ export class PartsUpload {
   /**
    * Read the part into memory. Safari frees an ArrayBuffer sooner, and the other browsers send a Blob faster.
    * @param {Blob} part
+   * @param {Options} run
    */
-  async #read(part) {
-    const bytes = await part.arrayBuffer().catch((error) => {
+  async #read(part, { signal }) {
+    const bytes = await unlessAborted(part.arrayBuffer(), signal).catch((error) => {
       throw this.#unreadable(error);
     });
     if (bytes.byteLength !== part.size) throw this.#unreadable();
