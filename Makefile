@@ -60,8 +60,9 @@ test-parity: $(VENV)/.dev ## Compare the signatures of S3 with those of botocore
 test-stores: $(VENV)/.dev ## Test MinIO, versitygw and Ceph, which it builds or installs, and write the tables of docs/stores.md (about 15 minutes)
 	@sh .ci/test_stores.sh $(BIN)/python $(ARGS)
 
-FAST_TESTS := tests/packaging/test_distributions.py tests/backends tests/http tests/test_asgi.py tests/test_content.py \
-	tests/test_imports.py tests/test_keys.py tests/test_media_types.py tests/test_messages.py tests/test_policy.py \
+FAST_TESTS := tests/packaging/test_distributions.py tests/backends tests/django/test_checks.py tests/django/test_storages.py tests/http \
+	tests/test_asgi.py tests/test_content.py tests/test_hooks.py tests/test_imports.py tests/test_keys.py \
+	tests/test_media_types.py tests/test_memory_backend.py tests/test_messages.py tests/test_policy.py \
 	tests/test_presigner.py tests/test_sdk_private_parts.py tests/test_secrets.py tests/test_tokens.py
 test-pythons: $(VENV)/.dev ## Run the fast tests under each Python from 3.10 to 3.14 that this machine has (PYTHONS=3.12 selects one)
 	@PYTHONS="$(PYTHONS)" sh .ci/test_pythons.sh $(BIN)/uv $(VENV)/pythons --numprocesses 2 --quiet $(FAST_TESTS) $(ARGS)
@@ -87,7 +88,7 @@ bench: $(VENV)/.dev wrk chromium ## Measure signatures, the server and uploads, 
 bench-sign: $(VENV)/.dev ## Measure the time of a signature
 	$(BIN)/python -m bench.sign $(ARGS)
 
-bench-serve: $(VENV)/.dev wrk ## Measure POST /upload, and the same in Go, Express and FastAPI
+bench-serve: $(VENV)/.dev wrk ## Measure POST /upload, and the same in Go, Express and FastAPI, and in Rust if cargo is on PATH
 	$(BIN)/python -m bench.serve $(ARGS)
 
 bench-transfer: $(VENV)/.dev ## Measure how much uploads cost the application

@@ -58,7 +58,7 @@ def running(server: Server, *, workers: int = 1) -> Iterator[RunningServer]:
     """Run a server until the block ends; raises ServerFailed if it does not listen, or ends before."""
     port = free_port()
     settings = {"UVICORN_HOST": HOST, "UVICORN_PORT": str(port), "UVICORN_WORKERS": str(workers)}
-    # Go has threads instead of worker processes.
+    # Go and Rust have threads instead of worker processes.
     settings |= {"PORT": str(port), "WORKERS": str(workers), "GOMAXPROCS": str(workers)}
     with tempfile.TemporaryFile() as log:
 

@@ -11,9 +11,10 @@ from bench import cold, complete
 from bench.parts import BOTO3, LONG_LINE, ONE_REQUEST, PARTS, UPPY_5_PARTS, UPPY_6_PARTS
 from bench.parts import RATE as PARTS_RATE
 from bench.results import Report, Result, number, say, table
+from bench.serve import CPU as CPU_PER_REQUEST
 from bench.serve import RESIDENT, case_name
 from bench.sign_case import SECONDS_PER_CALL
-from bench.ticket_servers import EXPRESS, GO, PRESIGN, RECIPE
+from bench.ticket_servers import EMPTY, EXPRESS, FASTAPI, GO, PRESIGN, RECIPE, RUST
 from bench.transfer import CPU, FORWARDING, TICKETS
 from bench.wrk import RATE
 
@@ -30,6 +31,16 @@ _SIGNATURES = (
     ("GCS PUT, HMAC", "google-cloud-storage (RSA)"),
     ("GCS POST, RSA", "RSA signature alone"),
 )
+# The servers as docs/performance.md names them, in its order.
+_SERVERS = {
+    PRESIGN.name: "presign, the set-up below",
+    RECIPE.name: "presign in FastAPI, the README's recipe on plain uvicorn",
+    GO.name: "Go with the AWS SDK v2",
+    RUST.name: "Rust: axum with rust-s3",
+    EXPRESS.name: "Express with the AWS SDK v3",
+    FASTAPI.name: "FastAPI with boto3",
+    EMPTY.name: "an empty endpoint on presign's server",
+}
 
 
 def summary() -> str:
@@ -41,9 +52,7 @@ def summary() -> str:
         times = [_duration(each.median(SECONDS_PER_CALL)) for each in (ours, theirs)]
         ratio = number(theirs.ratio(ours, SECONDS_PER_CALL))
         rows.append((case, times[0], f"{other}: {times[1]}", f"{other} takes {ratio} times as long"))
-    for case in map(case_name, (1, 2)):
-        for mine, compared in ((PRESIGN, EXPRESS), (PRESIGN, GO), (RECIPE, GO)):
-            rows.append(_serve_row(case, serve.result(case, mine.name), serve.result(case, compared.name)))
+    rows += serve_rows(serve)
     case = transfer.results[0].case
     ours, theirs = transfer.result(case, TICKETS), transfer.result(case, FORWARDING)
     times = [f"{number(each.median(CPU))} s" for each in (ours, theirs)]
@@ -53,6 +62,33 @@ def summary() -> str:
     )
     rows += _parts_rows(parts)
     return table(HEADINGS, rows)
+
+
+def serve_rows(serve: Report) -> list[Sequence[str]]:
+    """Return the rows about ``POST /upload``; the one about Rust only if its server was measured."""
+    rows: list[Sequence[str]] = []
+    for case in map(case_name, (1, 2)):
+        measured = {result.by: result for result in serve.results if result.case == case}
+        for mine, compared in ((PRESIGN, EXPRESS), (PRESIGN, GO), (PRESIGN, RUST), (RECIPE, GO)):
+            if compared is not RUST or RUST.name in measured:
+                rows.append(_serve_row(case, measured[mine.name], measured[compared.name]))
+    return rows
+
+
+def servers(serve: Report) -> str:
+    """Return the table of docs/performance.md about ``POST /upload`` with one worker, in Markdown.
+
+    The server in Rust has a row only if it was measured.
+    """
+    measured = {result.by: result for result in serve.results if result.case == case_name(1)}
+    rows = []
+    for name, description in _SERVERS.items():
+        if name in measured or name != RUST.name:
+            result = measured[name]
+            times_go = number(result.ratio(measured[GO.name], RATE))
+            cpu_microseconds = number(result.median(CPU_PER_REQUEST) * 1e6)
+            rows.append((description, number(result.median(RATE)), times_go, cpu_microseconds))
+    return table(("server", "requests/s", "times Go", "CPU µs per request"), rows)
 
 
 def _serve_row(case: str, ours: Result, theirs: Result) -> Sequence[str]:
@@ -95,6 +131,7 @@ def _duration(seconds: float) -> str:
 
 if __name__ == "__main__":
     say(summary())
+    say(servers(Report.read("serve")))
     say(cold.summary(Report.read("cold")))
     say(complete.summary(Report.read("complete")))
     say(complete.summary_of_slow_storage(Report.read("complete")))

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
+from bench import rust_programs
 from emulators import go_programs
 from emulators.npm_packages import install, node
 
@@ -25,6 +26,7 @@ AWS = {
 }
 _EXPRESS = Path(__file__).with_name("express")
 _GO = Path(__file__).with_name("go")
+_RUST = Path(__file__).with_name("rust")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,20 +77,38 @@ FASTAPI = Server(
 EMPTY = Server(name="empty endpoint", command=uvicorn("bench.servers.empty:app", *_DEMO_OPTIONS), environment={})
 
 
-def _go_program() -> Path:
-    """Return the path of the built Go server; other sources have another path."""
-    sources = b"".join((_GO / name).read_bytes() for name in ("main.go", "go.mod", "go.sum"))
-    return go_programs.cache_folder() / f"bench-go-{sha256(sources).hexdigest()[:12]}"
+def _program(folder: Path, sources: Sequence[str]) -> Path:
+    """Return the path of the server that is built from ``sources`` in ``folder``; other sources have another path."""
+    digest = sha256(b"".join((folder / name).read_bytes() for name in sources)).hexdigest()
+    return go_programs.cache_folder() / f"bench-{folder.name}-{digest[:12]}"
 
 
-GO = Server(name="Go, AWS SDK v2", command=[str(_go_program())], environment=_OTHERS_ENVIRONMENT)
-SERVERS = (PRESIGN, RECIPE, GO, EXPRESS, FASTAPI, EMPTY)
+def go_program() -> Path:
+    """Return the path of the built Go server."""
+    return _program(_GO, ("main.go", "go.mod", "go.sum"))
+
+
+def rust_program() -> Path:
+    """Return the path of the built Rust server."""
+    return _program(_RUST, ("src/main.rs", "Cargo.toml", "crates.lock"))
+
+
+GO = Server(name="Go, AWS SDK v2", command=[str(go_program())], environment=_OTHERS_ENVIRONMENT)
+RUST = Server(name="Rust, axum, rust-s3", command=[str(rust_program())], environment=_OTHERS_ENVIRONMENT)
+SERVERS = (PRESIGN, RECIPE, GO, RUST, EXPRESS, FASTAPI, EMPTY)
 
 
 def build_go() -> None:
     """Build the Go server, unless it is built."""
-    if not _go_program().exists():
-        go_programs.build(_GO, _go_program())
+    if not go_program().exists():
+        go_programs.build(_GO, go_program())
+
+
+def build_rust() -> None:
+    """Build the Rust server, unless it is built; raises NoCargo if that needs a newer Rust than the machine has."""
+    if not rust_program().exists():
+        cargo = rust_programs.find_cargo(least=rust_programs.least_version(_RUST))
+        rust_programs.build(cargo, _RUST, rust_program())
 
 
 def install_express() -> None:

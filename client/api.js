@@ -38,6 +38,14 @@ const TIMEOUT_MS = 30_000;
 const STATUS_ACCEPTED = 202;
 
 /**
+ * Throw a TypeError for options without the server's address.
+ * @param {{api?: unknown} | undefined} options
+ */
+export function requireApi(options) {
+  if (typeof options?.api !== "string") throw new TypeError("api must be the URL of your server");
+}
+
+/**
  * Ask the server for a ticket for one file.
  * @param {FileInfo} file
  * @param {string | null} sha256 hexadecimal

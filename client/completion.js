@@ -1,6 +1,6 @@
 /** Complete an upload: the server verifies the stored file and publishes it. */
 
-import { completeUpload } from "./api.js";
+import { completeUpload, requireApi } from "./api.js";
 import { fileInfo } from "./content_type.js";
 import { hasCode, UploadError } from "./errors.js";
 import { pause, retry } from "./retry.js";
@@ -37,6 +37,7 @@ const MIN_INSPECTION_WAIT_SECONDS = 0.5;
  * @returns {Promise<StoredObject>}
  */
 export async function complete(token, { file = new Blob(), ...options }) {
+  requireApi(options);
   const run = () => completeWhenInspected(token, fileInfo(file), options);
   return withUploadErrors(options.signal, run, (error) => {
     if (!isVerdict(error)) error.token = token;

@@ -68,6 +68,7 @@ export function contentType(file) {
  * @returns {import("./types.js").FileInfo}
  */
 export function fileInfo(file) {
+  if (typeof file?.size !== "number") throw new TypeError("file must be one File or Blob");
   return { name: file.name ?? "", type: contentType(file), size: file.size };
 }
 

@@ -103,14 +103,16 @@ export class Lists {
     const { status, body } = answer;
     if (status === 200 && Array.isArray(body) && body.length === waiters.length) {
       this.areTaken = true;
-      for (const [index, { status, body: own, retry_after = null }] of body.entries()) {
-        waiters[index].resolve({ status, body: own, retryAfter: retry_after });
+      for (const [index, { status, body: own, retry_after }] of body.entries()) {
+        waiters[index].resolve({ status, body: own, retryAfter: retry_after >= 0 ? +retry_after : null });
       }
     } else if (status >= FIRST_GATEWAY_STATUS || NOT_ABOUT_LISTS.includes(status)) {
       for (const { resolve } of waiters) resolve(answer);
     } else {
       this.areTaken = false;
-      this.#maxFiles = (body?.code === "too_many_files" && body.limit) || 1;
+      const limit = body?.code === "too_many_files" && body.limit;
+      // With any other limit, the same list would be refused again, without end.
+      this.#maxFiles = Math.max(1, limit < waiters.length ? limit | 0 : 1);
       for (const { content, signal, isAhead, resolve } of waiters) {
         if (!signal?.aborted) resolve(this.ask(content, signal, isAhead));
       }

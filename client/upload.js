@@ -1,6 +1,6 @@
 /** The whole upload of one file: get a ticket, send the file to the storage, complete the upload. */
 
-import { completeUpload, MIN_BYTES_IN_PARTS, post, requestTicket, unlessAborted } from "./api.js";
+import { completeUpload, MIN_BYTES_IN_PARTS, post, requestTicket, requireApi, unlessAborted } from "./api.js";
 import { sha256 } from "./checksum.js";
 import { completeWhenInspected, isVerdict, withRetries, withUploadErrors } from "./completion.js";
 import { fileInfo } from "./content_type.js";
@@ -109,6 +109,7 @@ export class Upload {
    * @param {UploadOptions & {ask?: import("./api.js").Ask}} options
    */
   constructor(blob, options) {
+    requireApi(options);
     this.blob = blob;
     const onState = (/** @type {State} */ state, /** @type {Wait | undefined} */ wait) => {
       this.#wasOffline ||= state === "offline";

@@ -1,6 +1,6 @@
 /** Many files: a queue whose files can be paused, cancelled and tried again, and which says how all of them stand. */
 
-import { MIN_BYTES_IN_PARTS, ticketContent, unlessAborted } from "./api.js";
+import { MIN_BYTES_IN_PARTS, requireApi, ticketContent, unlessAborted } from "./api.js";
 import { withUploadErrors } from "./completion.js";
 import { UploadError } from "./errors.js";
 import { Lists, MAX_FILES } from "./lists.js";
@@ -94,6 +94,7 @@ const hasEnded = ({ state }) => state === "done" || state === "failed" || state 
  * @param {UploaderOptions} options those of `upload` for every file, and those of the queue
  */
 export function createUploader({ concurrency, check, ...uploadOptions }) {
+  requireApi(uploadOptions);
   for (const count of [concurrency === undefined ? 1 : concurrency, uploadOptions.attempts ?? 1]) {
     if (!Number.isInteger(count) || count < 1) {
       throw new RangeError(`concurrency and attempts must be whole numbers from 1, not ${count}`);
@@ -102,7 +103,11 @@ export function createUploader({ concurrency, check, ...uploadOptions }) {
   /** @type {Map<number, Entry>} */
   const entries = new Map();
   /** @type {Map<keyof UploaderEvents, Set<(value: any) => void>>} */
-  const listenersByEvent = new Map();
+  const listenersByEvent = new Map([
+    ["change", new Set()],
+    ["remove", new Set()],
+    ["finish", new Set()],
+  ]);
   /** @type {readonly UploadItem[] | null} */
   let items = null;
   let lastId = 0;
@@ -143,8 +148,9 @@ export function createUploader({ concurrency, check, ...uploadOptions }) {
      * @returns {() => void}
      */
     on(event, listener) {
-      const listeners = listenersByEvent.get(event) ?? new Set();
-      listenersByEvent.set(event, listeners.add(listener));
+      const listeners = listenersByEvent.get(event);
+      if (!listeners) throw new TypeError(`event must be one of ${[...listenersByEvent.keys()]}`);
+      listeners.add(listener);
       return () => void listeners.delete(listener);
     },
 

@@ -16,7 +16,7 @@ exclude_patterns = ["_build"]
 
 # Each reference must lead somewhere, but the types of other projects and type variables have no page here.
 nitpicky = True
-nitpick_ignore_regex = [("py:.*", r"(?!presign\b).*"), ("py:class", r"presign\..*\.T")]
+nitpick_ignore_regex = [("py:.*", r"(?!presign\b).*"), ("py:class", r"presign\..*\.(T|Key)")]
 myst_heading_anchors = 3
 
 autodoc_default_options = {"members": True, "member-order": "bysource"}

@@ -91,6 +91,7 @@ def copy_object(
     if annotations:
         caller.require("GetObjectAnnotation", source.name, source.key)
         caller.require("PutObjectAnnotation", target.name, target.key)
+    caller.require_kms("GenerateDataKey", target.bucket.kms_denied_to)
     caller.require_writing(
         target.name, target.key, sets_acl="x-amz-acl" in values, sets_tags=bool(tags), copy_source=source.path
     )

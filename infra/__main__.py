@@ -29,31 +29,8 @@ def role_trust(settings: Settings, oidc_subjects: Sequence[str]) -> pulumi.Outpu
 
 settings = read_settings()
 
-uploads = UploadBucket(
-    "uploads",
-    allowed_origins=settings.allowed_origins,
-    public_prefix=settings.public_prefix,
-    pending_prefix=settings.pending_prefix,
-    expire_pending_after_days=settings.expire_pending_after_days,
-    public_read=settings.public_read,
-    cloudfront=settings.cloudfront,
-    abort_uploads_after_days=settings.abort_uploads_after_days,
-    cors_max_age_seconds=settings.cors_max_age_seconds,
-    versioning=settings.versioning,
-    expire_old_versions_after_days=settings.expire_old_versions_after_days,
-    kms_key_arn=settings.kms_key_arn,
-    log_bucket=settings.log_bucket,
-    log_prefix=settings.log_prefix,
-    bucket_name=settings.bucket_name,
-    existing_bucket=settings.existing_bucket,
-    existing_bucket_settings=settings.existing_bucket_settings,
-    force_destroy=settings.force_destroy,
-    protect=settings.protect,
-    tags=settings.tags,
-)
 signer = UploadSigner(
     "uploads-signer",
-    bucket_arn=uploads.arn,
     prefix=settings.public_prefix,
     pending_prefix=settings.pending_prefix,
     allow_verification=settings.allow_verification,
@@ -76,6 +53,31 @@ signer = UploadSigner(
     protect=settings.protect,
     tags=settings.tags,
 )
+uploads = UploadBucket(
+    "uploads",
+    allowed_origins=settings.allowed_origins,
+    public_prefix=settings.public_prefix,
+    pending_prefix=settings.pending_prefix,
+    expire_pending_after_days=settings.expire_pending_after_days,
+    public_read=settings.public_read,
+    cloudfront=settings.cloudfront,
+    abort_uploads_after_days=settings.abort_uploads_after_days,
+    cors_max_age_seconds=settings.cors_max_age_seconds,
+    versioning=settings.versioning,
+    expire_old_versions_after_days=settings.expire_old_versions_after_days,
+    kms_key_arn=settings.kms_key_arn,
+    log_bucket=settings.log_bucket,
+    log_prefix=settings.log_prefix,
+    bucket_name=settings.bucket_name,
+    existing_bucket=settings.existing_bucket,
+    existing_bucket_settings=settings.existing_bucket_settings,
+    force_destroy=settings.force_destroy,
+    protect=settings.protect,
+    # If AWS refuses to delete a bucket with objects, the application can still work with it.
+    deleted_before=signer.identities,
+    tags=settings.tags,
+)
+signer.allow(uploads.arn)
 
 address = pulumi.Output.all(uploads.bucket, uploads.region).apply(
     lambda outputs: bucket_address(

@@ -17,7 +17,7 @@ from pathlib import Path
 PROJECT = Path(__file__).resolve().parent.parent
 
 _INSTALL_PULUMI = (
-    "The `pulumi` command is not on PATH. Install version 3.190 or later as described at "
+    "The `pulumi` command is not on PATH. Install version 3.216 or later as described at "
     "https://www.pulumi.com/docs/install/. Or let the Python SDK install it, and add the folder that this command "
     "prints to PATH: .venv/bin/python -c "
     '"import os, pulumi.automation as a; print(os.path.dirname(a.PulumiCommand.install().command))"'

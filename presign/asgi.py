@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from functools import partial
 from typing import Any, cast
 
@@ -24,6 +25,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from presign.errors import ConfigurationError, InvalidRequest
+from presign.hooks import check_takes_one
 from presign.http import companion as uppy
 from presign.http.async_endpoints import MAX_THREADS, TIMEOUT_SECONDS, Answer, AsyncEndpoints
 from presign.http.endpoints import SUCCESS_HEADERS, presigners_by_path
@@ -37,6 +39,7 @@ from presign.http.problems import (
 )
 from presign.http.request_body import (
     MAX_BODY_BYTES,
+    LargerBodies,
     check_declared_length,
     check_media_type,
     declares_more_than,
@@ -55,6 +58,8 @@ the ticket itself.
 """
 
 _RawHeaders = list[tuple[bytes, bytes]]
+ClaimLarger = Callable[[], AbstractContextManager[object]]
+"""Returns what is held while a body comes that is larger than others may be; raises TooManyRequests."""
 
 
 def create_app(
@@ -94,7 +99,8 @@ def create_app(
     - ``max_files``: how many files one request may have, if its body is a list. Such a body may have 32 KiB for each.
 
     Raises ConfigurationError for ``"*"`` as an origin or a header, for headers or credentials without an origin, for a
-    limit of 0 or less, for two presigners with the same name, and for one whose prefix lies in another's pending place.
+    limit of 0 or less, for an ``authorize`` that cannot be called with the request alone, for two presigners with the
+    same name, and for one whose prefix lies in another's pending place.
 
     ::
 
@@ -107,11 +113,13 @@ def create_app(
         raise ConfigurationError(
             "allowed_headers and allow_credentials have no effect without allowed_origins", field="allowed_origins"
         )
+    check_takes_one(authorize, "authorize", "the request")
     answers = AsyncEndpoints(max_threads=max_threads, timeout_seconds=timeout_seconds, max_files=max_files)
     endpoint = partial(
         _Endpoint,
         authorize=_awaitable(authorize),
         cors_headers={origin.encode("latin-1"): _cors_headers(origin, allow_credentials) for origin in allowed_origins},
+        larger_bodies=LargerBodies(),
     )
     endpoints: dict[str, ASGIApp] = {}
     routes: list[Route] = []
@@ -164,7 +172,7 @@ class _Endpoint:
     """One POST of the contract: it authorizes, reads the body, and sends the answer or the problem.
 
     ``answer`` gets the body and the owner. ``cors_headers`` holds the headers for each allowed origin. A body that is a
-    list may have ``list_limit`` bytes, if that is more than others may have.
+    list may have ``list_limit`` bytes, if that is more than others may have. ``larger_bodies`` counts such lists.
     """
 
     def __init__(
@@ -173,9 +181,11 @@ class _Endpoint:
         *,
         authorize: Callable[[Request], Awaitable[str | None]],
         cors_headers: Mapping[bytes, _RawHeaders],
+        larger_bodies: LargerBodies,
         list_limit: int = 0,
     ) -> None:
         self._answer = answer
+        self._larger_bodies = larger_bodies
         self._list_limit = list_limit
         self._authorize = authorize
         self._cors_headers = cors_headers
@@ -186,7 +196,7 @@ class _Endpoint:
         cors_headers = self._cors_headers.get(headers.get(b"origin", b""), [])
         try:
             owner = await self._authorize(Request(scope, receive))
-            content = await self._answer(await self._body(scope, headers, receive), owner)
+            content = await self._answer(await self._body(scope, headers, receive, owner), owner)
         except Exception as error:
             response = as_response(self._problem(error))
             response.raw_headers += cors_headers
@@ -199,8 +209,9 @@ class _Endpoint:
         await send({"type": "http.response.start", "status": 200, "headers": answer_headers})
         await send({"type": "http.response.body", "body": content})
 
-    async def _body(self, scope: Scope, headers: Mapping[bytes, bytes], receive: Receive) -> bytes:
-        return await read_json(headers, receive, MAX_BODY_BYTES, self._list_limit)
+    async def _body(self, scope: Scope, headers: Mapping[bytes, bytes], receive: Receive, owner: str | None) -> bytes:
+        claim = partial(self._larger_bodies.claim, owner)
+        return await read_json(headers, receive, MAX_BODY_BYTES, self._list_limit, claim)
 
     def _problem(self, error: Exception) -> ProblemResponse:
         return problem_response(error)
@@ -244,11 +255,11 @@ class _CompanionCall(_Endpoint):
         async def translated(body: bytes, owner: str | None) -> bytes:
             return call.answer_from(presigner, await answer(body, owner))
 
-        super().__init__(translated, authorize=authorize, cors_headers={})
+        super().__init__(translated, authorize=authorize, cors_headers={}, larger_bodies=LargerBodies())
         self._call = call
         self._presigner = presigner
 
-    async def _body(self, scope: Scope, headers: Mapping[bytes, bytes], receive: Receive) -> bytes:
+    async def _body(self, scope: Scope, headers: Mapping[bytes, bytes], receive: Receive, owner: str | None) -> bytes:
         limit = self._call.max_body_bytes
         body = await read_json(headers, receive, limit) if limit else b""
         return self._call.body_for(self._presigner, scope["query_string"].decode("latin-1"), body)
@@ -257,10 +268,22 @@ class _CompanionCall(_Endpoint):
         return uppy.with_message(problem_response(error))
 
 
-async def read_json(headers: Mapping[bytes, bytes], receive: Receive, limit: int, list_limit: int = 0) -> bytes:
+async def read_json(
+    headers: Mapping[bytes, bytes],
+    receive: Receive,
+    limit: int,
+    list_limit: int = 0,
+    claim_larger: ClaimLarger = nullcontext,
+) -> bytes:
     """Return the body of a request with these headers, after a look at its media type; see ``read_body``."""
     check_media_type(headers.get(b"content-type", b"").decode("latin-1"))
-    return await read_body(receive, limit, list_limit=list_limit, content_length=headers.get(b"content-length"))
+    return await read_body(
+        receive,
+        limit,
+        list_limit=list_limit,
+        content_length=headers.get(b"content-length"),
+        claim_larger=claim_larger,
+    )
 
 
 def _awaitable(authorize: Authorize) -> Callable[[Request], Awaitable[str | None]]:
@@ -286,25 +309,41 @@ async def read_body(
     *,
     list_limit: int = 0,
     content_length: str | bytes | None = None,
+    claim_larger: ClaimLarger = nullcontext,
 ) -> bytes:
     """Return the body of a request; raises BodyTooLarge after ``limit`` bytes, and InvalidRequest if it breaks off.
 
     A list may have ``list_limit`` bytes, if that is more. ``content_length`` is the header: a body that it says is too
-    large is not read. If only a list may have that length, reading ends after first bytes that begin no list.
+    large is not read. If only a list may have that length, reading ends after first bytes that begin no list. While the
+    rest of such a list comes, what ``claim_larger`` returns is held.
     """
     is_larger = declares_more_than(limit, content_length)
     if is_larger:
         check_declared_length(content_length, max(limit, list_limit))
-    body: bytes = b""
-    while True:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise InvalidRequest("the body ended too early")
-        body += message.get("body", b"")
-        if len(body) > limit or (is_larger and body):
-            limit, is_larger = limit_of_larger_body(body, limit, list_limit), False
-        if not message.get("more_body", False):
-            return body
+    piece, is_last = await _next_piece(receive)
+    if is_last and not is_larger and len(piece) <= limit:
+        return piece
+    # Not bytes: each of many small pieces would then cost a copy of all that came before.
+    body = bytearray(piece)
+    with ExitStack() as held:
+        while True:
+            begins_larger = len(body) > limit or (is_larger and bool(body))
+            if begins_larger:
+                limit, is_larger = limit_of_larger_body(body, limit, list_limit), False
+            if is_last:
+                return bytes(body)
+            if begins_larger:
+                held.enter_context(claim_larger())
+            piece, is_last = await _next_piece(receive)
+            body += piece
+
+
+async def _next_piece(receive: Receive) -> tuple[bytes, bool]:
+    """Return the next bytes of a body, and whether they are the last."""
+    message = await receive()
+    if message["type"] == "http.disconnect":
+        raise InvalidRequest("the body ended too early")
+    return message.get("body", b""), not message.get("more_body", False)
 
 
 async def _http_problem(request: Request, error: Exception) -> Response:

@@ -60,7 +60,7 @@ class PresignError(Exception):
         super().__init__(detail)
         self.detail = detail
         self.field = field
-        self.value = value if isinstance(value, int) or value is None else sanitize(value)
+        self.value: str | int | None = value if isinstance(value, int) or value is None else sanitize(value)
         self.limit = limit
 
     def problem(self) -> dict[str, Any]:

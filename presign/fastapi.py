@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import fields
 from datetime import datetime
 from functools import partial
@@ -28,7 +29,7 @@ from starlette.exceptions import HTTPException as StarletteHTTPException
 from starlette.routing import Match
 from starlette.types import Receive, Scope, Send
 
-from presign.asgi import as_response, read_json, success_headers
+from presign.asgi import ClaimLarger, as_response, read_json, success_headers
 from presign.errors import ConfigurationError, InvalidRequest, PresignError, sanitize
 from presign.http import companion as uppy
 from presign.http.async_endpoints import MAX_THREADS, TIMEOUT_SECONDS, Answer, AsyncEndpoints
@@ -57,7 +58,7 @@ from presign.http.openapi import (
     schemas,
 )
 from presign.http.problems import ProblemResponse, is_server_fault, problem_response, problem_response_for_status
-from presign.http.request_body import MAX_BODY_BYTES
+from presign.http.request_body import MAX_BODY_BYTES, LargerBodies
 from presign.messages import StoredObject
 from presign.presigner import Presigner
 
@@ -253,11 +254,14 @@ def create_router(
     other origins, add FastAPI's CORSMiddleware to the application, with ``expose_headers=["Retry-After"]``.
 
     Raises ConfigurationError if ``authorize`` or one of its dependencies declares a body or a form, because FastAPI
-    would read it first; for a limit of 0 or less; and for two presigners with the same name.
+    would read it first; if ``authorize`` has a parameter ``request`` without a type, because FastAPI would look for it
+    in the query; for a limit of 0 or less; and for two presigners with the same name.
     """
+    _check_authorize(authorize)
     answers = AsyncEndpoints(
         max_threads=max_threads, timeout_seconds=timeout_seconds, max_files=max_files, explain=_explain
     )
+    larger_bodies = LargerBodies()
     router = APIRouter(route_class=_ProblemRoute, tags=["uploads"])
     for path, each in presigners_by_path(presigner).items():
         kind = _KindRouter(path) if path else router
@@ -266,7 +270,10 @@ def create_router(
             kind.add_api_route(
                 operation.path,
                 _endpoint(
-                    answers_by_path[operation.path], authorize, list_limit=answers.lists.body_limit(operation.path)
+                    answers_by_path[operation.path],
+                    authorize,
+                    list_limit=answers.lists.body_limit(operation.path),
+                    larger_bodies=larger_bodies,
                 ),
                 methods=["POST"],
                 # Without it, FastAPI derives the name of every operation from the name of the inner function.
@@ -310,6 +317,7 @@ def completed_upload(
     An upload that cannot be completed raises HTTPException with the problem document as its ``detail`` and the status
     of the contract, 202 if the upload is not completed *yet*. The endpoint is then not called.
     """
+    _check_authorize(authorize)
     answers = AsyncEndpoints(max_threads=max_threads, timeout_seconds=timeout_seconds)
     description = "The token of an upload's ticket, after the file is stored."
     posted: Any = (
@@ -330,20 +338,40 @@ def completed_upload(
     return complete
 
 
-def _endpoint(answer: Answer, authorize: Authorize, *, list_limit: int) -> Callable[..., Awaitable[Response]]:
+def _check_authorize(authorize: object) -> None:
+    if not callable(authorize):
+        raise ConfigurationError(f"authorize must be a function, not {type(authorize).__name__}", field="authorize")
+    try:
+        request = inspect.signature(authorize).parameters.get("request")
+    except ValueError:
+        return
+    if request is not None and request.annotation is request.empty:
+        raise ConfigurationError(
+            "authorize has a parameter request without a type, which FastAPI takes for a query parameter; write "
+            "request: Request",
+            field="authorize",
+        )
+
+
+def _endpoint(
+    answer: Answer, authorize: Authorize, *, list_limit: int, larger_bodies: LargerBodies
+) -> Callable[..., Awaitable[Response]]:
     owner_of_request: Any = Depends(authorize)
 
     # No parameter declares the body, because FastAPI would read it before it calls `authorize`.
     async def endpoint(request: Request, owner: Any = owner_of_request) -> Response:
-        body = await _read_json(request, MAX_BODY_BYTES, list_limit)
+        claim = partial(larger_bodies.claim, owner)
+        body = await _read_json(request, MAX_BODY_BYTES, list_limit, claim)
         return _Answer(await answer(body, owner))
 
     return endpoint
 
 
-async def _read_json(request: Request, limit: int, list_limit: int = 0) -> bytes:
+async def _read_json(
+    request: Request, limit: int, list_limit: int = 0, claim_larger: ClaimLarger = nullcontext
+) -> bytes:
     # The server's own list: Starlette's Headers cost as much as reading the body.
-    return await read_json(dict(request.scope["headers"]), request.receive, limit, list_limit)
+    return await read_json(dict(request.scope["headers"]), request.receive, limit, list_limit, claim_larger)
 
 
 class _Answer(Response):

@@ -29,6 +29,7 @@ from flask import (
 from werkzeug.exceptions import HTTPException
 
 from presign.errors import ConfigurationError, InvalidRequest
+from presign.hooks import check_takes_one
 from presign.http import companion as uppy
 from presign.http.async_endpoints import MAX_THREADS, TIMEOUT_SECONDS
 from presign.http.bounded_threads import BoundedThreads
@@ -86,10 +87,12 @@ def create_blueprint(
     The completions of a list run side by side in other threads, each with a copy of the request's context. A request
     waits ``timeout_seconds`` for all of them.
 
-    Raises ConfigurationError for two presigners with the same name, and for a limit of 0 or less.
+    Raises ConfigurationError for two presigners with the same name, for a limit of 0 or less, and for an ``authorize``
+    that cannot be called with the request alone.
     """
     if timeout_seconds <= 0:
         raise ConfigurationError("timeout_seconds must be more than 0", field="timeout_seconds")
+    check_takes_one(authorize, "authorize", "the request")
     blueprint = Blueprint(name, __name__)
     completions = LongCompletions(max_threads=MAX_THREADS)
     lists = _lists(completions, timeout_seconds, max_files)
@@ -164,14 +167,14 @@ def _view(presigner: Presigner, authorize: Authorize, answer: _Answer, body_for:
 
 
 def _lists(completions: LongCompletions, timeout_seconds: float, max_files: int) -> Lists:
-    threads = BoundedThreads(max_threads=MAX_THREADS, name="presign list")
+    # Each kind has threads of its own: completions that hang take none from tickets.
     return Lists(
         max_files=max_files,
         max_threads=MAX_THREADS,
         timeout_seconds=timeout_seconds,
-        signing_threads=threads,
-        storage_threads=threads,
-        completion_threads=threads,
+        signing_threads=BoundedThreads(max_threads=MAX_THREADS, name="presign upload"),
+        storage_threads=BoundedThreads(max_threads=MAX_THREADS, name="presign parts"),
+        completion_threads=BoundedThreads(max_threads=MAX_THREADS, name="presign complete"),
         long_completions=completions,
     )
 
@@ -195,15 +198,16 @@ def _completer(lists: Lists, completions: LongCompletions, timeout_seconds: floa
     def answer(presigner: Presigner, body: bytes, owner: str | None) -> bytes:
         if is_list(body):
             call_for = partial(_completion_call, presigner, owner)
-            stored = lists.completions(presigner, body, owner, call_for=call_for, to_json=StoredObject.to_json)
-            return stored.wait(_explain)
+            listed = lists.completions(presigner, body, owner, call_for=call_for, to_json=StoredObject.to_json)
+            return listed.wait(_explain)
         token = CompletionRequest.from_json(body).token
         if not presigner.is_in_parts(token):
             return presigner.complete(token, owner=owner).to_json()
         key = (presigner, token, owner)
         complete = _completion_call(presigner, owner, token, True)
         progress = partial(presigner.completion_progress, token)
-        return completions.result(key, complete, timeout_seconds=timeout_seconds, progress=progress).to_json()
+        stored = completions.result(key, complete, timeout_seconds=timeout_seconds, progress=progress, owner=owner)
+        return stored.to_json()
 
     return answer
 

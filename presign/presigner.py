@@ -28,6 +28,7 @@ from presign.errors import (
     StorageUnavailable,
     TooLarge,
 )
+from presign.hooks import check_takes_one
 from presign.inspection import Accept, Inspect, InspectedObject, NotYet, Reject
 from presign.messages import (
     Completion,
@@ -105,7 +106,8 @@ class Presigner:
     - ``completion_window``: how long after its ticket has expired an upload can be completed.
     - ``clock`` returns an aware datetime, and ``new_id`` 32 random hexadecimal digits for the next object's key.
 
-    Raises ConfigurationError if ``backend`` cannot keep what ``policy`` promises. May be shared between threads.
+    Raises ConfigurationError if ``backend`` cannot keep what ``policy`` promises, and if ``inspect`` or ``on_complete``
+    cannot be called with one argument. May be shared between threads.
 
     ::
 
@@ -136,19 +138,26 @@ class Presigner:
             raise ConfigurationError(
                 "name must be text of ASCII letters, digits, '-' and '_', such as 'avatars'", field="name"
             )
-        _check_place(backend, policy)
+        _check_types(backend, policy, completion_window)
+        check_place(backend, policy)
         self._in_parts = parts.files_in_parts(backend, policy)
         # Every ticket compares with it.
         self._parts_from_bytes = self._in_parts.from_bytes
-        self.takes_parts = self._parts_from_bytes <= policy.max_bytes
+        self.takes_parts: bool = self._parts_from_bytes <= policy.max_bytes
         _check_enforceable(backend, policy, self._in_parts)
         self.backend = backend
         self.policy = policy
         self.name = name
-        self.requires_size = (
+        self.requires_size: bool = (
             policy.require_size or policy.max_bytes > backend.max_upload_bytes or _needs_exact_size(backend, policy)
         )
         self._checks_expiry_late = backend.checks_expiry_late
+        for hook, hook_name, argument in (
+            (inspect, "inspect", "the InspectedObject"),
+            (on_complete, "on_complete", "the Completion"),
+        ):
+            if hook is not None:
+                check_takes_one(hook, hook_name, argument)
         self._tokens = CompletionTokens(secret, kind=name, storage=backend.name)
         self._inspect = inspect
         self._on_complete = on_complete
@@ -420,6 +429,11 @@ class Presigner:
         This signs any key: the application must decide who may read the object. Raises CredentialsUnavailable, and
         ConfigurationError for a lifetime that the storage does not accept.
         """
+        if not isinstance(expires_in, timedelta):
+            raise ConfigurationError(
+                f"expires_in must be a timedelta such as timedelta(minutes=5), not {expires_in!a:.40}",
+                field="expires_in",
+            )
         return self.backend.sign_download(
             key, self._clock(), expires_in=expires_in, content_disposition=content_disposition
         )
@@ -666,7 +680,24 @@ def _check_owner(owner: object) -> None:
     )
 
 
-def _check_place(backend: Backend, policy: UploadPolicy) -> None:
+def _check_types(backend: object, policy: object, completion_window: object) -> None:
+    """Raise ConfigurationError for what a program without type checks confuses with the right arguments."""
+    if not hasattr(backend, "sign_upload"):
+        raise ConfigurationError(
+            f"backend must be a backend such as S3Backend(...), not {type(backend).__name__}; open_backend returns a "
+            "backend and a prefix",
+            field="backend",
+        )
+    if not isinstance(policy, UploadPolicy):
+        raise ConfigurationError(f"policy must be an UploadPolicy, not {type(policy).__name__}", field="policy")
+    if not isinstance(completion_window, timedelta) or completion_window < timedelta(0):
+        raise ConfigurationError(
+            f"completion_window must be a timedelta such as timedelta(hours=24), not {completion_window!a:.40}",
+            field="completion_window",
+        )
+
+
+def check_place(backend: Backend, policy: UploadPolicy) -> None:
     """Raise ConfigurationError if uploads would be public while they are pending, or too large for one request."""
     pending_prefix, prefix = policy.pending_prefix, policy.prefix
     largest = backend.max_upload_bytes if backend.parts is None else backend.parts.limits.max_bytes

@@ -17,8 +17,9 @@ PARTS_OLDER_THAN = MAX_RESUMABLE_FOR + timedelta(days=1)
 
 @dataclass(frozen=True, kw_only=True)
 class SweepResult:
-    """What a sweep found: how many objects it deleted and kept, and the keys that it could not delete.
+    """What a sweep found: how many uploads it deleted and kept, and the keys that it could not delete.
 
+    What the backend itself stores, to remember that an upload has ended, is deleted too, and not counted.
     ``aborted`` is the number of unfinished uploads in parts that it ended. If the storage did not list them,
     ``parts_failure`` says why; the usual reason is that the credentials may not do that.
     """
@@ -65,7 +66,7 @@ def sweep(
     failed = []
     for listed in store.list_objects(prefix):
         if now - listed.stored_at <= (max(older_than, parts_older_than) if listed.began_earlier else older_than):
-            kept += 1
+            kept += listed.is_upload
             continue
         try:
             if not dry_run:
@@ -73,7 +74,7 @@ def sweep(
         except StorageUnavailable:
             failed.append(listed.key)
         else:
-            deleted += 1
+            deleted += listed.is_upload
     parts_failure = None
     try:
         if parts is not None:

@@ -23,8 +23,9 @@ _MIN_DIFFERENT_BYTES = 5
 _SECOND = timedelta(seconds=1)
 _PURPOSE = b"presign.complete"
 _GRANT_MEMBERS = 16
-# The decoder of the signature ignores other characters, so each token would have many spellings.
-_TOKEN = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]{43}", re.ASCII)
+# The last character of a signature has two bits that carry nothing. Decoders of base64 accept other values of them, and
+# padding, so that one token would have many spellings.
+_TOKEN = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]{42}[AEIMQUYcgkosw048]", re.ASCII)
 
 
 class CompletionTokens:
@@ -37,7 +38,15 @@ class CompletionTokens:
     """
 
     def __init__(self, secret: str | bytes | Sequence[str | bytes], *, kind: str = "", storage: str = "") -> None:
-        secrets = [secret] if isinstance(secret, str | bytes) else list(secret)
+        secrets = secret if isinstance(secret, Sequence) and not isinstance(secret, str | bytes) else [secret]
+        for each in secrets:
+            if not isinstance(each, str | bytes):
+                # None is what os.environ.get returns.
+                raise ConfigurationError(
+                    f"secret must be text or bytes, or a list of them, and has {type(each).__name__}; if it comes from "
+                    "the environment, set its variable",
+                    field="secret",
+                )
         encoded = [each.encode() if isinstance(each, str) else each for each in secrets]
         if not encoded or any(len(each) < MIN_SECRET_BYTES for each in encoded):
             raise ConfigurationError(
@@ -100,7 +109,7 @@ class CompletionTokens:
         """
         try:
             if not _TOKEN.fullmatch(token):
-                raise itsdangerous.BadSignature("other characters than those of a token")
+                raise ValueError
             payload = self._signer.unsign(token)
             members = orjson.loads(base64.urlsafe_b64decode(payload + b"=" * (-len(payload) % 4)))
             expires_at, *rest = members

@@ -24,7 +24,13 @@ class JoinedWritesProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Let uvicorn write to a JoinedWritesTransport."""
-        super().connection_made(cast(asyncio.Transport, JoinedWritesTransport(transport, self.loop)))
+        self._joined = JoinedWritesTransport(transport, self.loop)
+        super().connection_made(cast(asyncio.Transport, self._joined))
+
+    def eof_received(self) -> None:
+        """Send what was written: the event loop now closes the connection, also if the client still reads."""
+        self._joined.flush()
+        super().eof_received()
 
 
 class JoinedWritesTransport:
@@ -49,11 +55,11 @@ class JoinedWritesTransport:
         """Send ``data`` behind what was written before."""
         gathered_bytes = self._gathered_bytes + len(data)
         if gathered_bytes > MAX_GATHERED_BYTES:
-            self._pass_on_gathered()
+            self.flush()
             self._pass_on(data)
             return
         if not self._gathered:
-            self._call_soon(self._pass_on_gathered)
+            self._call_soon(self.flush)
         self._gathered.append(data)
         self._gathered_bytes = gathered_bytes
 
@@ -67,12 +73,12 @@ class JoinedWritesTransport:
 
     def write_eof(self) -> None:
         """Send what was written, and close the connection for writing."""
-        self._pass_on_gathered()
+        self.flush()
         self._transport.write_eof()
 
     def close(self) -> None:
         """Send what was written, and close the connection."""
-        self._pass_on_gathered()
+        self.flush()
         self._transport.close()
 
     def abort(self) -> None:
@@ -80,7 +86,8 @@ class JoinedWritesTransport:
         self._gathered, self._gathered_bytes = [], 0
         self._transport.abort()
 
-    def _pass_on_gathered(self) -> None:
+    def flush(self) -> None:
+        """Pass on what was gathered."""
         gathered = self._gathered
         if gathered:
             self._gathered = []

@@ -334,6 +334,22 @@ def test_the_command_and_the_module_are_the_same() -> None:
     assert 'presign = "presign.__main__:main"' in (ROOT / "pyproject.toml").read_text()
 
 
+@pytest.mark.parametrize(
+    ("url", "package", "extra"),
+    [
+        ("s3://bucket/pending/", "boto3", "s3"),
+        ("azblob://account/container/pending/", "azure", "azure"),
+        ("gs://bucket/pending/", "cryptography", "gcs"),
+    ],
+)
+def test_without_the_sdk_of_a_storage_a_sentence_names_it_and_the_extra(url: str, package: str, extra: str) -> None:
+    script = f"import sys; sys.modules['{package}'] = None; from presign.__main__ import main; main()"
+    answer = _run("sweep", url, keys={}, command=(sys.executable, "-c", script))
+    assert (answer.returncode, answer.stdout) == (2, "")
+    reason = f'needs {package}, which is not installed: pip install "presign-uploads[{extra}]"'
+    assert answer.stderr == f"Error: {url.partition(':')[0]}:// {reason}\n"
+
+
 @pytest.mark.parametrize("package", ["click", "urllib3"])
 def test_without_its_packages_a_sentence_names_the_extra(package: str) -> None:
     script = f"import sys; sys.modules['{package}'] = None; from presign.__main__ import main; main()"

@@ -20,7 +20,7 @@ from google.auth.credentials import AnonymousCredentials
 
 from bench import cold, complete
 from bench.results import Report
-from bench.summary import summary
+from bench.summary import servers, summary
 from emulators.azurite import Azurite
 from emulators.gcs_accounts import generate_credentials
 from emulators.serving import serve
@@ -412,7 +412,7 @@ def test_the_example_of_what_was_learned_gives_it_to_the_backend(
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIAEXAMPLE")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "a secret")
     put = frozenset({Rule.SIZE, Rule.TYPE})
-    StoreKnowledge(storage="s3://my-bucket", shown={"put": put}).write("learned.json")
+    StoreKnowledge(storage="s3://my-bucket", host="s3.example.com", shown={"put": put}).write("learned.json")
     backend = _run("learned").backend
     grant = UploadPolicy(
         content_types={"image/png"}, max_bytes=9, prefix="public/", require_size=True
@@ -447,6 +447,10 @@ def test_the_table_of_figures_shows_the_committed_results() -> None:
 
 def test_the_table_of_cold_starts_shows_the_committed_results() -> None:
     assert f"<!-- table: cold start -->\n{cold.summary(Report.read('cold'))}\n<!-- end" in PAGES["performance.md"]
+
+
+def test_the_table_of_ticket_servers_shows_the_committed_results() -> None:
+    assert f"<!-- table: servers -->\n{servers(Report.read('serve'))}\n<!-- end" in PAGES["performance.md"]
 
 
 def test_the_tables_of_completions_show_the_committed_results() -> None:

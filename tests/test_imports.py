@@ -17,6 +17,7 @@ ORDER = (
     "progress",
     "uploading",
     "errors",
+    "hooks",
     "signing",
     "media_types",
     "content",

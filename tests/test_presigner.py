@@ -16,6 +16,7 @@ from presign import (
     InvalidRequest,
     InvalidToken,
     NotUploaded,
+    Presigner,
     Rule,
     RuleViolated,
     StorageUnavailable,
@@ -24,6 +25,7 @@ from presign import (
 )
 from presign.presigner import MAX_OWNER_BYTES
 from presign.s3 import S3Backend
+from presign.testing import MemoryBackend
 from tests.conftest import PNG, PNG_SHA256, Store, as_sent, png_request, seconds_ago, upload
 
 MECHANISMS: dict[str, dict[str, Any]] = {
@@ -221,6 +223,39 @@ def test_a_tampered_foreign_or_expired_token_never_touches_the_storage(s3_refere
         presigner("a secret of this application", now + timedelta(seconds=60, hours=24)).complete(token)
     with pytest.raises(AssertionError, match="asked"):
         presigner("a secret of this application", now + timedelta(seconds=59, hours=24)).complete(token)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"secret": None}, r"^secret must be text or bytes, or a list of them, and has NoneType; .* set its variable$"),
+        ({"secret": ["a secret of the tests", None]}, "^secret must be text or bytes, .* and has NoneType;"),
+        ({"secret": 3}, "^secret must be text or bytes, .* and has int;"),
+        ({"secret": []}, "^secret must have at least 16 bytes"),
+        ({"backend": "s3://bucket/public/"}, "^backend must be a backend .*, not str; open_backend returns"),
+        ({"backend": (MemoryBackend(), "public/")}, "^backend must be a backend .*, not tuple; open_backend returns"),
+        ({"policy": {"max_bytes": 3}}, "^policy must be an UploadPolicy, not dict$"),
+        (
+            {"completion_window": 3600},
+            r"^completion_window must be a timedelta such as timedelta\(hours=24\), not 3600$",
+        ),
+        ({"completion_window": timedelta(seconds=-1)}, "^completion_window must be a timedelta"),
+    ],
+)
+def test_arguments_of_a_wrong_kind_are_refused_with_the_right_one(wrong: dict[str, Any], message: str) -> None:
+    policy = UploadPolicy(content_types={"image/png"}, max_bytes=1000, prefix="public/")
+    arguments: dict[str, Any] = {"backend": MemoryBackend(), "policy": policy, "secret": "a secret of the tests"}
+    with pytest.raises(ConfigurationError, match=message) as caught:
+        Presigner(**{**arguments, **wrong})
+    assert caught.value.field == next(iter(wrong))
+
+
+def test_a_download_for_a_number_of_seconds_is_refused_with_the_right_kind() -> None:
+    policy = UploadPolicy(content_types={"image/png"}, max_bytes=1000, prefix="public/")
+    presigner = Presigner(backend=MemoryBackend(), policy=policy, secret="a secret of the tests")
+    seconds: Any = 300
+    with pytest.raises(ConfigurationError, match=r"^expires_in must be a timedelta such as .*, not 300$"):
+        presigner.sign_download("public/cat", expires_in=seconds)
 
 
 def test_a_rule_that_the_storage_must_hold_is_refused_when_the_presigner_is_built(s3_reference: Store) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import hashlib
+import string
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
@@ -113,28 +114,28 @@ def test_a_token_with_one_character_changed_is_refused(position: int, replacemen
     changed = token[:position] + replacement + token[position + 1 :]
     if changed == token:
         return
-    # The last character of unpadded base64 has bits that carry nothing; itsdangerous decodes, and then compares.
-    try:
-        opened = tokens.open(changed, now=NOW)
-    except InvalidToken:
-        return
-    assert position == len(token) - 1
-    assert opened == GRANT
+    with pytest.raises(InvalidToken):
+        tokens.open(changed, now=NOW)
+
+
+def test_a_token_has_one_spelling() -> None:
+    # The last character of a signature has two bits that carry nothing, and decoders of base64 ignore padding.
+    digits = string.ascii_uppercase + string.ascii_lowercase + string.digits + "-_"
+    tokens = CompletionTokens(SECRET)
+    token = tokens.issue(GRANT, expires_at=LATER)
+    assert tokens.open(token, now=NOW) == GRANT
+    place = digits.index(token[-1])
+    assert place % 4 == 0
+    others = [f"{token[:-1]}{digits[place + bits]}" for bits in (1, 2, 3)]
+    for spelling in (*others, f"{token}=", f"{token}====", f"{token}\n", f" {token}"):
+        with pytest.raises(InvalidToken):
+            tokens.open(spelling, now=NOW)
 
 
 @pytest.mark.parametrize("token", ["", ".", "x", "a.b", "\0", "é.é", "W10." + "A" * 43, "x" * 20_000])
 def test_what_is_no_token_is_refused(token: str) -> None:
     with pytest.raises(InvalidToken):
         CompletionTokens(SECRET).open(token, now=NOW)
-
-
-@pytest.mark.parametrize("added", ["=", "====", "!", "\u00e9", " ", "\n", "\0"])
-def test_a_token_with_a_character_that_decoders_ignore_is_refused(added: str) -> None:
-    tokens = CompletionTokens(SECRET)
-    token = tokens.issue(GRANT, expires_at=LATER)
-    for changed in (token + added, token[:-5] + added + token[-5:], added + token):
-        with pytest.raises(InvalidToken):
-            tokens.open(changed, now=NOW)
 
 
 def test_a_token_signed_for_another_purpose_or_by_another_secret_is_refused() -> None:

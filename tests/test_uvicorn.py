@@ -161,6 +161,16 @@ def test_responses_of_every_size_arrive_whole(path: str, headers: dict[str, str]
             assert answer.content == bytes(i % 251 for i in range(length))
 
 
+def test_a_client_that_closes_its_side_after_its_request_gets_the_answer() -> None:
+    with serve(app, http=JoinedWritesProtocol) as url:
+        for _ in range(20):
+            with socket.create_connection(("127.0.0.1", int(url.rpartition(":")[2])), timeout=30) as connection:
+                connection.sendall(b"GET /5 HTTP/1.1\r\nHost: x\r\n\r\n")
+                connection.shutdown(socket.SHUT_WR)
+                answer = b"".join(iter(lambda: connection.recv(65536), b""))
+            assert answer.endswith(bytes(range(5)))
+
+
 @dataclass(frozen=True, kw_only=True)
 class Server:
     """uvicorn in a process of its own."""

@@ -134,6 +134,26 @@ test("the wait that the server asks of one file is that file's wait", async (t) 
   assert.deepEqual([waits, statesOf(uploader)], [[1, 1], ["done", "done", "done"]]);
 });
 
+test("a wait that is no number of seconds is not waited for, and does not make the client ask at once", async (t) => {
+  for (const retry_after of ["soon", -1, {}]) {
+    /** @type {number[]} */
+    const askedAtMs = [];
+    const { api } = await startServers(t, {
+      ticket: ({ name }, asked) => {
+        if (name === "1.png") askedAtMs.push(performance.now());
+        const unavailable = { status: 503, body: { code: "storage_unavailable" }, retry_after };
+        return name === "1.png" && asked === 1 ? unavailable : null;
+      },
+    });
+    const uploader = createUploader({ api });
+    uploader.add(files(3));
+    const items = await uploader.finished();
+    assert.deepEqual(items.map(({ state }) => state), ["done", "done", "done"]);
+    assert.equal(askedAtMs.length, 2);
+    assert.ok(askedAtMs[1] - askedAtMs[0] >= 490, `${askedAtMs}`);
+  }
+});
+
 for (const [what, answer] of /** @type {[string, PlannedResponse][]} */ ([
   ["400", { status: 400, body: { code: "invalid_request" } }],
   ["422", { status: 422, body: { detail: "Input should be a valid dictionary" } }],
@@ -166,6 +186,23 @@ test("a server that takes fewer files in a list gets shorter lists", async (t) =
   const [first, ...later] = counts("/upload");
   assert.ok(first > 2 && later.includes(2) && Math.max(...later) <= 2, `${first}, ${later}`);
 });
+
+for (const limit of [-1, 0.5, 0, 1000, "2", true, null]) {
+  test(`a server that refuses lists with the limit ${JSON.stringify(limit)} gets single requests`, async (t) => {
+    const { api, counts } = await startServers(t, {
+      wholly: (path, contents, number) => {
+        // A client that asks for ever must not keep this test.
+        const refused = { status: 413, body: { code: "too_many_files", limit } };
+        return number > 50 ? null : refused;
+      },
+    });
+    const uploader = createUploader({ api });
+    uploader.add(files(6));
+    await uploader.finished();
+    assert.deepEqual(statesOf(uploader), Array(6).fill("done"));
+    assert.ok(counts("/upload").length <= 8, `${counts("/upload")}`);
+  });
+}
 
 test("what concerns the whole list concerns each of its files", async (t) => {
   const { api } = await startServers(t, { wholly: () => ({ status: 401, body: { code: "unauthenticated" } }) });

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { before, test } from "node:test";
 import { inspect } from "node:util";
 
-import { store, upload, UploadError } from "../index.js";
+import { complete, store, upload, UploadError } from "../index.js";
 import { Upload } from "../upload.js";
 import { setOnline } from "./network.js";
 import { FILE as BLOB, startServers, STORED, UPLOADED } from "./plan.js";
@@ -39,6 +39,19 @@ async function run(t, { options = {}, start = upload, ...plan }) {
     server: servers.server,
   };
 }
+
+test("a call without an address or with something else than a file says what to give", async () => {
+  const wrong = /** @type {any} */ ({});
+  for (const start of [upload, store]) {
+    await assert.rejects(start(BLOB, wrong), { name: "TypeError", message: /^api must be the URL/ });
+    await assert.rejects(start(BLOB, /** @type {any} */ (undefined)), { name: "TypeError", message: /^api must be the URL/ });
+    for (const file of ["cat.png", [BLOB], null, undefined]) {
+      const one = /** @type {any} */ (file);
+      await assert.rejects(start(one, { api: "/files" }), { name: "TypeError", message: /^file must be one File/ });
+    }
+  }
+  await assert.rejects(complete("token", wrong), { name: "TypeError", message: /^api must be the URL/ });
+});
 
 test("an upload asks for a ticket, sends the file, completes, and returns what is stored", async (t) => {
   const { outcome, states, completions, storage } = await run(t, {});

@@ -39,6 +39,17 @@ test("one call uploads many files, a limited number at the same time, and says w
   assert.deepEqual([most, finishes, servers.stored.length], [2, [5], 5]);
 });
 
+test("an uploader without an address, a listener for no event, and what is no file are refused at once", () => {
+  const wrong = /** @type {any} */ ({ concurrency: 2 });
+  assert.throws(() => createUploader(wrong), { name: "TypeError", message: /^api must be the URL/ });
+  const uploader = createUploader({ api: "http://127.0.0.1:1" });
+  const event = /** @type {any} */ ("progress");
+  const message = 'event must be one of change,remove,finish';
+  assert.throws(() => uploader.on(event, () => {}), { name: "TypeError", message });
+  assert.throws(() => uploader.add(/** @type {any} */ (["cat.png"])), { name: "TypeError", message: /^file must be one File/ });
+  assert.deepEqual(uploader.items, []);
+});
+
 test("an uploader without files has finished", async () => {
   assert.deepEqual(await createUploader({ api: "http://127.0.0.1:1" }).finished(), []);
 });

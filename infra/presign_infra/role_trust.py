@@ -38,8 +38,11 @@ def oidc_trust(provider_arn: str, *, audience: str, subjects: Sequence[str]) -> 
     if not audience or not subjects or not all(subjects):
         raise ValueError("audience and subjects must not be empty, or everybody with a token could take on the role")
     for value in (audience, *subjects):
-        if set("*?") & set(value):
-            raise ValueError(f'audience and subjects are compared exactly and know no wildcards; one is "{value}"')
+        if set("*?$") & set(value):
+            raise ValueError(
+                "audience and subjects are compared exactly and know neither wildcards nor variables (${...}); one is "
+                f'"{value}"'
+            )
     issuer = provider_arn.partition(":oidc-provider/")[2]
     if not issuer:
         raise ValueError(f'provider_arn must be the ARN of an OpenID Connect provider; it is "{provider_arn}"')

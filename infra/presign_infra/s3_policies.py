@@ -77,8 +77,10 @@ def public_read_statement(bucket_arn: str, public_prefix: str) -> dict[str, Any]
     }
 
 
-def deny_plain_http_statement(bucket_arn: str) -> dict[str, Any]:
+def deny_plain_http_statement(bucket_arn: str, *, only_under: Sequence[str] | None = None) -> dict[str, Any]:
     """Return the statement that denies every request without TLS, including correctly signed ones.
+
+    ``only_under`` limits it to the objects under these prefixes.
 
     https://docs.aws.amazon.com/AmazonS3/latest/userguide/security-best-practices.html
     """
@@ -87,15 +89,16 @@ def deny_plain_http_statement(bucket_arn: str) -> dict[str, Any]:
         "Effect": "Deny",
         "Principal": "*",
         "Action": "s3:*",
-        "Resource": [bucket_arn, f"{bucket_arn}/*"],
+        "Resource": [bucket_arn, f"{bucket_arn}/*"] if only_under is None else _all_under(bucket_arn, only_under),
         "Condition": {"Bool": {"aws:SecureTransport": "false"}},
     }
 
 
-def deny_customer_keys_statement(bucket_arn: str) -> dict[str, Any]:
+def deny_customer_keys_statement(bucket_arn: str, *, only_under: Sequence[str] | None = None) -> dict[str, Any]:
     """Return the statement that denies uploads that bring their own key for encryption (SSE-C).
 
-    Nobody could read such an object without this key, neither to verify it nor to use it.
+    Nobody could read such an object without this key, neither to verify it nor to use it. ``only_under`` limits it to
+    the objects under these prefixes.
     https://docs.aws.amazon.com/AmazonS3/latest/userguide/ServerSideEncryptionCustomerKeys.html
     """
     return {
@@ -103,9 +106,13 @@ def deny_customer_keys_statement(bucket_arn: str) -> dict[str, Any]:
         "Effect": "Deny",
         "Principal": "*",
         "Action": "s3:PutObject",
-        "Resource": f"{bucket_arn}/*",
+        "Resource": f"{bucket_arn}/*" if only_under is None else _all_under(bucket_arn, only_under),
         "Condition": {"Null": {"s3:x-amz-server-side-encryption-customer-algorithm": "false"}},
     }
+
+
+def _all_under(bucket_arn: str, prefixes: Sequence[str]) -> list[str]:
+    return [objects_arn(bucket_arn, prefix) for prefix in prefixes]
 
 
 def distribution_read_statement(bucket_arn: str, public_prefix: str, distribution_arn: str) -> dict[str, Any]:
@@ -132,11 +139,13 @@ def bucket_policy(
     distribution_arn: str | None = None,
     deny_plain_http: bool = True,
     deny_customer_keys: bool = False,
+    only_under: Sequence[str] | None = None,
 ) -> dict[str, Any]:
     """Return the bucket's policy: no plain http and, with ``public_read``, anonymous reads under ``public_prefix``.
 
     ``distribution_arn`` is a distribution of CloudFront that may read there. ``deny_customer_keys`` refuses uploads
-    with a key for encryption of their own.
+    with a key for encryption of their own. With ``only_under``, both refusals concern only the objects under these
+    prefixes, and not what others keep in the bucket.
 
     Use ``deny_plain_http=False`` only for a local store that does not speak TLS. If the policy would have no statement,
     ValueError is raised.
@@ -148,9 +157,9 @@ def bucket_policy(
     if distribution_arn is not None:
         statements.append(distribution_read_statement(bucket_arn, public_prefix, distribution_arn))
     if deny_plain_http:
-        statements.append(deny_plain_http_statement(bucket_arn))
+        statements.append(deny_plain_http_statement(bucket_arn, only_under=only_under))
     if deny_customer_keys:
-        statements.append(deny_customer_keys_statement(bucket_arn))
+        statements.append(deny_customer_keys_statement(bucket_arn, only_under=only_under))
     return policy_document(*statements)
 
 
@@ -257,7 +266,8 @@ def verifier_policy(
 
     It may not set or read tags. A copy with tags also needs ``s3:PutObjectTagging`` on ``prefix``.
 
-    With ``pending_prefix=None``, it reads and deletes what is under ``prefix``, and nothing is copied.
+    With ``pending_prefix=None``, it reads and deletes what is under ``prefix``, and nothing is copied. In a bucket with
+    versions, it deletes no version there, so the bytes of a refused upload stay as one, which is not public.
 
     The two limits for signatures and ``kms_key_arn`` are as in ``signer_policy``. Raises ValueError for a prefix, two
     prefixes or an age that cannot work, and for ``publish_in_parts`` or ``sweep_parts`` without a pending prefix.
@@ -347,7 +357,8 @@ def _verification_statements(
             {
                 "Sid": "VerifyUnderPrefix",
                 "Effect": "Allow",
-                "Action": ["s3:GetObject", "s3:DeleteObject"],
+                # Of versions, it may only read: what was published and deleted by mistake can be brought back.
+                "Action": ["s3:GetObject", "s3:GetObjectVersion", "s3:DeleteObject"],
                 "Resource": published,
             }
         ]
@@ -371,7 +382,12 @@ def _verification_statements(
     ]
     if publish_in_parts:
         statements.append(
-            {"Sid": "PublishInParts", "Effect": "Allow", "Action": list(_UPLOAD_ACTIONS), "Resource": published}
+            {
+                "Sid": "PublishInParts",
+                "Effect": "Allow",
+                "Action": ["s3:PutObject", "s3:AbortMultipartUpload"],
+                "Resource": published,
+            }
         )
     else:
         # AWS compares with the header as it was sent. Its examples have no slash in front, and S3 accepts both.
@@ -550,6 +566,7 @@ def lifecycle_rules(
     pending_prefix: str | None,
     expire_pending_after_days: int,
     expire_old_versions_after_days: int | None = None,
+    only_under: Sequence[str] | None = None,
 ) -> list[dict[str, Any]]:
     """Return the bucket's lifecycle rules: S3 deletes what nobody finished or completed.
 
@@ -561,6 +578,9 @@ def lifecycle_rules(
       ``expire_old_versions_after_days``, and so does the marker of a deletion that has no versions any more. With None,
       this rule is absent. Without versioning, it has nothing to do.
 
+    With ``only_under``, the first and the last rule concern only what is under these prefixes, one rule each, and not
+    what others keep in the bucket.
+
     S3 counts days from the upload, and then waits for the next midnight in UTC. An upload may be completed up to 25
     hours after its ticket, so with one day S3 could delete it too early. A file in parts may be completed up to 7 days
     after its ticket, and S3 counts its days from the beginning of its upload. So with less than 7 days for parts and 9
@@ -570,14 +590,11 @@ def lifecycle_rules(
     """
     _require_at_least_one("abort_uploads_after_days", abort_uploads_after_days)
     _require_at_least_one("expire_pending_after_days", expire_pending_after_days)
-    rules: list[dict[str, Any]] = [
-        {
-            "ID": "AbortIncompleteUploads",
-            "Status": "Enabled",
-            "Filter": {"Prefix": ""},
-            "AbortIncompleteMultipartUpload": {"DaysAfterInitiation": abort_uploads_after_days},
-        }
-    ]
+    rules = _for_each_prefix(
+        "AbortIncompleteUploads",
+        only_under,
+        {"AbortIncompleteMultipartUpload": {"DaysAfterInitiation": abort_uploads_after_days}},
+    )
     if pending_prefix is not None:
         rules.append(
             {
@@ -590,16 +607,23 @@ def lifecycle_rules(
         )
     if expire_old_versions_after_days is not None:
         _require_at_least_one("expire_old_versions_after_days", expire_old_versions_after_days)
-        rules.append(
+        rules += _for_each_prefix(
+            "ExpireOldVersions",
+            only_under,
             {
-                "ID": "ExpireOldVersions",
-                "Status": "Enabled",
-                "Filter": {"Prefix": ""},
                 "Expiration": {"ExpiredObjectDeleteMarker": True},
                 "NoncurrentVersionExpiration": {"NoncurrentDays": expire_old_versions_after_days},
-            }
+            },
         )
     return rules
+
+
+def _for_each_prefix(name: str, prefixes: Sequence[str] | None, actions: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return one rule for the whole bucket, or one for each of ``prefixes``; a bucket's rules have different IDs."""
+    ids = {name: ""} if prefixes is None else {f"{name}{number}": each for number, each in enumerate(prefixes, start=1)}
+    return [
+        {"ID": rule_id, "Status": "Enabled", "Filter": {"Prefix": prefix}, **actions} for rule_id, prefix in ids.items()
+    ]
 
 
 def _require_at_least_one(name: str, value: int) -> None:

@@ -103,7 +103,7 @@ class SettingsReader:
     def boolean(self, key: str) -> bool:
         """Return whether ``key`` is ``true``."""
         text = self.text(key)
-        if text not in {"true", "false", ""}:
+        if text not in {"true", "false"} and key in self._values:
             self.add_problem(key, f'must be true or false; it is "{text}"')
         return text == "true"
 
@@ -112,7 +112,7 @@ class SettingsReader:
         text = self.text(key)
         if re.fullmatch(r"-?[0-9]{1,12}", text, re.ASCII) and minimum <= int(text) <= maximum:
             return int(text)
-        if text:
+        if key in self._values:
             self.add_problem(key, f'must be a whole number from {minimum} to {maximum}; it is "{text}"')
         return minimum
 
@@ -207,6 +207,11 @@ class SettingsReader:
                     f'must map names to texts; the value of "{name[:128]}" is none. Write it with quotes into the '
                     f"stack's file, Pulumi.{pulumi.get_stack()}.yaml",
                 )
+        folded = [name.casefold() for name in values]
+        if same := [name for name in values if folded.count(name.casefold()) > 1]:
+            self.add_problem(
+                key, f"must have names that differ in more than their case, unlike {same[0]!a} and {same[1]!a}"
+            )
         return {name: value if isinstance(value, str) else json.dumps(value) for name, value in values.items()}
 
 

@@ -69,6 +69,11 @@ class Account:
 
         return AzureNamedKeyCredential(self.name, self.key_or_identity)
 
+    @property
+    def public_host(self) -> str:
+        """The host of ``public_url``, with a port if it has one."""
+        return urlsplit(self.public_url).netloc
+
     def storage_name(self, container: str) -> str:
         """Return the name of one container's storage in messages."""
         return f"azblob://{self.name}/{container}"

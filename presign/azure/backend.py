@@ -121,7 +121,7 @@ class AzureBackend:
         _check_bind_headers(bind_headers, signs_with_account_key=signer.key is not None)
         self._account = signer
         self._verifier = verifier
-        self._learned = read_knowledge(learned, storage=signer.storage_name(container))
+        self._learned = read_knowledge(learned, storage=signer.storage_name(container), host=signer.public_host)
         self._binds_headers = bind_headers
         self._version = sas.HEADER_BINDING_VERSION if bind_headers else sas.VERSION
         self._container = container

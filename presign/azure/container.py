@@ -215,11 +215,13 @@ class BlobContainer:
         """
         try:
             for blob in self._client.get().get_container_client(self.container).list_blobs(name_starts_with=prefix):
+                is_mark = blob.name.endswith(ENDED_SUFFIX)
                 yield ListedObject(
                     key=blob.name,
                     etag=_plain_etag(blob.etag),
                     stored_at=blob.last_modified,
-                    began_earlier=blob.name.endswith(ENDED_SUFFIX),
+                    began_earlier=is_mark,
+                    is_upload=not is_mark,
                 )
         except AzureError as error:
             raise self.failed("List Blobs", error) from None

@@ -21,14 +21,16 @@ class AzureDiagnosis:
     exposed_headers: tuple[str, ...] = ()
     versions_need_a_right = True
     guard_names: frozenset[str] = frozenset()
+    can_limit_signature_age = False
     hides_missing_objects = False
 
     def __init__(self, *, signer: Account, verifier: Account, container: str, pending_container: str) -> None:
         self._signer = signer
         self._container = container
         self._pending_container = pending_container
-        self.has_two_identities = verifier is not signer
-        self.can_limit_signer = signer.key is None
+        self.host: str = signer.public_host
+        self.has_two_identities: bool = verifier is not signer
+        self.can_limit_signer: bool = signer.key is None
 
     def list_url(self, prefix: str, *, is_pending: bool) -> str:
         """Return the URL of List Blobs."""
@@ -73,13 +75,18 @@ class AzureDiagnosis:
             is_pending = code.startswith("pending")
             container = self._pending_container if is_pending else self._container
             access = "off" if is_pending or code == "public-read" else "blob"
-            return f"az storage container set-permission {account} --name {container} --public-access {access}"
+            # Unlike `az storage container set-permission`, this needs no account key, which can be switched off.
+            return (
+                f"az storage container-rm update --storage-account {self._signer.name} --name {container} "
+                f"--public-access {access}"
+            )
         if code == "tls":
             return f"az storage account update --name {self._signer.name} --https-only true"
         if code in {"upload", "delete", "read", "publish", "parts"}:
+            container = self._container if code == "publish" else self._pending_container
             return (
                 'az role assignment create --role "Storage Blob Data Contributor" --assignee IDENTITY --scope '
                 "/subscriptions/SUBSCRIPTION/resourceGroups/GROUP/providers/Microsoft.Storage/storageAccounts/"
-                f"{self._signer.name}/blobServices/default/containers/{self._pending_container}"
+                f"{self._signer.name}/blobServices/default/containers/{container}"
             )
         return None

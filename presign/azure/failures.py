@@ -35,8 +35,12 @@ def explain_failure(
         return call_failed(account, container, call, error)
     response: Any = error.response
     if response is None:
-        # No request was sent, because the identity got no token.
-        return _refused_credentials(account, error)
+        # No request was sent.
+        return ConfigurationError(
+            f"the identity for {account.url} gets no token ({sanitize(error_code(error))}); {_IDENTITY_REMEDY}, or set "
+            "AZURE_STORAGE_CONNECTION_STRING or AZURE_STORAGE_KEY",
+            field=account.setting,
+        )
     try:
         check_clock(response.headers.get("Date"), now)
     except ConfigurationError as wrong_clock:

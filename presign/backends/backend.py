@@ -69,6 +69,7 @@ class ListedObject:
     """An object in a listing: its key, its ETag, and the time when it was stored, by the storage's clock.
 
     ``began_earlier``: ``stored_at`` is the time when its upload in parts began, which may be days earlier.
+    ``is_upload``: False for what the backend stores itself, to remember that an upload has ended.
     """
 
     key: str
@@ -76,6 +77,7 @@ class ListedObject:
     stored_at: datetime
     version: str | None = None
     began_earlier: bool = False
+    is_upload: bool = True
 
 
 class ObjectChanged(StorageUnavailable):

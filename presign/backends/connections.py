@@ -83,7 +83,7 @@ class Connections:
 
     The environment's proxies are used (``HTTPS_PROXY``, ``NO_PROXY``), but not for this machine. Redirects are not
     followed, nothing is sent twice, and content is returned as it was sent, also if it is compressed. Nothing is opened
-    before the first request, or ``prepare``.
+    before the first request, or ``prepare``. A forked process opens connections of its own.
     """
 
     def __init__(
@@ -102,6 +102,7 @@ class Connections:
         self._connect_seconds = connect_seconds
         self._read_seconds = read_seconds
         self._urlopen = LazyClient(self._open)
+        self._process = os.getpid()
 
     def __repr__(self) -> str:
         return f"Connections({self._origin!r})"
@@ -111,7 +112,7 @@ class Connections:
         # Python imports it when it looks up the first host.
         import encodings.idna  # noqa: F401
 
-        self._urlopen.get()
+        self._own_urlopen()
 
     def send(
         self,
@@ -130,7 +131,7 @@ class Connections:
         NotConnected and Disconnected, which are OSErrors; their messages have no URL and no header.
         """
         try:
-            response = self._urlopen.get()(
+            response = self._own_urlopen()(
                 method,
                 target,
                 body=body or None,
@@ -162,6 +163,13 @@ class Connections:
             # Python's HTTP client takes headers that broke off for all headers, and then the content for empty.
             raise Disconnected("the answer broke off within its headers")
         return Answer(response.status, answered, content)
+
+    def _own_urlopen(self) -> Callable[..., Any]:
+        if self._process != os.getpid():
+            # On the connections of another process, each of the two could get answers that are meant for the other.
+            self._urlopen = LazyClient(self._open)
+            self._process = os.getpid()
+        return self._urlopen.get()
 
     def _open(self) -> Callable[..., Any]:
         """Return what sends a request to a target of this server."""

@@ -39,8 +39,26 @@ class Wanted:
     headers: tuple[str, ...]
 
 
+EXPIRES_EARLY = "pending-expires-early"
+"""The code of the finding that the storage deletes pending uploads too early."""
+
+MIN_DAYS_OF_PENDING = 2
+"""The days for which a pending upload must stay: it can be completed for a day after its ticket has expired."""
+
+
+def expires_early(days: int) -> Observation:
+    """Return that a rule deletes pending uploads after so many days, which are too few."""
+    return Observation(
+        code=EXPIRES_EARLY, outcome="bad", detail=f"the storage deletes pending uploads after {days} day(s)"
+    )
+
+
 class Diagnosis(Protocol):
     """The tests of one cloud. Methods that call the service raise StorageUnavailable if it does not answer."""
+
+    @property
+    def host(self) -> str:
+        """The host that browsers send uploads to, with a port if it is not the usual one, in lower case."""
 
     @property
     def exposed_headers(self) -> tuple[str, ...]:
@@ -57,6 +75,10 @@ class Diagnosis(Protocol):
     @property
     def versions_need_a_right(self) -> bool:
         """Whether an identity needs another right to delete an object's version than to delete the object."""
+
+    @property
+    def can_limit_signature_age(self) -> bool:
+        """Whether the storage has a setting that refuses signatures of some age, although they have not expired."""
 
     @property
     def hides_missing_objects(self) -> bool:

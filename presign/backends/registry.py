@@ -68,7 +68,8 @@ def _find_opener(url: str) -> Callable[[str], tuple[Backend, str]]:
         if error.name is None or error.name.partition(".")[0] == "presign":
             raise
         raise ConfigurationError(
-            f'{scheme}:// needs the package of {error.name}: pip install "presign-uploads[{extra}]"', field="url"
+            f'{scheme}:// needs {error.name}, which is not installed: pip install "presign-uploads[{extra}]"',
+            field="url",
         ) from None
     opener: Callable[[str], tuple[Backend, str]] = getattr(module, opener_name)
     return opener

@@ -23,6 +23,8 @@
 - ``companion``: True also serves what Uppy 5 and 6 ask for in their Companion
   mode (see docs/uppy.md).
 - ``completion_window``: see ``presign.Presigner``.
+- ``max_files``: how many files one request may have, if its body is a list; 100 by default. ``authorize`` decides once
+  for all of them.
 - everything else: members of ``presign.UploadPolicy``. ``prefix`` is added to the prefix of the address or to the
   ``location`` of the storage, so it may be left out.
 """
@@ -40,13 +42,25 @@ from django.utils.module_loading import import_string
 
 from presign.backends.backend import Backend
 from presign.errors import ConfigurationError
+from presign.hooks import must_take_one, takes_one
+from presign.http.lists import MAX_FILES
 from presign.policy import UploadPolicy
 from presign.presigner import COMPLETION_WINDOW
 
 Secret = str | bytes | Collection[str | bytes]
 
 _OWN_MEMBERS = frozenset(
-    {"backend", "storage", "authorize", "inspect", "on_complete", "secret", "companion", "completion_window"}
+    {
+        "backend",
+        "storage",
+        "authorize",
+        "inspect",
+        "on_complete",
+        "secret",
+        "companion",
+        "completion_window",
+        "max_files",
+    }
 )
 _POLICY_MEMBERS = frozenset(member.name for member in fields(UploadPolicy))
 
@@ -67,6 +81,7 @@ class UploadSettings:
     on_complete: Callable[..., Any] | None
     companion: bool
     completion_window: timedelta
+    max_files: int
     secret: Secret | None = field(repr=False)
 
     def policy_under(self, prefix: str) -> UploadPolicy:
@@ -111,16 +126,20 @@ def read_settings(alias: str) -> UploadSettings:
     window = given.get("completion_window", COMPLETION_WINDOW)
     if not isinstance(window, timedelta):
         raise _wrong(alias, "completion_window", "must be a timedelta")
+    max_files = given.get("max_files", MAX_FILES)
+    if not isinstance(max_files, int) or isinstance(max_files, bool) or max_files < 1:
+        raise _wrong(alias, "max_files", "must be a whole number of at least 1")
     return UploadSettings(
         alias=alias,
         backend=_backend(alias, given.get("backend")),
         storage=given.get("storage"),
         policy={name: value for name, value in given.items() if name in _POLICY_MEMBERS},
-        authorize=cast("Callable[..., Any]", _function(alias, "authorize", given["authorize"])),
-        inspect=_function(alias, "inspect", given.get("inspect")),
-        on_complete=_function(alias, "on_complete", given.get("on_complete")),
+        authorize=cast("Callable[..., Any]", _hook(alias, "authorize", given["authorize"], "the request")),
+        inspect=_hook(alias, "inspect", given.get("inspect"), "the InspectedObject"),
+        on_complete=_hook(alias, "on_complete", given.get("on_complete"), "the Completion"),
         companion=given.get("companion", False),
         completion_window=window,
+        max_files=max_files,
         secret=given.get("secret"),
     )
 
@@ -139,6 +158,13 @@ def _backend(alias: str, value: object) -> str | Callable[[], Backend] | None:
     if isinstance(value, str) and "://" in value:
         return value
     return _function(alias, "backend", value)
+
+
+def _hook(alias: str, name: str, value: object, argument: str) -> Callable[..., Any] | None:
+    function = _function(alias, name, value)
+    if function is not None and not takes_one(function):
+        raise _wrong(alias, name, must_take_one(argument))
+    return function
 
 
 def _function(alias: str, name: str, value: object) -> Callable[..., Any] | None:

@@ -41,7 +41,7 @@ from presign.http.endpoints import (
     answer_parts_for_uppy,
     begins_at_storage,
 )
-from presign.http.lists import ListAnswer, is_list
+from presign.http.lists import ListAnswer, Lists, is_list
 from presign.http.problems import (
     ProblemResponse,
     is_server_fault,
@@ -173,7 +173,7 @@ def _upload_or_uploads(alias: str, body: bytes, owner: str | None) -> _Work | _L
         def around(call: Callable[[], bytes]) -> Callable[[], bytes]:
             return partial(_with_own_connections, call)
 
-        answer = _endpoints.lists.uploads(get_presigner(alias), body, owner, around=around)
+        answer = _lists(alias).uploads(get_presigner(alias), body, owner, around=around)
         answer.issue()
         return answer
 
@@ -188,9 +188,13 @@ def _complete_or_completions(alias: str, body: bytes, owner: str | None) -> _Wor
         def call_for(token: str, _: bool) -> Callable[[], bytes]:
             return partial(_with_own_connections, partial(_stored_object, alias, token, owner, await_result))
 
-        return _endpoints.lists.completions(get_presigner(alias), body, owner, call_for=call_for, to_json=bytes)
+        return _lists(alias).completions(get_presigner(alias), body, owner, call_for=call_for, to_json=bytes)
 
     return _ListWork(start)
+
+
+def _lists(alias: str) -> Lists:
+    return _endpoints.lists.limited_to(read_settings(alias).max_files)
 
 
 def _sign_parts(alias: str, body: bytes, owner: str | None) -> _Work:
@@ -290,7 +294,7 @@ def _body(request: HttpRequest, alias: str) -> bytes:
 
 
 def _body_or_list(request: HttpRequest, alias: str) -> bytes:
-    return _read_json(request, MAX_BODY_BYTES, _endpoints.lists.max_body_bytes)
+    return _read_json(request, MAX_BODY_BYTES, _lists(alias).max_body_bytes)
 
 
 def _read_json(request: HttpRequest, limit: int, list_limit: int = 0) -> bytes:

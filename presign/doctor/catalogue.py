@@ -100,7 +100,8 @@ CATALOGUE: Mapping[str, Explanation] = MappingProxyType(
         ),
         "publish": _failure(
             "Completion copies a verified upload to its final key. Here it cannot, and no upload can be completed.",
-            "Give the identity that verifies the right to write under the final prefix, and to read there.",
+            "Give the identity that verifies the right to write under the final prefix, and to read there. A SAS "
+            "expiration policy of an Azure account must allow at least 30 minutes.",
         ),
         "headers-kept": _warning(
             "The storage did not keep a header of the ticket. Completion writes it when it publishes the upload. "
@@ -119,12 +120,20 @@ CATALOGUE: Mapping[str, Explanation] = MappingProxyType(
         ),
         "parts-expiry": _warning(
             "Parts of uploads that nobody finishes stay, invisible in listings, and cost money.",
-            "Add a lifecycle rule that aborts incomplete uploads after 8 days.",
+            "Add a lifecycle rule that aborts incomplete uploads after 8 days. Keep the other rules of the bucket: "
+            "most tools replace all of them together.",
         ),
         "pending-expiry": _warning(
             "No rule of the storage deletes pending uploads that nobody completes. They stay, and cost money, unless "
             "presign sweep runs regularly.",
-            "Add a lifecycle rule that deletes what is under the pending prefix after 9 days, or run presign sweep.",
+            "Add a lifecycle rule that deletes what is under the pending prefix after 9 days, or run presign sweep. "
+            "Keep the other rules of the bucket: most tools replace all of them together.",
+        ),
+        "pending-expires-early": _warning(
+            "A rule of the storage deletes pending uploads too early. An upload can be completed for a day after its "
+            "ticket has expired, and a file in parts for a week after its ticket.",
+            "Let the rule wait for 9 days, or for 2 if no file comes in parts. Keep the other rules of the bucket: "
+            "most tools replace all of them together.",
         ),
         "versions": _warning(
             "The bucket keeps versions, and the identity that verifies may not delete them. Files that completion "
@@ -135,6 +144,13 @@ CATALOGUE: Mapping[str, Explanation] = MappingProxyType(
             "The storage refuses tickets that are older than it allows, although they have not expired. Uploads fail "
             "for users who take longer.",
             "Choose a shorter expires_in, or raise the limit (on Amazon S3, s3:signatureAge in a policy).",
+        ),
+        "signature-lifetime": _failure(
+            "The storage refuses tickets that are valid for longer than it allows, although they are new. No upload "
+            "with such a ticket succeeds.",
+            "Choose shorter lifetimes (expires_in and max_expires_in), or raise the limit. On Azure, it is the SAS "
+            "expiration policy of the account. It must allow 15 minutes more than the ticket, because a signature "
+            "begins that much earlier, and at least 30 minutes, because completion needs that.",
         ),
         # What a page in a browser may do.
         "cors-preflight": _failure(

@@ -9,16 +9,20 @@ from presign.backends.parts import PartsStore
 from presign.errors import PresignError, StorageUnavailable
 from presign.messages import GrantInParts
 
+_MOST_VERSIONS = 4
+"""More often than the doctor writes to one key."""
+
 
 class Cleanup:
     """Remember what may be stored, before it is sent, and delete it. No other upload is deleted.
 
-    ``can_read`` says that the credentials have read an upload: an object that they then do not find is missing, even if
-    the storage refuses to delete it.
+    ``readable`` is the folder in which the credentials have read an upload: an object there that they then do not find
+    is missing, even if the storage refuses to delete it. ``keeps_versions`` says that the storage has named a version.
     """
 
     def __init__(self) -> None:
-        self.can_read = False
+        self.readable: str | None = None
+        self.keeps_versions = False
         self._objects: dict[tuple[int, str], tuple[ObjectStore, bool]] = {}
         self._uploads: list[tuple[PartsStore, GrantInParts]] = []
 
@@ -41,8 +45,8 @@ class Cleanup:
         """Delete everything, and yield the keys that could not be deleted, each with the reason.
 
         In a bucket with versions, the deletion of a missing object leaves a delete marker. So nothing is deleted that a
-        listing does not show, if the credentials may list. Otherwise a missing object looks like one that they may not
-        read.
+        listing does not show, if the credentials may list. If they may not, nothing is deleted there that they do not
+        find, if they can read. Otherwise a missing object looks like one that they may not read.
         """
         while self._uploads:
             parts, grant = self._uploads.pop()
@@ -70,16 +74,22 @@ class Cleanup:
 
     def _delete(self, store: ObjectStore, key: str) -> None:
         head = store.head(key)
+        is_missing = head is None and self.readable is not None and key.startswith(self.readable)
+        if is_missing and self.keeps_versions:
+            return
         try:
             store.delete(key, head=head)
         except PresignError:
-            if head is None and self.can_read:
+            if is_missing:
                 return
             raise
-        if head is not None and store.head(key) is not None:
-            store.delete(key)
-            if store.head(key) is not None:
-                raise StorageUnavailable("it is still there after it was deleted")
+        # Below a version that is deleted, an earlier one appears: the same key was written twice.
+        for _ in range(_MOST_VERSIONS):
+            if head is None or (head := store.head(key)) is None:
+                return
+            store.delete(key, head=head if head.version is not None else None)
+        if store.head(key) is not None:
+            raise StorageUnavailable("it is still there after it was deleted")
 
 
 def _keys_under(store: ObjectStore, prefix: str) -> Collection[str] | None:

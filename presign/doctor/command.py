@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from types import FrameType
 
@@ -12,16 +13,17 @@ import click
 import orjson
 
 from presign.backends.registry import open_backend
+from presign.doctor.durations import read_duration
 from presign.doctor.examination import DEFAULT_CONTENT_TYPE, examine
 from presign.doctor.report import Report
 from presign.errors import PresignError
 from presign.policy import DEFAULT_PENDING_PREFIX
 
 _CANNOT_RUN = 2
-_TERMINATED = 143
+_EXIT_OF_SIGNALS = 128
 
 
-@click.command()
+@click.command(short_help="Find out what is wrong with a storage.")
 @click.argument("url")
 @click.option(
     "--origin",
@@ -49,10 +51,25 @@ _TERMINATED = 143
     help="The policy's max_bytes. If no file of this size comes in parts, parts are not tested.",
 )
 @click.option(
+    "--max-expires-in",
+    callback=read_duration,
+    metavar="DURATION",
+    default="1h",
+    show_default=True,
+    help="The policy's max_expires_in: the longest lifetime of a ticket.",
+)
+@click.option(
     "--create-only/--no-create-only",
     default=None,
     help="The policy's create_only. On S3 and Google Cloud Storage, this decides between a PUT and a POST form; by "
     "default, both are tested.",
+)
+@click.option(
+    "--metadata",
+    "metadata_names",
+    metavar="NAME",
+    multiple=True,
+    help="A name in the policy's metadata, whose header the storage's CORS rules must allow; repeatable.",
 )
 @click.option(
     "--public/--private",
@@ -75,7 +92,9 @@ def doctor(
     no_pending: bool,
     content_types: tuple[str, ...],
     max_bytes: int | None,
+    max_expires_in: timedelta,
     create_only: bool | None,
+    metadata_names: tuple[str, ...],
     public_read: bool | None,
     as_json: bool,
     write_to: Path | None,
@@ -103,7 +122,9 @@ def doctor(
             origin=origin,
             content_types=content_types,
             max_bytes=max_bytes,
+            max_expires_in=max_expires_in,
             create_only=create_only,
+            metadata=dict.fromkeys(metadata_names, "doctor"),
             public_read=public_read,
         )
 
@@ -119,13 +140,13 @@ def print_reports(
 ) -> int:
     """Run each examination, print its report, and return the highest exit code.
 
-    SIGTERM ends an examination as Ctrl-C does: everything that it stored is deleted. ``write_to`` gets what was learned
-    from the last one.
+    SIGTERM and SIGHUP end an examination as Ctrl-C does: everything that it stored is deleted. ``write_to`` gets what
+    was learned from the last one.
     """
     exit_code = 0
     for run_examination in examinations:
         try:
-            with _ending_on_sigterm():
+            with _ending_on_signals():
                 report = run_examination()
             if write_to is not None:
                 report.learned.write(write_to)
@@ -141,12 +162,19 @@ def print_reports(
 
 
 @contextmanager
-def _ending_on_sigterm() -> Iterator[None]:
-    def end(_signal: int, _frame: FrameType | None) -> None:
-        raise SystemExit(_TERMINATED)
+def _ending_on_signals() -> Iterator[None]:
+    """Let SIGTERM, and SIGHUP of a terminal that is closed, end the block as an exception does."""
 
+    def end(number: int, _frame: FrameType | None) -> None:
+        raise SystemExit(_EXIT_OF_SIGNALS + number)
+
+    earlier = {}
     try:
-        earlier = signal.signal(signal.SIGTERM, end)
+        for name in ("SIGTERM", "SIGHUP"):
+            # Windows has no SIGHUP, and nohup lets a program ignore it.
+            number = getattr(signal, name, None)
+            if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
+                earlier[number] = signal.signal(number, end)
     except ValueError:
         # Only the main thread of a program may do this.
         yield
@@ -154,4 +182,5 @@ def _ending_on_sigterm() -> Iterator[None]:
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, earlier)
+        for number, handler in earlier.items():
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)

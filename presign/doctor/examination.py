@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import secrets
 import ssl
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
+from datetime import timedelta
 from functools import partial
+from types import MappingProxyType
+from typing import Literal
 
 from presign.backends.backend import Backend
+from presign.backends.failures import warn
 from presign.backends.knowledge import StoreKnowledge
 from presign.doctor.access import check_deletion, check_rights, check_strangers
 from presign.doctor.browser import check_pages
 from presign.doctor.report import Finding, Report
-from presign.doctor.session import Aborted, Result, Session
+from presign.doctor.session import LIFETIME, MAX_BYTES, Aborted, PolicyHeaders, Result, Session
 from presign.doctor.tampering import check_forgeries, check_rules, check_unsigned_headers
 from presign.doctor.transport import check_clock, check_settings, check_tls
 from presign.doctor.uploads import (
     check_listing,
+    check_longest_tickets,
     check_parts,
     check_pending_expiry,
     check_publication,
@@ -26,13 +31,15 @@ from presign.doctor.uploads import (
 from presign.errors import ConfigurationError, CredentialsUnavailable, StorageUnavailable
 from presign.keys import check_prefix
 from presign.parts import files_in_parts
-from presign.policy import DEFAULT_PENDING_PREFIX, UploadPolicy
-from presign.presigner import Presigner
+from presign.policy import DEFAULT_MAX_EXPIRES_IN, DEFAULT_PENDING_PREFIX, UploadPolicy
+from presign.presigner import Presigner, check_place
 
 FOLDER = ".presign-doctor"
 """The segment of the keys under which the doctor stores, below each prefix."""
 
 DEFAULT_CONTENT_TYPE = "application/octet-stream"
+
+_NO_METADATA: Mapping[str, str] = MappingProxyType({})
 
 _Canary = Callable[[Session], Iterator[Result]]
 
@@ -46,7 +53,11 @@ def examine(
     content_types: Collection[str] = (DEFAULT_CONTENT_TYPE,),
     public_read: bool | None = None,
     max_bytes: int | None = None,
+    max_expires_in: timedelta = DEFAULT_MAX_EXPIRES_IN,
     create_only: bool | None = None,
+    content_disposition: Literal["inline", "attachment"] | None = "attachment",
+    cache_control: str | None = None,
+    metadata: Mapping[str, str] = _NO_METADATA,
     ssl_context: ssl.SSLContext | None = None,
     report_finding: Callable[[Finding], None] = lambda _: None,
 ) -> Report:
@@ -60,11 +71,14 @@ def examine(
       form and a PUT.
     - ``public_read``: whether everybody should be able to read published objects; None if either is right.
     - ``max_bytes``: the policy's; if no file of this size comes in parts, none is sent in parts. Without it, one is.
+    - ``max_expires_in``: the policy's; an upload is sent with a ticket that is valid for so long.
+    - ``content_disposition``, ``cache_control``, ``metadata``: the policy's. They are headers of the tickets, so the
+      storage's CORS rules must allow them.
     - ``ssl_context``: how to trust the storage's certificate; by default the system's way.
     - ``report_finding``: called with each finding as soon as it is made.
 
-    An examination takes about two hundred small requests. Raises ConfigurationError for a wrong prefix or origin; what
-    is wrong with the storage is in the report.
+    An examination takes about two hundred small requests. Raises ConfigurationError for a wrong prefix, type or
+    origin, and if the two prefixes overlap in one place; what is wrong with the storage is in the report.
 
     ::
 
@@ -72,16 +86,26 @@ def examine(
         report = examine(backend, prefix=prefix, origin="https://app.example.com")
         print(report.to_text())
     """
+    policy = UploadPolicy(
+        content_types=content_types,
+        max_bytes=MAX_BYTES if max_bytes is None else max_bytes,
+        prefix=prefix,
+        pending_prefix=_checked_pending_prefix(pending_prefix),
+        allow_active_content=True,
+    )
+    check_place(backend, policy)
     session = Session(
         backend=backend,
-        base_prefix=check_prefix(prefix),
-        base_pending_prefix=_checked_pending_prefix(pending_prefix),
+        base_prefix=policy.prefix,
+        base_pending_prefix=policy.pending_prefix,
         folder=f"{FOLDER}/{secrets.token_hex(8)}/",
         origin=_checked_origin(origin),
         content_types=tuple(sorted(content_types)),
         create_only=create_only,
+        headers=PolicyHeaders(content_disposition=content_disposition, cache_control=cache_control, metadata=metadata),
         public_read=public_read,
-        with_parts=_takes_parts(backend, max_bytes, prefix, pending_prefix),
+        with_parts=_takes_parts(backend, max_bytes, policy),
+        max_expires_in=_checked_lifetime(max_expires_in),
         ssl_context=ssl_context,
     )
     return _report(session, _run, report_finding)
@@ -100,11 +124,20 @@ def _report(
         findings.append(finding)
         report_finding(finding)
 
+    left: list[tuple[str, str]] = []
+    is_interrupted = True
     try:
         run(session, add)
+        is_interrupted = False
     finally:
         try:
-            left = list(session.cleanup.clear())
+            for key, reason in session.cleanup.clear():
+                left.append((key, reason))
+                if is_interrupted:
+                    warn("%s could not be deleted: %s", key, reason)
+        except BaseException:
+            warn("what the doctor stored below %s may still be there; delete it", _folders(session))
+            raise
         finally:
             session.sender.close()
     for key, reason in left:
@@ -115,8 +148,17 @@ def _report(
         prefix=session.base_prefix,
         pending_prefix=session.base_pending_prefix,
         findings=tuple(findings),
-        learned=StoreKnowledge(storage=name, shown={way: frozenset(rules) for way, rules in session.shown.items()}),
+        learned=StoreKnowledge(
+            storage=name,
+            host="" if session.diagnosis is None else session.diagnosis.host,
+            shown={way: frozenset(rules) for way, rules in session.shown.items()},
+        ),
     )
+
+
+def _folders(session: Session) -> str:
+    places = (session.pending_prefix, session.prefix)
+    return " and ".join(f"{session.backend.name}/{place}" for place in places if place is not None)
 
 
 def examine_presigner(
@@ -135,7 +177,11 @@ def examine_presigner(
         origin=origin,
         content_types=policy.content_types,
         max_bytes=policy.max_bytes,
+        max_expires_in=policy.max_expires_in,
         create_only=policy.create_only,
+        content_disposition=policy.content_disposition,
+        cache_control=policy.cache_control,
+        metadata=policy.metadata,
         public_read=policy.public_read,
         ssl_context=ssl_context,
         report_finding=report_finding,
@@ -166,6 +212,7 @@ def check_health(presigner: Presigner, *, ssl_context: ssl.SSLContext | None = N
         create_only=policy.create_only,
         public_read=None,
         with_parts=False,
+        max_expires_in=LIFETIME,
         ssl_context=ssl_context,
     )
     return _report(session, _run_health, lambda _: None)
@@ -184,6 +231,7 @@ def _run(session: Session, add: Callable[[Result], None]) -> None:
         return
     _run_canary(check_uploads, session, add)
     _run_canary(check_clock, session, add)
+    _run_canary(check_longest_tickets, session, add)
     for way in session.working_ways:
         _run_canary(partial(check_pages, way=way), session, add)
         _run_canary(partial(check_rules, way=way), session, add)
@@ -214,13 +262,8 @@ def _run_canary(canary: _Canary, session: Session, add: Callable[[Result], None]
     return True
 
 
-def _takes_parts(backend: Backend, max_bytes: int | None, prefix: str, pending_prefix: str | None) -> bool:
-    if max_bytes is None:
-        return True
-    policy = UploadPolicy(
-        content_types={DEFAULT_CONTENT_TYPE}, max_bytes=max_bytes, prefix=prefix, pending_prefix=pending_prefix
-    )
-    return files_in_parts(backend, policy).from_bytes <= max_bytes
+def _takes_parts(backend: Backend, max_bytes: int | None, policy: UploadPolicy) -> bool:
+    return max_bytes is None or files_in_parts(backend, policy).from_bytes <= max_bytes
 
 
 def _checked_pending_prefix(pending_prefix: str | None) -> str | None:
@@ -230,6 +273,12 @@ def _checked_pending_prefix(pending_prefix: str | None) -> str | None:
             field="pending_prefix",
         )
     return None if pending_prefix is None else check_prefix(pending_prefix, field="pending_prefix")
+
+
+def _checked_lifetime(max_expires_in: timedelta) -> timedelta:
+    if not isinstance(max_expires_in, timedelta) or max_expires_in < timedelta(seconds=1):
+        raise ConfigurationError("max_expires_in must be a timedelta of at least one second", field="max_expires_in")
+    return max_expires_in
 
 
 def _checked_origin(origin: str | None) -> str | None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import ssl
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta, timezone
+from typing import Literal
 
-from presign.backends.backend import Backend, ObjectStore
+from presign.backends.backend import Backend, ObjectStore, SignedUpload
 from presign.backends.diagnosis import Diagnosable, Diagnosis, Observation, Outcome, Wanted
 from presign.backends.knowledge import Mechanism
 from presign.doctor.catalogue import CATALOGUE
@@ -71,6 +73,15 @@ class Way:
         return "a POST form" if self.mechanism == "post" else "a PUT"
 
 
+@dataclass(frozen=True, kw_only=True)
+class PolicyHeaders:
+    """The headers that the application's policy gives to every object, which are headers of its tickets, too."""
+
+    content_disposition: Literal["inline", "attachment"] | None = "attachment"
+    cache_control: str | None = None
+    metadata: Mapping[str, str] = field(default_factory=dict)
+
+
 @dataclass(kw_only=True)
 class Session:
     """The storage under examination.
@@ -87,7 +98,9 @@ class Session:
     content_types: tuple[str, ...]
     public_read: bool | None
     with_parts: bool
+    max_expires_in: timedelta
     create_only: bool | None = None
+    headers: PolicyHeaders = field(default_factory=PolicyHeaders)
     ssl_context: ssl.SSLContext | None = field(repr=False)
     cleanup: Cleanup = field(default_factory=Cleanup, repr=False)
     current: str = "settings"
@@ -99,7 +112,7 @@ class Session:
     sent_methods: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
-        self.sender = Sender(ssl_context=self.ssl_context)
+        self.sender: Sender = Sender(ssl_context=self.ssl_context)
         self.diagnosis: Diagnosis | None = self.backend.diagnosis() if isinstance(self.backend, Diagnosable) else None
 
     @property
@@ -138,6 +151,7 @@ class Session:
         size: int | None = len(BODY),
         sha256: str | None = None,
         pending: bool = True,
+        expires_in: timedelta = LIFETIME,
     ) -> Grant:
         """Return a grant for one upload of 10 to 100 bytes, or of exactly ``size``."""
         kind = content_type or self.content_types[0]
@@ -148,9 +162,12 @@ class Session:
             prefix=self.prefix,
             pending_prefix=self.pending_prefix if pending else None,
             create_only=create_only,
-            content_disposition="attachment",
+            content_disposition=self.headers.content_disposition,
+            cache_control=self.headers.cache_control,
+            metadata=self.headers.metadata,
             allow_active_content=True,
-            expires_in=LIFETIME,
+            expires_in=expires_in,
+            max_expires_in=expires_in,
         )
         request = UploadRequest(content_type=kind, size=size, sha256=sha256, name="canary.bin")
         return policy.decide(request, object_id=os.urandom(16).hex())
@@ -165,11 +182,15 @@ class Session:
 
     def sign(self, grant: Grant, *, at: datetime | None = None, body: bytes = BODY) -> UploadAttempt:
         """Return the request of a ticket for ``grant``, and remember that it may store something."""
-        attempt = UploadAttempt.of(self.backend.sign_upload(grant, at or datetime.now(timezone.utc)), body)
+        signed = self.backend.sign_upload(grant, at or datetime.now(timezone.utc))
         self.cleanup.add(self.store_of(grant), grant.upload_key)
-        self.sent_methods.add(attempt.method)
-        self.sent_headers |= {name.lower() for name in attempt.headers}
-        return attempt
+        self.note_headers(signed)
+        return UploadAttempt.of(signed, body)
+
+    def note_headers(self, signed: SignedUpload) -> None:
+        """Remember what a page must be allowed to send with such a ticket, for the CORS rule to paste."""
+        self.sent_methods.add(signed.method)
+        self.sent_headers |= {name.lower() for name in signed.headers}
 
     def guards_of(self, attempt: UploadAttempt) -> list[str]:
         """Return the names of the guards that a request carries; see Diagnosis."""

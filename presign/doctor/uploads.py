@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
 from typing import Literal
 
-from presign.backends.backend import AlreadyPublished, ObjectChanged
+from presign.backends.backend import AlreadyPublished, ObjectChanged, ObjectHead
 from presign.backends.parts import KeyTaken, NoSuchUpload, PartsStore, PartToSign
 from presign.doctor.access import judge_published
 from presign.doctor.browser import ask_before, judge_exposed
@@ -20,6 +20,8 @@ from presign.testing.requests import UploadAttempt
 
 _CODE = re.compile(rb"<Code>(\w{1,64})</Code>")
 _NO_SUCH_METHOD = frozenset({405, 501})
+# In Azure's answer to a SAS that is valid for longer than the account's expiration policy allows.
+_BREAKS_EXPIRATION_POLICY = "Policy violated"
 _WEEK = timedelta(days=7)
 
 
@@ -55,12 +57,44 @@ def check_uploads(session: Session) -> Iterator[Result]:
             if read != BODY or head.content_type != content_type:
                 yield Result.bad("read", f"the upload is stored as {head.content_type!a} with {head.size} bytes")
                 continue
-            session.cleanup.can_read = True
+            session.cleanup.readable = grant.upload_key.rpartition("/")[0] + "/"
+            session.cleanup.keeps_versions |= head.version is not None
             yield Result.good("read", f"the verifier can read {way.described}")
-            if head.content_disposition != grant.content_disposition:
-                yield Result.bad("headers-kept", f"the storage lost the Content-Disposition of {way.described}")
+            if lost := _lost_headers(grant, head):
+                yield Result.bad("headers-kept", f"the storage lost the {' and the '.join(lost)} of {way.described}")
             else:
                 yield Result.good("headers-kept", f"the storage keeps the headers of {way.described}")
+
+
+def _lost_headers(grant: Grant, head: ObjectHead) -> list[str]:
+    """Return the names of the ticket's headers that the object does not have."""
+    kept = {
+        "Content-Disposition": head.content_disposition == grant.content_disposition,
+        "Cache-Control": grant.cache_control is None or head.cache_control == grant.cache_control,
+        "metadata": dict(head.metadata) == dict(grant.metadata),
+    }
+    return [name for name, is_kept in kept.items() if not is_kept]
+
+
+def check_longest_tickets(session: Session) -> Iterator[Result]:
+    """Send an upload in each way that works, with a ticket that is valid for as long as the policy allows."""
+    session.current = "signature-lifetime"
+    longest, usual = session.max_expires_in, f"{LIFETIME.seconds} seconds"
+    if longest <= LIFETIME:
+        return
+    lasting = f"a ticket that is valid for {longest // timedelta(seconds=1)} seconds"
+    for way in session.working_ways:
+        answer = session.send(session.sign(session.grant(create_only=way.create_only, expires_in=longest)))
+        if answer.is_accepted:
+            yield Result.good("signature-lifetime", f"the storage accepts {way.described} with {lasting}")
+        elif answer.is_refused:
+            yield Result.bad(
+                "signature-lifetime",
+                f"the storage answers {answer.status}{_named_code(answer)} to {way.described} with {lasting}, and "
+                f"accepts one for {usual}",
+            )
+        else:
+            yield Result.unknown("signature-lifetime", f"the storage answers {answer.status}")
 
 
 def check_publication(session: Session) -> Iterator[Result]:
@@ -317,6 +351,10 @@ def _ways(session: Session) -> list[Way]:
     ways: dict[str, Way] = {}
     for create_only in (False, True) if session.create_only is None else (session.create_only,):
         signed = session.backend.sign_upload(session.grant(create_only=create_only), datetime.now(timezone.utc))
+        # The first CORS rule to paste must already suffice for all tickets.
+        for sha256 in (None, hashlib.sha256(BODY).hexdigest()):
+            grant = session.grant(create_only=create_only, sha256=sha256)
+            session.note_headers(session.backend.sign_upload(grant, datetime.now(timezone.utc)))
         mechanism: Literal["post", "put"] = "post" if signed.method == "POST" else "put"
         ways.setdefault(mechanism, Way(mechanism=mechanism, create_only=create_only))
     return list(ways.values())
@@ -330,6 +368,9 @@ def refusal(answer: Answer, what: str, mechanism: str) -> Result:
         return Result.bad("post", f"the storage answers {answer.status} to {what}")
     if answer.status in {400, 403} and answer.mentions("kms:"):
         return Result.bad("kms", f"the storage answers {answer.status} to {what}, and names kms")
+    if answer.mentions(_BREAKS_EXPIRATION_POLICY):
+        seen = f"the storage answers {answer.status}{_named_code(answer)} to {what}"
+        return Result.bad("signature-lifetime", f"{seen}, because its signature is valid for longer than it allows")
     code = "parts" if mechanism == "parts" else "upload"
     return Result.bad(code, f"the storage answers {answer.status}{_named_code(answer)} to {what}")
 

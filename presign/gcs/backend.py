@@ -134,7 +134,6 @@ class GCSBackend:
         _check_bucket_name("pending_bucket", pending_bucket)
         self._bucket = bucket
         self._pending_bucket = pending_bucket
-        self._learned = read_knowledge(learned, storage=f"gs://{bucket}")
         self._endpoint_url = find_endpoint(endpoint_url, allow_http=allow_http)
         location, pending_location = public_locations(
             bucket,
@@ -145,6 +144,8 @@ class GCSBackend:
             bucket_bound_hostname=bucket_bound_hostname,
             allow_http=allow_http,
         )
+        self._host = pending_location.host
+        self._learned = read_knowledge(learned, storage=f"gs://{bucket}", host=self._host)
         self._browser_requests = SignatureV4Requests(
             location=location, header_names=_HEADERS, upload_method=upload_method
         )
@@ -297,6 +298,7 @@ class GCSBackend:
             has_two_identities=self._has_two_identities,
             requests=self._browser_requests,
             pending_requests=self._pending_requests,
+            host=self._host,
             json_api=self._calls.get().json_api,
         )
 

@@ -117,11 +117,25 @@ def default_credentials() -> Credentials:
     # google-auth raises many kinds of exceptions for a malformed file, and not all of them are its own.
     except Exception as error:
         raise ConfigurationError(
-            f"no usable Google credentials found ({type(error).__name__}): set GOOGLE_APPLICATION_CREDENTIALS to the "
-            "path of a service account's JSON, or GCS_HMAC_ACCESS_ID and GCS_HMAC_SECRET to sign with an HMAC key",
+            f"no usable Google credentials found ({type(error).__name__}): {_remedy_for_default_credentials()}",
             field="credentials",
         ) from None
     return credentials
+
+
+def _remedy_for_default_credentials() -> str:
+    path = os.environ.get("GOOGLE_APPLICATION_CREDENTIALS")
+    if path and not os.path.isfile(path):
+        return "GOOGLE_APPLICATION_CREDENTIALS names a file that does not exist; correct its path"
+    if path:
+        return (
+            "the file that GOOGLE_APPLICATION_CREDENTIALS names holds no usable credentials; download a key of the "
+            "service account again, as JSON"
+        )
+    return (
+        "set GOOGLE_APPLICATION_CREDENTIALS to the path of a service account's JSON, or GCS_HMAC_ACCESS_ID and "
+        "GCS_HMAC_SECRET to sign with an HMAC key"
+    )
 
 
 def verifying_credentials(given: ServiceAccount | Credentials | None, endpoint_url: str) -> Credentials:

@@ -10,7 +10,7 @@ from typing import Any
 from google.api_core.exceptions import GoogleAPICallError
 
 from presign.backends.backend import SignedUpload
-from presign.backends.diagnosis import Observation, Wanted
+from presign.backends.diagnosis import EXPIRES_EARLY, MIN_DAYS_OF_PENDING, Observation, Wanted, expires_early
 from presign.backends.signature_v4_requests import SignatureV4Requests
 from presign.gcs.json_api import FAILURES, TIMEOUTS, JsonApi, failed
 from presign.messages import Grant
@@ -27,10 +27,11 @@ _MAX_AGE_SECONDS = 600
 class GcsDiagnosis:
     """The Diagnosis of one bucket and its pending bucket; see presign.backends.diagnosis."""
 
-    exposed_headers = ("etag",)
+    exposed_headers: tuple[str, ...] = ("etag",)
     can_limit_signer = True
     versions_need_a_right = False
     guard_names: frozenset[str] = frozenset()
+    can_limit_signature_age = False
     hides_missing_objects = True
 
     def __init__(
@@ -41,6 +42,7 @@ class GcsDiagnosis:
         has_two_identities: bool,
         requests: SignatureV4Requests,
         pending_requests: SignatureV4Requests,
+        host: str,
         json_api: JsonApi,
     ) -> None:
         self._bucket = bucket
@@ -48,6 +50,7 @@ class GcsDiagnosis:
         self.has_two_identities = has_two_identities
         self._requests = requests
         self._pending_requests = pending_requests
+        self.host = host
         self._json_api = json_api
 
     def list_url(self, prefix: str, *, is_pending: bool) -> str:
@@ -96,6 +99,8 @@ class GcsDiagnosis:
         ]
         if not days:
             return Observation(code=code, outcome="bad", detail=f"no rule deletes {what}")
+        if code == "pending-expiry" and min(days) < MIN_DAYS_OF_PENDING:
+            return expires_early(min(days))
         return Observation(code=code, outcome="good", detail=f"the storage deletes {what} after {min(days)} days")
 
     def remedy(self, code: str, wanted: Wanted) -> str | None:
@@ -110,10 +115,14 @@ class GcsDiagnosis:
                 "maxAgeSeconds": _MAX_AGE_SECONDS,
             }
             return json.dumps([rule], indent=2)
-        if code in _LIFECYCLE:
-            action, days = _LIFECYCLE[code]
-            rule = {"action": {"type": action}, "condition": {"age": days, "matchesPrefix": [uploads]}}
-            return json.dumps({"rule": [rule]}, indent=2)
+        if code in {*_LIFECYCLE, EXPIRES_EARLY}:
+            # The rules of a bucket are replaced together, so what is pasted for one finding serves the other one, too.
+            codes = _LIFECYCLE if wanted.pending_prefix is not None else ("parts-expiry",)
+            rules = [
+                {"action": {"type": action}, "condition": {"age": days, "matchesPrefix": [uploads]}}
+                for action, days in (_LIFECYCLE[each] for each in codes)
+            ]
+            return json.dumps({"rule": rules}, indent=2)
         if code in {"pending-private", "pending-unlisted", "public-unlisted"}:
             bucket = self._bucket if code.startswith("public") else self._pending_bucket
             return f"gcloud storage buckets remove-iam-policy-binding gs://{bucket} --member=allUsers --role=ROLE"
@@ -123,8 +132,9 @@ class GcsDiagnosis:
                 "--member=serviceAccount:SIGNER --role=roles/storage.objectCreator"
             )
         if code in {"read", "delete", "publish"}:
+            bucket = self._bucket if code == "publish" else self._pending_bucket
             return (
-                f"gcloud storage buckets add-iam-policy-binding gs://{self._pending_bucket} "
+                f"gcloud storage buckets add-iam-policy-binding gs://{bucket} "
                 "--member=serviceAccount:VERIFIER --role=roles/storage.objectUser"
             )
         return None

@@ -67,7 +67,7 @@ class AsyncEndpoints:
         self._complete_threads = BoundedThreads(max_threads=max_threads, name="presign complete")
         self._long_completions = LongCompletions(max_threads=max_threads)
         self._explain = explain
-        self.lists = Lists(
+        self.lists: Lists = Lists(
             max_files=max_files,
             max_threads=max_threads,
             timeout_seconds=timeout_seconds,
@@ -124,7 +124,7 @@ class AsyncEndpoints:
         The call then goes on, and the next request with the same token and owner waits for the same call.
         """
         key = (presigner, token, owner)
-        completion = self._long_completions.join(key, call)
+        completion = self._long_completions.join(key, call, owner=owner)
         # The completion must go on if this request gives up, so the request waits for another future.
         ended: Future[None] = Future()
         completion.add_done_callback(lambda _: ended.set_result(None))

@@ -30,7 +30,7 @@ from presign.http.long_completions import LongCompletions
 from presign.http.problems import ProblemResponse, is_server_fault, problem_response
 from presign.http.request_body import MAX_BODY_BYTES
 from presign.http.side_by_side import run_side_by_side, when_all_ended
-from presign.messages import CompletionRequest, UploadRequest
+from presign.messages import MAX_NAME_CHARACTERS, CompletionRequest, UploadRequest
 from presign.presigner import Presigner
 
 MAX_FILES = 100
@@ -43,6 +43,9 @@ Explain = Callable[[Exception], ProblemResponse]
 """Returns the problem of one item, and reports an error that is the server's fault; called in an ``except`` clause."""
 
 T = TypeVar("T")
+
+# A file's name may consist of commas; its other members need fewer than 20.
+_MAX_COMMAS_PER_FILE = MAX_NAME_CHARACTERS + 20
 
 _log = logging.getLogger("presign")
 
@@ -224,12 +227,25 @@ class Lists:
         if max_files < 1:
             raise ConfigurationError("max_files must be at least 1", field="max_files", value=max_files)
         self._max_files = max_files
+        self._max_threads = max_threads
         self._at_once = max(1, max_threads // 2)
         self._timeout_seconds = timeout_seconds
         self._signing_threads = signing_threads
         self._storage_threads = storage_threads
         self._completion_threads = completion_threads
         self._long_completions = long_completions
+
+    def limited_to(self, max_files: int) -> Lists:
+        """Return the same with another ``max_files``; both use the same threads. Raises ConfigurationError."""
+        return Lists(
+            max_files=max_files,
+            max_threads=self._max_threads,
+            timeout_seconds=self._timeout_seconds,
+            signing_threads=self._signing_threads,
+            storage_threads=self._storage_threads,
+            completion_threads=self._completion_threads,
+            long_completions=self._long_completions,
+        )
 
     @property
     def max_body_bytes(self) -> int:
@@ -295,19 +311,18 @@ class Lists:
             except InvalidRequest as error:
                 answer.put([index], error)
         calls: dict[Sequence[int], Callable[[], T]] = {}
+        long_calls: dict[tuple[Presigner, str, str | None], Callable[[], T]] = {}
         for token, indexes in indexes_of.items():
-            if not presigner.is_in_parts(token):
+            if presigner.is_in_parts(token):
+                long_calls[(presigner, token, owner)] = call_for(token, True)
+            else:
                 calls[tuple(indexes)] = call_for(token, False)
-                continue
-            key = (presigner, token, owner)
-            try:
-                completion = self._long_completions.join(key, call_for(token, True))
-            except PresignError as error:
-                answer.put(indexes, error)
-                continue
+        joined = self._long_completions.join_all(long_calls, at_once=self._at_once, owner=owner)
+        for key, completion in joined.items():
+            _, token, _ = key
             progress = partial(presigner.completion_progress, token)
             deliver = partial(self._long_completions.deliver, key, completion, progress=progress)
-            answer.put_later(indexes, completion, partial(_delivered, deliver, to_json))
+            answer.put_later(indexes_of[token], completion, partial(_delivered, deliver, to_json))
         self._run(answer, calls, self._completion_threads, late_completion(self._timeout_seconds), to_json)
         return answer
 
@@ -325,6 +340,12 @@ class Lists:
             answer.put_later(indexes, future, partial(_result, future, late, to_json), ends_with_request=True)
 
     def _items(self, body: bytes) -> list[Any]:
+        # A body can have a million values. To read these takes so long that other requests would notice it.
+        if body.count(b",") > self._max_files * _MAX_COMMAS_PER_FILE:
+            raise TooManyFiles(
+                f"one request may have {self._max_files} files at most, and this list has more values than they need",
+                limit=self._max_files,
+            )
         try:
             items: list[Any] = orjson.loads(body)
         except orjson.JSONDecodeError:

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
-from presign.errors import PresignError
+from presign.errors import PresignError, TooManyRequests
 
 MAX_BODY_BYTES = 32 * 1024
 """The largest request body that is read, unless it is a list. The longest token and the digests of 100 parts fit."""
 
+MAX_LARGER_BODIES = 4
+"""How many bodies that are larger than MAX_BODY_BYTES one owner may send at the same time, on an event loop."""
+
+_RETRY_AFTER_SECONDS = 1
 _JSON = "application/json"
 _MAX_DIGITS = 20
 
@@ -30,6 +36,36 @@ class UnsupportedMediaType(PresignError):
     code = "unsupported_media_type"
     status = 415
     title = "The request's body must be JSON"
+
+
+class LargerBodies:
+    """The bodies that are larger than MAX_BODY_BYTES and on their way: an owner may send few of them at the same time.
+
+    A server on an event loop takes any number of connections. Without this limit, one user could fill its memory with
+    lists that never end. Without an owner there is no limit. For one event loop.
+    """
+
+    def __init__(self) -> None:
+        self._by_owner: Counter[str] = Counter()
+
+    @contextmanager
+    def claim(self, owner: object) -> Iterator[None]:
+        """Count one more while the block lasts; raises TooManyRequests if that is too many."""
+        if not isinstance(owner, str):
+            yield
+            return
+        if self._by_owner[owner] >= MAX_LARGER_BODIES:
+            raise TooManyRequests(
+                f"you may send {MAX_LARGER_BODIES} lists of more than {MAX_BODY_BYTES} bytes at the same time",
+                retry_after=_RETRY_AFTER_SECONDS,
+            )
+        self._by_owner[owner] += 1
+        try:
+            yield
+        finally:
+            self._by_owner[owner] -= 1
+            if not self._by_owner[owner]:
+                del self._by_owner[owner]
 
 
 def check_media_type(content_type: str | None) -> None:
@@ -55,7 +91,7 @@ def declares_more_than(limit: int, content_length: str | bytes | None) -> bool:
     return len(content_length) > _MAX_DIGITS or int(content_length) > limit
 
 
-def limit_of_larger_body(start: bytes, limit: int, list_limit: int) -> int:
+def limit_of_larger_body(start: bytes | bytearray, limit: int, list_limit: int) -> int:
     """Return the limit of a body with more than ``limit`` bytes, of which ``start`` was read: its first byte decides.
 
     It is ``list_limit`` for a list, which begins with ``[``. Raises BodyTooLarge for any other body, and for a list of
@@ -80,13 +116,14 @@ def read_limited(
     A list may have ``list_limit`` bytes, if that is more. ``content_length`` is the header: a body that it says is too
     large is not read. If only a list may have that length, the first byte is read alone, to see whether it begins one.
     """
-    body = b""
+    # Not bytes: each of many small pieces would then cost a copy of all that came before.
+    body = bytearray()
     if declares_more_than(limit, content_length):
         check_declared_length(content_length, max(limit, list_limit))
-        body = read(1)
+        body += read(1)
         limit = limit_of_larger_body(body, limit, list_limit)
     while chunk := read(limit + 1 - len(body)):
         body += chunk
         if len(body) > limit:
             limit = limit_of_larger_body(body, limit, list_limit)
-    return body
+    return bytes(body)

@@ -6,6 +6,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from typing import Any, TypeVar
 
 from presign.http.bounded_threads import BoundedThreads, run_into
@@ -30,8 +31,10 @@ def run_side_by_side(threads: BoundedThreads, calls: Sequence[Callable[[], T]], 
             except IndexError:
                 return
             if run_into(future, call) and waiting and threads.are_all_taken:
-                threads.submit(run)
-                return
+                # Without another thread of the system, this one makes the next call too: none may be lost.
+                with suppress(RuntimeError):
+                    threads.submit(run)
+                    return
 
     for started in range(min(at_once, len(calls))):
         try:

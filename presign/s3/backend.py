@@ -143,7 +143,7 @@ class S3Backend:
                 ),
             )
         )
-        self._learned = read_knowledge(learned, storage=f"s3://{bucket}")
+        self._learned = read_knowledge(learned, storage=f"s3://{bucket}", host=public_location.host)
         self._store_has_post = not public_location.host.endswith(_HOSTS_WITHOUT_POST) and (
             self._learned is None or self._learned.has("post")
         )
@@ -153,6 +153,7 @@ class S3Backend:
             upload_method=upload_method,
             store_has_post=self._store_has_post,
         )
+        self._public_host = public_location.host
         guards = sign_guards if sign_guards is not None else needs_guards(public_location.host, is_aws=self._is_aws)
         self._guards = put_guards(wanted=guards)
         self._bucket = bucket
@@ -288,6 +289,7 @@ class S3Backend:
             verifier=self._requests.client,
             parts=self._parts,
             browser_requests=self._browser_requests,
+            host=self._public_host,
             guard_names=frozenset(self._guards),
             sign_unguarded=partial(self._sign_upload, guards={}),
         )

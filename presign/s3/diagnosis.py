@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from presign.backends.backend import SignedUpload
-from presign.backends.diagnosis import Observation, Wanted
+from presign.backends.diagnosis import EXPIRES_EARLY, MIN_DAYS_OF_PENDING, Observation, Wanted, expires_early
 from presign.backends.signature_v4_requests import SignatureV4Requests
 from presign.messages import Grant
 from presign.s3.failures import call_errors, error_code, status_of
@@ -22,13 +22,14 @@ if TYPE_CHECKING:
 
 _POLICY_VERSION = "2012-10-17"
 _NOT_A_COPY = {"Null": {"s3:x-amz-copy-source": "true"}}
-# What a finding about the lifecycle needs. Large files can be resumed for a week.
+# What the findings about the lifecycle need. Large files can be resumed for a week.
 _LIFECYCLE_ACTIONS: Mapping[str, dict[str, Any]] = {
     "parts-expiry": {"AbortIncompleteMultipartUpload": {"DaysAfterInitiation": 8}},
-    "pending-expiry": {"Expiration": {"Days": 9}},
+    "pending-expiry": {"Expiration": {"Days": 9}, "NoncurrentVersionExpiration": {"NoncurrentDays": 9}},
 }
 _EXPIRY_DATE = re.compile('expiry-date="([^"]+)"')
 _MAX_AGE_SECONDS = 600
+_DAY = timedelta(days=1)
 # For the policy of the key, where "*" is the key itself.
 _ALLOW_KEY = {
     "Effect": "Allow",
@@ -72,9 +73,10 @@ _PENDING_EXPIRY = _Expiry(
 class S3Diagnosis:
     """The Diagnosis of one bucket; see presign.backends.diagnosis."""
 
-    exposed_headers = ("etag",)
+    exposed_headers: tuple[str, ...] = ("etag",)
     can_limit_signer = True
     versions_need_a_right = True
+    can_limit_signature_age = True
     hides_missing_objects = False
 
     def __init__(
@@ -88,6 +90,7 @@ class S3Diagnosis:
         verifier: S3Client,
         parts: S3Parts,
         browser_requests: SignatureV4Requests,
+        host: str,
         guard_names: frozenset[str],
         sign_unguarded: Callable[[Grant, datetime], SignedUpload],
     ) -> None:
@@ -98,6 +101,7 @@ class S3Diagnosis:
         self._verifier = verifier
         self._parts = parts
         self._browser_requests = browser_requests
+        self.host = host
         self.guard_names = guard_names
         self._sign_unguarded = sign_unguarded
         partition = "aws-cn" if region.startswith("cn-") else "aws-us-gov" if region.startswith("us-gov-") else "aws"
@@ -164,10 +168,16 @@ class S3Diagnosis:
         uploads = wanted.prefix if wanted.pending_prefix is None else wanted.pending_prefix
         if code.startswith("cors-"):
             return _json([_cors_rule(wanted)])
-        if code in _LIFECYCLE_ACTIONS:
-            return _json({"Rules": [_lifecycle_rule(code, uploads)]})
-        if code in {"upload", "parts", "signer-writes-elsewhere", "signer-writes-final", "unsigned-copy"}:
+        if code in {*_LIFECYCLE_ACTIONS, EXPIRES_EARLY}:
+            # The rules of a bucket are replaced together, so what is pasted for one finding serves the other one, too.
+            codes = _LIFECYCLE_ACTIONS if wanted.pending_prefix is not None else ("parts-expiry",)
+            return _json({"Rules": [_lifecycle_rule(each, uploads) for each in codes]})
+        if code in {"upload", "parts", "unsigned-copy"}:
             return self._policy(self._allow_uploads(uploads))
+        if code in {"signer-writes-elsewhere", "signer-writes-final"}:
+            # It takes the place of a policy that allows too much. One identity also verifies with it.
+            rest = () if self.has_two_identities else self._allow_verification(wanted, uploads)
+            return self._policy(self._allow_uploads(uploads), *rest)
         if code in {"read", "delete", "publish", "versions"}:
             return self._policy(*self._allow_verification(wanted, uploads))
         if code == "tls":
@@ -196,7 +206,10 @@ class S3Diagnosis:
     def _expiry(self, kind: _Expiry, key: str, date: datetime | None) -> Observation:
         """Say when the storage deletes something under ``key``: at ``date``, or else as the lifecycle rules say."""
         if date is not None:
-            days = [round((date - datetime.now(timezone.utc)).total_seconds() / 86400)]
+            left = date - datetime.now(timezone.utc)
+            days = [round(left / _DAY)]
+            # The date is a midnight, so it is one to two days away if the rule has one day.
+            is_early = left <= 2 * _DAY
         else:
             rules, reason = self._lifecycle_rules()
             if reason is not None and not self._is_aws:
@@ -210,8 +223,11 @@ class S3Diagnosis:
                 for rule in rules
                 if _is_for(rule, key) and kind.days in rule.get(kind.action, {})
             ]
+            is_early = bool(days) and min(days) < MIN_DAYS_OF_PENDING
         if not days:
             return Observation(code=kind.code, outcome="bad", detail=f"no rule deletes {kind.what}")
+        if is_early and kind is _PENDING_EXPIRY:
+            return expires_early(min(days))
         return Observation(
             code=kind.code, outcome="good", detail=f"the storage deletes {kind.what} after {min(days)} days"
         )

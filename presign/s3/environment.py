@@ -40,7 +40,8 @@ _WITHOUT_EFFECT = re.compile(
     r"|ROLE_ARN|ROLE_SESSION_NAME|WEB_IDENTITY_TOKEN_FILE|CONTAINER_\w+|EC2_METADATA_\w+|METADATA_SERVICE_\w+)",
     re.ASCII,
 )
-_REGION = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?", re.ASCII)
+# botocore refuses a name of digits alone, and turns one with "fips" into another region.
+_REGION = re.compile(r"(?![0-9]+\Z)(?!.*(?:fips-|-fips))[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?", re.ASCII)
 
 
 class Environment(NamedTuple):

@@ -121,14 +121,15 @@ class UrlSigner:
 
     def __init__(self, *, scope: Scope, timestamp: str, expires_seconds: int, session_token: str | None = None) -> None:
         check_expires_seconds(expires_seconds)
-        self.prefix = prefix = scope.dialect.parameter_prefix
+        prefix = scope.dialect.parameter_prefix
+        self.prefix: str = prefix
         head = f"{scope.query_prefix}{timestamp}&{prefix}Expires={expires_seconds}"
         token = "" if session_token is None else f"&{prefix}Security-Token={quote_value(session_token)}"
         # The canonical request has the parameters sorted by name, so the token comes before the signed headers.
         self._canonical_head = f"{head}{token}&{prefix}SignedHeaders="
         self._query_head = f"{head}&{prefix}SignedHeaders="
         self._query_tail = f"{token}&{prefix}Signature="
-        self.sign = _signing(scope.key, scope.string_to_sign(timestamp, "").encode())
+        self.sign: Callable[[bytes], str] = _signing(scope.key, scope.string_to_sign(timestamp, "").encode())
         """Return the signature, in hexadecimal digits, of the canonical request that has these: its SHA-256."""
 
     def sign_url(

@@ -35,7 +35,7 @@ _RESERVED = frozenset(
 _GO_ON = "To go on, run the same command again; to end the upload, run it with --abort."
 
 
-@click.command()
+@click.command(short_help="Upload a file as a browser does.")
 @click.argument("path", metavar="FILE", type=click.Path(path_type=Path))
 @click.option("--api", metavar="URL", required=True, envvar="PRESIGN_API", help="The server; it has /upload below it.")
 @click.option(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 _MAX_SHOWN_CHARACTERS = 500
+_NOT_THERE = frozenset({(404, ""), (404, "not_found"), (405, ""), (405, "method_not_allowed")})
+"""Answers of an address where the contract is not served: by something else than presign, or by presign."""
 
 
 class UploadFailed(Exception):
@@ -35,8 +37,9 @@ class Refused(UploadFailed):
         field: str = "",
         limit: int | None = None,
     ) -> None:
-        reason = f"{status} {printable(code)}".strip()
-        super().__init__(f"the server refused the request: {printable(detail)} ({reason})")
+        reason = f"{status} {printable(code)}" if code else str(status)
+        remedy = "; give the address that has /upload below it" if (status, code) in _NOT_THERE else ""
+        super().__init__(f"the server refused the request: {printable(detail)} ({reason}){remedy}")
         self.status = status
         self.code = code
         self.numbers = numbers

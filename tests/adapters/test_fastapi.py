@@ -575,6 +575,20 @@ def test_the_dependency_answers_202_while_a_large_file_is_completed(s3_reference
     assert (answers[-1].status_code, answers[-1].json()) == (200, ticket["key"])
 
 
+@pytest.mark.parametrize(
+    ("authorize", "reason"),
+    [
+        (lambda request: "alice", "a parameter request without a type.* write request: Request$"),
+        ("alice", "must be a function, not str$"),
+    ],
+)
+def test_an_authorize_that_fastapi_cannot_call_is_refused(presigner: Presigner, authorize: Any, reason: str) -> None:
+    with pytest.raises(ConfigurationError, match=f"^authorize (has )?{reason}"):
+        create_router(presigner, authorize=authorize)
+    with pytest.raises(ConfigurationError, match=f"^authorize (has )?{reason}"):
+        completed_upload(presigner, authorize=authorize)
+
+
 @pytest.mark.parametrize("options", [{"max_threads": 0}, {"timeout_seconds": 0}])
 def test_a_limit_of_nothing_is_refused(presigner: Presigner, options: Any) -> None:
     with pytest.raises(ConfigurationError, match=next(iter(options))):

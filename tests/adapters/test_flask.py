@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -29,7 +31,7 @@ from werkzeug.exceptions import TooManyRequests as FlaskTooManyRequests
 from werkzeug.exceptions import Unauthorized
 
 from presign import Completion, ConfigurationError, Forbidden, Presigner, UploadPolicy
-from presign.flask import create_blueprint
+from presign.flask import MAX_THREADS, create_blueprint
 from presign.http.lists import MAX_FILES
 from presign.http.openapi import openapi
 from presign.http.request_body import MAX_BODY_BYTES
@@ -305,6 +307,30 @@ def test_a_failure_and_a_refusal_in_on_complete_are_the_answers_to_their_files_a
     assert caplog.text.count("RuntimeError: the cause") == 1
     alone = _post(app, "/files/complete", json=tokens[1])
     assert (alone.status_code, alone.get_json()) == (409, answer.get_json()[1]["body"])
+
+
+def test_lists_of_completions_that_hang_take_no_thread_from_a_list_of_tickets(s3_reference: Store) -> None:
+    released, hanging = threading.Event(), list[str | None]()
+
+    def on_complete(completion: Completion) -> None:
+        hanging.append(completion.name)
+        assert released.wait(60)
+
+    app = _app(_in_parts(s3_reference, on_complete))
+    tokens = _stored(app, *[f"{number}.png" for number in range(MAX_THREADS)])
+    half = MAX_THREADS // 2
+    with ThreadPoolExecutor(2) as pool:
+        try:
+            for some in (tokens[:half], tokens[half:]):
+                pool.submit(_post, app, "/files/complete", json=some)
+            deadline = time.monotonic() + 60
+            while len(hanging) < MAX_THREADS and time.monotonic() < deadline:
+                time.sleep(0.01)
+            tickets = _post(app, json=[{**REQUEST, "size": len(PNG)}]).get_json()
+        finally:
+            released.set()
+    assert len(hanging) == MAX_THREADS
+    assert [each["status"] for each in tickets] == [200]
 
 
 # large files

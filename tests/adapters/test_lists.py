@@ -5,13 +5,16 @@ from __future__ import annotations
 import itertools
 import json
 import logging
+import select
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
@@ -30,7 +33,7 @@ from presign import (
     UploadPolicy,
 )
 from presign.http.lists import MAX_FILES
-from presign.http.request_body import MAX_BODY_BYTES
+from presign.http.request_body import MAX_BODY_BYTES, MAX_LARGER_BODIES
 from presign.testing import MemoryBackend
 from tests.adapters.serving import ADAPTERS, serve_naively
 from tests.adapters.unfinished import ANSWER_SECONDS, answer_to_unfinished
@@ -418,6 +421,29 @@ def test_a_list_at_the_limit_is_read(server: _Server, framing: str) -> None:
     content: Any = body if framing == "declared" else iter([body[:5000], body[5000:]])
     answer = server.client.post(f"{server.url}{UPLOAD}", content=content, headers=JSON | ALICE)
     assert [each["status"] for each in answer.json()] == [200]
+
+
+@pytest.mark.parametrize("adapter", ["asgi", "fastapi", "fastapi_directly"])
+def test_one_more_larger_list_than_an_owner_may_send_at_the_same_time_is_refused(adapter: str) -> None:
+    policy = UploadPolicy(content_types={"image/png"}, max_bytes=100, prefix="public/")
+    presigner = Presigner(backend=MemoryBackend(), policy=policy, secret=TOKEN_SECRET, name="pictures")
+    larger = b"[".ljust(MAX_BODY_BYTES + 1)
+    with ADAPTERS[adapter]([presigner], lambda user: user) as url, ExitStack() as stack:
+        parts = urlsplit(f"{url}{UPLOAD}")
+        fields = {"Host": "test", "Content-Length": str(LIST_BYTES), **JSON, **ALICE}
+        lines = [f"POST {parts.path} HTTP/1.1", *(f"{name}: {value}" for name, value in fields.items()), "", ""]
+        address = (str(parts.hostname), int(parts.port or 0))
+        connections = [stack.enter_context(socket.create_connection(address)) for _ in range(MAX_LARGER_BODIES + 1)]
+        for connection in connections:
+            connection.sendall("\r\n".join(lines).encode() + larger)
+        answered, _, _ = select.select(connections, [], [], DEADLINE_SECONDS)
+        assert len(answered) == 1
+        assert answered[0].recv(100).startswith(b"HTTP/1.1 429 ")
+        for user, body in (("bob", larger), ("alice", b"[")):
+            content = body + json.dumps([SMALL]).encode()[1:]
+            answer = httpx.post(f"{url}{UPLOAD}", content=content, headers={**JSON, "X-User": user})
+            assert [each["status"] for each in answer.json()] == [200]
+        assert len(select.select(connections, [], [], 0)[0]) == 1, "the others are still waited for"
 
 
 def test_a_small_list_may_begin_with_spaces(server: _Server) -> None:

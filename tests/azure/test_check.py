@@ -31,7 +31,7 @@ def test_a_wrong_account_key_is_reported_with_its_setting(key_account: RunningAc
 
 
 def test_a_refused_identity_is_reported_at_start(identity_account: RunningAccount) -> None:
-    with pytest.raises(ConfigurationError, match=r"refuses the identity .*AZURE_CLIENT_ID") as caught:
+    with pytest.raises(ConfigurationError, match=r"gets no token .*AZURE_CLIENT_ID.* AZURE_STORAGE_KEY") as caught:
         identity_account.backend(credential=RefusedIdentity())
     assert caught.value.field == "credential"
     with pytest.raises(ConfigurationError, match="refuses the identity"):

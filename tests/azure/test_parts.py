@@ -339,15 +339,18 @@ def test_a_sweep_ends_uploads_whose_token_has_expired_and_deletes_the_marks_of_t
     for ticket in (old, aborted, finished):
         _send_file(account, ticket)
     presigner.abort(aborted.token)
+    mark = f"pending/{aborted.key.rpartition('/')[2]}.ended"
     presigner.complete(finished.token)
     nearly, later = (_presigner(account, resumable_for=timedelta(days=2), clock=_at(days)) for days in (2.9, 3.1))
     swept = nearly.sweep()
-    assert (swept.aborted, swept.deleted, swept.kept, swept.parts_failure) == (0, 0, 1, None)
+    assert (swept.aborted, swept.deleted, swept.kept, swept.parts_failure) == (0, 0, 0, None)
+    assert account.blobs("pending") == [mark]
     assert presigner.list_parts(old.token).numbers == (1, 2, 3)
-    assert later.sweep(dry_run=True).aborted == 1
+    planned = later.sweep(dry_run=True)
+    assert (planned.aborted, planned.deleted, planned.kept, planned.failed) == (1, 0, 0, ())
     assert len(account.uncommitted("pending")) == 1
-    swept = later.sweep()
-    assert (swept.aborted, swept.deleted, swept.kept, swept.failed) == (1, 1, 0, ())
+    assert account.blobs("pending") == [mark]
+    assert later.sweep() == planned, "the mark is deleted, and is no upload"
     assert (account.uncommitted("pending"), account.blobs("pending")) == ([], [])
     assert later.sweep().aborted == 0
     with pytest.raises(PartsMissing):

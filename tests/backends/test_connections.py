@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import socket
 import ssl
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -24,6 +26,7 @@ from presign.backends.connections import (
 
 Respond = Callable[[BaseHTTPRequestHandler], None]
 SECRET = "sig=S3CR3T"
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @contextmanager
@@ -198,6 +201,42 @@ def test_a_certificate_must_be_of_a_trusted_authority(tmp_path: Path, monkeypatc
         assert connections(url, authorities=str(certificate)).send("GET", "/", {}).content == b"bytes"
         monkeypatch.setenv("PRESIGN_TEST_CA", str(certificate))
         assert connections(url).send("GET", "/", {}).content == b"bytes"
+
+
+def test_a_certificate_must_be_valid_for_the_host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    certificate, key = tmp_path / "certificate.pem", tmp_path / "key.pem"
+    write_certificate(certificate=certificate, key=key)
+    resolve = socket.getaddrinfo
+    monkeypatch.setattr(socket, "getaddrinfo", lambda _, *others: resolve("127.0.0.1", *others))
+    with server(OK, (certificate, key)) as (url, events):
+        with pytest.raises(UntrustedCertificate):
+            connections(url.replace("127.0.0.1", "storage.invalid"), authorities=str(certificate)).send("GET", "/", {})
+        assert "GET /" not in events
+        assert connections(url.replace("127.0.0.1", "localhost"), authorities=str(certificate)).send("GET", "/", {})
+
+
+_FORK_BETWEEN_REQUESTS = """
+import os, sys
+from presign.backends.connections import Connections
+
+connections = Connections(sys.argv[1], ca_variables=(), connect_seconds=30, read_seconds=30)
+connections.send("GET", "/parent", {})
+if os.fork() == 0:
+    connections.send("GET", "/child", {})
+    connections.send("GET", "/child", {})
+    os._exit(0)
+os.wait()
+connections.send("GET", "/parent", {})
+"""
+
+
+def test_a_forked_process_sends_over_connections_of_its_own() -> None:
+    with server(OK) as (url, events):
+        command = [sys.executable, "-W", "ignore", "-c", _FORK_BETWEEN_REQUESTS, url]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+        assert (done.returncode, done.stderr) == (0, "")
+    parents, childs = "GET /parent", "GET /child"
+    assert events == ["connection", parents, "connection", childs, childs, parents]
 
 
 def test_a_proxy_of_the_environment_is_used_but_not_for_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:

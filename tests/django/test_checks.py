@@ -50,6 +50,8 @@ def test_good_settings_have_no_messages_and_no_network(project: Project, monkeyp
         ({"maxbytes": 3}, "PRESIGN['photos']['maxbytes']: is not known"),
         ({"authorize": "tests.django.nowhere.may"}, "PRESIGN['photos']['authorize']: cannot be imported"),
         ({"authorize": True}, "PRESIGN['photos']['authorize']: must be a function"),
+        ({"authorize": lambda: True}, "PRESIGN['photos']['authorize']: is called with one argument, the request"),
+        ({"on_complete": lambda: None}, "PRESIGN['photos']['on_complete']: is called with one argument"),
         ({"inspect": "json.decoder"}, "PRESIGN['photos']['inspect']: must be a function"),
         ({"backend": None}, "PRESIGN['photos']['backend']: must be set"),
         ({"storage": "default"}, "PRESIGN['photos']['backend']: must be set, or 'storage' instead, and not both"),
@@ -57,6 +59,10 @@ def test_good_settings_have_no_messages_and_no_network(project: Project, monkeyp
         ({"backend": "ftp://bucket/"}, "the address must begin with one of"),
         ({"secret": "short"}, "secret must have at least"),
         ({"companion": "yes"}, "PRESIGN['photos']['companion']: must be True or False"),
+        *[
+            ({"max_files": wrong}, "PRESIGN['photos']['max_files']: must be a whole number of at least 1")
+            for wrong in (0, -1, 1.5, True, "10")
+        ],
         ({"completion_window": 3}, "PRESIGN['photos']['completion_window']: must be a timedelta"),
         ({"prefix": "photos"}, "PRESIGN['photos']['prefix']"),
     ],

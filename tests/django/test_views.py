@@ -199,6 +199,19 @@ def test_a_list_needs_the_csrf_token_and_is_bound_to_the_user(users: ModuleType)
     assert [each["status"] for each in _post(client, COMPLETE, tokens, **given).json()] == [200]
 
 
+@pytest.mark.parametrize("path", [UPLOAD, COMPLETE])
+def test_each_kind_may_have_its_own_number_of_files_in_a_request(
+    users: ModuleType, project: Project, path: str
+) -> None:
+    project(max_files=2)
+    client, item = signed_in(users.alice), {"type": "image/png"} if path == UPLOAD else {"token": "x"}
+    assert len(_post(client, path, [item] * 2).json()) == 2
+    refused = _post(client, path, [item] * 3)
+    assert (refused.status_code, refused.json()["code"], refused.json()["limit"]) == (413, "too_many_files", 2)
+    too_long = _post(client, path, [{**item, "more": "x" * 2 * MAX_BODY_BYTES}])
+    assert (too_long.status_code, too_long.json()["limit"]) == (413, 2 * MAX_BODY_BYTES)
+
+
 @pytest.mark.parametrize("is_async", [False, True], ids=["wsgi", "asgi"])
 def test_the_completions_of_a_list_use_the_database_from_threads_and_close_their_connections(
     users: ModuleType, project: Project, is_async: bool, monkeypatch: pytest.MonkeyPatch

@@ -84,6 +84,21 @@ def test_a_photo_is_uploaded_in_the_admin_and_recorded(page: Page, example: Exam
     assert len(example.recorded()) == before + 1
 
 
+def test_a_file_that_is_chosen_before_the_script_is_loaded_is_uploaded(
+    page: Page,
+    example: Example,
+    png: Path,  # noqa: F811
+) -> None:
+    held: list[Route] = []
+    page.route("**/presign/upload_widget.js", lambda route: held.append(route))
+    page.goto(example.url, wait_until="commit")
+    page.get_by_label("Photo").set_input_files(png)
+    _wait_for(held, page)
+    held[0].continue_()
+    expect(page.get_by_role("status")).to_contain_text("Uploaded")
+    assert page.locator("[data-presign-token]").input_value() != ""
+
+
 def test_the_buttons_wait_for_the_upload_and_the_progress_is_shown(
     page: Page,
     example: Example,

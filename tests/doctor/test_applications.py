@@ -7,12 +7,13 @@ import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from flask import Flask
 
-from presign import Presigner, UploadPolicy
-from presign.doctor import Severity, check_health, examine_presigner
+from presign import ConfigurationError, Presigner, UploadPolicy
+from presign.doctor import Severity, check_health, examine, examine_presigner
 from presign.flask import create_blueprint
 from tests.conftest import TOKEN_SECRET
 from tests.doctor.faults import bad, codes
@@ -41,8 +42,30 @@ def test_a_presigner_is_examined_as_its_policy_says(running: Running) -> None:
     assert "image/png" in details
     assert "text/plain" in details
     assert not [finding for finding in report.findings if finding.code == "parts"], "no file of 10 MB comes in parts"
+    assert "a ticket that is valid for 3600 seconds" in details
+    long = replace(POLICY, max_expires_in=timedelta(hours=3))
+    assert "a ticket that is valid for 10800 seconds" in examine_presigner(_presigner(running, policy=long)).to_text()
     large = replace(POLICY, max_bytes=1_000_000_000)
     assert [f for f in examine_presigner(_presigner(running, policy=large)).findings if f.code == "parts"]
+
+
+def test_the_headers_of_the_policy_and_no_others_must_be_allowed_to_the_page() -> None:
+    own = replace(POLICY, create_only=True, cache_control="max-age=60", metadata={"owner": "me"})
+    names = ("cache-control", "content-type", "if-none-match", "x-amz-checksum-sha256", "x-amz-meta-owner")
+    with run_store(Set(bucket={"cors": (replace(CORS, allowed_headers=names),)})) as running:
+        report = examine_presigner(_presigner(running, policy=own), origin=ORIGIN)
+        assert bad(report) == [], report.to_text()
+        with_a_name = replace(own, content_disposition="inline", metadata={"owner": "me", "album": "7"})
+        report = examine_presigner(_presigner(running, policy=with_a_name), origin=ORIGIN)
+    (finding,) = bad(report)
+    assert finding.code == "cors-headers"
+    assert "may not send content-disposition, x-amz-meta-album with a PUT" in finding.detail
+
+
+@pytest.mark.parametrize("wrong", [timedelta(0), 3600])
+def test_a_lifetime_that_no_ticket_has_is_refused(running: Running, wrong: Any) -> None:
+    with pytest.raises(ConfigurationError, match="max_expires_in must be a timedelta of at least one second"):
+        examine(running.backend(), prefix="public/", max_expires_in=wrong)
 
 
 def test_a_policy_for_private_objects_is_not_met_by_a_public_prefix(running: Running) -> None:

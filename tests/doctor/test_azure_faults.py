@@ -6,6 +6,7 @@ import re
 import ssl
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -21,6 +22,7 @@ from presign.doctor import Report, Severity, examine
 from tests.azure.accounts import OTHER_ACCOUNT_KEY, Identity, RunningAccount, prepare_account
 from tests.doctor.faults import Changed, Fault, bad, require_found
 from tests.doctor.s3_store import ORIGIN
+from tests.doctor.sas_policy import sas_policy
 
 _FAILURE, _WARNING = Severity.FAILURE, Severity.WARNING
 _RULE: dict[str, Any] = {
@@ -38,7 +40,7 @@ FAULTS: tuple[Fault[Changed], ...] = (
         code="cors-preflight",
         severity=_FAILURE,
         sentence=f"to the preflight request of {ORIGIN} for a PUT, and does not allow it",
-        paste=f"--origins '{ORIGIN}' --methods PUT --allowed-headers 'content-type,x-ms-blob-content-disposition,",
+        paste=f"--origins '{ORIGIN}' --methods PUT --allowed-headers 'content-type,if-none-match,x-ms-blob-",
         causes=frozenset({"cors-answer"}),
     ),
     Fault(
@@ -50,12 +52,26 @@ FAULTS: tuple[Fault[Changed], ...] = (
         paste="x-ms-blob-type",
     ),
     Fault(
+        name="CORS without the headers of create-only tickets",
+        setting=Changed(
+            store={
+                "cors": [
+                    CorsRule(**_RULE | {"allowed_headers": ["content-type", "x-ms-blob-content-*", "x-ms-blob-type"]})
+                ]
+            }
+        ),
+        code="cors-headers",
+        severity=_FAILURE,
+        sentence=f"{ORIGIN} may not send if-none-match, x-ms-blob-cache-control with a PUT that is create-only",
+        paste="if-none-match",
+    ),
+    Fault(
         name="a pending container that everybody can read",
         setting=Changed(store={"pending": PublicAccess.BLOB}),
         code="pending-private",
         severity=_FAILURE,
         sentence="everybody may read the container pending, where uploads wait",
-        paste="--name pending --public-access off",
+        paste="container-rm update --storage-account devstoreaccount1 --name pending --public-access off",
     ),
     Fault(
         name="a public container that everybody can list",
@@ -86,6 +102,31 @@ FAULTS: tuple[Fault[Changed], ...] = (
         severity=_FAILURE,
         sentence="the container missing does not exist",
     ),
+    Fault(
+        name="a SAS expiration policy that is too short for every ticket",
+        # A ticket of 60 seconds has a signature that begins 15 minutes earlier.
+        setting=Changed(store={"sas_limit": timedelta(minutes=10)}),
+        code="signature-lifetime",
+        severity=_FAILURE,
+        sentence=r"answers 403 \(AuthenticationFailed\) to a PUT .* its signature is valid for longer than it allows",
+    ),
+    Fault(
+        name="a SAS expiration policy that is too short for the longest tickets",
+        setting=Changed(store={"sas_limit": timedelta(hours=1)}),
+        code="signature-lifetime",
+        severity=_FAILURE,
+        sentence=r"to a PUT with a ticket that is valid for 3600 seconds, and accepts one for 60 seconds",
+    ),
+    Fault(
+        name="a SAS expiration policy that is too short for publication",
+        setting=Changed(
+            store={"sas_limit": timedelta(minutes=20)}, examination={"max_expires_in": timedelta(seconds=60)}
+        ),
+        code="publish",
+        severity=_FAILURE,
+        sentence="answered Put Blob From URL with CannotVerifyCopySource",
+        paste="/blobServices/default/containers/public",
+    ),
 )
 
 
@@ -104,9 +145,12 @@ class Account:
 
     def examine(self, changed: Changed) -> Report:
         self.change(changed)
-        values: dict[str, Any] = {"prefix": "public/", "origin": ORIGIN, "public_read": True}
-        backend = self.running.publishing_backend(**changed.backend)
-        return examine(backend, **{**values, **changed.examination})
+        values: dict[str, Any] = {"prefix": "public/", "origin": ORIGIN, "public_read": True, **changed.examination}
+        limit = changed.store.get("sas_limit")
+        if limit is None:
+            return examine(self.running.publishing_backend(**changed.backend), **values)
+        with sas_policy(self.running.azurite.account_url, limit=limit) as account_url:
+            return examine(self.running.publishing_backend(account_url=account_url, **changed.backend), **values)
 
     def left(self) -> list[str]:
         return [*self.running.blobs("public"), *self.running.blobs("pending")]
@@ -135,6 +179,21 @@ def test_an_account_in_good_order_has_no_finding_and_nothing_is_left(account: Ac
         "tls",
     }
     assert report.exit_code == 0
+    assert account.left() == []
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        Changed(store={"sas_limit": timedelta(minutes=75)}),
+        Changed(store={"sas_limit": timedelta(minutes=30)}, examination={"max_expires_in": timedelta(seconds=60)}),
+    ],
+)
+def test_a_sas_expiration_policy_that_allows_the_longest_ticket_and_15_minutes_more_is_no_finding(
+    account: Account, changed: Changed
+) -> None:
+    report = account.examine(changed)
+    assert bad(report) == [], report.to_text()
     assert account.left() == []
 
 

@@ -15,8 +15,10 @@ from urllib.parse import urlencode
 import pytest
 from starlette.types import Receive, Scope, Send
 
+from emulators.s3_rights import Leniency
 from emulators.serving import serve
 from presign.doctor import Finding, Severity
+from presign.doctor.cleanup import Cleanup
 from presign.doctor.sending import Sender
 from tests.doctor.s3_store import BUCKET, ORIGIN, SECRETS, Running, Set, right, run_store
 
@@ -89,7 +91,65 @@ def test_what_could_not_be_deleted_is_named() -> None:
         assert {finding.detail.split()[0] for finding in left} >= set(running.left())
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 1), (signal.SIGTERM, 143)])
+def test_an_interruption_names_what_could_not_be_deleted(caplog: pytest.LogCaptureFixture) -> None:
+    with run_store(Set()) as running:
+
+        def take_the_right_to_delete(finding: Finding) -> None:
+            if finding.code == "clock":
+                running.rights["AKIAVERIFIER"] = [right("GetObject", prefix="pending/"), right("ListBucket")]
+                raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            running.examine(report_finding=take_the_right_to_delete)
+        assert running.left()
+        assert {record.getMessage().split()[0] for record in caplog.records} >= set(running.left())
+
+
+def test_an_interruption_of_the_cleanup_says_where_something_is_left(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def interrupted(self: Cleanup) -> Any:
+        raise KeyboardInterrupt
+
+    with run_store(Set()) as running:
+        monkeypatch.setattr(Cleanup, "clear", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            running.examine()
+        (record,) = caplog.records
+        folders = {key.rpartition("/")[0] for key in running.left()}
+        assert folders
+        assert all(f"s3://{BUCKET}/{folder}/" in record.getMessage() for folder in folders)
+
+
+def test_what_was_stored_outside_of_the_prefixes_and_cannot_be_deleted_is_named() -> None:
+    # The store ignores the wrong MD5 that should keep it from storing anything there.
+    signs = right("PutObject", "ListMultipartUploadParts", "AbortMultipartUpload", never_copies=True)
+    with run_store(Set(lenient=frozenset({Leniency.UNCHECKED_CHECKSUMS}), signer=(signs,))) as running:
+        report = running.examine()
+        left = [finding.detail.split()[0] for finding in report.findings if finding.code == "left-over"]
+        assert [key.partition("/")[0] for key in left] == ["presign-doctor-elsewhere"]
+        assert running.left() == left
+        assert report.exit_code == 2
+
+
+def test_a_key_that_was_written_twice_leaves_no_version() -> None:
+    lenient = frozenset({Leniency.UNCHECKED_IF_NONE_MATCH})
+    with run_store(Set(bucket={"versioned": True}, lenient=lenient)) as running:
+        report = running.examine()
+        assert "rule-create-only" in {finding.code for finding in report.of(Severity.WARNING)}
+        assert not any(running.bucket.versions.values())
+
+
+def test_an_identity_that_may_not_list_leaves_no_delete_marker_in_a_bucket_with_versions() -> None:
+    signs = right("PutObject", "ListMultipartUploadParts", "AbortMultipartUpload", prefix="public/", never_copies=True)
+    verifies = right("GetObject", "GetObjectVersion", "DeleteObject", "DeleteObjectVersion", prefix="public/")
+    with run_store(Set(bucket={"versioned": True}, signer=(signs,), verifier=(verifies,))) as running:
+        report = running.examine(pending_prefix=None)
+        assert report.exit_code == 0, report.to_text()
+        assert not any(running.bucket.versions.values())
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 1), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
 def test_a_signal_to_the_command_leaves_nothing(number: int, code: int) -> None:
     with run_store(Set()) as running:
         running.watch.expected = 30
@@ -100,6 +160,8 @@ def test_a_signal_to_the_command_leaves_nothing(number: int, code: int) -> None:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
+            # Whoever starts the tests may ignore it, as nohup does.
+            preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),
         )
         try:
             assert running.watch.reached.wait(60), "the command sent no 30 requests"

@@ -7,7 +7,7 @@ import os
 import re
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
 
 import pytest
 from click.testing import CliRunner, Result
@@ -60,7 +60,7 @@ def test_a_warning_ends_with_1_and_says_what_it_means_and_what_to_do(tmp_path: P
         assert CATALOGUE["rule-checksum"].meaning in " ".join(result.output.split())
         assert "learned=FILE" in result.output
         assert "could not check  cors-preflight: no origin was given" in result.output
-        knowledge = read_knowledge(learned, storage=f"s3://{BUCKET}")
+        knowledge = read_knowledge(learned, storage=f"s3://{BUCKET}", host=urlsplit(running.url).netloc)
         assert knowledge is not None
         assert knowledge.of("post") == {Rule.SIZE, Rule.TYPE, Rule.HEADERS}
         again = _run(_url(running, learned=str(learned)), "--origin", ORIGIN)
@@ -88,6 +88,8 @@ def test_a_failure_ends_with_2_and_is_told_as_json_too() -> None:
         (["s3://bucket/public/?region=nowhere-1"], "is not one of AWS's regions"),
         (["s3://bucket/public/?region=eu-central-1", "--origin", "app.example.com"], "origin must be a scheme"),
         (["s3://bucket/public/?region=eu-central-1", "--pending-prefix", ""], "pending_prefix must not be empty"),
+        (["s3://bucket/public/?region=eu-central-1", "--pending-prefix", "public/new/"], "overlap"),
+        (["s3://bucket/public/?region=eu-central-1", "--type", "png"], "must be exact media types such as image/png"),
     ],
 )
 def test_a_wrong_setting_ends_with_2_and_one_line(arguments: list[str], message: str) -> None:
@@ -95,6 +97,16 @@ def test_a_wrong_setting_ends_with_2_and_one_line(arguments: list[str], message:
     assert result.exit_code == 2
     assert message in result.output
     assert len(result.output.splitlines()) == 1
+
+
+def test_the_longest_lifetime_of_a_ticket_is_that_of_the_option() -> None:
+    result = _run("s3://bucket/public/", "--max-expires-in", "1.5h")
+    assert result.exit_code == 2
+    assert "it must be a whole number with s, m, h or d" in result.output
+    with run_store(Set()) as running:
+        for options, seconds in (((), 3600), (("--max-expires-in", "90m"), 5400)):
+            result = _run(_url(running), *options)
+            assert f"accepts a PUT with a ticket that is valid for {seconds} seconds" in " ".join(result.output.split())
 
 
 def test_without_a_pending_prefix_uploads_go_to_the_final_one() -> None:
@@ -139,10 +151,29 @@ def test_no_output_has_a_secret_or_a_signature(monkeypatch: pytest.MonkeyPatch) 
 
 def test_the_file_of_another_storage_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "learned.json"
-    StoreKnowledge(storage="s3://other", shown={}).write(path)
+    StoreKnowledge(storage="s3://other", host="s3.example.com", shown={}).write(path)
     with pytest.raises(ConfigurationError, match="learned is about 's3://other', and this is s3://uploads") as caught:
-        read_knowledge(path, storage="s3://uploads")
+        read_knowledge(path, storage="s3://uploads", host="s3.example.com")
     assert caught.value.field == "learned"
+
+
+def test_the_file_of_a_bucket_of_the_same_name_on_another_store_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "learned.json"
+    with run_store(Set()) as running:
+        assert _run(_url(running), "--write", str(path)).exit_code == 0
+        written_for = urlsplit(running.url).netloc
+        for host in ("127.0.0.1:1", "s3.example.com"):
+            address = _url(running, endpoint_url=f"https://{host}", learned=str(path))
+            result = _run(address)
+            assert result.exit_code == 2
+            assert f"on the host '{written_for}', and uploads are sent to {host}; run presign doctor" in result.output
+
+
+def test_a_file_of_an_earlier_version_says_to_run_the_doctor_again(tmp_path: Path) -> None:
+    path = tmp_path / "learned.json"
+    path.write_bytes(b'{"version": 1, "storage": "s3://uploads", "shown": {"put": ["size"]}}')
+    with pytest.raises(ConfigurationError, match="does not name the storage's host; run presign doctor --write again"):
+        read_knowledge(path, storage="s3://uploads", host="s3.example.com")
 
 
 @pytest.mark.parametrize(
@@ -152,8 +183,9 @@ def test_the_file_of_another_storage_is_refused(tmp_path: Path) -> None:
         b"[]",
         b"{}",
         b'{"version": 2, "storage": "s3://uploads", "shown": {}}',
-        b'{"version": 1, "storage": "s3://uploads", "shown": {"ftp": []}}',
-        b'{"version": 1, "storage": "s3://uploads", "shown": {"put": ["speed"]}}',
+        b'{"version": 3, "storage": "s3://uploads", "host": "s3.example.com", "shown": {}}',
+        b'{"version": 2, "storage": "s3://uploads", "host": "s3.example.com", "shown": {"ftp": []}}',
+        b'{"version": 2, "storage": "s3://uploads", "host": "s3.example.com", "shown": {"put": ["speed"]}}',
     ],
 )
 def test_a_file_that_the_doctor_did_not_write_is_refused(tmp_path: Path, content: bytes) -> None:
@@ -161,7 +193,7 @@ def test_a_file_that_the_doctor_did_not_write_is_refused(tmp_path: Path, content
     path.write_bytes(content)
     for source in (path, tmp_path / "missing.json", os.fspath(path)):
         with pytest.raises(ConfigurationError, match="a file that presign doctor --write has written"):
-            read_knowledge(source, storage="s3://uploads")
+            read_knowledge(source, storage="s3://uploads", host="s3.example.com")
 
 
 def test_a_file_that_cannot_be_written_ends_with_2(tmp_path: Path) -> None:

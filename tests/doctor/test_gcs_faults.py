@@ -91,6 +91,16 @@ FAULTS: tuple[Fault[Changed], ...] = (
         paste='"matchesPrefix": [\n          "pending/"',
     ),
     Fault(
+        name="a rule that deletes pending uploads while they can be completed",
+        setting=Changed(
+            store={"lifecycle": (_ABORT, {**_EXPIRE, "condition": {"age": 1, "matchesPrefix": ["pending/"]}})}
+        ),
+        code="pending-expires-early",
+        severity=_WARNING,
+        sentence=r"the storage deletes pending uploads after 1 day\(s\)",
+        paste='"age": 9',
+    ),
+    Fault(
         name="a signer that may not create objects",
         setting=Changed(store={"signer": (_right("listParts", "abort", bucket=_PENDING),)}),
         code="upload",
@@ -105,7 +115,7 @@ FAULTS: tuple[Fault[Changed], ...] = (
         code="publish",
         severity=_FAILURE,
         sentence="the verifier cannot publish an upload: .*403",
-        paste="roles/storage.objectUser",
+        paste=f"gs://{_BUCKET} --member=serviceAccount:VERIFIER --role=roles/storage.objectUser",
     ),
     Fault(
         name="a signer that may write under the final prefix",

@@ -299,6 +299,49 @@ FAULTS: tuple[Fault[Set], ...] = (
         sentence="refuses a PUT with a ticket of 45 seconds, which is valid for 60",
     ),
     Fault(
+        name="a limit on the age of signatures that only the longest tickets reach",
+        setting=Set(bucket={"max_signature_age_seconds": 900}),
+        code="signature-age",
+        severity=_WARNING,
+        sentence="refuses a PUT with a ticket of 3585 seconds, which is valid for 3600",
+    ),
+    Fault(
+        name="CORS without the metadata of the policy",
+        setting=Set(
+            bucket={
+                "cors": (
+                    replace(
+                        CORS,
+                        allowed_headers=(
+                            *("cache-control", "content-disposition", "content-type", "if-none-match"),
+                            "x-amz-checksum-sha256",
+                        ),
+                    ),
+                )
+            },
+            examination={"metadata": {"owner": "me"}},
+        ),
+        code="cors-headers",
+        severity=_FAILURE,
+        sentence=rf"{ORIGIN} may not send x-amz-meta-owner with a PUT",
+        paste='"x-amz-meta-owner"',
+    ),
+    Fault(
+        name="a rule that deletes pending uploads while they can be completed",
+        setting=Set(
+            bucket={
+                "lifecycle": (
+                    LifecycleRule(rule_id="abort", abort_after_days=8),
+                    LifecycleRule(rule_id="expire", prefix="pending/", expire_after_days=1),
+                )
+            }
+        ),
+        code="pending-expires-early",
+        severity=_WARNING,
+        sentence=r"the storage deletes pending uploads after [12] day\(s\)",
+        paste='"Days": 9',
+    ),
+    Fault(
         name="a KMS key that the signer may not use",
         setting=Set(bucket={"kms_denied_to": frozenset({"AKIASIGNER"})}),
         code="kms",

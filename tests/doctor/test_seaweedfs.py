@@ -188,4 +188,7 @@ def test_a_secret_key_that_is_not_the_stores_is_found(weed: Weed) -> None:
 def _put_only(weed: Weed) -> StoreKnowledge:
     """What SeaweedFS keeps with a PUT, so that its one gap with forms is no finding."""
     put = frozenset({Rule.SIZE, Rule.TYPE, Rule.CHECKSUM, Rule.CREATE_ONLY})
-    return StoreKnowledge(storage=weed.backend().name, shown={"put": put, "parts": frozenset({Rule.SIZE})})
+    plain = weed.backend()
+    return StoreKnowledge(
+        storage=plain.name, host=plain.diagnosis().host, shown={"put": put, "parts": frozenset({Rule.SIZE})}
+    )

@@ -139,7 +139,15 @@ def test_unusable_default_credentials_are_refused_with_the_setting_in_the_messag
     path = tmp_path / "account.json"
     path.write_text(content)
     monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(path))
-    with pytest.raises(ConfigurationError, match="GOOGLE_APPLICATION_CREDENTIALS"):
+    with pytest.raises(ConfigurationError, match="the file that GOOGLE_APPLICATION_CREDENTIALS names holds no usable"):
+        GCSBackend(bucket=BUCKET)
+
+
+def test_a_path_of_no_file_in_the_environment_is_named_as_the_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(tmp_path / "missing.json"))
+    with pytest.raises(ConfigurationError, match="GOOGLE_APPLICATION_CREDENTIALS names a file that does not exist"):
         GCSBackend(bucket=BUCKET)
 
 

@@ -6,6 +6,8 @@ import asyncio
 import itertools
 import json
 import threading
+import time
+import tracemalloc
 from datetime import datetime
 from typing import Any
 
@@ -16,11 +18,12 @@ from presign.backends.expiring_credentials import CredentialsExpired
 from presign.http.async_endpoints import AsyncEndpoints
 from presign.http.lists import MAX_FILES, TooManyFiles, is_list
 from presign.http.request_body import MAX_BODY_BYTES
+from presign.messages import MAX_NAME_CHARACTERS
 from presign.testing import MemoryBackend
 from tests.conftest import PNG, TOKEN_SECRET
 
 SMALL = {"type": "image/png"}
-LARGE = {"type": "image/png", "size": 75}
+LARGE: dict[str, Any] = {"type": "image/png", "size": 75}
 SECONDS = 60
 
 
@@ -64,6 +67,14 @@ def _ask(endpoints: AsyncEndpoints, presigner: Presigner, path: str, items: list
 
     answers: list[Any] = json.loads(asyncio.run(ask()))
     return answers
+
+
+def _parts_stored(backend: MemoryBackend, presigner: Presigner, count: int) -> list[dict[str, str]]:
+    content = PNG.ljust(LARGE["size"])
+    answers = _ask(AsyncEndpoints(), presigner, "/upload", [LARGE] * count)
+    for each in answers:
+        backend.upload(each["body"], content)
+    return [{"token": each["body"]["token"]} for each in answers]
 
 
 def _stored(backend: MemoryBackend, presigner: Presigner, count: int) -> list[dict[str, str]]:
@@ -145,6 +156,33 @@ def test_the_application_chooses_how_many_files_a_request_may_have() -> None:
     assert (raised.value.value, raised.value.limit) == (3, 2)
 
 
+@pytest.mark.parametrize("value", ["[]", "{}", "1.5", '{"type":"image/png"}', '"a text"'])
+def test_a_list_with_far_more_values_than_its_files_need_is_refused_before_it_is_read(value: str) -> None:
+    endpoints, presigner = AsyncEndpoints(), _presigner(MemoryBackend())
+    count = endpoints.lists.max_body_bytes // (len(value) + 1)
+    body = f"[{','.join([value] * (count - 1))}]".encode()
+
+    async def ask() -> bytes:
+        return await endpoints.answers(presigner)["/upload"](body, "alice")
+
+    tracemalloc.start()
+    try:
+        with pytest.raises(TooManyFiles) as raised:
+            asyncio.run(ask())
+        # The values would take more than 20 MB. Threads of other tests may take some.
+        assert tracemalloc.get_traced_memory()[1] < 5_000_000
+    finally:
+        tracemalloc.stop()
+    assert raised.value.limit == MAX_FILES
+
+
+def test_names_of_commas_are_not_taken_for_more_values() -> None:
+    digest = {"part_size": 5, "sha256": "0" * 64}
+    item = {"name": "," * MAX_NAME_CHARACTERS, "size": 5, "hashes_parts": True, "part_size": 5, "parts_digest": digest}
+    answers = _ask(AsyncEndpoints(), _presigner(MemoryBackend()), "/upload", [{**SMALL, **item}] * MAX_FILES)
+    assert {each["body"].get("field") for each in answers} == {"parts_digest"}, "the file is too small for parts"
+
+
 def test_a_list_that_hangs_leaves_threads_to_other_requests_and_its_waiting_calls_are_not_made() -> None:
     backend, released, hanging = MemoryBackend(), threading.Event(), list[str]()
     hangs = {"is": True}
@@ -171,6 +209,40 @@ def test_a_list_that_hangs_leaves_threads_to_other_requests_and_its_waiting_call
 
     assert json.loads(asyncio.run(complete()))["size"] == len(PNG)
     released.set()
+
+
+def test_a_list_of_large_files_leaves_threads_to_other_requests() -> None:
+    backend, released, hanging = MemoryBackend(), threading.Event(), list[str]()
+    hangs = {"is": True}
+
+    def inspect(uploaded: InspectedObject) -> Accept:
+        if hangs["is"]:
+            hanging.append(uploaded.key)
+            assert released.wait(SECONDS)
+        return Accept()
+
+    presigner = _presigner(backend, inspect=inspect)
+    tokens = _parts_stored(backend, presigner, 6)
+    other = _parts_stored(backend, presigner, 1)[0]
+    endpoints = AsyncEndpoints(max_threads=4, timeout_seconds=0.5)
+    answers = _ask(endpoints, presigner, "/complete", tokens)
+    assert {each["status"] for each in answers} == {202}
+    while len(hanging) < 2:
+        time.sleep(0.005)
+    hangs["is"] = False
+    patient = AsyncEndpoints(max_threads=4, timeout_seconds=SECONDS)
+    patient._long_completions = endpoints._long_completions
+
+    async def complete() -> bytes:
+        return await patient.answers(presigner)["/complete"](json.dumps(other).encode(), "alice")
+
+    assert json.loads(asyncio.run(complete()))["size"] == LARGE["size"], "a list takes half of the threads"
+    assert len(hanging) == 2
+    released.set()
+    patient = AsyncEndpoints(max_threads=4, timeout_seconds=SECONDS)
+    patient.lists._long_completions = endpoints._long_completions
+    assert [each["status"] for each in _ask(patient, presigner, "/complete", tokens)] == [200] * 6
+    assert len(hanging) == 2, "each file was completed once"
 
 
 def test_a_request_that_is_cancelled_gives_its_waiting_calls_up() -> None:

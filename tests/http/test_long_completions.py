@@ -101,26 +101,57 @@ def test_a_completion_that_runs_is_never_forgotten() -> None:
     assert running.result(SOON) == "stored"
 
 
-def test_results_that_nobody_fetches_take_no_place_from_a_new_completion(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("presign.http.long_completions._MAX_COMPLETIONS", 3)
-    completions, slow = LongCompletions(max_threads=2), _Slow(lambda: "stored")
-    running = completions.join("running", slow)
-    first, second = (completions.join(key, lambda: "of nobody") for key in ("first", "second"))
-    assert (first.result(SOON), second.result(SOON)) == ("of nobody", "of nobody")
-    assert completions.result("new", lambda: "new", timeout_seconds=SOON) == "new"
-    assert completions.join("second", slow) is second
-    assert completions.join("running", slow) is running
-    slow.released.set()
-    assert completions.join("first", lambda: "again").result(SOON) == "again"
-
-
 def test_no_more_completions_are_accepted_than_can_be_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("presign.http.long_completions._MAX_COMPLETIONS", 2)
     completions, slow = LongCompletions(max_threads=1), _Slow(lambda: "stored")
     for key in ("one", "two"):
         completions.join(key, slow)
-    with pytest.raises(StorageUnavailable, match="2 large files"):
-        completions.join("three", slow)
+    with pytest.raises(StorageUnavailable, match="too many large files"):
+        completions.join("three", slow).result(SOON)
     slow.released.set()
     for key in ("one", "two", "three"):
         assert completions.result(key, slow, timeout_seconds=SOON) == "stored"
+
+
+def test_a_result_that_nobody_fetched_makes_room_for_another_completion(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("presign.http.long_completions._MAX_COMPLETIONS", 3)
+    completions, slow = LongCompletions(max_threads=2), _Slow(lambda: "stored")
+    running = completions.join("running", slow)
+    for number in range(10):
+        assert completions.join(number, lambda: "unfetched").result(SOON) == "unfetched"
+        # The next call of the same thread comes after the end of the first was noted.
+        completions._threads.submit(lambda: None).result(SOON)
+    assert completions.join("running", slow) is running
+    slow.released.set()
+    assert running.result(SOON) == "stored"
+
+
+def test_the_completions_of_one_request_take_turns_with_those_of_others() -> None:
+    completions, slow, begun = LongCompletions(max_threads=1), _Slow(lambda: "stored"), list[str]()
+
+    def notes(name: str) -> Callable[[], str]:
+        return lambda: begun.append(name) or name  # type: ignore[func-returns-value]
+
+    calls: dict[str, Callable[[], str]] = {"one": slow, "two": notes("two"), "three": notes("three")}
+    joined = completions.join_all(calls, at_once=1)
+    other = completions.join("other", notes("other"))
+    assert completions.join_all({"two": slow}, at_once=1) == {"two": joined["two"]}
+    slow.released.set()
+    assert [each.result(SOON) for each in (*joined.values(), other)] == ["stored", "two", "three", "other"]
+    assert begun[0] == "other"
+    assert slow.calls == 1
+
+
+def test_one_owner_does_not_take_the_places_of_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("presign.http.long_completions._MAX_OF_ONE_OWNER", 2)
+    completions, slow = LongCompletions(max_threads=1), _Slow(lambda: "stored")
+    joined = completions.join_all(dict.fromkeys(["one", "two", "three"], slow), at_once=1, owner="mallory")
+    with pytest.raises(StorageUnavailable, match="too many large files"):
+        joined["three"].result(SOON)
+    assert completions.join("one", slow, owner="mallory") is joined["one"]
+    others = [completions.join(name, slow, owner=owner) for name, owner in (("of alice", "alice"), ("of nobody", None))]
+    slow.released.set()
+    assert [each.result(SOON) for each in (joined["one"], joined["two"], *others)] == ["stored"] * 4
+    # The next call of the same thread comes after the end of the first was noted.
+    completions._threads.submit(lambda: None).result(SOON)
+    assert completions.join("three", slow, owner="mallory").result(SOON) == "stored", "the others have ended"

@@ -115,6 +115,26 @@ def test_if_the_system_has_few_threads_these_make_all_calls(monkeypatch: pytest.
         run_side_by_side(BoundedThreads(max_threads=5, name="few"), calls, at_once=5)
 
 
+def test_a_thread_that_cannot_hand_its_calls_on_makes_them_itself() -> None:
+    class Exhausted(BoundedThreads):
+        """Threads for which others wait; no second one can be started."""
+
+        submitted = 0
+
+        @property
+        def are_all_taken(self) -> bool:
+            return True
+
+        def submit(self, call: Callable[[], Any]) -> Future[Any]:
+            self.submitted += 1
+            if self.submitted > 1:
+                raise RuntimeError("can't start new thread")
+            return super().submit(call)
+
+    futures = run_side_by_side(Exhausted(max_threads=2, name="test"), [lambda: 1, lambda: 2, lambda: 3], at_once=1)
+    assert [future.result(SECONDS) for future in futures] == [1, 2, 3]
+
+
 def test_the_end_of_all_can_be_waited_for_and_given_up() -> None:
     assert when_all_ended([]).done()
     first, second = Future[int](), Future[int]()

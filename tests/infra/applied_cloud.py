@@ -1,8 +1,7 @@
 """A cloud whose resources one function each applies, as a provider for the real Pulumi engine.
 
 The clouds of Azure and Google work with the mocks of Pulumi's SDK. This module lets the engine use the same functions:
-it creates and deletes every resource, and changes those that can be applied again. Nothing reads a resource back, so
-`pulumi refresh` fails here.
+it creates, reads and deletes every resource, and changes those that can be applied again.
 """
 
 from __future__ import annotations
@@ -18,19 +17,25 @@ from tests.infra.engine.provider import Found, NotApplied, ResourceType, Values
 from tests.infra.inputs import Inputs
 
 Apply = Callable[[str, Inputs], "tuple[str, dict[str, Any]]"]
+Read = Callable[[str, Values], "Values | None"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class AppliedType:
-    """A type of resource: ``apply`` makes one, ``remove`` gets its inputs, and ``can_change`` says it applies twice."""
+    """A type of resource: ``apply`` makes one, ``change`` changes one, if it can be, and ``remove`` gets its inputs.
+
+    ``look_up`` gets the id and the inputs of the state. It returns the inputs with which the cloud's resource would be
+    made as it is now, or None if it is gone.
+    """
 
     token: str
     apply: Apply
+    look_up: Read
     remove: Callable[[Values], None]
     computed: frozenset[str] = frozenset()
     named_by: str | None = None
     separator: str = ""
-    can_change: bool = False
+    change: Apply | None = None
     replaced_by: frozenset[str] = frozenset()
 
     def auto_name(self, name: str, digits: str) -> str:
@@ -42,24 +47,28 @@ class AppliedType:
 
     def create(self, inputs: Values) -> tuple[str, Values]:
         """Apply the resource."""
-        wrapped = Inputs(self.token, inputs)
-        identifier, outputs = self.apply("", wrapped)
-        wrapped.require_all_used()
-        return identifier, outputs
+        return self._call(self.apply, inputs)
 
     def read(self, identifier: str, inputs: Values, outputs: Values) -> Found | None:
-        """Refuse: nothing is read back here."""
-        raise NotApplied(f"{self.token} is not read back")
+        """Return the resource as the cloud has it now."""
+        found = self.look_up(identifier, inputs)
+        return None if found is None else Found(inputs=found)
 
     def update(self, identifier: str, inputs: Values, old_inputs: Values) -> Values:
-        """Apply the resource again, if it can be."""
-        if not self.can_change:
+        """Change the resource, if it can be."""
+        if self.change is None:
             raise NotApplied(f"{self.token} cannot be changed here")
-        return self.create(inputs)[1]
+        return self._call(self.change, inputs)[1]
 
     def delete(self, identifier: str, inputs: Values, outputs: Values) -> None:
         """Remove the resource."""
         self.remove(inputs)
+
+    def _call(self, apply: Apply, inputs: Values) -> tuple[str, Values]:
+        wrapped = Inputs(self.token, inputs)
+        identifier, outputs = apply("", wrapped)
+        wrapped.require_all_used()
+        return identifier, outputs
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,3 +118,13 @@ class AppliedMocks(Mocks):
             identifier, state = self._types[args.typ].apply(args.name, inputs)
         inputs.require_all_used()
         return identifier, {**args.inputs, **state}
+
+
+def if_there(is_there: object, inputs: Values) -> Values | None:
+    """Return the inputs of a resource that nobody can change without replacing it, or None if it is gone."""
+    return inputs if is_there else None
+
+
+def with_values(inputs: Values, **now: Any) -> Values:
+    """Return ``inputs`` with what the cloud has ``now``; an empty value that the program did not give stays away."""
+    return {**inputs, **{key: value for key, value in now.items() if key in inputs or value}}

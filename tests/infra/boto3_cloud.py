@@ -391,18 +391,22 @@ class _User(_Resource):
 
     def delete(self, identifier: str, inputs: Values, outputs: Values) -> None:
         keys = self.iam.list_access_keys(UserName=identifier)["AccessKeyMetadata"]
-        if keys and not outputs.get("forceDestroy"):
+        policies = self.iam.list_user_policies(UserName=identifier)["PolicyNames"]
+        if (keys or policies) and not outputs.get("forceDestroy"):
             raise ClientError(
                 {
                     "Error": {
                         "Code": "DeleteConflict",
-                        "Message": "Cannot delete entity, must delete access keys first.",
+                        "Message": "Cannot delete entity, must delete access keys and policies first.",
                     }
                 },
                 "DeleteUser",
             )
         for key in keys:
             self.iam.delete_access_key(UserName=identifier, AccessKeyId=key["AccessKeyId"])
+        # Like the AWS provider, which deletes inline policies with `forceDestroy`.
+        for policy in policies:
+            self.iam.delete_user_policy(UserName=identifier, PolicyName=policy)
         self.iam.delete_user(UserName=identifier)
 
 
@@ -414,7 +418,8 @@ class _UserPolicy(_Resource):
     def create(self, inputs: Values) -> tuple[str, Values]:
         user, policy, name = inputs["user"], inputs["policy"], inputs["name"]
         if self.cloud.user_policies == "managed":
-            arn = self.iam.create_policy(PolicyName=name, PolicyDocument=policy)["Policy"]["Arn"]
+            # An inline policy's name is one of its user, but a managed policy's is one of the account.
+            arn = self.iam.create_policy(PolicyName=f"{user}-{name}", PolicyDocument=policy)["Policy"]["Arn"]
             self.iam.attach_user_policy(UserName=user, PolicyArn=arn)
         else:
             self.iam.put_user_policy(UserName=user, PolicyName=name, PolicyDocument=policy)

@@ -59,11 +59,12 @@ class ProgramRun:
 
 def read_config(file_name: str) -> dict[str, Any]:
     """Return the ``config`` section of a file in the project's folder, such as ``Pulumi.yaml``."""
-    config: dict[str, Any] = _read_yaml(file_name)["config"]
+    config: dict[str, Any] = read_project(file_name)["config"]
     return config
 
 
-def _read_yaml(file_name: str) -> dict[str, Any]:
+def read_project(file_name: str) -> dict[str, Any]:
+    """Return what a file in the project's folder, such as ``Pulumi.yaml``, says."""
     content: dict[str, Any] = yaml.safe_load((ROOT / file_name).read_text(encoding="utf-8"))
     return content
 
@@ -85,7 +86,7 @@ def run_program(
     ``project_file`` declares the defaults. Keys without a namespace belong to the project. Exceptions of the program
     and of the cloud are raised here.
     """
-    project = str(_read_yaml(project_file)["name"])
+    project = str(read_project(project_file)["name"])
     values = {f"{project}:{key}": declared["default"] for key, declared in read_config(project_file).items()}
     values |= {key if ":" in key else f"{project}:{key}": value for key, value in (config or {}).items()}
     encoded = {key: value if isinstance(value, str) else json.dumps(value) for key, value in values.items()}

@@ -95,6 +95,25 @@ def test_the_example_that_the_page_about_provisioning_shows_runs(tmp_path: Path,
     )
 
 
+def test_the_example_with_users_makes_them_before_the_bucket(tmp_path: Path, moto_cloud: Boto3Cloud) -> None:
+    page = PROVISIONING_PAGE.read_text(encoding="utf-8")
+    shown = re.search(r"<!-- example: users -->\n```python\n(.*?)```", page, re.DOTALL)
+    assert shown
+    run = run_program(other_program(tmp_path, shown[1]), moto_cloud)
+    assert run.resources["scans-bucket"].dependencies == {"scans-signer-user", "scans-signer-access-key-odd"}
+    assert '/scans/*"' in run.resources["scans-signer-policy"].inputs["policy"]
+
+
+def test_a_signer_is_for_one_bucket(tmp_path: Path, moto_cloud: Boto3Cloud) -> None:
+    source = """
+from presign_infra.aws import UploadSigner
+signer = UploadSigner("s", bucket_arn="arn:aws:s3:::a", prefix="up/")
+signer.allow("arn:aws:s3:::b")
+"""
+    with pytest.raises(RuntimeError, match="make another UploadSigner for another bucket"):
+        run_program(other_program(tmp_path, source), moto_cloud)
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
@@ -169,6 +188,11 @@ def test_the_example_that_the_page_about_provisioning_shows_runs(tmp_path: Path,
         (
             'UploadSigner("s", bucket_arn="arn:aws:s3:::b", prefix="up/", create_user=False, verifier_roles=["app"])',
             "verifier_roles need separate_verifier=True",
+        ),
+        (
+            'UploadSigner("s", bucket_arn="arn:aws:s3:::b", prefix="up/", create_user=False, separate_verifier=True, '
+            'roles=["app"], verifier_roles=["app"])',
+            "roles and verifier_roles must have no role in common",
         ),
         (
             'UploadSigner("s", bucket_arn="arn:aws:s3:::b", prefix="up/", keep_previous_access_key=True)',

@@ -19,7 +19,7 @@ from botocore.exceptions import ClientError
 
 from infra.presign_infra.s3_policies import bucket_policy, local_signer_policy
 from tests.infra.boto3_cloud import Boto3Cloud
-from tests.infra.conftest import SeaweedFSWithTls, cloud_on
+from tests.infra.conftest import ADMIN, SeaweedFSWithTls, cloud_on
 from tests.infra.engine.provider import whole_numbers
 from tests.infra.pulumi_program import INFRA
 from tests.infra.test_provisioning import DeployedStack, deploy
@@ -375,6 +375,12 @@ def test_the_documents_for_an_existing_bucket_make_it_what_a_new_one_is(
     test_everybody_reads_under_the_prefix(stack, http)
     test_the_page_may_send_uploads_and_reads_across_origins(stack, http, "PUT")
     assert http.put(presigned_url(stack, "put_object", "pending/dog.png"), content=b"dog").status_code == 200
+    # What others keep in the bucket is as it was, over plain http too.
+    keys = (ADMIN.access_key_id, ADMIN.secret_access_key)
+    plain = cloud.client("s3", *keys, endpoint_url=seaweedfs.endpoint_url)
+    assert plain.get_object(Bucket=bucket, Key="private/plan.pdf")["Body"].read() == b"plan"
+    for key in ("pending/dog.png", "public/cat.png"):
+        assert refused(partial(plain.get_object, Bucket=bucket, Key=key)), key
 
 
 def test_without_a_signature_only_reads_under_the_prefix_are_allowed(stack: DeployedStack, http: httpx.Client) -> None:

@@ -262,9 +262,16 @@ MUTANTS = [
     Mutant(
         name="the bucket is not protected",
         file="presign_infra/aws/bucket.py",
-        old="opts=pulumi.ResourceOptions(parent=self, protect=protect),",
-        new="opts=pulumi.ResourceOptions(parent=self),",
+        old="opts=pulumi.ResourceOptions(parent=self, protect=protect, depends_on=deleted_before),",
+        new="opts=pulumi.ResourceOptions(parent=self, depends_on=deleted_before),",
         caught_by=provisioning.test_by_default_everything_but_the_access_keys_is_protected,
+    ),
+    Mutant(
+        name="the users and their access keys may be deleted before the bucket",
+        file="presign_infra/aws/bucket.py",
+        old="depends_on=deleted_before",
+        new="depends_on=[]",
+        caught_by=provisioning.test_the_bucket_is_deleted_before_what_the_application_signs_with,
     ),
     Mutant(
         name="the settings of the bucket are not protected",
@@ -416,8 +423,8 @@ MUTANTS = [
     Mutant(
         name="a resource is not a child of its component",
         file="presign_infra/aws/signer.py",
-        old="            opts=protected,\n        )\n        # An inline",
-        new="            opts=pulumi.ResourceOptions(protect=True),\n        )\n        # An inline",
+        old="            opts=protected,\n        )\n        keys",
+        new="            opts=pulumi.ResourceOptions(protect=True),\n        )\n        keys",
         caught_by=provisioning.test_every_resource_is_a_child_of_its_component,
     ),
 ]

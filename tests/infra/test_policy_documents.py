@@ -121,6 +121,7 @@ def test_the_iam_linter_finds_no_problem_in_the_trust_policy_of_a_service(servic
     [
         ("arn:aws:iam::123456789012:oidc-provider/a.example", "sts.amazonaws.com", []),
         ("arn:aws:iam::123456789012:oidc-provider/a.example", "sts.amazonaws.com", ["repo:example/*"]),
+        ("arn:aws:iam::123456789012:oidc-provider/a.example", "sts.amazonaws.com", ["${aws:username}"]),
         ("arn:aws:iam::123456789012:oidc-provider/a.example", "", ["web"]),
         ("arn:aws:iam::123456789012:role/a", "sts.amazonaws.com", ["web"]),
     ],
@@ -192,7 +193,7 @@ def test_the_straight_way_has_the_rights_to_verify_and_delete_under_the_prefix()
         {
             "Sid": "VerifyUnderPrefix",
             "Effect": "Allow",
-            "Action": ["s3:GetObject", "s3:DeleteObject"],
+            "Action": ["s3:GetObject", "s3:GetObjectVersion", "s3:DeleteObject"],
             "Resource": f"{ARN}/public/*",
         }
     ]
@@ -202,7 +203,12 @@ def test_publishing_in_parts_allows_every_write_under_the_prefix() -> None:
     document = verifier_policy(ARN, "public/", pending_prefix="pending/", publish_in_parts=True)
     assert document["Statement"] == [
         *VERIFY_AND_PUBLISH[:2],
-        {"Sid": "PublishInParts", "Effect": "Allow", "Action": UPLOAD_ACTIONS, "Resource": f"{ARN}/public/*"},
+        {
+            "Sid": "PublishInParts",
+            "Effect": "Allow",
+            "Action": ["s3:PutObject", "s3:AbortMultipartUpload"],
+            "Resource": f"{ARN}/public/*",
+        },
     ]
 
 
@@ -260,7 +266,7 @@ def test_a_presigned_download_may_be_older_than_what_the_server_sends() -> None:
         {
             "Sid": "DenyOldVerifyUnderPrefix",
             "Effect": "Deny",
-            "Action": ["s3:DeleteObject"],
+            "Action": ["s3:GetObjectVersion", "s3:DeleteObject"],
             "Resource": f"{ARN}/public/*",
             "Condition": {"NumericGreaterThan": {"s3:signatureAge": "300000"}},
         }
@@ -408,7 +414,7 @@ def test_cors_rules_without_an_origin_are_refused() -> None:
         ),
     ],
 )
-def test_lifecycle_rules_that_delete_before_one_day_are_refused(days: dict[str, int], name: str) -> None:
+def test_lifecycle_rules_that_delete_before_one_day_are_refused(days: dict[str, Any], name: str) -> None:
     with pytest.raises(ValueError, match=f"{name} must be at least 1; it is 0"):
         lifecycle_rules(**days, pending_prefix="pending/")
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from infra.preflight import missing_steps
-from tests.infra.pulumi_program import INFRA
+from tests.infra.pulumi_program import INFRA, PROVISIONING_PAGE, read_project
 
 
 def project_with(directory: Path, settings: str | None) -> Path:
@@ -130,3 +130,10 @@ def test_pulumi_is_not_run_while_something_is_missing(tmp_path: Path) -> None:
     assert ended.returncode == 1
     assert "Pulumi does not know where to keep the stack's state." in ended.stderr
     assert (tmp_path / "calls").read_text() == "whoami --non-interactive\n"
+
+
+def test_the_version_of_the_command_is_the_one_that_the_project_requires() -> None:
+    required = read_project("Pulumi.yaml")["requiredPulumiVersion"].removeprefix(">=").removesuffix(".0")
+    [instruction] = missing_steps({}, lambda _: None, pulumi_found=False, credentials_found=True)
+    assert f"Install version {required} or later" in instruction
+    assert f"version {required} or later" in PROVISIONING_PAGE.read_text(encoding="utf-8")

@@ -149,6 +149,14 @@ def test_all_settings_of_the_bucket_wait_for_the_bucket(stack: DeployedStack) ->
         assert stack.run.resources[f"uploads-{name}"].dependencies == {"uploads-bucket"}
 
 
+def test_the_bucket_is_deleted_before_what_the_application_signs_with(stack: DeployedStack) -> None:
+    # What a resource depends on is deleted after it.
+    assert stack.run.resources["uploads-bucket"].dependencies == {
+        "uploads-signer-user",
+        "uploads-signer-access-key-odd",
+    }
+
+
 def test_by_default_everything_but_the_access_keys_is_protected(stack: DeployedStack) -> None:
     components = {"uploads", "uploads-signer"}
     unprotected = {name for name, resource in stack.run.resources.items() if not resource.protect}
@@ -385,14 +393,39 @@ def test_the_signer_uploads_to_an_existing_bucket(existing_bucket_stack: Deploye
 
 
 def test_what_an_existing_bucket_lacks_is_an_output(existing_bucket_stack: DeployedStack, stack: DeployedStack) -> None:
-    """The rules are those that a new bucket gets."""
-    documents, s3 = existing_bucket_stack.run.outputs["existingBucketDocuments"], stack.cloud.s3
-    new = json.loads(s3.get_bucket_policy(Bucket=stack.bucket)["Policy"].replace(stack.bucket, "BUCKET"))
-    assert json.loads(json.dumps(documents["policy"]).replace(existing_bucket_stack.bucket, "BUCKET")) == new
+    documents, bucket = existing_bucket_stack.run.outputs["existingBucketDocuments"], existing_bucket_stack.bucket
+    new = json.loads(stack.cloud.s3.get_bucket_policy(Bucket=stack.bucket)["Policy"].replace(stack.bucket, bucket))
+    both = [f"arn:aws:s3:::{bucket}/public/*", f"arn:aws:s3:::{bucket}/pending/*"]
+    read, *denied = new["Statement"]
+    assert documents["policy"]["Statement"] == [read, *({**each, "Resource": both} for each in denied)]
     [rule] = documents["cors"]["CORSRules"]
-    assert {**rule, "AllowedOrigins": ORIGINS} == s3.get_bucket_cors(Bucket=stack.bucket)["CORSRules"][0]
-    assert documents["lifecycle"]["Rules"] == lifecycle(stack)
+    assert {**rule, "AllowedOrigins": ORIGINS} == stack.cloud.s3.get_bucket_cors(Bucket=stack.bucket)["CORSRules"][0]
     assert "existingBucketDocuments" not in stack.run.outputs
+
+
+def test_no_rule_of_an_existing_bucket_deletes_what_others_keep_there(
+    existing_bucket_stack: DeployedStack, stack: DeployedStack, moto_cloud: Boto3Cloud
+) -> None:
+    rules = existing_bucket_stack.run.outputs["existingBucketDocuments"]["lifecycle"]["Rules"]
+    assert {rule["Filter"]["Prefix"] for rule in rules} == {"public/", "pending/"}
+    assert len({rule["ID"] for rule in rules}) == len(rules)
+
+    def actions(of: Any) -> dict[str, list[Any]]:
+        unnamed = [{key: rule[key] for key in rule if key not in {"ID", "Filter", "Status"}} for rule in of]
+        return {
+            prefix: [
+                each for each, rule in zip(unnamed, of, strict=True) if prefix.startswith(rule["Filter"]["Prefix"])
+            ]
+            for prefix in ("public/", "pending/")
+        }
+
+    assert actions(rules) == actions(lifecycle(stack))
+    config = {"existingBucket": existing_bucket(moto_cloud), "existingBucketSettings": ["lifecycle", "policy"]}
+    made = deploy(moto_cloud, {**config, "pendingPrefix": "", "publicRead": False})
+    assert {rule["Filter"]["Prefix"] for rule in lifecycle(made)} == {"public/"}
+    statements = json.loads(moto_cloud.s3.get_bucket_policy(Bucket=made.bucket)["Policy"])["Statement"]
+    for statement in statements:
+        assert statement["Resource"] == [f"{made.arn}/public/*"]
 
 
 def test_only_the_named_settings_of_an_existing_bucket_are_replaced(moto_cloud: Boto3Cloud) -> None:
@@ -580,7 +613,7 @@ def test_in_the_straight_way_the_signer_uploads_and_verifies_under_the_public_pr
         {
             "Sid": "VerifyUnderPrefix",
             "Effect": "Allow",
-            "Action": ["s3:GetObject", "s3:DeleteObject"],
+            "Action": ["s3:GetObject", "s3:GetObjectVersion", "s3:DeleteObject"],
             "Resource": f"{straight_stack.arn}/public/*",
         },
     ]
@@ -639,7 +672,7 @@ def test_the_rights_to_list_and_to_publish_in_parts_are_settings(moto_cloud: Bot
         {
             "Sid": "PublishInParts",
             "Effect": "Allow",
-            "Action": UPLOAD_ACTIONS,
+            "Action": ["s3:PutObject", "s3:AbortMultipartUpload"],
             "Resource": f"{stack.arn}/public/*",
         },
     ]

@@ -209,6 +209,32 @@ def problems(config: Mapping[str, Any]) -> list[str]:
         ({"createUser": False, "signerRoles": ["app", "app"]}, "presign:signerRoles must name each role once"),
         ({"createUser": False, "signerRoles": "app"}, "presign:signerRoles must be a list of texts"),
         ({"aws:endpoints": "http://127.0.0.1"}, "aws:endpoints must be a list of maps, as in infra/Pulumi.local.yaml"),
+        ({"protect": ""}, 'presign:protect must be true or false; it is ""'),
+        (
+            {"abortUploadsAfterDays": ""},
+            'presign:abortUploadsAfterDays must be a whole number from 1 to 3650; it is ""',
+        ),
+        ({"tags": {"a#b": "x"}}, "presign:tags must have letters, digits, spaces and _.:/=+@- alone"),
+        ({"tags": {"team": "a;b"}}, "presign:tags must have letters, digits, spaces and _.:/=+@- alone"),
+        ({"tags": {"Team": "a", "team": "b"}}, "presign:tags must have names that differ in more than their case"),
+        ({**OIDC, "oidcSubjects": ["${aws:username}"]}, "presign:oidcSubjects must have whole subjects"),
+        ({**OIDC, "oidcAudience": "${aws:username}"}, "presign:oidcAudience must be one audience without a wildcard"),
+        (
+            {"createUser": False, "keepPreviousAccessKey": True, "accessKeyGeneration": 2},
+            "presign:keepPreviousAccessKey must be false while createUser is false",
+        ),
+        (
+            {"existingBucket": "my-bucket", "existingBucketSettings": ["versioning"]},
+            'presign:existingBucketSettings must not have "versioning" while versioning is not set',
+        ),
+        (
+            {"existingBucket": "my-bucket", "existingBucketSettings": ["logging"]},
+            'presign:existingBucketSettings must not have "logging" while logBucket is not set',
+        ),
+        (
+            {"createUser": False, "separateVerifier": True, "signerRoles": ["web"], "verifierRoles": ["job", "web"]},
+            'presign:verifierRoles must have no role of signerRoles, or there is one identity; both have "web"',
+        ),
     ],
 )
 def test_a_wrong_setting_stops_the_program_with_a_message_that_names_its_key(

@@ -13,6 +13,8 @@ from zipfile import ZipFile
 
 import httpx
 import pytest
+from packaging.requirements import Requirement
+from packaging.version import Version
 
 from emulators.serving import serve
 from tests.conftest import PNG
@@ -36,6 +38,9 @@ ROOMS = {
 }
 # Importing __main__ runs nothing, but shows nothing either.
 NEITHER = {"__main__"}
+
+# Requirements that have one wheel for every interpreter, so that their oldest version can be installed everywhere.
+PURE_PYTHON = {"boto3", "fastapi", "flask", "starlette"}
 
 IMPORT_ALL = """
 import importlib, json, sys
@@ -124,25 +129,50 @@ def test_without_any_extra_all_other_modules_can_be_imported_and_the_rest_cannot
 @pytest.mark.parametrize("extra", ROOMS)
 def test_an_extra_brings_all_that_its_modules_import(extra: str, wheel: Path, tmp_path: Path) -> None:
     installed = install_wheel(tmp_path / "venv", wheel, extra, *locked())
-    file = installed.run("-c", IMPORT_ALL, json.dumps(_modules(extra)))
+    # What will be an error in a later Python is one here.
+    file = installed.run("-W", "error::DeprecationWarning", "-c", IMPORT_ALL, json.dumps(_modules(extra)))
     assert installed.directory in Path(file.strip()).parents
     if extra == "cli":
-        assert "sweep" in output(
-            [str(installed.programs / "presign"), "--help"], cwd=installed.workplace, environment=environment()
-        )
+        command = str(installed.programs / "presign")
+        said = [
+            output([command, option], cwd=installed.workplace, environment=environment())
+            for option in ("--help", "--version")
+        ]
+        assert "sweep   Delete what nobody completed.\n" in said[0]
+        assert said[1] == f"presign-uploads {_metadata(wheel)['Version']}\n"
+
+
+def _oldest(wheel: Path, *extras: str) -> tuple[str, ...]:
+    """Return what uv needs to install the oldest versions that these extras allow.
+
+    To uv, the requirements of the wheel are indirect ones, whose newest versions it takes. So they are given directly.
+    """
+    wanted = [Requirement(text) for text in _metadata(wheel).get_all("Requires-Dist", [])]
+    contexts = [{"extra": extra} for extra in ("", *extras)]
+    chosen = [each for each in wanted if each.marker is None or any(map(each.marker.evaluate, contexts))]
+    # Only versions that have wheels for this interpreter: others would need a compiler.
+    options = ("--resolution", "lowest-direct", "--only-binary", ":all:")
+    return (*options, *(f"{each.name}{each.specifier}" for each in chosen))
 
 
 def test_the_oldest_versions_that_the_extras_allow_are_enough(wheel: Path, tmp_path: Path) -> None:
-    # Only versions that have wheels for this interpreter: others would need a compiler.
-    oldest = ("--resolution", "lowest-direct", "--only-binary", ":all:")
-    installed = install_wheel(tmp_path / "venv", wheel, ",".join(ROOMS), *oldest)
+    installed = install_wheel(tmp_path / "venv", wheel, ",".join(ROOMS), *_oldest(wheel, *ROOMS))
     installed.run("-c", IMPORT_ALL, json.dumps(_modules(*ROOMS)))
+    requirements = [Requirement(text) for text in _metadata(wheel).get_all("Requires-Dist", [])]
+    oldest = {each.name: next(iter(each.specifier)).version for each in requirements if each.name in PURE_PYTHON}
+    assert oldest.keys() == PURE_PYTHON
+    for name, version in oldest.items():
+        found = installed.run("-c", f"from importlib.metadata import version; print(version({name!r}))")
+        assert Version(found.strip()) == Version(version)
 
 
-def test_the_readmes_examples_run_from_the_wheel_alone(wheel: Path, tmp_path: Path) -> None:
-    installed = install_wheel(tmp_path / "venv", wheel, "s3,fastapi", "uvicorn", *locked())
+@pytest.mark.parametrize("versions", ["locked", "oldest"])
+def test_the_readmes_examples_run_from_the_wheel_alone(wheel: Path, tmp_path: Path, versions: str) -> None:
+    extras = ("s3", "fastapi", "uvicorn")
+    options = locked() if versions == "locked" else _oldest(wheel, *extras)
+    installed = install_wheel(tmp_path / "venv", wheel, ",".join(extras), *options)
     for name in ("fastapi", "address", "inspect"):
-        (installed.workplace / f"{name}_example.py").write_text(_example(name))
+        (installed.workplace / f"{name}_example.py").write_text(readme_example(name))
     for name in ("address", "inspect"):
         installed.run(f"{name}_example.py", **KEYS)
     command = ["-m", "uvicorn", "fastapi_example:app", "--port", "{port}"]
@@ -164,6 +194,6 @@ def _json(answer: httpx.Response) -> Any:
     return answer.json()
 
 
-def _example(name: str) -> str:
+def readme_example(name: str) -> str:
     (example,) = re.findall(rf"<!-- example: {name} -->\n```python\n(.*?)```", README, re.DOTALL)
     return str(example)

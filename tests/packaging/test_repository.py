@@ -12,6 +12,7 @@ ROOT = Path(__file__).resolve().parents[2]
 WORKFLOW = (ROOT / ".github" / "workflows" / "ci.yml").read_text()
 PYPROJECT = (ROOT / "pyproject.toml").read_text()
 PACKAGE_LOCKS = [path for path in ROOT.glob("*/**/package-lock.json") if "node_modules" not in str(path)]
+CRATES_LOCK = ROOT / "bench" / "rust" / "crates.lock"
 PYTHON_LOCKS = [*ROOT.glob("*.lock"), *ROOT.glob("tests/**/*.lock")]
 
 
@@ -30,6 +31,16 @@ def test_a_lock_file_of_npm_holds_hashes_and_no_address(lock: Path) -> None:
     assert packages
     assert [name for name, package in packages.items() if "integrity" not in package] == []
     assert [name for name, package in packages.items() if "resolved" in package] == []
+
+
+def test_the_lock_file_of_rust_holds_hashes_and_no_address() -> None:
+    text = CRATES_LOCK.read_text()
+    _, *packages = text.split("[[package]]\n")
+    pinned = [package for package in packages if 'name = "bench_ticket_server"' not in package]
+    assert len(packages) - 1 == len(pinned) > 0
+    assert "source" not in text
+    assert "://" not in text
+    assert [package for package in pinned if not re.search('^checksum = "[0-9a-f]{64}"$', package, re.MULTILINE)] == []
 
 
 def test_the_demo_has_the_versions_that_the_tests_have() -> None:

@@ -114,7 +114,8 @@ def test_forms_for_a_store_that_has_none_are_refused_before_the_first_upload(hos
 
 
 def test_forms_of_which_the_doctor_has_learned_nothing_are_refused_with_that_reason() -> None:
-    learned = StoreKnowledge(storage="s3://my-bucket", shown={"put": frozenset({Rule.TYPE})})
+    put = frozenset({Rule.TYPE})
+    learned = StoreKnowledge(storage="s3://my-bucket", host="minio.example.com", shown={"put": put})
     with pytest.raises(ConfigurationError, match="learned shows no POST form that worked") as caught:
         _backend(endpoint_url="https://minio.example.com", upload_method="post", learned=learned).check()
     assert caught.value.field == "upload_method"

@@ -72,6 +72,8 @@ def _found_by_botocore(region: str | None, endpoint_url: str | None) -> tuple[An
         ({"AWS_ENDPOINT_URL_S3": OTHER_STORE, "AWS_REGION": "garage"}, None, None),
         ({}, None, OTHER_STORE),
         ({}, "garage", OTHER_STORE),
+        ({}, "fips", OTHER_STORE),
+        ({}, "1a", OTHER_STORE),
         ({"AWS_REGION": "eu-west-1"}, None, "https://s3.eu-west-1.amazonaws.com"),
         ({"AWS_REGION": "eu-west-1", "AWS_CONFIG_FILE": "/no/such/file"}, None, None),
         ({"AWS_REGION": "eu-west-1", "AWS_LAMBDA_FUNCTION_NAME": "tickets", "AWS_EXECUTION_ENV": "x"}, None, None),
@@ -128,6 +130,9 @@ _SETTINGS_THAT_BOTO3_JUDGES = [
     {"AWS_REGION": ""},
     {"AWS_REGION": "", "AWS_ENDPOINT_URL_S3": "https://s3.eu-west-1.amazonaws.com"},
     {"AWS_REGION": "garage", "AWS_ENDPOINT_URL_S3": "https://s3.eu-west-1.amazonaws.com"},
+    {"AWS_REGION": "fips-us-east-1", "AWS_ENDPOINT_URL_S3": OTHER_STORE},
+    {"AWS_REGION": "us-east-1-fips", "AWS_ENDPOINT_URL_S3": OTHER_STORE},
+    {"AWS_REGION": "1", "AWS_ENDPOINT_URL_S3": OTHER_STORE},
 ]
 
 

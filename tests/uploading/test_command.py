@@ -883,6 +883,13 @@ def test_a_file_that_has_bytes_and_no_size_is_not_stored_as_an_empty_one(seaweed
     assert "its size is 0; upload a copy" in answer.stderr
 
 
+def test_an_address_without_the_contract_is_explained(api: Relay, client: Client) -> None:
+    client.write(PNG)
+    answer = client.run(f"{api.url}/upload")
+    assert (answer.returncode, answer.stdout) == (1, "")
+    assert "(404 not_found); give the address that has /upload below it\n" in answer.stderr
+
+
 def test_a_file_is_not_sent_to_a_storage_without_tls_on_another_machine(s3_reference: Store, client: Client) -> None:
     client.write(PNG)
     backend = s3_reference.backend(endpoint_url="http://192.0.2.1", allow_http=True)
@@ -940,6 +947,16 @@ def test_an_answer_that_repeats_secrets_or_changes_the_terminal_is_printed_witho
         answer = client.run(url)
     assert answer.returncode == 1
     assert answer.stderr == "Error: the server refused the request: ?[2Jno, (secret)??! (403 forbidden?)\n"
+
+
+def test_another_server_at_the_address_is_explained(client: Client) -> None:
+    client.write(PNG)
+    with _server(lambda *_: (404, {}, b'{"detail": "Not Found"}')) as url:
+        answer = client.run(url)
+    assert answer.returncode == 1
+    assert answer.stderr == (
+        "Error: the server refused the request: Not Found (404); give the address that has /upload below it\n"
+    )
 
 
 def test_a_redirect_is_not_followed_so_no_header_goes_elsewhere(client: Client) -> None:

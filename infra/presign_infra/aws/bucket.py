@@ -50,10 +50,13 @@ class UploadBucket(pulumi.ComponentResource):
     - ``bucket_name``: by default, Pulumi chooses a unique name, so a new bucket can replace this one at any time.
     - ``existing_bucket``: the name of a bucket that is already there. The program neither makes nor deletes it, and
       changes only those of its settings that ``existing_bucket_settings`` names, one of ``SETTINGS`` each. Such a
-      setting takes the place of the one that was there, and stays when it leaves the stack.
+      setting takes the place of the one that was there, and stays when it leaves the stack. The bucket's policy and
+      lifecycle rules then concern only the two prefixes.
     - ``force_destroy``: deleting the bucket also deletes its objects. Without it, AWS refuses to delete a bucket that
       has objects.
     - ``protect``: the engine refuses to delete the bucket and its settings, which can still be changed.
+    - ``deleted_before``: resources that are deleted after the bucket, such as ``UploadSigner.identities``. They stay if
+      AWS refuses to delete the bucket. A bucket that is already there is not deleted.
 
     The bucket refuses requests over plain http, and uploads that bring their own key for encryption.
 
@@ -95,6 +98,7 @@ class UploadBucket(pulumi.ComponentResource):
         existing_bucket_settings: Sequence[str] = (),
         force_destroy: bool = False,
         protect: bool = True,
+        deleted_before: Sequence[pulumi.Resource] = (),
         tags: Mapping[str, str] | None = None,
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
@@ -119,7 +123,7 @@ class UploadBucket(pulumi.ComponentResource):
         super().__init__("presign:aws:UploadBucket", name, {}, opts)
 
         if existing_bucket is None:
-            options = self._make_bucket(name, bucket_name, force_destroy, protect, tags)
+            options = self._make_bucket(name, bucket_name, force_destroy, protect, deleted_before, tags)
         else:
             found = s3.get_bucket_output(bucket=existing_bucket, opts=pulumi.InvokeOutputOptions(parent=self))
             self.bucket, self.region = found.bucket, found.bucket_region
@@ -132,12 +136,16 @@ class UploadBucket(pulumi.ComponentResource):
         partition = get_partition_output(opts=pulumi.InvokeOutputOptions(parent=self)).partition
         self.arn = pulumi.Output.format("arn:{0}:s3:::{1}", partition, self.bucket)
 
+        # Others may keep something in a bucket that is already there. Its rules must not delete or refuse that.
+        prefixes = [public_prefix] if pending_prefix is None else [public_prefix, pending_prefix]
+        only_under = None if existing_bucket is None else prefixes
         cors = policies.cors_rules(allowed_origins, max_age_seconds=cors_max_age_seconds)
         lifecycle = policies.lifecycle_rules(
             abort_uploads_after_days,
             pending_prefix=pending_prefix,
             expire_pending_after_days=expire_pending_after_days,
             expire_old_versions_after_days=expire_old_versions_after_days,
+            only_under=only_under,
         )
         distribution = self._make_distribution(name, public_prefix, protect, tags) if cloudfront else None
         self.public_url = None if distribution is None else pulumi.Output.concat("https://", distribution.domain_name)
@@ -148,6 +156,7 @@ class UploadBucket(pulumi.ComponentResource):
                 public_read=directly_public,
                 distribution_arn=arns[1],
                 deny_customer_keys=True,
+                only_under=only_under,
             )
         )
 
@@ -247,7 +256,13 @@ class UploadBucket(pulumi.ComponentResource):
         self.register_outputs({"bucket": self.bucket, "arn": self.arn, "region": self.region})
 
     def _make_bucket(
-        self, name: str, bucket_name: str | None, force_destroy: bool, protect: bool, tags: Mapping[str, str] | None
+        self,
+        name: str,
+        bucket_name: str | None,
+        force_destroy: bool,
+        protect: bool,
+        deleted_before: Sequence[pulumi.Resource],
+        tags: Mapping[str, str] | None,
     ) -> pulumi.ResourceOptions:
         """Make the bucket, and return the options of its settings."""
         bucket = s3.Bucket(
@@ -255,7 +270,8 @@ class UploadBucket(pulumi.ComponentResource):
             bucket=bucket_name,
             force_destroy=force_destroy,
             tags=tags,
-            opts=pulumi.ResourceOptions(parent=self, protect=protect),
+            # What a resource depends on is deleted after it.
+            opts=pulumi.ResourceOptions(parent=self, protect=protect, depends_on=deleted_before),
         )
         self.bucket, self.region = bucket.bucket, bucket.region
         # The settings go with the bucket, and not before it. So they stay if AWS refuses to delete the bucket, which it

@@ -28,6 +28,8 @@ _KMS_KEY_ARN = re.compile(r"arn:aws[a-z-]*:kms:(?P<region>[a-z0-9-]+):[0-9]{12}:
 _POLICY_ARN = re.compile(r"arn:aws[a-z-]*:iam::([0-9]{12}|aws):policy/[A-Za-z0-9+=,.@_/-]{1,640}", re.ASCII)
 _OIDC_PROVIDER_ARN = re.compile(r"arn:aws[a-z-]*:iam::[0-9]{12}:oidc-provider/[A-Za-z0-9._/-]{1,255}", re.ASCII)
 _IAM_PATH = re.compile(r"/([A-Za-z0-9_.,+@=-][A-Za-z0-9_.,+@=/-]{0,509}/)?", re.ASCII)
+# IAM takes no others.
+_TAG_TEXT = re.compile(r"[\w .:/=+@-]*")
 _ROLE_NAME = re.compile(r"[A-Za-z0-9+=,.@_-]{1,64}", re.ASCII)
 
 _KEYS = (
@@ -146,6 +148,14 @@ def read_settings() -> Settings:
             "verifierRoles",
             "must be empty while separateVerifier is false, because the roles in signerRoles then verify, too",
         )
+    for role in sorted(set(signer_roles) & set(verifier_roles)):
+        reader.add_problem(
+            "verifierRoles", f'must have no role of signerRoles, or there is one identity; both have "{role}"'
+        )
+    if keep_previous and not create_user:
+        reader.add_problem(
+            "keepPreviousAccessKey", "must be false while createUser is false, because there are no access keys"
+        )
     publish_in_parts = reader.boolean("publishInParts")
     public_prefix = reader.prefix("publicPrefix")
     pending_prefix = reader.pending_prefix("pendingPrefix", public_key="publicPrefix")
@@ -252,6 +262,10 @@ def _check_existing_bucket(reader: SettingsReader, settings: Settings) -> None:
             reader.add_problem(
                 key, f'must not be set while existingBucketSettings does not have "{needed}", or it would do nothing'
             )
+        elif needed in chosen and not is_set:
+            reader.add_problem(
+                "existingBucketSettings", f'must not have "{needed}" while {key} is not set, or it would do nothing'
+            )
 
 
 def _check_roles_of_the_program(reader: SettingsReader, settings: Settings) -> None:
@@ -295,8 +309,10 @@ def _check_oidc(reader: SettingsReader, settings: Settings) -> None:
             reader.add_problem(key, "must name at least one subject, or every token of the provider would be accepted")
         elif subjects and not needed:
             reader.add_problem(key, "must be empty, because no role of the program trusts tokens of a provider for it")
-        if not all(subjects) or any(set("*?") & set(subject) for subject in subjects):
-            reader.add_problem(key, "must have whole subjects, because they are compared exactly and know no wildcards")
+        if not all(subjects) or any(set("*?$") & set(subject) for subject in subjects):
+            reader.add_problem(
+                key, "must have whole subjects, because they are compared exactly and know no wildcards or variables"
+            )
     arn = settings.oidc_provider_arn
     if arn and not is_oidc:
         reader.add_problem("oidcProviderArn", 'must be empty unless roleTrust is "oidc"')
@@ -306,8 +322,10 @@ def _check_oidc(reader: SettingsReader, settings: Settings) -> None:
             "must be the ARN of a provider in IAM, such as arn:aws:iam::123456789012:oidc-provider/"
             f'token.actions.githubusercontent.com; it is "{arn[:200]}"',
         )
-    if is_oidc and (not settings.oidc_audience or set("*?") & set(settings.oidc_audience)):
-        reader.add_problem("oidcAudience", f'must be one audience without a wildcard; it is "{settings.oidc_audience}"')
+    if is_oidc and (not settings.oidc_audience or set("*?$") & set(settings.oidc_audience)):
+        reader.add_problem(
+            "oidcAudience", f'must be one audience without a wildcard or a variable; it is "{settings.oidc_audience}"'
+        )
 
 
 def _kms_key_arn(reader: SettingsReader, key: str) -> str | None:
@@ -350,6 +368,7 @@ def _check_signature_ages(reader: SettingsReader, settings: Settings) -> None:
 
 def _check_length_of_policies(reader: SettingsReader, settings: Settings) -> None:
     if not settings.create_user:
+        # The longest policy of a role has fewer than the 6,144 characters that AWS allows.
         return
     documents = policies.identity_policies(
         f"{policies.LONGEST_ARN_PREFIX}{settings.bucket_name or settings.existing_bucket or _CHOSEN_BUCKET_NAME}",
@@ -388,6 +407,8 @@ def _roles(reader: SettingsReader, key: str) -> tuple[str, ...]:
 
 def _tags(reader: SettingsReader, key: str) -> Mapping[str, str]:
     tags = reader.string_map(key)
+    if reader.has_problem(key):
+        return tags
     # AWS's own limits for tags. Names that begin with "aws:" are reserved.
     if len(tags) > 50:
         reader.add_problem(key, f"must have at most 50 tags; it has {len(tags)}")
@@ -397,6 +418,12 @@ def _tags(reader: SettingsReader, key: str) -> Mapping[str, str]:
                 key,
                 "must have names of 1 to 128 characters that do not start with aws:, and values of at most 256 "
                 f'characters; the tag "{name[:128]}" does not fit',
+            )
+        elif not _TAG_TEXT.fullmatch(name + value):
+            reader.add_problem(
+                key,
+                "must have letters, digits, spaces and _.:/=+@- alone, in names and in values; the tag "
+                f'"{name}" has another character',
             )
     return tags
 

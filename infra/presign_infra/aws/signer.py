@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pulumi
@@ -16,6 +16,8 @@ from presign_infra import s3_policies as policies
 class UploadSigner(pulumi.ComponentResource):
     """An IAM user with an access key, which may upload to one prefix of one bucket, and publish what it verified.
 
+    - ``bucket_arn``: the bucket's ARN. Without it, the identities get their policies from ``allow``. So the bucket can
+      be made with ``deleted_before=signer.identities``.
     - ``prefix``: where verified uploads are published.
     - ``pending_prefix``: where uploads go. With None, they go straight to ``prefix``.
     - ``allow_verification``: the user may also read and delete what is pending, and copy it to ``prefix``. Completing
@@ -70,12 +72,14 @@ class UploadSigner(pulumi.ComponentResource):
     """The name of the instance profile of the role that signs, or None without ``instance_profiles``."""
     verifier_instance_profile: pulumi.Output[str] | None
     """The name of the instance profile of the role that verifies, or None if there is none."""
+    identities: tuple[pulumi.Resource, ...]
+    """The users and their access keys, or the roles of the component's own and their instance profiles."""
 
     def __init__(
         self,
         name: str,
         *,
-        bucket_arn: pulumi.Input[str],
+        bucket_arn: pulumi.Input[str] | None = None,
         prefix: str,
         pending_prefix: str | None = "pending/",
         allow_verification: bool = True,
@@ -111,6 +115,10 @@ class UploadSigner(pulumi.ComponentResource):
             raise ValueError("verifier_role_trust needs separate_verifier=True")
         if verifier_roles and not separate_verifier:
             raise ValueError("verifier_roles need separate_verifier=True; without it, the signer's roles also verify")
+        if both := sorted(set(roles) & set(verifier_roles)):
+            raise ValueError(
+                f'roles and verifier_roles must have no role in common, or there is one identity: "{both[0]}"'
+            )
 
         def documents(arn: str) -> Sequence[dict[str, Any]]:
             return policies.identity_policies(
@@ -136,54 +144,58 @@ class UploadSigner(pulumi.ComponentResource):
         # The arguments are checked here, before the bucket's ARN is known.
         texts_for(policies.SHORTEST_BUCKET_ARN)
         super().__init__("presign:aws:UploadSigner", name, {}, opts)
-        texts = pulumi.Output.from_input(bucket_arn).apply(texts_for)
-        generations = [access_key_generation - 1] if keep_previous_access_key else []
-        generations.append(access_key_generation)
-
+        self._texts_for = texts_for
         self._protect_identities = protect
         self._of_all: dict[str, Any] = {"path": path, "tags": tags}
         self._permissions_boundary = permissions_boundary
+        generations = [access_key_generation - 1] if keep_previous_access_key else []
+        generations.append(access_key_generation)
 
         def identity(
-            name: str,
-            policy: pulumi.Output[str],
-            description: str,
-            roles: Sequence[str],
-            trust: pulumi.Input[Mapping[str, Any]] | None,
+            name: str, description: str, roles: Sequence[str], trust: pulumi.Input[Mapping[str, Any]] | None
         ) -> _Identity:
+            made = _Identity(name=name, description=description, roles=roles)
             if create_user:
-                return self._create_user(name, policy, generations)
-            managed = self._create_managed_policy(name, policy, description, roles)
-            role = None if trust is None else self._create_role(name, managed, description, trust)
-            profile = self._create_instance_profile(name, role) if role is not None and instance_profiles else None
-            return _Identity(
-                policy_arn=managed.arn,
-                role_arn=None if role is None else role.arn,
-                instance_profile=None if profile is None else profile.name,
-            )
+                return self._with_user(made, generations)
+            return made if trust is None else self._with_role(made, trust, instance_profile=instance_profiles)
 
-        signer = identity(name, texts[0], "Signs uploads to one bucket.", roles, role_trust)
-        verifier = (
+        self._signer = identity(name, "Signs uploads to one bucket.", roles, role_trust)
+        self._verifier = (
             identity(
                 f"{name}-verifier",
-                texts[1],
                 "Verifies and publishes uploads in one bucket.",
                 verifier_roles,
                 role_trust if verifier_role_trust is None else verifier_role_trust,
             )
             if separate_verifier
-            else _Identity()
+            else None
         )
-        self.access_key_id = signer.access_key_id
-        self.secret_access_key = signer.secret_access_key
-        self.policy_arn = signer.policy_arn
-        self.verifier_access_key_id = verifier.access_key_id
-        self.verifier_secret_access_key = verifier.secret_access_key
-        self.verifier_policy_arn = verifier.policy_arn
-        self.role_arn = signer.role_arn
-        self.verifier_role_arn = verifier.role_arn
-        self.instance_profile = signer.instance_profile
-        self.verifier_instance_profile = verifier.instance_profile
+        all_identities = [self._signer] if self._verifier is None else [self._signer, self._verifier]
+        self.identities = tuple(resource for each in all_identities for resource in each.resources)
+        self.access_key_id, self.secret_access_key = _access_key(self._signer)
+        self.verifier_access_key_id, self.verifier_secret_access_key = _access_key(self._verifier)
+        self.role_arn, self.instance_profile = _role(self._signer)
+        self.verifier_role_arn, self.verifier_instance_profile = _role(self._verifier)
+        self.policy_arn = self.verifier_policy_arn = None
+        self._is_allowed = False
+        if bucket_arn is not None:
+            self.allow(bucket_arn)
+
+    def allow(self, bucket_arn: pulumi.Input[str]) -> None:
+        """Give the identities their policies for the bucket with this ARN. Call it once, if ``bucket_arn`` was None.
+
+        ``policy_arn`` and ``verifier_policy_arn`` are known afterwards. Raises RuntimeError for a second call.
+        """
+        if self._is_allowed:
+            raise RuntimeError("allow was called before; make another UploadSigner for another bucket")
+        self._is_allowed = True
+        texts = pulumi.Output.from_input(bucket_arn).apply(self._texts_for)
+        self.policy_arn = self._create_policy(self._signer, texts[0])
+        if self._verifier is not None:
+            self.verifier_policy_arn = self._create_policy(
+                self._verifier,
+                texts[1],
+            )
         outputs = {
             "accessKeyId": self.access_key_id,
             "secretAccessKey": self.secret_access_key,
@@ -198,20 +210,18 @@ class UploadSigner(pulumi.ComponentResource):
         }
         self.register_outputs({key: value for key, value in outputs.items() if value is not None})
 
-    def _create_user(self, name: str, policy: pulumi.Output[str], generations: Sequence[int]) -> _Identity:
+    def _with_user(self, identity: _Identity, generations: Sequence[int]) -> _Identity:
         protected = pulumi.ResourceOptions(parent=self, protect=self._protect_identities)
         user = iam.User(
-            f"{name}-user",
-            # The access keys go with the user.
+            f"{identity.name}-user",
+            # The access keys and the inline policy go with the user.
             force_destroy=True,
             permissions_boundary=self._permissions_boundary,
             **self._of_all,
             opts=protected,
         )
-        # An inline policy belongs to this user alone. Nobody can attach it to another identity.
-        iam.UserPolicy(f"{name}-policy", user=user.name, policy=policy, opts=protected)
-        keys = [self._create_access_key(name, user, generation) for generation in generations]
-        return _Identity(access_key_id=keys[-1].id, secret_access_key=pulumi.Output.secret(keys[-1].secret))
+        keys = tuple(self._create_access_key(identity.name, user, generation) for generation in generations)
+        return replace(identity, user=user, keys=keys)
 
     def _create_access_key(self, name: str, user: iam.User, generation: int) -> iam.AccessKey:
         # The generations take turns in two slots. A new key first deletes the one in its slot, so AWS never sees three.
@@ -229,61 +239,101 @@ class UploadSigner(pulumi.ComponentResource):
             ),
         )
 
-    def _create_managed_policy(
-        self,
-        name: str,
-        policy: pulumi.Output[str],
-        description: str,
-        roles: Sequence[str],
-    ) -> iam.Policy:
+    def _create_policy(self, identity: _Identity, policy: pulumi.Output[str]) -> pulumi.Output[str] | None:
+        """Create the identity's policy; return its ARN, which an inline policy does not have."""
+        if identity.user is not None:
+            self._create_inline_policy(identity.name, identity.user, policy)
+            return None
         managed = iam.Policy(
-            f"{name}-policy",
-            description=description,
+            f"{identity.name}-policy",
+            description=identity.description,
             policy=policy,
             **self._of_all,
             # AWS cannot change a description. A new policy would have another ARN, which no role would have.
             opts=pulumi.ResourceOptions(parent=self, protect=self._protect_identities, ignore_changes=["description"]),
         )
-        for role in roles:
+        for role in identity.roles:
             # With the role in the name, no other role of a list that changes is attached or detached.
             iam.RolePolicyAttachment(
-                f"{name}-role-{role}",
+                f"{identity.name}-role-{role}",
                 role=role,
                 policy_arn=managed.arn,
                 opts=pulumi.ResourceOptions(parent=self),
             )
-        return managed
+        if identity.role is not None:
+            iam.RolePolicyAttachment(
+                f"{identity.name}-own-role-policy",
+                role=identity.role.name,
+                policy_arn=managed.arn,
+                opts=pulumi.ResourceOptions(parent=self, protect=self._protect_identities),
+            )
+        return managed.arn
 
-    def _create_role(
-        self, name: str, managed: iam.Policy, description: str, trust: pulumi.Input[Mapping[str, Any]]
-    ) -> iam.Role:
+    def _create_inline_policy(self, name: str, user: iam.User, policy: pulumi.Output[str]) -> None:
+        # An inline policy belongs to this user alone. Nobody can attach it to another identity.
+        iam.UserPolicy(
+            f"{name}-policy",
+            # Pulumi forgets the policy when it fails to delete the bucket. Under the same name, `up` finds it again.
+            name=f"{name}-policy",
+            user=user.name,
+            policy=policy,
+            opts=pulumi.ResourceOptions(
+                parent=self,
+                protect=self._protect_identities,
+                # It is made after the bucket, whose ARN it has. It must not go before the bucket.
+                deleted_with=user,
+                # In stacks of earlier versions, Pulumi chose the name.
+                ignore_changes=["name"],
+            ),
+        )
+
+    def _with_role(
+        self, identity: _Identity, trust: pulumi.Input[Mapping[str, Any]], *, instance_profile: bool
+    ) -> _Identity:
         protected = pulumi.ResourceOptions(parent=self, protect=self._protect_identities)
         role = iam.Role(
-            f"{name}-own-role",
-            description=description,
+            f"{identity.name}-own-role",
+            description=identity.description,
             assume_role_policy=pulumi.Output.json_dumps(trust),
             permissions_boundary=self._permissions_boundary,
             **self._of_all,
             opts=protected,
         )
-        iam.RolePolicyAttachment(f"{name}-own-role-policy", role=role.name, policy_arn=managed.arn, opts=protected)
-        return role
-
-    def _create_instance_profile(self, name: str, role: iam.Role) -> iam.InstanceProfile:
-        return iam.InstanceProfile(
-            f"{name}-instance-profile",
-            role=role.name,
-            **self._of_all,
-            opts=pulumi.ResourceOptions(parent=self, protect=self._protect_identities),
+        if not instance_profile:
+            return replace(identity, role=role)
+        profile = iam.InstanceProfile(
+            f"{identity.name}-instance-profile", role=role.name, **self._of_all, opts=protected
         )
+        return replace(identity, role=role, profile=profile)
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Identity:
-    """An identity of the component: either a user with an access key, or a managed policy and perhaps a role."""
+    """An identity of the component: a user with its access keys, a role, or the roles of others by their names."""
 
-    access_key_id: pulumi.Output[str] | None = None
-    secret_access_key: pulumi.Output[str] | None = None
-    policy_arn: pulumi.Output[str] | None = None
-    role_arn: pulumi.Output[str] | None = None
-    instance_profile: pulumi.Output[str] | None = None
+    name: str
+    description: str
+    roles: Sequence[str]
+    user: iam.User | None = None
+    keys: tuple[iam.AccessKey, ...] = ()
+    role: iam.Role | None = None
+    profile: iam.InstanceProfile | None = None
+
+    @property
+    def resources(self) -> list[pulumi.Resource]:
+        """What the component made for this identity, apart from policies."""
+        return [each for each in (self.user, *self.keys, self.role, self.profile) if each is not None]
+
+
+def _access_key(identity: _Identity | None) -> tuple[pulumi.Output[str], pulumi.Output[str]] | tuple[None, None]:
+    """Return the id and the secret of the newest access key, if there is one."""
+    if identity is None or not identity.keys:
+        return None, None
+    return identity.keys[-1].id, pulumi.Output.secret(identity.keys[-1].secret)
+
+
+def _role(identity: _Identity | None) -> tuple[pulumi.Output[str] | None, pulumi.Output[str] | None]:
+    """Return the role's ARN and the name of its instance profile, if there are any."""
+    if identity is None or identity.role is None:
+        return None, None
+    return identity.role.arn, None if identity.profile is None else identity.profile.name

@@ -21,6 +21,9 @@ BLOB_DELEGATOR = "db58b8e5-c6ad-4a2a-8342-4190687cbf4a"
 MAX_CORS_LENGTH = 2048
 """Azure's limit for the text of all CORS rules of an account."""
 
+MAX_CORS_HEADERS = 64
+"""Azure's limit for the headers that a CORS rule names in full."""
+
 _BLOBS = "Microsoft.Storage/storageAccounts/blobServices/containers/blobs"
 _READ_CONTAINER = "Microsoft.Storage/storageAccounts/blobServices/containers/read"
 
@@ -122,18 +125,24 @@ def cors_rule(allowed_origins: Sequence[str], *, metadata_names: Sequence[str], 
     """Return the CORS rule: pages of ``allowed_origins`` may send the headers that a ticket can have, and no others.
 
     ``metadata_names`` are the names in the ``metadata`` of the application's policies. Azure has five rules and 2 KiB
-    for a whole account. Raises ValueError for no origin, for names that Azure does not store, and above 2 KiB.
+    for a whole account. Raises ValueError for no origin, for names that Azure does not store, for more than 64 headers,
+    and above 2 KiB.
     """
     if not allowed_origins:
         raise ValueError("allowed_origins must name at least one origin")
     require_metadata_names(metadata_names)
-    rule = {
+    rule: dict[str, Any] = {
         "allowed_origins": list(allowed_origins),
         "allowed_methods": ["GET", "HEAD", "PUT"],
         "allowed_headers": [*_TICKET_HEADERS, *(f"x-ms-meta-{name}" for name in metadata_names)],
         "exposed_headers": ["ETag", "x-ms-error-code"],
         "max_age_in_seconds": max_age_seconds,
     }
+    if len(rule["allowed_headers"]) > MAX_CORS_HEADERS:
+        raise ValueError(
+            f"metadata_names must have at most {MAX_CORS_HEADERS - len(_TICKET_HEADERS)} names, because a CORS rule of "
+            f"Azure has at most {MAX_CORS_HEADERS} headers; it has {len(metadata_names)}"
+        )
     texts = [",".join(value) if isinstance(value, list) else str(value) for value in rule.values()]
     length = len(",".join(texts))
     if length > MAX_CORS_LENGTH:

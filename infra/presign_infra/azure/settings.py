@@ -139,7 +139,14 @@ def _check_identities(reader: SettingsReader, settings: Settings) -> None:
         reader.add_problem(
             "verifierPrincipalId", "must be empty while separateVerifier is false, because the signer then verifies"
         )
-    if settings.separate_verifier and settings.signer_principal_id == settings.verifier_principal_id is not None:
+    signer, verifier = settings.signer_principal_id, settings.verifier_principal_id
+    if settings.principal_type != PRINCIPAL_TYPES[0] and signer is None and verifier is None:
+        reader.add_problem(
+            "principalType",
+            f"must be {PRINCIPAL_TYPES[0]} while signerPrincipalId and verifierPrincipalId are empty, because it is "
+            "their type",
+        )
+    if settings.separate_verifier and signer is not None and signer.lower() == (verifier or "").lower():
         reader.add_problem("verifierPrincipalId", "must differ from signerPrincipalId, or there is one identity")
 
 
@@ -172,7 +179,8 @@ def _check_cors(reader: SettingsReader, settings: Settings) -> None:
             max_age_seconds=settings.cors_max_age_seconds,
         )
     except ValueError as error:
-        reader.add_problem("allowedOrigins", f"cannot be used: {error}")
+        key = "metadataNames" if str(error).startswith("metadata_names") else "allowedOrigins"
+        reader.add_problem(key, f"cannot be used: {error}")
 
 
 def _container(reader: SettingsReader, key: str) -> str:

@@ -116,6 +116,10 @@ def read_settings() -> Settings:
             "keepPreviousAccessKey",
             "must be false while accessKeyGeneration is 1, because there is no previous access key",
         )
+    elif settings.keep_previous_access_key and settings.sign_with == "signBlob":
+        reader.add_problem(
+            "keepPreviousAccessKey", "must be false while signWith is signBlob, because there are no keys"
+        )
     reader.raise_problems()
     return settings
 
@@ -175,6 +179,8 @@ def _impersonators(reader: SettingsReader) -> tuple[str, ...]:
                 "must have members such as user:me@example.com, and not everybody may act as the signer; it has "
                 f'"{member}"',
             )
+    if len(set(members)) < len(members):
+        reader.add_problem("impersonators", "must name each member once")
     return members
 
 

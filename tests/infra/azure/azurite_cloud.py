@@ -15,11 +15,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from azure.core.credentials import AzureNamedKeyCredential
-from azure.core.exceptions import ResourceExistsError
+from azure.core.exceptions import ResourceExistsError, ResourceNotFoundError
 from azure.storage.blob import BlobServiceClient, CorsRule, PublicAccess
 
 from emulators.azurite import ACCOUNT_KEY, Azurite
-from tests.infra.applied_cloud import AppliedMocks, AppliedType
+from tests.infra.applied_cloud import AppliedMocks, AppliedType, if_there, with_values
 from tests.infra.engine.provider import NotApplied
 from tests.infra.inputs import Inputs
 
@@ -33,6 +33,16 @@ _RESOURCE_GROUP = re.compile(rf"{SUBSCRIPTION}/resourceGroups/[\w().-]+", re.ASC
 _DATA_ACTIONS = frozenset(f"{BLOBS}/{action}" for action in ("read", "write", "delete", "add/action"))
 _ACTIONS = frozenset({"Microsoft.Storage/storageAccounts/blobServices/containers/read"})
 _BLOB_TYPES = frozenset({"blockBlob", "appendBlob"})
+_ACCOUNT_SETTINGS = (
+    *("kind", "allowBlobPublicAccess", "allowSharedKeyAccess", "allowCrossTenantReplication"),
+    *("enableHttpsTrafficOnly", "minimumTlsVersion"),
+)
+# The data plane names the level `container` or `blob`, or leaves it out.
+_ACCESS_LEVELS: Mapping[str, PublicAccess | None] = {
+    "None": None,
+    "Blob": PublicAccess.BLOB,
+    "Container": PublicAccess.CONTAINER,
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,6 +96,7 @@ class AzuriteCloud(AppliedMocks):
         yield AppliedType(
             token="azure-native:resources:ResourceGroup",
             apply=self._resource_group,
+            look_up=lambda _, inputs: if_there(inputs["resourceGroupName"] in state.resource_groups, inputs),
             remove=lambda inputs: _drop(state.resource_groups, inputs["resourceGroupName"]),
             named_by="resourceGroupName",
             computed=frozenset({"name"}),
@@ -93,33 +104,40 @@ class AzuriteCloud(AppliedMocks):
         yield AppliedType(
             token="azure-native:storage:StorageAccount",
             apply=self._account,
+            look_up=self._read_account,
             remove=lambda inputs: state.account.clear(),
             named_by="accountName",
             computed=frozenset({"name", "primaryEndpoints"}),
+            change=self._account,
+            replaced_by=frozenset({"accountName", "resourceGroupName", "location"}),
         )
         yield AppliedType(
             token="azure-native:storage:BlobServiceProperties",
             apply=self._blob_service,
+            look_up=self._read_blob_service,
             remove=nothing,
             computed=frozenset({"name"}),
-            can_change=True,
+            change=self._blob_service,
         )
         yield AppliedType(
             token="azure-native:storage:BlobContainer",
             apply=self._container,
+            look_up=self._read_container,
             remove=self._remove_container,
             computed=frozenset({"name"}),
-            can_change=True,
+            change=self._container,
         )
         yield AppliedType(
             token="azure-native:storage:ManagementPolicy",
             apply=self._lifecycle,
+            look_up=self._read_lifecycle,
             remove=lambda inputs: state.rules.clear(),
-            can_change=True,
+            change=self._lifecycle,
         )
         yield AppliedType(
             token="azure-native:managedidentity:UserAssignedIdentity",
             apply=self._identity,
+            look_up=lambda _, inputs: if_there(inputs["resourceName"] in state.identities, inputs),
             remove=lambda inputs: _drop(state.identities, inputs["resourceName"]),
             named_by="resourceName",
             computed=frozenset({"principalId", "clientId", "name"}),
@@ -127,10 +145,14 @@ class AzuriteCloud(AppliedMocks):
         yield AppliedType(
             token="azure-native:authorization:RoleDefinition",
             apply=self._role,
+            look_up=self._read_role,
             remove=lambda inputs: _drop(state.roles, _role_definition_id(inputs["roleDefinitionId"])),
         )
         yield AppliedType(
-            token="azure-native:authorization:RoleAssignment", apply=self._assignment, remove=self._remove_assignment
+            token="azure-native:authorization:RoleAssignment",
+            apply=self._assignment,
+            look_up=lambda _, inputs: if_there(self._find_assignment(inputs), inputs),
+            remove=self._remove_assignment,
         )
 
     @property
@@ -147,11 +169,7 @@ class AzuriteCloud(AppliedMocks):
         chosen = inputs.take("accountName", default=f"{name}{self._suffix}")
         if not _ACCOUNT_NAME.fullmatch(chosen):
             raise NotApplied(f"Azure takes no account with the name {chosen}")
-        names = (
-            *("kind", "allowBlobPublicAccess", "allowSharedKeyAccess", "allowCrossTenantReplication"),
-            *("enableHttpsTrafficOnly", "minimumTlsVersion"),
-        )
-        self.state.account = {each: inputs.take(each) for each in names} | {
+        self.state.account = {each: inputs.take(each) for each in _ACCOUNT_SETTINGS} | {
             "sku": inputs.nested("sku").take("name"),
             "resourceGroupName": self._group(inputs),
             "tags": inputs.take("tags", default={}),
@@ -192,13 +210,86 @@ class AzuriteCloud(AppliedMocks):
         container, access = inputs.take("containerName"), inputs.take("publicAccess")
         if access != "None" and not self.state.account["allowBlobPublicAccess"]:
             raise NotApplied("Azure answers 409 PublicAccessNotPermitted: the account forbids public containers")
-        # The data plane names the level `container` or `blob`, or leaves it out.
-        level = {"None": None, "Blob": PublicAccess.BLOB, "Container": PublicAccess.CONTAINER}[access]
         with suppress(ResourceExistsError):
             self._admin.create_container(container)
-        self._admin.get_container_client(container).set_container_access_policy({}, public_access=level)
+        self.set_access(container, access)
         self.state.containers[container] = access
         return self.container_id(container), {"name": container}
+
+    def set_access(self, container: str, access: str) -> None:
+        """Set who may read a container, as ``publicAccess`` names it; also for what somebody changes by hand."""
+        level = _ACCESS_LEVELS[access]
+        self._admin.get_container_client(container).set_container_access_policy({}, public_access=level)
+
+    def access(self, container: str) -> str:
+        """Return who may read a container, as ``publicAccess`` names it."""
+        found = self._admin.get_container_client(container).get_container_properties().public_access
+        return next(access for access, level in _ACCESS_LEVELS.items() if level == found)
+
+    def set_cors(self, *rules: CorsRule) -> None:
+        """Set the account's CORS rules by hand."""
+        self._admin.set_service_properties(cors=list(rules))
+
+    def _read_account(self, identifier: str, inputs: Mapping[str, Any]) -> Mapping[str, Any] | None:
+        account = self.state.account
+        if not account:
+            return None
+        settings = {each: account[each] for each in _ACCOUNT_SETTINGS}
+        return with_values(inputs, **settings, sku={"name": account["sku"]}, tags=account["tags"])
+
+    def _read_blob_service(self, identifier: str, inputs: Mapping[str, Any]) -> Mapping[str, Any] | None:
+        if not self.state.account:
+            return None
+        cors = [
+            {
+                "allowedOrigins": rule.allowed_origins.split(","),
+                "allowedMethods": rule.allowed_methods.split(","),
+                "allowedHeaders": rule.allowed_headers.split(","),
+                "exposedHeaders": rule.exposed_headers.split(","),
+                "maxAgeInSeconds": rule.max_age_in_seconds,
+            }
+            for rule in self._admin.get_service_properties()["cors"]
+        ]
+        retention = {
+            kind: {"enabled": days is not None, **({} if days is None else {"days": days})}
+            for kind, days in self.state.services.items()
+        }
+        return with_values(inputs, cors={"corsRules": cors}, **retention)
+
+    def _read_container(self, identifier: str, inputs: Mapping[str, Any]) -> Mapping[str, Any] | None:
+        try:
+            return with_values(inputs, publicAccess=self.access(inputs["containerName"]))
+        except ResourceNotFoundError:
+            return None
+
+    def _read_lifecycle(self, identifier: str, inputs: Mapping[str, Any]) -> Mapping[str, Any] | None:
+        def after(days: int) -> dict[str, Any]:
+            return {"delete": {"daysAfterCreationGreaterThan": days}}
+
+        rules = [
+            {
+                "name": rule["name"],
+                "enabled": True,
+                "type": "Lifecycle",
+                "definition": {
+                    "actions": {"baseBlob": after(rule["days"]), "snapshot": after(rule["snapshotDays"])},
+                    "filters": {"blobTypes": rule["blobTypes"], "prefixMatch": rule["prefixMatch"]},
+                },
+            }
+            for rule in self.state.rules
+        ]
+        return with_values(inputs, policy={"rules": rules}) if rules else None
+
+    def _read_role(self, identifier: str, inputs: Mapping[str, Any]) -> Mapping[str, Any] | None:
+        if identifier not in self.state.roles:
+            return None
+        actions, data_actions = self.state.roles[identifier]
+        [known] = inputs["permissions"]
+        now = {
+            "actions": _ordered(actions, known["actions"]),
+            "dataActions": _ordered(data_actions, known["dataActions"]),
+        }
+        return with_values(inputs, permissions=[{**known, **now}])
 
     def container_id(self, container: str) -> str:
         return f"{self.account_id}/blobServices/default/containers/{container}"
@@ -277,9 +368,14 @@ class AzuriteCloud(AppliedMocks):
         _drop(self.state.containers, inputs["containerName"])
 
     def _remove_assignment(self, inputs: Mapping[str, Any]) -> None:
-        gone = (inputs["principalId"], inputs["roleDefinitionId"], inputs["scope"])
-        self.state.assignments.remove(
-            next(each for each in self.state.assignments if (each.principal_id, each.role_id, each.scope) == gone)
+        assignment = self._find_assignment(inputs)
+        assert assignment is not None
+        self.state.assignments.remove(assignment)
+
+    def _find_assignment(self, inputs: Mapping[str, Any]) -> Assignment | None:
+        wanted = (inputs["principalId"], inputs["roleDefinitionId"], inputs["scope"])
+        return next(
+            (each for each in self.state.assignments if (each.principal_id, each.role_id, each.scope) == wanted), None
         )
 
     def rights(self, principal_id: str) -> dict[str, set[str]]:
@@ -312,6 +408,11 @@ class AzuriteCloud(AppliedMocks):
 
 def _drop(resources: dict[str, Any], name: str) -> None:
     del resources[name]
+
+
+def _ordered(now: frozenset[str], known: list[str]) -> list[str]:
+    """Return what is there ``now`` in the order that is ``known``, because Azure keeps no order."""
+    return sorted(now, key=lambda each: (known.index(each) if each in known else len(known), each))
 
 
 def _role_definition_id(guid: str) -> str:

@@ -8,11 +8,12 @@ from pathlib import Path
 
 import httpx
 import pytest
+from azure.storage.blob import CorsRule
 
 from emulators.azurite import Azurite
 from emulators.ports import free_port
 from tests.infra.azure.azurite_cloud import AzuriteCloud
-from tests.infra.azure.program import PROGRAM
+from tests.infra.azure.program import FOREIGN_PAGE, PAGE, PROGRAM
 from tests.infra.engine.conftest import engine as engine
 from tests.infra.engine_stacks_of_clouds import engine_stack
 from tests.infra.from_nothing import run_doctor, upload_through_the_page
@@ -42,6 +43,48 @@ def test_a_stack_is_created_once_and_changed_and_destroyed(engine: Path, azurite
 
         assert stack.destroy() == {"delete": 15}
         assert (cloud.state.account, cloud.state.roles, cloud.state.assignments) == ({}, {}, [])
+
+
+def test_what_somebody_changed_by_hand_is_found_and_put_back(
+    engine: Path, azurite: Azurite, http: httpx.Client, tmp_path: Path
+) -> None:
+    cloud = AzuriteCloud(azurite)
+    config = {"container": "drift", "pendingContainer": "drift-pending", "protect": False, "allowedOrigins": [PAGE]}
+    pending = f"{azurite.account_url}/drift-pending"
+
+    def may_send(origin: str) -> bool:
+        asked = {"Origin": origin, "Access-Control-Request-Method": "PUT"}
+        answer = http.options(f"{pending}/pending/a", headers=asked)
+        return "access-control-allow-origin" in answer.headers
+
+    def may_list() -> bool:
+        return http.get(f"{pending}?restype=container&comp=list").is_success
+
+    with engine_stack(PROGRAM, cloud.for_engine, config, engine=engine, directory=tmp_path) as stack:
+        stack.up()
+        assert stack.refresh() == {}
+        assert (may_send(PAGE), may_send(FOREIGN_PAGE), may_list()) == (True, False, False)
+
+        cloud.set_cors(CorsRule([FOREIGN_PAGE], ["PUT"], allowed_headers=["*"], max_age_in_seconds=1))
+        cloud.set_access("drift-pending", "Container")
+        cloud.state.account["allowSharedKeyAccess"] = True
+        assert (may_send(PAGE), may_send(FOREIGN_PAGE), may_list()) == (False, True, True)
+        assert stack.refresh() == {"update": 3}
+        assert stack.up() == {"update": 3}
+        assert (may_send(PAGE), may_send(FOREIGN_PAGE), may_list()) == (True, False, False)
+        assert cloud.state.account["allowSharedKeyAccess"] is False
+
+        # What is gone comes back, in one command.
+        rules, assignments = list(cloud.state.rules), set(cloud.state.assignments)
+        cloud.state.rules.clear()
+        cloud.state.assignments.pop()
+        cloud.set_access("drift", "None")
+        stack.up(refresh=True)
+        assert (cloud.state.rules, set(cloud.state.assignments)) == (rules, assignments)
+        assert cloud.access("drift") == "Blob"
+        assert stack.refresh() == {}
+        assert stack.up() == {}
+        stack.destroy()
 
 
 @pytest.mark.thorough

@@ -41,6 +41,10 @@ ID = "11059fcc-5514-4800-b5f8-49808b9cfab6"
             {"allowedOrigins": [f"https://app{number:03}.example.com" for number in range(100)]},
             "allowedOrigins cannot be used: allowed_origins and metadata_names must be shorter: the CORS rule would",
         ),
+        (
+            {"metadataNames": [f"n{number}" for number in range(59)]},
+            "metadataNames cannot be used: metadata_names must have at most 58 names, because a CORS rule of",
+        ),
         ({"metadataNames": "owner"}, "metadataNames must be a list of names; set each of them with pulumi config set"),
         ({"metadataNames": ["Owner"]}, "metadataNames must have names of at most 64 lower-case letters"),
         ({"metadataNames": ["7up"]}, "metadataNames must have names of at most 64 lower-case letters"),
@@ -57,6 +61,12 @@ ID = "11059fcc-5514-4800-b5f8-49808b9cfab6"
             {"allowVerification": False, "publishInParts": True},
             "publishInParts must be false while pendingPrefix is empty or allowVerification is false",
         ),
+        ({"principalType": "User"}, "principalType must be ServicePrincipal while signerPrincipalId and"),
+        (
+            {"separateVerifier": True, "signerPrincipalId": ID, "verifierPrincipalId": ID.upper()},
+            "verifierPrincipalId must differ from signerPrincipalId",
+        ),
+        ({"tags": {"Team": "a", "team": "b"}}, "tags must have names that differ in more than their case"),
         ({"bindHeaders": True}, "bindHeaders must be false while uploadInParts is true"),
         ({"verifierPrincipalId": ID}, "verifierPrincipalId must be empty while separateVerifier is false"),
         (

@@ -79,10 +79,10 @@ class EngineStack:
             result = self._stack.preview(diff=True, color="never")
         return _counts(result.change_summary), result.stdout
 
-    def up(self) -> dict[str, int]:
-        """Run ``pulumi up``; return how many resources each operation changed."""
+    def up(self, *, refresh: bool = False) -> dict[str, int]:
+        """Run ``pulumi up``, with ``--refresh`` on demand; return how many resources each operation changed."""
         with own_modules(self.program):
-            result = self._stack.up(color="never")
+            result = self._stack.up(color="never", refresh=refresh)
         self.outputs = {name: output.value for name, output in result.outputs.items()}
         self.secret_outputs = {name for name, output in result.outputs.items() if output.secret}
         return _counts(result.summary.resource_changes)

@@ -25,7 +25,7 @@ from emulators.cors import CorsRule
 from emulators.gcs_bucket import GcsBucket, GcsRight
 from emulators.gcs_reference import GcsReference
 from emulators.serving import serve
-from tests.infra.applied_cloud import AppliedMocks, AppliedType
+from tests.infra.applied_cloud import AppliedMocks, AppliedType, if_there, with_values
 from tests.infra.engine.provider import NotApplied
 from tests.infra.inputs import Inputs
 
@@ -54,6 +54,7 @@ class GoogleState:
     """What Google Cloud would hold after one run of the program. ``grants`` has (member, role) by resource."""
 
     buckets: dict[str, dict[str, Any]] = field(default_factory=dict)
+    buckets_with_objects: set[str] = field(default_factory=set)
     folders: list[tuple[str, str]] = field(default_factory=list)
     roles: dict[str, tuple[str, ...]] = field(default_factory=dict)
     accounts: dict[str, rsa.RSAPrivateKey] = field(default_factory=dict)
@@ -80,21 +81,28 @@ class ReferenceCloud(AppliedMocks):
         yield AppliedType(
             token="gcp:storage/bucket:Bucket",
             apply=self._bucket,
-            remove=lambda inputs: _drop(state.buckets, inputs["name"]),
+            look_up=self._read_bucket,
+            remove=self._remove_bucket,
             named_by="name",
             separator="-",
-            can_change=True,
+            change=self._bucket,
             replaced_by=frozenset({"location", "name"}),
         )
         yield AppliedType(
             token="gcp:storage/managedFolder:ManagedFolder",
             apply=self._folder,
+            look_up=lambda _, inputs: if_there((inputs["bucket"], inputs["name"]) in state.folders, inputs),
             remove=lambda inputs: state.folders.remove((inputs["bucket"], inputs["name"])),
             replaced_by=frozenset({"bucket", "name"}),
         )
         yield AppliedType(
             token="gcp:storage/managedFolderIamMember:ManagedFolderIamMember",
             apply=self._folder_member,
+            look_up=lambda _, inputs: if_there(
+                (inputs["member"], inputs["role"])
+                in state.folder_grants.get((inputs["bucket"], inputs["managedFolder"]), []),
+                inputs,
+            ),
             remove=lambda inputs: state.folder_grants[(inputs["bucket"], inputs["managedFolder"])].remove(
                 (inputs["member"], inputs["role"])
             ),
@@ -103,24 +111,33 @@ class ReferenceCloud(AppliedMocks):
         yield AppliedType(
             token="gcp:storage/hmacKey:HmacKey",
             apply=self._hmac_key,
+            look_up=lambda identifier, inputs: if_there(identifier in state.hmac_keys, inputs),
             remove=lambda inputs: state.hmac_keys.clear(),
             computed=frozenset({"accessId", "secret"}),
         )
         yield AppliedType(
             token="gcp:projects/iAMCustomRole:IAMCustomRole",
             apply=self._role,
+            look_up=self._read_role,
+            change=self._change_role,
             remove=lambda inputs: _drop(state.roles, f"projects/{PROJECT}/roles/{inputs['roleId']}"),
             computed=frozenset({"name"}),
         )
         yield AppliedType(
             token="gcp:serviceaccount/account:Account",
             apply=self._account,
+            look_up=lambda _, inputs: if_there(_email(inputs["accountId"]) in state.accounts, inputs),
             remove=lambda inputs: _drop(state.accounts, _email(inputs["accountId"])),
             computed=frozenset({"email", "member", "name"}),
         )
         yield AppliedType(
             token="gcp:serviceaccount/iAMMember:IAMMember",
             apply=self._account_member,
+            look_up=lambda _, inputs: if_there(
+                (inputs["member"], inputs["role"])
+                in state.account_grants.get(inputs["serviceAccountId"].rpartition("/")[2], []),
+                inputs,
+            ),
             remove=lambda inputs: state.account_grants[inputs["serviceAccountId"].rpartition("/")[2]].remove(
                 (inputs["member"], inputs["role"])
             ),
@@ -128,6 +145,7 @@ class ReferenceCloud(AppliedMocks):
         yield AppliedType(
             token="gcp:serviceaccount/key:Key",
             apply=self._key,
+            look_up=lambda _, inputs: if_there(inputs["serviceAccountId"].rpartition("/")[2] in state.keys, inputs),
             remove=lambda inputs: state.keys.remove(inputs["serviceAccountId"].rpartition("/")[2]),
             computed=frozenset({"privateKey"}),
         )
@@ -168,6 +186,46 @@ class ReferenceCloud(AppliedMocks):
         }
         return bucket, {"name": bucket}
 
+    def _remove_bucket(self, inputs: Mapping[str, Any]) -> None:
+        if inputs["name"] in self.state.buckets_with_objects and not inputs["forceDestroy"]:
+            raise NotApplied("Google answers 409: the bucket you tried to delete is not empty")
+        _drop(self.state.buckets, inputs["name"])
+
+    def _read_bucket(self, identifier: str, inputs: Mapping[str, Any]) -> Mapping[str, Any] | None:
+        if identifier not in self.state.buckets:
+            return None
+        bucket = self.state.buckets[identifier]
+        return with_values(
+            inputs,
+            location=bucket["location"],
+            uniformBucketLevelAccess=bucket["uniform"],
+            publicAccessPrevention=bucket["prevention"],
+            cors=[
+                {
+                    "origins": list(rule.allowed_origins),
+                    "methods": list(rule.allowed_methods),
+                    "responseHeaders": list(rule.allowed_headers),
+                    "maxAgeSeconds": rule.max_age_seconds,
+                }
+                for rule in bucket["cors"]
+            ],
+            lifecycleRules=[
+                {
+                    "action": {"type": rule["action"]},
+                    "condition": {"age": rule["age"]}
+                    | ({} if rule["prefixes"] is None else {"matchesPrefixes": rule["prefixes"]}),
+                }
+                for rule in bucket["lifecycle"]
+            ],
+            softDeletePolicy={"retentionDurationSeconds": bucket["softDelete"]},
+            labels=bucket["labels"],
+        )
+
+    def _read_role(self, identifier: str, inputs: Mapping[str, Any]) -> Mapping[str, Any] | None:
+        if identifier not in self.state.roles:
+            return None
+        return with_values(inputs, permissions=list(self.state.roles[identifier]))
+
     def _folder(self, name: str, inputs: Inputs) -> tuple[str, dict[str, Any]]:
         bucket, folder = inputs.take("bucket"), inputs.take("name")
         if not self.state.buckets[bucket]["uniform"]:
@@ -204,6 +262,13 @@ class ReferenceCloud(AppliedMocks):
             raise NotApplied(f"there are two roles with the ID {role_id}")
         self.state.roles[role] = permissions
         return role, {"name": role}
+
+    def _change_role(self, name: str, inputs: Inputs) -> tuple[str, dict[str, Any]]:
+        changed = dict(self.state.roles)
+        self.state.roles.clear()
+        identifier, outputs = self._role(name, inputs)
+        self.state.roles.update({**changed, **self.state.roles})
+        return identifier, outputs
 
     def _account(self, name: str, inputs: Inputs) -> tuple[str, dict[str, Any]]:
         account_id = inputs.take("accountId")

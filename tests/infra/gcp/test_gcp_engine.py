@@ -6,12 +6,14 @@ from pathlib import Path
 
 import httpx
 import pytest
+from pulumi import automation
 
+from emulators.cors import CorsRule
 from emulators.ports import free_port
 from tests.infra.engine.conftest import engine as engine
 from tests.infra.engine_stacks_of_clouds import engine_stack
 from tests.infra.from_nothing import run_doctor, upload_through_the_page
-from tests.infra.gcp.program import PROGRAM
+from tests.infra.gcp.program import FOREIGN_PAGE, PAGE, PROGRAM
 from tests.infra.gcp.reference_cloud import ReferenceCloud
 from tests.infra.test_stack_to_demo import PNG
 
@@ -38,6 +40,48 @@ def test_a_stack_is_created_once_and_changed_and_destroyed(engine: Path, tmp_pat
         assert (cloud.state.buckets, cloud.state.roles, cloud.state.accounts) == ({}, {}, {})
 
 
+def test_what_somebody_changed_by_hand_is_found_and_put_back(engine: Path, tmp_path: Path) -> None:
+    cloud = ReferenceCloud()
+    config = {"location": "EU", "publicRead": False, "allowListing": False, "allowedOrigins": [PAGE]}
+    everything = CorsRule(allowed_origins=("*",), allowed_methods=("PUT",), allowed_headers=("*",))
+
+    with engine_stack(PROGRAM, cloud.for_engine, config, engine=engine, directory=tmp_path) as stack:
+        stack.up()
+        name = stack.outputs["bucket"]
+        assert stack.refresh() == {}
+
+        def may_send(origin: str) -> bool:
+            asked = {"Origin": origin, "Access-Control-Request-Method": "PUT"}
+            with cloud.serve() as (url, _):
+                answer = httpx.options(f"{url}/{name}/pending/a", headers=asked)
+            return "access-control-allow-origin" in answer.headers
+
+        before = dict(cloud.state.buckets[name])
+        assert before["prevention"] == "enforced"
+        assert (may_send(PAGE), may_send(FOREIGN_PAGE)) == (True, False)
+        cloud.state.buckets[name] |= {"cors": (everything,), "prevention": "inherited", "lifecycle": []}
+        [(_, role)] = cloud.state.folder_grants[(name, "pending/")]
+        permissions = cloud.state.roles[role]
+        cloud.state.roles[role] = (*permissions, "storage.objects.list")
+        assert may_send(FOREIGN_PAGE)
+        assert stack.refresh() == {"update": 2}
+        assert stack.up() == {"update": 2}
+        assert cloud.state.buckets[name] == before
+        assert cloud.state.roles[role] == permissions
+        assert (may_send(PAGE), may_send(FOREIGN_PAGE)) == (True, False)
+
+        # What is gone comes back, in one command.
+        place = (name, "pending/")
+        grants = list(cloud.state.folder_grants[place])
+        cloud.state.folder_grants[place].clear()
+        cloud.state.buckets[name]["prevention"] = "inherited"
+        stack.up(refresh=True)
+        assert cloud.state.folder_grants[place] == grants
+        assert cloud.state.buckets[name] == before
+        assert stack.refresh() == {}
+        assert stack.up() == {}
+
+
 @pytest.mark.thorough
 def test_another_public_prefix_is_public_and_the_old_one_no_longer(engine: Path, tmp_path: Path) -> None:
     cloud = ReferenceCloud()
@@ -50,6 +94,32 @@ def test_another_public_prefix_is_public_and_the_old_one_no_longer(engine: Path,
         assert stack.outputs["bucket"] == bucket
         assert cloud.rights("allUsers") == {"media/": {"storage.objects.get"}}
         assert set(cloud.rights(f"serviceAccount:{stack.outputs['signerEmail']}")) == {"pending/", "media/"}
+
+
+@pytest.mark.thorough
+def test_a_bucket_with_objects_stays_and_its_accounts_come_back_with_the_same_names(
+    engine: Path, tmp_path: Path
+) -> None:
+    cloud = ReferenceCloud()
+    config = {"location": "EU", "protect": False, "signWith": "hmacKey"}
+    with engine_stack(PROGRAM, cloud.for_engine, config, engine=engine, directory=tmp_path) as stack:
+        stack.up()
+        before = stack.outputs
+        bucket = before["bucket"]
+        settings, grants = cloud.state.buckets[bucket], cloud.rights(f"serviceAccount:{before['signerEmail']}")
+        cloud.state.buckets_with_objects.add(bucket)
+        with pytest.raises(automation.CommandError, match="not empty"):
+            stack.destroy()
+        assert cloud.state.buckets == {bucket: settings}
+        # Their names contain the bucket's name, so they are made after it, and deleted before it.
+        assert (cloud.state.accounts, cloud.state.hmac_keys) == ({}, {})
+
+        stack.up()
+        names = ("bucket", "signerEmail", "presignBucket")
+        assert {name: stack.outputs[name] for name in names} == {name: before[name] for name in names}
+        assert stack.outputs["hmacAccessId"] != before["hmacAccessId"]
+        assert cloud.rights(f"serviceAccount:{before['signerEmail']}") == grants
+        assert stack.up() == {}
 
 
 @pytest.mark.thorough

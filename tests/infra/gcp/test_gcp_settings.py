@@ -51,6 +51,11 @@ PAGE = ROOT / "docs" / "provisioning-google.md"
         ({"signWith": "password"}, 'signWith must be one of signBlob, hmacKey, privateKey; it is "password"'),
         ({"accessKeyGeneration": 0}, "accessKeyGeneration must be a whole number from 1 to"),
         ({"keepPreviousAccessKey": True}, "keepPreviousAccessKey must be false while accessKeyGeneration is 1"),
+        (
+            {"keepPreviousAccessKey": True, "accessKeyGeneration": 2},
+            "keepPreviousAccessKey must be false while signWith is signBlob",
+        ),
+        ({"impersonators": ["user:me@example.com"] * 2}, "impersonators must name each member once"),
         ({"impersonators": "user:me@example.com"}, "impersonators must be a list of members"),
         ({"impersonators": ["allUsers"]}, "impersonators must have members such as user:me@example.com"),
         ({"impersonators": ["allAuthenticatedUsers"]}, "impersonators must have members such as user:me@example.com"),

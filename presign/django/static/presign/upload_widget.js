@@ -153,3 +153,8 @@ function updateButtons(form) {
     disabledButtons.delete(form);
   }
 }
+
+// Somebody can choose a file before this script is loaded, and some browsers keep the chosen file when a page is reloaded.
+for (const input of document.querySelectorAll("[data-presign-file]")) {
+  if (input.files.length) start(widgetOf(input));
+}
