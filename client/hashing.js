@@ -4,6 +4,18 @@ import { digestOf } from "./digest.js";
 
 const TIMEOUT_MS = 60_000;
 
+/**
+ * Wait for what is read from the disk, but not longer than until the signal: a disk that is gone may never answer.
+ * @template T
+ * @param {Promise<T>} reading
+ * @param {AbortSignal} [signal]
+ * @returns {Promise<T>} rejected with the signal's reason
+ */
+export function unlessAborted(reading, signal) {
+  const aborted = new Promise((_, reject) => signal?.addEventListener("abort", () => reject(signal.reason)));
+  return /** @type {Promise<T>} */ (Promise.race([reading, aborted]));
+}
+
 /** Hashes in a worker. Where none can start, such as with a script from another origin, it hashes on the page. */
 export class Hasher {
   /** @type {Promise<unknown>} */
@@ -11,18 +23,28 @@ export class Hasher {
   /** @type {Worker | null} */
   #worker = null;
   #isBroken = typeof Worker === "undefined";
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  #timer;
 
   /**
    * @param {Blob} part
-   * @returns {Promise<string>} hexadecimal; rejected if the part cannot be read
+   * @param {AbortSignal} [signal]
+   * @returns {Promise<string>} hexadecimal; rejected if the part cannot be read, and with the signal's reason
    */
-  digest(part) {
+  digest(part, signal) {
     const result = this.#turn.then(() => this.#digest(part));
     this.#turn = result.catch(() => {});
-    return result;
+    return unlessAborted(result, signal);
   }
 
+  /** Stop hashing. What has no digest yet gets none. */
   close() {
+    this.#stop();
+    this.#turn = Promise.resolve();
+  }
+
+  #stop() {
+    clearTimeout(this.#timer);
     this.#worker?.terminate();
     this.#worker = null;
   }
@@ -42,17 +64,16 @@ export class Hasher {
   #ask(part) {
     return new Promise((resolve) => {
       const giveUp = () => {
-        clearTimeout(timer);
         this.#isBroken = true;
-        this.close();
+        this.#stop();
         resolve(null);
       };
-      const timer = setTimeout(giveUp, TIMEOUT_MS);
+      this.#timer = setTimeout(giveUp, TIMEOUT_MS);
       try {
         this.#worker ??= new Worker(new URL("./hash_worker.js", import.meta.url), { type: "module" });
         this.#worker.onerror = giveUp;
         this.#worker.onmessage = ({ data }) => {
-          clearTimeout(timer);
+          clearTimeout(this.#timer);
           resolve(data);
         };
         this.#worker.postMessage(part);

@@ -13,7 +13,7 @@
  */
 
 import { release } from "./digest.js";
-import { Hasher } from "./hashing.js";
+import { Hasher, unlessAborted } from "./hashing.js";
 import { recordOf } from "./resume.js";
 
 /**
@@ -47,6 +47,9 @@ import { recordOf } from "./resume.js";
 export const MAX_PARALLEL = 6;
 const MAX_BUFFERED_BYTES = 64 * 1024 * 1024;
 
+/** The server serves no parts any more, or not for this token: tomorrow it would answer the same. */
+const NEVER_STATUSES = [400, 404];
+
 /** How often one part gets a new request after its storage refused one. */
 const MAX_RENEWALS = 2;
 
@@ -73,13 +76,14 @@ export async function openParts(core, upload, { ticket, expiresAtMs }) {
   const record = await recordOf(upload);
   const parts = new PartsUpload(core, upload, ticket, record);
   try {
+    if (!parts.isWhole) throw invalidResponse(core, "the ticket's parts do not make up the file");
     const earlier = await unfinishedOf(core, upload, record);
     if (earlier) {
       parts.abort();
       return earlier;
     }
     const until = Date.now() + Date.parse(plan.resumable_until) - Date.parse(ticket.now);
-    await record?.save({ ticket: { ...ticket, parts: { ...plan, requests: [] } }, until });
+    parts.isKept = await record?.save({ ticket: { ...ticket, parts: { ...plan, requests: [] } }, until });
     parts.sign(plan.requests, expiresAtMs);
     return { ticket, expiresAtMs: onPageClock(until), parts };
   } catch (error) {
@@ -97,10 +101,14 @@ export async function openParts(core, upload, { ticket, expiresAtMs }) {
  * @returns {Promise<IssuedTicket | null>}
  */
 async function unfinishedOf(core, upload, record) {
-  const { ticket, until } = (await record?.load()) ?? {};
-  if (!ticket || !until) return null;
+  const kept = await record?.load();
+  if (!kept?.ticket) return null;
+  const { ticket, until } = kept;
   const parts = new PartsUpload(core, upload, ticket, record);
-  if (upload.options.digest && !ticket.enforced.checksum) {
+  // Another version of this client, or another program, may have written the record.
+  if (!parts.isWhole) return null;
+  parts.isKept = true;
+  if (upload.options.digest && !ticket.enforced?.checksum) {
     parts.abort();
     return null;
   }
@@ -135,6 +143,11 @@ export async function issueForDigest(core, upload) {
   return upload.issue();
 }
 
+/** @param {Core} core @param {string} reason */
+function invalidResponse({ UploadError }, reason) {
+  return new UploadError("invalid_response", { details: { reason } });
+}
+
 /** @param {number} ms since 1970 @returns {number} on the clock of performance.now() */
 function onPageClock(ms) {
   return performance.now() + ms - Date.now();
@@ -144,6 +157,8 @@ function onPageClock(ms) {
 export class PartsUpload {
   /** Bytes of the parts that the store has. */
   loaded = 0;
+  /** Whether a later page can go on. @type {true | null | undefined} */
+  isKept;
   #core;
   #upload;
   #ticket;
@@ -185,13 +200,11 @@ export class PartsUpload {
     this.#core = core;
     this.#upload = upload;
     this.#ticket = ticket;
-    this.#plan = /** @type {TicketParts} */ (ticket.parts);
+    this.#plan = /** @type {TicketParts} */ (ticket.parts ?? {});
     this.#record = record;
     const { part_size, count } = this.#plan;
-    if (!(part_size > 0) || Math.ceil(upload.file.size / part_size) !== count) {
-      const reason = "the ticket's parts do not make up the file";
-      throw new core.UploadError("invalid_response", { details: { reason } });
-    }
+    /** Whether the ticket's parts make up the file. */
+    this.isWhole = Math.ceil(upload.file.size / part_size) === count;
     const inMemory = Math.max(1, Math.floor(MAX_BUFFERED_BYTES / part_size));
     this.#slots = new Slots(Math.min(MAX_PARALLEL, count, isSafari() ? inMemory : count));
   }
@@ -271,17 +284,17 @@ export class PartsUpload {
    * of another file, it is aborted.
    */
   async canGoOn() {
-    const { file, options } = this.#upload;
+    const { options } = this.#upload;
     try {
       await this.#retry(0, options, () => this.#list(options));
     } catch (error) {
-      if (this.hasEnded(error)) return false;
+      if (this.hasEnded(error) || NEVER_STATUSES.includes(/** @type {any} */ (error).details?.status)) return false;
       throw error;
     }
     // A file of the same name, size and time may have other bytes. The digest of one part shows most changes.
     const [number, sha256] = this.#record?.remembered ?? [];
     if (!number || !this.#stored.has(number) || !globalThis.crypto?.subtle) return true;
-    const isSame = (await this.#hash(this.#slice(number))) === sha256;
+    const isSame = (await this.#hash(number, options)) === sha256;
     this.#hasher.close();
     if (!isSame) this.abort();
     return isSame;
@@ -303,13 +316,11 @@ export class PartsUpload {
    * @param {boolean} [isUnwanted]
    * @returns {boolean} whether it was aborted; an upload whose parts are all stored never is
    */
-  close(isUnwanted = !this.#record) {
-    if (!isUnwanted || this.#upload.stored === "yes") {
-      this.#record?.release();
-      return false;
-    }
-    this.abort();
-    return true;
+  close(isUnwanted = !this.isKept) {
+    const isAborted = isUnwanted && this.#upload.stored !== "yes";
+    if (isAborted) this.abort();
+    else this.#record?.release();
+    return isAborted;
   }
 
   /** @param {PartRequest[]} requests @param {number} expiresAtMs on the clock of performance.now() */
@@ -349,7 +360,7 @@ export class PartsUpload {
    */
   async #digest(number, run) {
     const known = this.#upload.digests[number - 1];
-    const sha256 = this.#plan.needs_sha256 ? (known ?? (await this.#hash(this.#slice(number)))) : null;
+    const sha256 = this.#plan.needs_sha256 ? (known ?? (await this.#hash(number, run))) : null;
     this.#request(number, sha256, run).catch(() => {});
     return sha256;
   }
@@ -375,7 +386,7 @@ export class PartsUpload {
             this.#waiting.delete(number);
             this.#announce("uploading");
             isMaybeStored = false;
-            const body = isReadFirst ? await this.#read(part) : part;
+            const body = isReadFirst ? await this.#read(part, run) : part;
             await this.#transmit(request, body, run, () => (isMaybeStored = true));
           });
           return;
@@ -393,9 +404,10 @@ export class PartsUpload {
           this.#signed.delete(number);
           // Either the bytes were damaged on the way, or the file was changed.
           const isDamaged = sha256 && hasCode(error, "checksum_mismatch");
-          if (isDamaged && (await this.#hash(part)) !== sha256) throw this.#unreadable();
-          // The store refuses parts of an upload that it does not have any more. The server then says that it has ended.
-          if (isRefused) await this.#list(run);
+          if (isDamaged && (await this.#hash(number, run)) !== sha256) throw this.#unreadable();
+          // The store refuses parts of an upload that it does not have any more. The server then says that it has ended,
+          // or that somebody else has completed it: another tab, where the browser has no locks.
+          if (isRefused && (await this.#list(run)).has(number)) return;
         }
       }
     };
@@ -437,18 +449,19 @@ export class PartsUpload {
   /**
    * Read the part into memory. Safari frees an ArrayBuffer sooner, and the other browsers send a Blob faster.
    * @param {Blob} part
+   * @param {Options} run
    */
-  async #read(part) {
-    const bytes = await part.arrayBuffer().catch((error) => {
+  async #read(part, { signal }) {
+    const bytes = await unlessAborted(part.arrayBuffer(), signal).catch((error) => {
       throw this.#unreadable(error);
     });
     if (bytes.byteLength !== part.size) throw this.#unreadable();
     return isSafari() ? bytes : new Blob([bytes]);
   }
 
-  /** @param {Blob} part */
-  #hash(part) {
-    return this.#hasher.digest(part).catch((error) => {
+  /** @param {number} number @param {Options} run */
+  #hash(number, { signal }) {
+    return this.#hasher.digest(this.#slice(number), signal).catch((error) => {
       throw this.#unreadable(error);
     });
   }
@@ -493,8 +506,7 @@ export class PartsUpload {
     for (const number of numbers) {
       this.#wanted.delete(number);
       if (this.#signed.get(number)?.request.size !== this.#sizeOf(number)) {
-        const reason = `it has no request for part ${number} of ${this.#sizeOf(number)} bytes`;
-        throw new this.#core.UploadError("invalid_response", { details: { reason } });
+        throw invalidResponse(this.#core, `part ${number} has no request for ${this.#sizeOf(number)} bytes`);
       }
     }
   }

@@ -60,18 +60,20 @@ function expiredKeys() {
 
 /**
  * Return the unfinished uploads that this browser remembers, so that a page can ask for their files again. An upload that
- * a page goes on with at this moment is not among them.
+ * a page goes on with at this moment is not among them. There are none where the browser gives the page no localStorage.
  *
  * The page cannot open a file by itself: it asks the user to choose the file again, and uploads it as any other file.
  * @returns {Promise<UnfinishedUpload[]>}
  */
 export async function unfinishedUploads() {
-  const { held = [] } = (await globalThis.navigator?.locks?.query()) ?? {};
+  // The browser refuses it to a page in a sandbox.
+  const { held = [] } = (await globalThis.navigator?.locks?.query().catch(() => null)) ?? {};
   const busy = new Set([...held.map(({ name }) => name), ...Array.from(claimed, (key) => PREFIX + key)]);
-  const keys = Object.keys(localStorage).filter((key) => key.startsWith(PREFIX) && !busy.has(key));
-  /** @type {UnfinishedUpload[]} */
-  const records = keys.map((key) => JSON.parse(localStorage.getItem(key) ?? "null"));
-  return records.filter((record) => record?.until > Date.now());
+  const keys = withoutError(() => Object.keys(localStorage)) ?? [];
+  return keys
+    .filter((key) => key.startsWith(PREFIX) && !busy.has(key))
+    .map((key) => withoutError(() => localResume.load(key.slice(PREFIX.length))))
+    .filter(isUsable);
 }
 
 /**
@@ -83,7 +85,7 @@ export async function unfinishedUploads() {
  */
 export async function statusOf(upload, options) {
   const { isOk, content } = await ask(upload, "/parts/list", options);
-  if (!isOk) {
+  if (!isOk || !Array.isArray(content.numbers)) {
     const isOver = ENDED_CODES.includes(content.code);
     if (isOver) localResume.remove(keyOf(upload));
     // The token of another user is invalid for this one only, so its record stays.
@@ -135,9 +137,34 @@ async function ask({ api, ticket }, path, { headers, credentials = "same-origin"
       body: JSON.stringify({ token: ticket.token }),
       signal: AbortSignal.timeout(TIMEOUT_MS),
     });
-    return { isOk: response.ok, content: await response.json() };
+    return { isOk: response.ok, content: (await response.json()) ?? {} };
   } catch {
     return { isOk: false, content: {} };
+  }
+}
+
+/**
+ * Say whether a page can go on with what is kept as a record. Another version of this client, or another program, may
+ * have written it.
+ * @param {unknown} kept
+ * @returns {kept is UnfinishedUpload}
+ */
+function isUsable(kept) {
+  const { until, size, ticket } = /** @type {UnfinishedUpload} */ (kept ?? {});
+  const { part_size = 0, count } = ticket?.parts ?? {};
+  return typeof ticket?.token === "string" && Math.ceil(size / part_size) === count && until > Date.now();
+}
+
+/**
+ * @template T
+ * @param {() => T} act
+ * @returns {T | null} null if it failed
+ */
+function withoutError(act) {
+  try {
+    return act();
+  } catch {
+    return null;
   }
 }
 
@@ -162,14 +189,15 @@ export async function recordOf({ blob, file, options, sha256 }) {
   /** @type {UnfinishedUpload | null} */
   let record = null;
   // A store that fails must not end the upload.
-  const access = async (/** @type {() => unknown} */ act) => {
+  const access = async (/** @type {() => any} */ act) => {
     try {
       return await act();
     } catch {
       return null;
     }
   };
-  const save = () => access(() => store.save(key, /** @type {UnfinishedUpload} */ (record)));
+  const save = () =>
+    access(async () => (await store.save(key, /** @type {UnfinishedUpload} */ (record)), true));
   const remove = () => {
     record = null;
     release();
@@ -181,7 +209,10 @@ export async function recordOf({ blob, file, options, sha256 }) {
       return record?.digest;
     },
 
-    /** @param {{ticket: Ticket, until: number}} upload */
+    /**
+     * @param {{ticket: Ticket, until: number}} upload
+     * @returns {Promise<true | null>} null if the store failed: it may be full
+     */
     save(upload) {
       record = { name, type, size, lastModified, api, sha256, digest: null, ...upload };
       return save();

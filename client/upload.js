@@ -1,6 +1,6 @@
 /** The whole upload of one file: get a ticket, send the file to the storage, complete the upload. */
 
-import { completeUpload, MIN_BYTES_IN_PARTS, post, requestTicket, requireApi } from "./api.js";
+import { completeUpload, MIN_BYTES_IN_PARTS, post, requestTicket, requireApi, unlessAborted } from "./api.js";
 import { sha256 } from "./checksum.js";
 import { completeWhenInspected, isVerdict, withRetries, withUploadErrors } from "./completion.js";
 import { fileInfo } from "./content_type.js";
@@ -217,9 +217,7 @@ export class Upload {
   async hash() {
     if (this.sha256) return;
     this.options.onState("hashing", undefined);
-    const digest = await sha256(this.blob, this.file);
-    this.options.signal?.throwIfAborted();
-    this.sha256 = digest;
+    this.sha256 = await unlessAborted(sha256(this.blob, this.file), this.options.signal);
   }
 
   /** @returns {Promise<IssuedTicket>} */

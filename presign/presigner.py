@@ -367,23 +367,25 @@ class Presigner:
 
         Do this every few hours, or let a lifecycle rule of the bucket do it. An object under ``pending_prefix`` is
         deleted when it is older than the policy's ``max_expires_in`` plus the completion window. So if another
-        presigner has longer times, it needs a pending prefix of its own. If files can come in parts, the sweep also
-        ends the uploads in parts that can no longer be completed. Raises ConfigurationError if the policy has no
+        presigner has longer times, it needs a pending prefix of its own. The sweep also ends the uploads in parts that
+        can no longer be completed. If the policy takes no files in parts, an earlier version of it may have; then it is
+        no failure that the credentials may not list such uploads. Raises ConfigurationError if the policy has no
         ``pending_prefix``.
         """
         if self.policy.pending_prefix is None:
             raise ConfigurationError(
                 "the policy has no pending_prefix, so there is nothing to sweep", field="pending_prefix"
             )
-        return sweep(
+        result = sweep(
             self.backend.pending,
             prefix=self.policy.pending_prefix,
             older_than=self.policy.max_expires_in + self._completion_window,
             now=self._clock(),
             dry_run=dry_run,
-            parts=None if self.parts_from_bytes is None else self.backend.parts,
+            parts=self.backend.parts,
             parts_older_than=self.policy.resumable_for + self._completion_window,
         )
+        return result if self.takes_parts else replace(result, parts_failure=None)
 
     def check(self) -> None:
         """Ask the storage whether it accepts the settings, with a few requests; for the start of an application.

@@ -549,6 +549,25 @@ def test_of_a_part_that_is_sent_twice_the_last_one_counts_also_between_list_and_
         assert _published(store, ticket) == FILE
 
 
+def test_a_store_that_keeps_every_repetition_of_a_part_lets_nobody_make_an_endless_list(
+    seaweedfs: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("presign.s3.parts._ALWAYS_LISTED", 10)
+    presigner = _presigner(seaweedfs)
+    ticket = presigner.issue(_request())
+    first, last = (_sent(*each) for each in zip(_requests(presigner, ticket), PARTS, strict=True))
+    assert send(first).status == 200
+    for _ in range(29):
+        assert send(last).status == 200
+    assert presigner.list_parts(ticket.token).numbers == (1, 2)
+    assert send(last).status == 200
+    for call in (presigner.list_parts, presigner.complete):
+        with pytest.raises(UploadEnded):
+            call(ticket.token)
+    assert not _has_upload(seaweedfs, ticket)
+    assert _published(seaweedfs, ticket) is None
+
+
 def test_a_client_that_replaces_parts_again_and_again_is_asked_to_repeat(s3_reference: Store) -> None:
     presigner = _presigner(s3_reference)
     ticket = presigner.issue(_request())
@@ -584,6 +603,20 @@ def test_an_upload_that_has_ended_needs_a_new_ticket(store: Store, ends: str) ->
         assert (caught.value.status, caught.value.code) == (410, "upload_ended")
     assert _published(store, ticket) is None
     assert not _has_upload(store, ticket)
+
+
+def test_a_file_that_the_application_has_deleted_cannot_be_sent_again(store: Store) -> None:
+    presigner = _presigner(store)
+    ticket = presigner.issue(_request())
+    _send_file(presigner, ticket)
+    presigner.complete(ticket.token)
+    store.admin.delete_object(Bucket=store.bucket, Key=ticket.key)
+    for request, part in zip(presigner.sign_parts(ticket.token, [1, 2]).requests, PARTS, strict=True):
+        assert send(_sent(request, part)).status == 404
+    for call in (presigner.list_parts, presigner.complete):
+        with pytest.raises(UploadEnded):
+            call(ticket.token)
+    assert _published(store, ticket) is None
 
 
 def test_an_abort_ends_an_upload_to_which_a_late_part_still_arrives(s3_reference: Store) -> None:
@@ -1058,6 +1091,14 @@ def test_a_sweep_keeps_a_committed_file_whose_upload_began_days_ago(store: Store
     assert days_later.complete(ticket.token).size == len(FILE)
 
 
+def test_a_sweep_ends_what_began_before_the_policy_took_no_parts_any_more(store: Store) -> None:
+    abandoned = _presigner(store).issue(_request())
+    later = _presigner(store, parts_from_bytes=200 * 1024**2, clock=seconds_ago(-9 * 24 * 3600))
+    assert not later.takes_parts
+    assert later.sweep().aborted >= 1
+    assert not _has_upload(store, abandoned)
+
+
 def test_a_sweep_goes_on_after_an_upload_that_cannot_be_ended(s3_reference: Store) -> None:
     presigner = _presigner(s3_reference)
     tickets = [presigner.issue(_request()) for _ in range(2)]
@@ -1089,6 +1130,8 @@ def test_a_sweep_that_may_not_list_unfinished_uploads_deletes_objects_and_says_s
         swept = later.sweep()
         assert (swept.deleted, swept.aborted, bucket.objects) == (1, 0, {})
         assert swept.parts_failure == "LIST MULTIPART UPLOADS: AccessDenied"
+        without_parts = _presigner(None, backend=later.backend, parts_from_bytes=200 * 1024**2)
+        assert without_parts.sweep().parts_failure is None
 
 
 def _denied() -> Iterator[Any]:

@@ -77,6 +77,20 @@ test("a worker that the browser forbids, or that says nothing for a minute, is r
   assert.equal(await new Hasher().digest(PART), DIGEST);
 });
 
+test("a part that is never read keeps nobody who cancels, and not the parts of the next run", async (t) => {
+  const workers = withWorker(t, (worker) => {
+    if (workers.length > 1) setTimeout(() => worker.onmessage({ data: { digest: OTHER } }));
+  });
+  const hasher = new Hasher();
+  const controller = new AbortController();
+  const waiting = [PART, PART].map((part) => hasher.digest(part, controller.signal));
+  setTimeout(() => controller.abort(new Error("cancelled")));
+  for (const each of waiting) await assert.rejects(each, /cancelled/);
+  hasher.close();
+  assert.equal(await hasher.digest(PART, new AbortController().signal), OTHER);
+  assert.deepEqual([workers.length, workers[0].parts, workers[0].isTerminated], [2, 1, true]);
+});
+
 test("without workers the page hashes", async () => {
   assert.equal(await new Hasher().digest(PART), DIGEST);
 });

@@ -497,6 +497,39 @@ test("a file of no bytes comes in one request, and is refused as too small by mo
   assert.deepEqual([asked["/upload"], arrivals], [[{ type: "video/mp4", size: 0, name: "film.mp4" }], []]);
 });
 
+test("an upload that another tab completes meanwhile is completed here too, and nothing is sent again", async (t) => {
+  /** @type {Awaited<ReturnType<typeof startLargeServers>>} */
+  let servers;
+  const onPart = (/** @type {any} */ { request }) => {
+    if (request !== 2) return;
+    const [upload] = servers.uploads;
+    Object.assign(upload, { isOpen: false, object: Buffer.alloc(upload.size) });
+  };
+  servers = await startLargeServers(t, { onPart });
+  const result = await upload(largeFile(20), { api: servers.api });
+  assert.deepEqual([result.key, servers.uploads.length], ["key-1", 1]);
+  assert.equal(new Set(servers.sent).size, servers.sent.length);
+});
+
+for (const hashes of ["nothing", "parts", "file"]) {
+  test(`an upload whose disk never answers can be cancelled, and goes on later; it hashes ${hashes}`, async (t) => {
+    if (hashes === "nothing") inSafari(t);
+    const { store: resume } = memoryResume();
+    const servers = await startLargeServers(t, { needsSha256: hashes !== "nothing" });
+    let isGone = true;
+    const read = (/** @type {Blob} */ part) => Blob.prototype.arrayBuffer.call(part);
+    const { file } = watchedFile(20, (part) => (isGone ? new Promise(() => {}) : read(part)));
+    const options = { api: servers.api, resume, digest: hashes === "file", onState: () => {} };
+    const running = new Upload(file, options);
+    const controller = new AbortController();
+    setTimeout(() => controller.abort(), 50);
+    await assert.rejects(running.run(controller.signal), { code: "cancelled" });
+    assert.deepEqual(servers.sent, []);
+    isGone = false;
+    assert.equal((await running.run()).key, "key-1");
+  });
+}
+
 test("an upload that has ended at its completion begins anew once", async (t) => {
   const ended = { status: 410, body: { code: "upload_ended" } };
   const onRequest = (/** @type {string} */ path, /** @type {any} */ { token }) =>
@@ -594,6 +627,24 @@ test("a ticket whose parts do not make up the file is not used", async (t) => {
     assert.equal(error?.code, "invalid_response");
     assert.deepEqual([asked["/parts"], asked["/complete"]], [[], []]);
   }
+});
+
+test("a ticket that was not used is aborted, and the next one for the same file is remembered", async (t) => {
+  const { records, store: resume } = memoryResume();
+  const servers = await startLargeServers(t, {});
+  let tickets = 0;
+  const fetch = async (/** @type {any} */ url, /** @type {RequestInit | undefined} */ init) => {
+    const answer = await globalThis.fetch(url, init);
+    if (!String(url).endsWith("/upload") || (tickets += 1) > 1) return answer;
+    const ticket = await answer.json();
+    return new Response(JSON.stringify({ ...ticket, parts: { ...ticket.parts, count: 9 } }));
+  };
+  const file = largeFile(3);
+  await assert.rejects(upload(file, { api: servers.api, resume, fetch }), { code: "invalid_response" });
+  let remembered = 0;
+  const counting = { ...resume, save: (/** @type {any[]} */ ...args) => (remembered += 1) };
+  await upload(file, { api: servers.api, resume: counting, fetch });
+  assert.deepEqual([remembered, servers.asked["/abort"], records.size], [1, [{ token: "token-1" }], 0]);
 });
 
 test("a server that signs another size, or another part, is not believed", async (t) => {

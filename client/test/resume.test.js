@@ -150,6 +150,49 @@ test("a server that cannot say what it has keeps the upload, and the new one is 
   assert.deepEqual(asked["/abort"].map(({ token }) => token), ["token-2", "token-3"]);
 });
 
+test("a server that does not know what it is asked of the upload lets the file begin anew", async (t) => {
+  for (const status of [400, 404]) {
+    const { store: resume, records } = memoryResume();
+    const onRequest = (/** @type {string} */ path, /** @type {any} */ { token }) =>
+      path === "/parts/list" && token === "token-1" ? { status, body: "<html>" } : undefined;
+    const { servers, sent, api } = await interrupted(t, { onRequest }, { resume });
+    const result = await upload(largeFile(20), { api, resume });
+    assert.deepEqual([result.key, sentSince(servers, sent).length, records.size], ["key-2", 20, 0]);
+  }
+});
+
+test("a user who is not signed in, or may not upload now, keeps his unfinished upload", async (t) => {
+  for (const status of [401, 403, 429]) {
+    const { store: resume, records } = memoryResume();
+    const refusal = { status, body: { code: status === 403 ? "forbidden" : "" } };
+    const onRequest = (/** @type {string} */ path) => (path === "/parts/list" ? refusal : undefined);
+    const { api } = await interrupted(t, { onRequest }, { resume });
+    await assert.rejects(upload(largeFile(20), { api, resume, attempts: 1 }));
+    assert.deepEqual(JSON.parse([...records.values()][0]).ticket.token, "token-1");
+  }
+});
+
+test("a record with which no page can go on is removed, and the file begins anew", async (t) => {
+  const { store, records } = memoryResume();
+  const { api } = await interrupted(t, {}, { resume: store });
+  const [[key, text]] = records;
+  const whole = JSON.parse(text);
+  const { ticket } = whole;
+  const changed = [
+    ...[{ ticket: undefined }, { ticket: "token-1" }, { until: "tomorrow" }],
+    ...[{ ticket: { ...ticket, parts: undefined } }, { ticket: { ...ticket, parts: { ...ticket.parts, count: 7 } } }],
+    ...[{ ticket: { ...ticket, parts: { ...ticket.parts, part_size: 0 } } }],
+  ];
+  for (const record of [...changed.map((change) => ({ ...whole, ...change })), "text", 5, [], true]) {
+    for (const digest of [false, true]) {
+      records.set(key, JSON.stringify(record));
+      const result = await upload(largeFile(20), { api, resume: store, digest });
+      assert.notEqual(result.key, "key-1");
+      assert.equal(records.size, 0);
+    }
+  }
+});
+
 test("a record is not used after the time until which the upload can be resumed", async (t) => {
   const { store: resume } = memoryResume();
   const { servers, sent, api, asked } = await interrupted(t, {}, { resume });
@@ -193,6 +236,46 @@ test("a store that fails ends no upload", async (t) => {
   const servers = await startLargeServers(t, {});
   const result = await upload(largeFile(3), { api: servers.api, resume: { load: fail, save: fail, remove: fail } });
   assert.equal(result.key, "key-1");
+});
+
+test("an upload that the store could not remember is aborted when its page gives it up", async (t) => {
+  const save = () => {
+    throw new Error("the quota is used up");
+  };
+  const { asked } = await interrupted(t, {}, { resume: { load: () => null, save, remove: () => {} } });
+  for (const end = Date.now() + 10_000; !asked["/abort"].length && Date.now() < end; ) {
+    await new Promise((resolve) => setTimeout(resolve, 5));
+  }
+  assert.deepEqual(asked["/abort"], [{ token: "token-1" }]);
+});
+
+test("a record that cannot be read hides no other upload, and without a localStorage there are none", async (t) => {
+  const items = browserStorage(t);
+  await interrupted(t);
+  const [[key, text]] = Object.entries(items);
+  for (const other of ["{", "null", "5", "{}", JSON.stringify({ ...JSON.parse(text), ticket: {} })]) {
+    items.setItem(`${PREFIX}other`, other);
+    assert.deepEqual((await unfinishedUploads()).map(({ ticket }) => ticket.token), ["token-1"]);
+  }
+  const denied = new DOMException("the page may not", "SecurityError");
+  const get = () => {
+    throw denied;
+  };
+  Object.defineProperty(globalThis, "localStorage", { get, configurable: true });
+  t.mock.method(globalThis.navigator.locks, "query", () => Promise.reject(denied));
+  assert.deepEqual([await unfinishedUploads(), key.startsWith(PREFIX)], [[], true]);
+});
+
+test("an answer that says nothing of the parts is one of a silent server", async (t) => {
+  browserStorage(t);
+  await interrupted(t);
+  const [unfinished] = await unfinishedUploads();
+  for (const status of [200, 500]) {
+    for (const body of ["null", "{}", "[]", '"x"', '{"numbers": "1"}']) {
+      const fetch = async () => new Response(body, { status });
+      assert.deepEqual(await statusOf(unfinished, { fetch }), { hasEnded: false, stored: null }, body);
+    }
+  }
 });
 
 test("the browser's own storage remembers uploads, without the requests of parts, until they end", async (t) => {

@@ -105,6 +105,14 @@ test("with a checksum the ticket is asked for exactly these bytes", async (t) =>
   assert.match(JSON.parse(server.requests[0].body.toString()).sha256, /^[0-9a-f]{64}$/);
 });
 
+test("a file whose disk never answers while it is hashed can be cancelled", async () => {
+  const file = Object.assign(new File(["bytes"], "cat.png"), { arrayBuffer: () => new Promise(() => {}) });
+  const controller = new AbortController();
+  setTimeout(() => controller.abort(), 10);
+  const options = { api: "http://127.0.0.1:1/", sha256: true, signal: controller.signal };
+  await assert.rejects(upload(file, options), { code: "cancelled" });
+});
+
 test("progress starts at zero and ends at the file's size", async (t) => {
   /** @type {number[]} */
   const loaded = [];

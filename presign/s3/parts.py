@@ -30,6 +30,9 @@ LIMITS = PartLimits(
     min_part_bytes=5 * 1024**2, max_part_bytes=5 * 1024**3, max_parts=10_000, max_bytes=50_000_000_000_000
 )
 
+# Each client sends a part a few times at most, also over a bad line.
+_MAX_REPETITIONS = 10
+_ALWAYS_LISTED = 1000
 _CHECKSUM_HEADER = "x-amz-checksum-sha256"
 _RULES = frozenset({Rule.SIZE, Rule.TYPE, Rule.HEADERS, Rule.CREATE_ONLY})
 # Answers to a part that was replaced after it was listed, and to two commits at once.
@@ -131,8 +134,18 @@ class S3Parts:
         return self._browser_requests.object_url(grant.upload_key)
 
     def list_parts(self, grant: GrantInParts) -> list[StoredPart]:
-        """Return the parts from ListParts, which has at most 1,000 of them in one page."""
-        return self._list_parts(grant.upload_key, grant.upload_id)
+        """Return the parts from ListParts, which has at most 1,000 of them in one page.
+
+        SeaweedFS keeps and lists each part as often as it was sent. An upload whose list is so long that no honest
+        client can have made it is aborted, because every request for it would read the whole list.
+        """
+        parts: list[StoredPart] = []
+        for page in self._listed_pages(grant.upload_key, grant.upload_id):
+            parts += page
+            if len(parts) > _MAX_REPETITIONS * grant.part_count + _ALWAYS_LISTED:
+                self.abort(grant)
+                raise NoSuchUpload
+        return parts
 
     def commit(self, grant: GrantInParts, parts: Sequence[StoredPart]) -> None:
         """Commit with CompleteMultipartUpload, unless there is an object under the key."""
@@ -207,19 +220,19 @@ class S3Parts:
             raise self._requests.failed("CREATE MULTIPART UPLOAD", error) from None
         return created
 
-    def _list_parts(self, key: str, upload_id: str) -> list[StoredPart]:
+    def _listed_pages(self, key: str, upload_id: str) -> Iterator[list[StoredPart]]:
         pages = self._requests.client.get_paginator("list_parts")
         try:
-            return [
-                StoredPart(
-                    number=part["PartNumber"],
-                    size=part["Size"],
-                    etag=part["ETag"].strip('"'),
-                    sha256=_hex(part.get("ChecksumSHA256")),
-                )
-                for page in pages.paginate(Bucket=self._requests.bucket, Key=key, UploadId=upload_id)
-                for part in page.get("Parts", [])
-            ]
+            for page in pages.paginate(Bucket=self._requests.bucket, Key=key, UploadId=upload_id):
+                yield [
+                    StoredPart(
+                        number=part["PartNumber"],
+                        size=part["Size"],
+                        etag=part["ETag"].strip('"'),
+                        sha256=_hex(part.get("ChecksumSHA256")),
+                    )
+                    for part in page.get("Parts", [])
+                ]
         except call_errors() as error:
             if status_of(error) == 404:
                 raise NoSuchUpload from None
@@ -250,7 +263,7 @@ class S3Parts:
             if self._refuses(key, upload_id, right, digest_of=right):
                 return False
             # An upload that names the algorithm is committed with the digests that the store lists.
-            return not named or [part.sha256 for part in self._list_parts(key, upload_id)] == [
+            return not named or [part.sha256 for page in self._listed_pages(key, upload_id) for part in page] == [
                 hashlib.sha256(right).hexdigest()
             ]
 

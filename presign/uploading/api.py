@@ -18,6 +18,8 @@ from presign.uploading.errors import NotReachable, Refused, UploadFailed
 HASHES_FROM_BYTES = 5 * 1024**2
 """No store has smaller parts, so the request for a smaller file says nothing of parts."""
 
+# No storage takes more.
+_MAX_PARTS = 50_000
 _COMPLETION_PENDING = 202
 _PENDING_SECONDS = 5.0
 
@@ -40,7 +42,7 @@ class Plan:
             at_once=_whole(members, "at_once"),
             needs_sha256=members.get("needs_sha256") is True,
         )
-        if plan.count != -(-file_size // plan.part_size):
+        if plan.count != -(-file_size // plan.part_size) or plan.count > _MAX_PARTS:
             raise _not_of_the_contract("the parts do not make up the file")
         return plan
 

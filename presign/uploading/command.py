@@ -8,6 +8,7 @@ from __future__ import annotations
 import mimetypes
 import os
 import re
+import stat
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -74,7 +75,11 @@ _GO_ON = "To go on, run the same command again; to end the upload, run it with -
     help="Where to keep unfinished uploads; by default a folder of yours. They grant access, so keep it private.",
 )
 @click.option("--abort", is_flag=True, help="End the unfinished upload of this file.")
-@click.option("--allow-http", is_flag=True, help="Permit servers without TLS that are not on this machine.")
+@click.option(
+    "--allow-http",
+    is_flag=True,
+    help="Permit servers without TLS that are not on this machine, and servers elsewhere that name a storage on it.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the stored object as JSON.")
 @click.option("--quiet", is_flag=True, help="Show no progress and no notes.")
 def upload(
@@ -104,9 +109,8 @@ def upload(
     The exit code is 0 if the file is stored and verified, 1 if it was refused or the upload failed, 2 if the command is
     wrong, and 130 if it was interrupted.
     """
-    if not abort and not path.is_file():
-        reason = "it is no file, so it cannot be uploaded" if path.exists() else "there is no such file"
-        raise click.BadParameter(reason, param_hint="FILE")
+    if not abort:
+        _check_file(path)
     if hash_file and hash_parts:
         raise click.UsageError("give one of --sha256 and --digest")
     if name is None:
@@ -138,6 +142,24 @@ def upload(
     click.echo(orjson.dumps(stored) if as_json else printable(str(result)))
 
 
+def _check_file(path: Path) -> None:
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError:
+        reason = "there is no such file"
+    except OSError as error:
+        reason = f"the file cannot be read: {error.strerror}"
+    else:
+        if stat.S_ISREG(mode):
+            return
+        reason = (
+            "this is a folder; upload each of its files"
+            if stat.S_ISDIR(mode)
+            else "this is no file on a disk, which could be read again; save it in one, and upload that"
+        )
+    raise click.BadParameter(reason, param_hint="FILE")
+
+
 def _run(running: Upload, shown_path: Path | None) -> dict[str, Any]:
     try:
         with ExitStack() as stack:
@@ -159,6 +181,9 @@ def _end(running: Upload, *, quiet: bool) -> None:
     except UploadFailed as error:
         click.echo(f"Error: {error}", err=True)
         raise click.exceptions.Exit(_FAILED) from None
+    except KeyboardInterrupt:
+        click.echo("Interrupted: the upload may not have ended. Run the same command again.", err=True)
+        raise click.exceptions.Exit(_INTERRUPTED) from None
     if not quiet:
         click.echo("The upload is ended", err=True)
 

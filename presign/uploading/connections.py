@@ -22,7 +22,7 @@ from urllib3.exceptions import (
 )
 from urllib3.util import make_headers, parse_url
 
-from presign.uploading.errors import NotReachable, UploadFailed
+from presign.uploading.errors import NotReachable, UploadFailed, printable
 from presign.uploading.source import Body
 
 BUSY_STATUSES = frozenset({408, 429, 500, 502, 503, 504})
@@ -80,12 +80,18 @@ class Connections:
 
     Certificates are verified with the system's authorities, or those of ``SSL_CERT_FILE``. The environment's proxies
     are used (``HTTPS_PROXY``, ``NO_PROXY``). A redirect is an answer like any other, so that no header goes elsewhere.
-    Without ``allow_http``, an address without TLS must be on this machine.
+    Without ``allow_http``, an address without TLS must be on this machine. So must then be the application's server, at
+    ``api``: another one must not choose what is sent to the programs of this machine.
+
+    Raises UploadFailed if ``api`` is no address of a server, or a forbidden one.
     """
 
-    def __init__(self, *, parallel: int, allow_http: bool) -> None:
+    def __init__(self, *, api: str, parallel: int, allow_http: bool) -> None:
         self._parallel = parallel
         self._allow_http = allow_http
+        self._is_api_local = True
+        self.check(api)
+        self._is_api_local = _is_loopback(urlsplit(api).hostname or "")
         self._lock = threading.Lock()
         self._pools: dict[str | None, PoolManager] = {}
 
@@ -110,6 +116,9 @@ class Connections:
         except HTTPError as error:
             # The text of the error has the address, which grants access.
             raise NotReachable(f"{_origin(url)} {_reason(error)}") from None
+        except ValueError:
+            # The text of the error has the header, which may grant access.
+            raise UploadFailed(f"the server wants a header for {_origin(url)} that no request can have") from None
         return Answer(status=response.status, headers=response.headers, body=response.data)
 
     def check(self, url: str) -> None:
@@ -124,6 +133,11 @@ class Connections:
         if parts.scheme == "http" and not self._allow_http and not _is_loopback(host):
             raise UploadFailed(
                 f"{_origin(url)} has no TLS, so everybody on the way can read and change the upload; use https, or "
+                "allow it with --allow-http"
+            )
+        if _is_loopback(host) and not self._is_api_local and not self._allow_http:
+            raise UploadFailed(
+                f"the server wants the file to be sent to {_origin(url)}, a program on this machine; if that is right, "
                 "allow it with --allow-http"
             )
 
@@ -168,7 +182,7 @@ def _is_loopback(host: str) -> bool:
 
 def _origin(url: str) -> str:
     parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
+    return printable(f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}")
 
 
 def _reason(error: HTTPError) -> str:

@@ -34,20 +34,25 @@ class SourceFile:
 
     @classmethod
     def of(cls, path: Path) -> SourceFile:
-        """Describe the file at ``path``; raises UploadFailed if it cannot be read."""
-        try:
+        """Describe the file at ``path``; raises UploadFailed if it cannot be read, or has no true size."""
+        with _failing_clearly():
             resolved = path.resolve(strict=True)
             status = resolved.stat()
-        except OSError as error:
-            raise UploadFailed(f"the file cannot be read: {error.strerror}") from None
-        return cls(path=resolved, size=status.st_size, mtime_ns=status.st_mtime_ns)
+        source = cls(path=resolved, size=status.st_size, mtime_ns=status.st_mtime_ns)
+        if not source.size:
+            with source._open() as file, _failing_clearly():
+                # Files of the kernel, such as those in /proc, say that they have no bytes.
+                if file.read(1):
+                    raise UploadFailed("the file has bytes, and its size is 0; upload a copy of it")
+        return source
 
     def check_unchanged(self) -> None:
-        """Raise FileChanged if the file has another size or time of change than before."""
-        try:
+        """Raise FileChanged if the file has another size or time of change than before.
+
+        Raises UploadFailed if it is not there: a disk that was taken away can come back, with the same file.
+        """
+        with _failing_clearly():
             status = self.path.stat()
-        except OSError:
-            raise FileChanged("the file is gone; its upload cannot go on") from None
         self._check(status)
 
     def sha256(self, start: int, size: int, *, on_read: Callable[[int], None] | None = None) -> str:
@@ -57,9 +62,10 @@ class SourceFile:
         """
         digest, report = hashlib.sha256(), on_read or _ignore
         with self._open() as file:
-            file.seek(start)
             while size:
-                block = file.read(min(_BLOCK_BYTES, size))
+                with _failing_clearly():
+                    file.seek(start)
+                    block = file.read(min(_BLOCK_BYTES, size))
                 if not block:
                     raise _changed()
                 digest.update(block)
@@ -89,13 +95,13 @@ class SourceFile:
 
     @contextmanager
     def _open(self) -> Iterator[io.FileIO]:
-        try:
+        with _failing_clearly():
             # Without a buffer, because the callers read in blocks.
             file = self.path.open("rb", buffering=0)
-        except OSError as error:
-            raise UploadFailed(f"the file cannot be read: {error.strerror}") from None
         with file:
-            self._check(os.fstat(file.fileno()))
+            with _failing_clearly():
+                status = os.fstat(file.fileno())
+            self._check(status)
             yield file
 
     def _check(self, status: os.stat_result) -> None:
@@ -162,12 +168,10 @@ class Body(io.RawIOBase):
             return _copy(self._before[self._at :], view)
         if in_file >= self._size:
             return _copy(self._after[in_file - self._size :], view)
-        try:
+        # urllib3 would take an OSError for a broken connection.
+        with _failing_clearly():
             self._file.seek(self._start + in_file)
             count = self._file.readinto(view[: self._size - in_file])
-        except OSError as error:
-            # urllib3 would take an OSError for a broken connection.
-            raise UploadFailed(f"the file cannot be read: {error.strerror}") from None
         if not count:
             raise _changed()
         return count
@@ -175,6 +179,14 @@ class Body(io.RawIOBase):
 
 def _ignore(_: int) -> None:
     pass
+
+
+@contextmanager
+def _failing_clearly() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise UploadFailed(f"the file cannot be read: {error.strerror}") from None
 
 
 def _copy(piece: bytes, view: memoryview) -> int:

@@ -62,8 +62,7 @@ class Upload:
         self._hash_file = hash_file
         self._hash_parts = hash_parts
         self._parallel = parallel
-        self._connections = Connections(parallel=parallel, allow_http=allow_http)
-        self._connections.check(api)
+        self._connections = Connections(api=api, parallel=parallel, allow_http=allow_http)
         if "?" in api or "#" in api:
             raise UploadFailed("the address has a query or a fragment; it must be https://HOST/PATH")
         self._api = Api(api, headers, self._connections)

@@ -12,9 +12,14 @@ import pytest
 
 from emulators.wire import Attempt
 from presign import (
+    Accept,
+    Completion,
     ConfigurationError,
+    InspectedObject,
     PartsMissing,
     Presigner,
+    Reject,
+    Rejected,
     Rule,
     RuleViolated,
     StorageUnavailable,
@@ -378,6 +383,39 @@ def test_a_blob_to_which_a_block_was_staged_later_is_no_unfinished_upload(accoun
     parts = account.publishing_backend().parts
     assert parts is not None
     assert list(parts.list_uploads("pending/")) == []
+
+
+def test_a_file_that_the_application_has_deleted_can_be_sent_again_and_inspect_can_refuse_its_key(
+    key_account: RunningAccount,
+) -> None:
+    deleted: set[str] = set()
+    told: list[Completion] = []
+
+    def inspect(uploaded: InspectedObject) -> Accept | Reject:
+        return Reject("this file was taken down") if uploaded.key in deleted else Accept()
+
+    backend = key_account.publishing_backend()
+    policy = _presigner(key_account, backend=backend).policy
+    secret = "the secret of this application"
+    presigner = Presigner(backend=backend, policy=policy, secret=secret, inspect=inspect, on_complete=told.append)
+    ticket = _issue(presigner)
+    _send_file(key_account, ticket)
+    first = presigner.complete(ticket.token)
+    public = key_account.admin.get_blob_client("public", ticket.key)
+    for is_refused in (False, True):
+        public.delete_blob()
+        if is_refused:
+            deleted.add(ticket.key)
+        with pytest.raises(PartsMissing):
+            presigner.complete(ticket.token)
+        _send_file(key_account, ticket)
+        if is_refused:
+            with pytest.raises(Rejected, match="taken down"):
+                presigner.complete(ticket.token)
+            assert not public.exists()
+        else:
+            assert presigner.complete(ticket.token).etag != first.etag
+    assert [completion.stored.key for completion in told] == [ticket.key] * 2
 
 
 def test_blocks_with_ids_of_the_clients_own_are_left_to_azure(account: RunningAccount) -> None:

@@ -25,8 +25,11 @@ MAX_BUNDLED_BYTES = {"upload, UploadError": 7_680, "createUploader, UploadError"
 Lists of files take 1,400 bytes of `createUploader`: they save two requests for nearly every file. The sentences about
 wrong arguments take 80 to 107 bytes: without them, a page that has no types learns only of a property of undefined.
 """
-MAX_PARTS_BYTES = 4_200
-"""The same of what is loaded for a large file."""
+MAX_PARTS_BYTES = 4_300
+"""The same of what is loaded for a large file.
+
+Some 100 bytes of it let a user cancel an upload whose disk never answers.
+"""
 MAX_DIGEST_BYTES = 768
 """The same of what is also loaded if the page asks for the digest of its parts."""
 

@@ -51,6 +51,7 @@ from presign import (
 from presign.policy import DEFAULT_PART_BYTES
 from presign.s3 import S3Backend
 from presign.uploading.connections import Answer, Connections
+from presign.uploading.errors import UploadFailed
 from presign.uploading.upload import _PART_BYTES, Upload
 from tests.adapters.serving import ADAPTERS
 from tests.conftest import PNG, TOKEN_SECRET, Store
@@ -303,6 +304,20 @@ def test_an_interruption_says_how_to_go_on_and_abort_ends_the_upload(
     assert "no unfinished upload" in again.stderr
 
 
+def test_an_interrupted_abort_does_not_say_that_the_upload_has_ended(
+    seaweedfs: Store, api: Relay, storage: Relay, client: Client
+) -> None:
+    client.write(LARGE)
+    with client.hanging(api.url, storage, at=2) as process:
+        process.kill()
+    with client.hanging(api.url, api, "--abort", at=0) as process:
+        process.send_signal(signal.SIGINT)
+        answer = client.end(process)
+    assert (answer.returncode, answer.stdout) == (130, "")
+    assert answer.stderr == "Interrupted: the upload may not have ended. Run the same command again.\n"
+    assert client.run(api.url, "--abort").returncode == 0
+
+
 def test_a_changed_file_is_uploaded_anew_and_what_was_stored_of_it_is_deleted(
     seaweedfs: Store, api: Relay, storage: Relay, client: Client
 ) -> None:
@@ -332,6 +347,25 @@ def test_a_file_that_changes_during_its_upload_is_not_stored(
     assert "the file was changed after its upload had begun" in answer.stderr
     assert client.saved() == []
     assert _unfinished(seaweedfs) == before
+
+
+def test_an_upload_goes_on_after_its_disk_was_taken_away_and_came_back(
+    seaweedfs: Store, api: Relay, storage: Relay, client: Client
+) -> None:
+    client.write(LARGE)
+    elsewhere = client.file.with_name("elsewhere")
+    storage.arm(Failure(answer="late", only="partNumber=3"), at=0)
+    process = client.start(api.url)
+    assert storage.reached.wait(WAIT_SECONDS)
+    client.file.rename(elsewhere)
+    storage.disarm()
+    answer = client.end(process)
+    assert (answer.returncode, answer.stdout) == (1, "")
+    assert answer.stderr.startswith("Error: the file cannot be read: No such file or directory\nTo go on,")
+    elsewhere.rename(client.file)
+    answer = client.run(api.url)
+    assert answer.stderr == "Going on: 3 of 3 parts are stored already\n"
+    assert _stored(seaweedfs, answer) == LARGE
 
 
 def test_another_type_begins_a_new_upload(seaweedfs: Store, api: Relay, storage: Relay, client: Client) -> None:
@@ -849,12 +883,35 @@ def test_a_missing_file_is_a_wrong_command(api: Relay, client: Client) -> None:
     assert "there is no such file" in answer.stderr
 
 
-def test_a_folder_is_a_wrong_command(api: Relay, client: Client) -> None:
-    client.file.mkdir()
+@pytest.mark.parametrize("kind", ["folder", "pipe", "name that is too long", "file below a file"])
+def test_what_is_no_file_on_a_disk_is_a_wrong_command_with_the_reason(api: Relay, client: Client, kind: str) -> None:
+    reason = {
+        "folder": "this is a folder; upload each of its files",
+        "pipe": "this is no file on a disk, which could be read again",
+        "name that is too long": "the file cannot be read: File name too long",
+        "file below a file": "the file cannot be read: Not a directory",
+    }[kind]
+    if kind == "folder":
+        client.file.mkdir()
+    elif kind == "pipe":
+        os.mkfifo(client.file)
+    elif kind == "name that is too long":
+        client.file = client.file.with_name("a" * 300)
+    else:
+        client.write(b"")
+        client.file = client.file / "film.png"
     answer = client.run(api.url)
-    assert (answer.returncode, answer.stdout) == (2, "")
-    assert "it is no file" in answer.stderr
-    assert api.requests == []
+    assert answer.returncode == 2
+    assert reason in " ".join(answer.stderr.split())
+    assert _paths(api) == []
+
+
+def test_a_file_that_has_bytes_and_no_size_is_not_stored_as_an_empty_one(seaweedfs: Store, client: Client) -> None:
+    client.file = Path("/proc/self/status")
+    with ADAPTERS["asgi"]([_presigner(seaweedfs, min_bytes=0)], _decide) as url:
+        answer = client.run(f"{url}/videos", "--type", "image/png")
+    assert (answer.returncode, answer.stdout) == (1, "")
+    assert "its size is 0; upload a copy" in answer.stderr
 
 
 def test_an_address_without_the_contract_is_explained(api: Relay, client: Client) -> None:
@@ -946,6 +1003,53 @@ def test_a_redirect_is_not_followed_so_no_header_goes_elsewhere(client: Client) 
     assert answer.returncode == 1
     assert "it redirects to another address" in answer.stderr
     assert seen == []
+
+
+def _ticket(url: str, **members: Any) -> bytes:
+    times = {"now": "2026-11-29T10:00:00Z", "expires_at": "2026-11-29T10:01:00Z"}
+    return json.dumps(
+        {**times, "method": "PUT", "url": url, "headers": {}, "fields": {}, "token": "t", **members}
+    ).encode()
+
+
+@pytest.mark.parametrize("headers", [{"X-A": "a\r\nX-B: b"}, {"": "a"}, {"X-A": "\u20ac"}, {"a\nb": "a"}])
+def test_a_ticket_with_a_header_that_no_request_can_have_ends_the_command(
+    client: Client, headers: dict[str, str]
+) -> None:
+    client.write(PNG)
+    with _server(lambda *_: (200, {}, _ticket("http://127.0.0.1:1/", headers=headers))) as url:
+        answer = client.run(url)
+    assert (answer.returncode, answer.stdout) == (1, "")
+    assert answer.stderr == "Error: the server wants a header for http://127.0.0.1:1 that no request can have\n"
+
+
+def test_an_address_of_a_ticket_does_not_change_the_terminal(client: Client) -> None:
+    client.write(PNG)
+    with _server(lambda *_: (200, {}, _ticket("http://\x1bc\u202e.example/"))) as url:
+        answer = client.run(url)
+    assert answer.stderr.startswith("Error: http://?c?.example has no TLS")
+
+
+def test_a_ticket_with_more_parts_than_any_storage_takes_is_not_used(client: Client) -> None:
+    client.write(PNG.ljust(50_001))
+    parts = {"part_size": 1, "count": 50_001, "at_once": 8, "needs_sha256": False, "requests": []}
+    with _server(lambda *_: (200, {}, _ticket("http://127.0.0.1:1/", parts=parts))) as url:
+        answer = client.run(url)
+    assert (answer.returncode, client.saved()) == (1, [])
+    assert "the parts do not make up the file" in answer.stderr
+
+
+def test_a_server_elsewhere_sends_no_file_to_a_program_on_this_machine(client: Client) -> None:
+    api, here = "https://app.example/files", "http://127.0.0.1:2375/containers/create"
+    for url in (here, here.replace("http:", "https:"), here.replace("127.0.0.1", "localhost")):
+        with pytest.raises(UploadFailed, match="a program on this machine"):
+            Connections(api=api, parallel=1, allow_http=False).check(url)
+        for allowed in (
+            Connections(api=api, parallel=1, allow_http=True),
+            Connections(api="http://localhost:8000", parallel=1, allow_http=False),
+        ):
+            allowed.check(url)
+    Connections(api=api, parallel=1, allow_http=False).check("https://bucket.s3.amazonaws.com/")
 
 
 @pytest.mark.parametrize("body", [b"<html>", b"[]", b"{}", b'{"now": "2026", "expires_at": 1}'])
