@@ -1,5 +1,6 @@
 /** The requests to the application's server: ask for a ticket, and complete the upload. */
 
+import { unlessAborted } from "./abort.js";
 import { canHash } from "./checksum.js";
 import { fromProblem, UploadError } from "./errors.js";
 import { explainNoAnswer, originsWithCors } from "./reachability.js";
@@ -128,27 +129,6 @@ export async function askServer(path, content, options) {
     if (signal?.aborted) throw error;
     const explained = timeout.aborted ? null : await explainNoAnswer("server", url);
     throw explained ?? new UploadError("server_unreachable", { details: { origin: url.origin }, cause: error });
-  }
-}
-
-/**
- * Wait for a promise of the page, which knows nothing of the signal; throw the signal's reason once it is aborted.
- * @template T
- * @param {T | Promise<T>} value
- * @param {AbortSignal} [signal]
- * @returns {Promise<T>}
- */
-export async function unlessAborted(value, signal) {
-  if (!signal) return value;
-  signal.throwIfAborted();
-  /** @type {() => void} */
-  let abort = () => {};
-  const aborted = new Promise((_, reject) => signal.addEventListener("abort", (abort = () => reject(signal.reason))));
-  try {
-    return /** @type {T} */ (await Promise.race([value, aborted]));
-  } finally {
-    // A page may use one signal for all of its uploads.
-    signal.removeEventListener("abort", abort);
   }
 }
 

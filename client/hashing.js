@@ -1,20 +1,9 @@
 /** Hash parts beside the page, one after another, so that one part at a time is in memory for it. */
 
+import { unlessAborted } from "./abort.js";
 import { digestOf } from "./digest.js";
 
 const TIMEOUT_MS = 60_000;
-
-/**
- * Wait for what is read from the disk, but not longer than until the signal: a disk that is gone may never answer.
- * @template T
- * @param {Promise<T>} reading
- * @param {AbortSignal} [signal]
- * @returns {Promise<T>} rejected with the signal's reason
- */
-export function unlessAborted(reading, signal) {
-  const aborted = new Promise((_, reject) => signal?.addEventListener("abort", () => reject(signal.reason)));
-  return /** @type {Promise<T>} */ (Promise.race([reading, aborted]));
-}
 
 /** Hashes in a worker. Where none can start, such as with a script from another origin, it hashes on the page. */
 export class Hasher {

@@ -12,8 +12,9 @@
  * MAX_BUFFERED_BYTES.
  */
 
+import { unlessAborted } from "./abort.js";
 import { release } from "./digest.js";
-import { Hasher, unlessAborted } from "./hashing.js";
+import { Hasher } from "./hashing.js";
 import { recordOf } from "./resume.js";
 
 /**

@@ -1,6 +1,7 @@
 /** The whole upload of one file: get a ticket, send the file to the storage, complete the upload. */
 
-import { completeUpload, MIN_BYTES_IN_PARTS, post, requestTicket, requireApi, unlessAborted } from "./api.js";
+import { unlessAborted } from "./abort.js";
+import { completeUpload, MIN_BYTES_IN_PARTS, post, requestTicket, requireApi } from "./api.js";
 import { sha256 } from "./checksum.js";
 import { completeWhenInspected, isVerdict, withRetries, withUploadErrors } from "./completion.js";
 import { fileInfo } from "./content_type.js";

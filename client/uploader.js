@@ -1,6 +1,7 @@
 /** Many files: a queue whose files can be paused, cancelled and tried again, and which says how all of them stand. */
 
-import { MIN_BYTES_IN_PARTS, requireApi, ticketContent, unlessAborted } from "./api.js";
+import { unlessAborted } from "./abort.js";
+import { MIN_BYTES_IN_PARTS, requireApi, ticketContent } from "./api.js";
 import { withUploadErrors } from "./completion.js";
 import { UploadError } from "./errors.js";
 import { Lists, MAX_FILES } from "./lists.js";
