@@ -1,6 +1,5 @@
 /** Hash parts beside the page, one after another, so that one part at a time is in memory for it. */
 
-import { unlessAborted } from "./abort.js";
 import { digestOf } from "./digest.js";
 
 const TIMEOUT_MS = 60_000;
@@ -17,13 +16,12 @@ export class Hasher {
 
   /**
    * @param {Blob} part
-   * @param {AbortSignal} [signal]
-   * @returns {Promise<string>} hexadecimal; rejected if the part cannot be read, and with the signal's reason
+   * @returns {Promise<string>} hexadecimal; rejected if the part cannot be read
    */
-  digest(part, signal) {
+  digest(part) {
     const result = this.#turn.then(() => this.#digest(part));
     this.#turn = result.catch(() => {});
-    return unlessAborted(result, signal);
+    return result;
   }
 
   /** Stop hashing. What has no digest yet gets none. */

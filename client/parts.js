@@ -12,7 +12,6 @@
  * MAX_BUFFERED_BYTES.
  */
 
-import { unlessAborted } from "./abort.js";
 import { release } from "./digest.js";
 import { Hasher } from "./hashing.js";
 import { recordOf } from "./resume.js";
@@ -453,7 +452,7 @@ export class PartsUpload {
    * @param {Options} run
    */
   async #read(part, { signal }) {
-    const bytes = await unlessAborted(part.arrayBuffer(), signal).catch((error) => {
+    const bytes = await this.#core.unlessAborted(part.arrayBuffer(), signal).catch((error) => {
       throw this.#unreadable(error);
     });
     if (bytes.byteLength !== part.size) throw this.#unreadable();
@@ -462,7 +461,7 @@ export class PartsUpload {
 
   /** @param {number} number @param {Options} run */
   #hash(number, { signal }) {
-    return this.#hasher.digest(this.#slice(number), signal).catch((error) => {
+    return this.#core.unlessAborted(this.#hasher.digest(this.#slice(number)), signal).catch((error) => {
       throw this.#unreadable(error);
     });
   }

@@ -67,7 +67,8 @@ async function hashParts(core, upload, hasher, part_size) {
   try {
     for (let hashed = 0; hashed < file.size; hashed += part_size) {
       options.onProgress?.({ loaded: 0, sent: 0, total: file.size, hashed });
-      digests.push(await hasher.digest(blob.slice(hashed, hashed + part_size), options.signal));
+      const part = blob.slice(hashed, hashed + part_size);
+      digests.push(await core.unlessAborted(hasher.digest(part), options.signal));
       options.signal?.throwIfAborted();
     }
     upload.digests = digests;

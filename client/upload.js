@@ -47,7 +47,16 @@ import { sendFile } from "./storage.js";
  */
 
 /** What parts.js needs. If it imported this itself, a bundler would cut the package into three files for all pages. */
-export const CORE = { completeWhenInspected, hasCode, MIN_BYTES_IN_PARTS, post, retry, sendFile, UploadError };
+export const CORE = {
+  completeWhenInspected,
+  hasCode,
+  MIN_BYTES_IN_PARTS,
+  post,
+  retry,
+  sendFile,
+  unlessAborted,
+  UploadError,
+};
 
 /** A ticket that expires again at once shows a wrong clock or a connection that is too slow. */
 const MAX_TICKET_RENEWALS = 1;
