@@ -28,7 +28,7 @@ wrong arguments take 80 to 107 bytes: without them, a page that has no types lea
 MAX_PARTS_BYTES = 4_400
 """The same of what is loaded for a large file.
 
-Some 100 bytes of it let a user cancel an upload whose disk never answers, and 80 spare a storage that is asked too much.
+Some 100 bytes of it let a user cancel an upload whose disk never answers. 80 others spare a storage that is busy.
 """
 MAX_DIGEST_BYTES = 768
 """The same of what is also loaded if the page asks for the digest of its parts."""
