@@ -329,7 +329,10 @@ def _access_key(identity: _Identity | None) -> tuple[pulumi.Output[str], pulumi.
     """Return the id and the secret of the newest access key, if there is one."""
     if identity is None or not identity.keys:
         return None, None
-    return identity.keys[-1].id, pulumi.Output.secret(identity.keys[-1].secret)
+    newest = identity.keys[-1]
+    # With this name, mypy infers what Output.secret returns.
+    secret: pulumi.Output[str] = pulumi.Output.secret(newest.secret)
+    return newest.id, secret
 
 
 def _role(identity: _Identity | None) -> tuple[pulumi.Output[str] | None, pulumi.Output[str] | None]:
