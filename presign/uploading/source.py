@@ -40,7 +40,7 @@ class SourceFile:
             status = resolved.stat()
         source = cls(path=resolved, size=status.st_size, mtime_ns=status.st_mtime_ns)
         if not source.size:
-            with source._open() as file, _failing_clearly():
+            with _failing_clearly(), resolved.open("rb", buffering=0) as file:
                 # Files of the kernel, such as those in /proc, say that they have no bytes.
                 if file.read(1):
                     raise UploadFailed("the file has bytes, and its size is 0; upload a copy of it")
