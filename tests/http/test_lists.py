@@ -215,24 +215,31 @@ def test_names_of_commas_are_not_taken_for_more_values() -> None:
     assert {each["body"].get("field") for each in answers} == {"parts_digest"}, "the file is too small for parts"
 
 
-def test_a_list_that_hangs_leaves_threads_to_other_requests_and_its_waiting_calls_are_not_made() -> None:
-    backend, released, hanging = MemoryBackend(), threading.Event(), list[str]()
-    hangs = {"is": True}
+class _Hanging:
+    """An ``inspect`` that waits until it is released, as long as it ``hangs``, and keeps the keys of these files."""
 
-    def inspect(uploaded: InspectedObject) -> Accept:
-        if hangs["is"]:
-            hanging.append(uploaded.key)
-            assert released.wait(SECONDS)
+    def __init__(self) -> None:
+        self.hangs = True
+        self.released = threading.Event()
+        self.keys: list[str] = []
+
+    def __call__(self, uploaded: InspectedObject) -> Accept:
+        if self.hangs:
+            self.keys.append(uploaded.key)
+            assert self.released.wait(SECONDS)
         return Accept()
 
+
+def test_a_list_that_hangs_leaves_threads_to_other_requests_and_its_waiting_calls_are_not_made() -> None:
+    backend, inspect = MemoryBackend(), _Hanging()
     presigner = _presigner(backend, inspect=inspect)
     tokens = _stored(backend, presigner, 10)
     other = _stored(backend, presigner, 1)[0]
     endpoints = AsyncEndpoints(max_threads=4, timeout_seconds=0.5)
     answers = _ask(endpoints, presigner, "/complete", tokens)
     assert {(each["status"], each["retry_after"]) for each in answers} == {(503, 5)}
-    assert len(hanging) == 2, "a list takes half of the threads"
-    hangs["is"] = False
+    assert len(inspect.keys) == 2, "a list takes half of the threads"
+    inspect.hangs = False
     patient = AsyncEndpoints(max_threads=4, timeout_seconds=SECONDS)
     patient._complete_threads = endpoints._complete_threads
 
@@ -240,28 +247,20 @@ def test_a_list_that_hangs_leaves_threads_to_other_requests_and_its_waiting_call
         return await patient.answers(presigner)["/complete"](json.dumps(other).encode(), "alice")
 
     assert json.loads(asyncio.run(complete()))["size"] == len(PNG)
-    released.set()
+    inspect.released.set()
 
 
 def test_a_list_of_large_files_leaves_threads_to_other_requests() -> None:
-    backend, released, hanging = MemoryBackend(), threading.Event(), list[str]()
-    hangs = {"is": True}
-
-    def inspect(uploaded: InspectedObject) -> Accept:
-        if hangs["is"]:
-            hanging.append(uploaded.key)
-            assert released.wait(SECONDS)
-        return Accept()
-
+    backend, inspect = MemoryBackend(), _Hanging()
     presigner = _presigner(backend, inspect=inspect)
     tokens = _parts_stored(backend, presigner, 6)
     other = _parts_stored(backend, presigner, 1)[0]
     endpoints = AsyncEndpoints(max_threads=4, timeout_seconds=0.5)
     answers = _ask(endpoints, presigner, "/complete", tokens)
     assert {each["status"] for each in answers} == {202}
-    while len(hanging) < 2:
+    while len(inspect.keys) < 2:
         time.sleep(0.005)
-    hangs["is"] = False
+    inspect.hangs = False
     patient = AsyncEndpoints(max_threads=4, timeout_seconds=SECONDS)
     patient._long_completions = endpoints._long_completions
 
@@ -269,12 +268,12 @@ def test_a_list_of_large_files_leaves_threads_to_other_requests() -> None:
         return await patient.answers(presigner)["/complete"](json.dumps(other).encode(), "alice")
 
     assert json.loads(asyncio.run(complete()))["size"] == LARGE["size"], "a list takes half of the threads"
-    assert len(hanging) == 2
-    released.set()
+    assert len(inspect.keys) == 2
+    inspect.released.set()
     patient = AsyncEndpoints(max_threads=4, timeout_seconds=SECONDS)
     patient.lists._long_completions = endpoints._long_completions
     assert [each["status"] for each in _ask(patient, presigner, "/complete", tokens)] == [200] * 6
-    assert len(hanging) == 2, "each file was completed once"
+    assert len(inspect.keys) == 2, "each file was completed once"
 
 
 def test_a_request_that_is_cancelled_gives_its_waiting_calls_up() -> None:
