@@ -31,6 +31,7 @@ from starlette.types import Receive, Scope, Send
 
 from presign.asgi import ClaimLarger, as_response, read_json, success_headers
 from presign.errors import ConfigurationError, InvalidRequest, PresignError, sanitize
+from presign.hooks import checked_function
 from presign.http import companion as uppy
 from presign.http.async_endpoints import MAX_THREADS, TIMEOUT_SECONDS, Answer, AsyncEndpoints
 from presign.http.endpoints import presigners_by_path
@@ -339,10 +340,9 @@ def completed_upload(
 
 
 def _check_authorize(authorize: object) -> None:
-    if not callable(authorize):
-        raise ConfigurationError(f"authorize must be a function, not {type(authorize).__name__}", field="authorize")
+    function = checked_function(authorize, "authorize")
     try:
-        request = inspect.signature(authorize).parameters.get("request")
+        request = inspect.signature(function).parameters.get("request")
     except ValueError:
         return
     if request is not None and request.annotation is request.empty:

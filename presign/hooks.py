@@ -14,10 +14,15 @@ def check_takes_one(function: object, name: str, argument: str) -> None:
 
     ``name`` is what the application calls it, and ``argument`` says what it gets, such as ``"the request"``.
     """
+    if not takes_one(checked_function(function, name)):
+        raise ConfigurationError(f"{name} {must_take_one(argument)}", field=name)
+
+
+def checked_function(function: object, name: str) -> Callable[..., Any]:
+    """Return ``function``; raises ConfigurationError unless it can be called."""
     if not callable(function):
         raise ConfigurationError(f"{name} must be a function, not {type(function).__name__}", field=name)
-    if not takes_one(function):
-        raise ConfigurationError(f"{name} {must_take_one(argument)}", field=name)
+    return function
 
 
 def takes_one(function: Callable[..., Any]) -> bool:

@@ -29,7 +29,6 @@ from presign.doctor.uploads import (
     check_versions,
 )
 from presign.errors import ConfigurationError, CredentialsUnavailable, StorageUnavailable
-from presign.keys import check_prefix
 from presign.parts import files_in_parts
 from presign.policy import DEFAULT_MAX_EXPIRES_IN, DEFAULT_PENDING_PREFIX, UploadPolicy
 from presign.presigner import Presigner, check_place
@@ -90,7 +89,7 @@ def examine(
         content_types=content_types,
         max_bytes=MAX_BYTES if max_bytes is None else max_bytes,
         prefix=prefix,
-        pending_prefix=_checked_pending_prefix(pending_prefix),
+        pending_prefix=pending_prefix,
         allow_active_content=True,
     )
     check_place(backend, policy)
@@ -264,15 +263,6 @@ def _run_canary(canary: _Canary, session: Session, add: Callable[[Result], None]
 
 def _takes_parts(backend: Backend, max_bytes: int | None, policy: UploadPolicy) -> bool:
     return max_bytes is None or files_in_parts(backend, policy).from_bytes <= max_bytes
-
-
-def _checked_pending_prefix(pending_prefix: str | None) -> str | None:
-    if pending_prefix == "":
-        raise ConfigurationError(
-            "pending_prefix must not be empty; with None, uploads go straight to their final key",
-            field="pending_prefix",
-        )
-    return None if pending_prefix is None else check_prefix(pending_prefix, field="pending_prefix")
 
 
 def _checked_lifetime(max_expires_in: timedelta) -> timedelta:
