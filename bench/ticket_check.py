@@ -17,7 +17,7 @@ from emulators.s3_reference import S3Reference
 from emulators.signature_v4 import HmacKey
 
 REQUEST = {"type": "image/png", "size": 48213, "name": "cat.png"}
-"""What the servers are asked for; ``upload.lua`` sends the same."""
+"""The request for a ticket that each server gets here, and from ``upload.lua``."""
 LIFETIME = timedelta(seconds=60)
 _STORAGE = f"http://localhost/{BUCKET}"
 

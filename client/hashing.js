@@ -24,7 +24,7 @@ export class Hasher {
     return result;
   }
 
-  /** Stop hashing. What has no digest yet gets none. */
+  /** Stop hashing. A part that is not hashed yet is not hashed any more. */
   close() {
     this.#stop();
     this.#turn = Promise.resolve();
